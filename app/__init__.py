@@ -1,0 +1,1 @@
+"""The service: two-stage search over HTTP."""

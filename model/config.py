@@ -1,0 +1,206 @@
+"""What networks are made of: frozen dataclasses, and presets by name.
+
+A configuration is stored in the checkpoint as JSON, so everything here is plain values. A new kind of network adds a
+configuration class with its own `architecture` beside its module and registers both in `model/registry.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Literal
+
+from model.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class PreprocessConfig:
+    """How an image becomes the network's input.
+
+    Attributes:
+        image_size: side S of the square input, in pixels.
+        mean, std: per-channel normalisation of RGB in [0, 1].
+        photo_fit: "squash" resizes to S x S and loses the aspect ratio (upstream's way); "pad" keeps it and fills up with
+            the mean colour of the border.
+        sketch_margin: blank pixels kept around the ink's bounding box before scaling.
+        sketch_line_width: target width of lines in pixels at S x S; 0 leaves lines as drawn.
+    """
+
+    image_size: int = 224
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    photo_fit: Literal["squash", "pad"] = "squash"
+    sketch_margin: int = 10
+    sketch_line_width: float = 0.0
+
+    @property
+    def identity(self) -> str:
+        """Short stable id; galleries built with another one must not be mixed."""
+        return "p" + hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """The encoder: a timm backbone, a retrieval token and a learnable tokenizer.
+
+    Attributes:
+        kind: "vit" runs a timm VisionTransformer whose class token is the retrieval token; "hybrid" turns the feature maps of
+            a timm convolutional network (strides 16 and 32) into patch tokens for a few transformer blocks.
+        backbone: timm's name for it.
+        grid: side of the original patch grid (14: 196 patches at 224 px).
+        width: token width D.
+        keep_rates: (block index from 1, share of patch tokens kept after it); () keeps all. ZSE-SBIR section 3.2.
+        depth, heads: of the hybrid's own blocks; unused for "vit", where the backbone decides.
+        scale_embedding: average the patch embedding with upstream's four-convolution "scale embedding".
+        descriptor_size: E of a learned linear descriptor head; 0 uses the normalised retrieval token itself (E = D).
+        norm_eps: of the backbone's LayerNorms.
+    """
+
+    kind: Literal["vit", "hybrid"] = "vit"
+    backbone: str = "vit_base_patch16_224"
+    grid: int = 14
+    width: int = 768
+    keep_rates: tuple[tuple[int, float], ...] = ()
+    depth: int = 0
+    heads: int = 0
+    scale_embedding: bool = False
+    descriptor_size: int = 0
+    norm_eps: float = 1e-6
+
+
+@dataclass(frozen=True)
+class CrossAttentionConfig:
+    """Bidirectional cross-attention, one layer per modality.
+
+    Attributes:
+        heads: attention heads.
+        hidden: width of the feed-forward's inner layer.
+        values: "own" reads values from the attending side (upstream's code: only k crosses over; needs equal token counts);
+            "other" reads keys and values from the other side (standard cross-attention).
+        norm: "upstream" is a * (x - mean) / (std + 1e-6) + b with the unbiased std; "layer" is LayerNorm.
+    """
+
+    heads: int = 8
+    hidden: int = 1024
+    values: Literal["own", "other"] = "own"
+    norm: Literal["upstream", "layer"] = "upstream"
+
+
+@dataclass(frozen=True)
+class RelationConfig:
+    """The kernel-based relation network.
+
+    Attributes:
+        kind: "upstream" reinterprets the token matrix in memory as an image before a 2 x 2 convolution, and flattens the
+            49 x 49 kernel into an MLP; "pooled" keeps one kernel entry per pair of real patches and summarises it by radial
+            basis functions, so that any number of masked tokens is welcome.
+        width: of the tokens compared in the kernel.
+        hidden: inner widths of the MLP that ends in one logit.
+        bins: number of radial basis functions ("pooled" only).
+    """
+
+    kind: Literal["upstream", "pooled"] = "upstream"
+    width: int = 512
+    hidden: tuple[int, ...] = (343, 49)
+    bins: int = 0
+
+
+@dataclass(frozen=True)
+class ScoreRule:
+    """What results are ordered by: sigmoid(relation_weight * logit + recall_weight * cosine + bias).
+
+    The default is the relation score itself. A fusion is calibrated on validation categories, never on test categories, and
+    stored with the checkpoint.
+    """
+
+    relation_weight: float = 1.0
+    recall_weight: float = 0.0
+    bias: float = 0.0
+
+
+@dataclass(frozen=True)
+class ZseConfig:
+    """A ZSE-SBIR network (Lin et al., CVPR 2023)."""
+
+    architecture: ClassVar[str] = "zse"
+    preset: str = "custom"
+    preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    cross_attention: CrossAttentionConfig = field(default_factory=CrossAttentionConfig)
+    relation: RelationConfig = field(default_factory=RelationConfig)
+    score: ScoreRule = field(default_factory=ScoreRule)
+
+
+ZSE_VIT_B16 = ZseConfig(
+    preset="zse-vit-b16",
+    encoder=EncoderConfig(backbone="vit_base_patch16_224", width=768, scale_embedding=True, norm_eps=1e-5),
+)
+
+ZSE_LITE = ZseConfig(
+    preset="zse-lite",
+    encoder=EncoderConfig(
+        kind="hybrid",
+        backbone="tf_efficientnet_lite2",
+        width=256,
+        depth=4,
+        heads=8,
+        keep_rates=((2, 0.5), (3, 0.5)),
+        descriptor_size=256,
+    ),
+    cross_attention=CrossAttentionConfig(heads=8, hidden=256, values="other", norm="layer"),
+    relation=RelationConfig(kind="pooled", width=128, hidden=(64,), bins=11),
+)
+
+# Every part of its smallest kind: for tests of what stands around a network.
+ZSE_TINY = ZseConfig(
+    preset="zse-tiny",
+    preprocess=PreprocessConfig(image_size=64),
+    encoder=EncoderConfig(
+        kind="hybrid",
+        backbone="test_efficientnet",
+        grid=4,
+        width=32,
+        depth=2,
+        heads=4,
+        keep_rates=((1, 0.5),),
+        descriptor_size=16,
+    ),
+    cross_attention=CrossAttentionConfig(heads=4, hidden=32, values="other", norm="layer"),
+    relation=RelationConfig(kind="pooled", width=16, hidden=(8,), bins=5),
+)
+
+PRESETS: dict[str, ZseConfig] = {c.preset: c for c in (ZSE_VIT_B16, ZSE_LITE, ZSE_TINY)}
+
+
+def zse_config_from_json(values: dict[str, Any]) -> ZseConfig:
+    """The configuration stored as `to_json` wrote it.
+
+    Raises:
+        ConfigurationError: an entry is missing, unknown or of the wrong kind.
+    """
+    try:
+        parts = dict(values)
+        encoder = dict(parts.pop("encoder"))
+        encoder["keep_rates"] = tuple((int(layer), float(rate)) for layer, rate in encoder["keep_rates"])
+        relation = dict(parts.pop("relation"))
+        relation["hidden"] = tuple(relation["hidden"])
+        preprocess = dict(parts.pop("preprocess"))
+        preprocess["mean"], preprocess["std"] = tuple(preprocess["mean"]), tuple(preprocess["std"])
+        return ZseConfig(
+            preset=str(parts.pop("preset")),
+            preprocess=PreprocessConfig(**preprocess),
+            encoder=EncoderConfig(**encoder),
+            cross_attention=CrossAttentionConfig(**parts.pop("cross_attention")),
+            relation=RelationConfig(**relation),
+            score=ScoreRule(**parts.pop("score")),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"the stored network configuration does not fit this version of Sketchseek ({error})"
+        ) from error
+
+
+def to_json(config: ZseConfig) -> dict[str, Any]:
+    """Plain values for JSON; `zse_config_from_json` reads them back."""
+    return asdict(config)

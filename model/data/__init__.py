@@ -1,0 +1,1 @@
+"""Readers of the datasets' layouts on disk, splits and augmentation."""

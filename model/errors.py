@@ -1,0 +1,81 @@
+"""The one hierarchy of errors: every error that a user may meet has a stable code and says what to do.
+
+Errors of this family carry sentences written for users, so the command line prints them as they are and the service
+may send them to a client. Any other exception is a defect and its text stays inside.
+"""
+
+
+class SketchseekError(Exception):
+    """Base of all errors that are the user's to mend.
+
+    Attributes:
+        code: stable, machine-readable name in lower_snake_case; part of the public interface.
+    """
+
+    code: str = "error"
+
+
+class BlankSketchError(SketchseekError):
+    """The sketch holds no ink: nothing darker (or, inverted, lighter) than its background."""
+
+    code = "blank_sketch"
+
+
+class ImageError(SketchseekError):
+    """An image cannot be read: damaged, truncated, empty or no image at all."""
+
+    code = "unreadable_image"
+
+
+class ImageFormatError(ImageError):
+    """The file is an image, but of a format that is not on the allow-list."""
+
+    code = "unsupported_image_format"
+
+
+class ImageTooLargeError(ImageError):
+    """The image's header declares more pixels than allowed; nothing was decoded."""
+
+    code = "image_too_large"
+
+
+class CheckpointError(SketchseekError):
+    """A checkpoint cannot be used: unreadable, damaged, of another preset, or with wrong entries."""
+
+    code = "bad_checkpoint"
+
+
+class CheckpointNotFoundError(CheckpointError):
+    """No checkpoint has this name or path."""
+
+    code = "checkpoint_not_found"
+
+
+class WeightsUnavailableError(SketchseekError):
+    """Pretrained weights could be had neither from a local file nor from the hub."""
+
+    code = "weights_unavailable"
+
+
+class DeviceError(SketchseekError):
+    """The requested device or arithmetic is not available on this machine."""
+
+    code = "device_unavailable"
+
+
+class DatasetError(SketchseekError):
+    """A dataset on disk lacks a file or holds a damaged one; the message names it."""
+
+    code = "bad_dataset"
+
+
+class ConfigurationError(SketchseekError):
+    """A setting or option has a value that cannot work."""
+
+    code = "bad_configuration"
+
+
+class MissingExtraError(SketchseekError):
+    """An optional package is needed; the message names the extra to install."""
+
+    code = "missing_extra"

@@ -1,0 +1,1 @@
+"""Metrics as pure functions, and protocols that take a rank callable."""

@@ -1,0 +1,1 @@
+"""From attention to correspondences to pictures, as pure functions."""
