@@ -1,0 +1,161 @@
+"""From cross-attention to correspondences: which sketch patch matched which photo patch, and how strongly.
+
+ZSE-SBIR (Lin et al., CVPR 2023, section 4.4) shows matches read off its cross-attention. Ours need both directions to agree:
+the weight of a pair is the geometric mean of what the sketch patch gives the photo patch and what the photo patch gives back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.types import Encoding, RelationAttention
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Correspondence:
+    """One sketch patch and the photo patch it matched.
+
+    Attributes:
+        sketch_patch: position in the sketch's original patch grid, row by row.
+        photo_patch: position in the photo's original patch grid, row by row.
+        weight: in [0, 1], geometric mean of the two cross-attention weights (sketch to photo and photo to sketch).
+        mutual: each is the other's best match.
+        contribution: what the pair adds to the relation logit (negative: it speaks against the match), as far as the
+            photo patch's importance is known; see `model.explain.importance`. 0 where it was not asked for.
+    """
+
+    sketch_patch: int
+    photo_patch: int
+    weight: float
+    mutual: bool
+    contribution: float = 0.0
+
+
+@dataclass(frozen=True)
+class PairMaps:
+    """The maps between the real patches of one sketch and one photo, without padding and without retrieval tokens.
+
+    Attributes:
+        sketch_positions: [n] int, original grid positions of the sketch's patches (only inked ones, where ink is known).
+        photo_positions: [m] int, original grid positions of the photo's patches.
+        weights: [n, m] float32 in [0, 1], as in `Correspondence.weight`.
+        sketch_rows: [n] int, which patch tokens of the sketch's encoding these are (0 is the first after the retrieval token).
+        photo_rows: [m] int, the same of the photo's encoding.
+    """
+
+    sketch_positions: NDArray[np.int64]
+    photo_positions: NDArray[np.int64]
+    weights: FloatArray
+    sketch_rows: NDArray[np.int64]
+    photo_rows: NDArray[np.int64]
+
+
+def pair_maps(
+    sketches: Encoding,
+    photos: Encoding,
+    attention: RelationAttention,
+    ink: NDArray[np.bool_] | None = None,
+    *,
+    sketch_index: int = 0,
+    photo_index: int = 0,
+) -> PairMaps:
+    """The maps of one pair, limited to real tokens and to sketch patches with ink.
+
+    Args:
+        sketches, photos: the encodings that were related, S and P of them.
+        attention: what relating them with `attention=True` gave.
+        ink: [G * G] bool over the sketch's original patch grid, or None to keep every patch.
+        sketch_index, photo_index: which of the S x P pairs.
+    """
+    sketch_rows = _real_patches(sketches, sketch_index)
+    photo_rows = _real_patches(photos, photo_index)
+    sketch_positions = _numpy(sketches.positions[sketch_index]).astype(np.int64)[sketch_rows]
+    photo_positions = _numpy(photos.positions[photo_index]).astype(np.int64)[photo_rows]
+    if ink is not None:
+        inked = ink[sketch_positions]
+        sketch_rows, sketch_positions = sketch_rows[inked], sketch_positions[inked]
+    forward = _numpy(attention.sketch_to_photo[sketch_index, photo_index])[1:, 1:]
+    backward = _numpy(attention.photo_to_sketch[sketch_index, photo_index])[1:, 1:]
+    weights = np.sqrt(
+        np.clip(forward[np.ix_(sketch_rows, photo_rows)], 0.0, 1.0)
+        * np.clip(backward[np.ix_(photo_rows, sketch_rows)].T, 0.0, 1.0)
+    )
+    return PairMaps(sketch_positions, photo_positions, weights.astype(np.float32), sketch_rows, photo_rows)
+
+
+def correspondences(
+    maps: PairMaps, importance: FloatArray | None = None, *, limit: int | None = None
+) -> list[Correspondence]:
+    """The best match of every sketch patch and of every photo patch, mutual ones first, then by weight.
+
+    Args:
+        maps: of one pair, n sketch patches and m photo patches.
+        importance: [m], what each photo patch adds to the relation logit, or None. A photo patch's importance is shared out
+            among the sketch patches in proportion to the weights of its column.
+        limit: keep at most this many.
+
+    Returns:
+        At most n + m pairs, none twice. Ties are broken by grid position, so the order is always the same.
+    """
+    weights = maps.weights
+    if weights.size == 0:
+        return []
+    best_photo = weights.argmax(axis=1)
+    best_sketch = weights.argmax(axis=0)
+    pairs = {(int(i), int(j)) for i, j in enumerate(best_photo)} | {(int(i), int(j)) for j, i in enumerate(best_sketch)}
+    share = weights / np.maximum(weights.sum(axis=0, keepdims=True), np.finfo(np.float32).tiny)
+    found = [
+        Correspondence(
+            sketch_patch=int(maps.sketch_positions[i]),
+            photo_patch=int(maps.photo_positions[j]),
+            weight=float(weights[i, j]),
+            mutual=bool(best_photo[i] == j and best_sketch[j] == i),
+            contribution=0.0 if importance is None else float(importance[j] * share[i, j]),
+        )
+        for i, j in pairs
+    ]
+    found.sort(key=lambda pair: (not pair.mutual, -pair.weight, pair.sketch_patch, pair.photo_patch))
+    return found[:limit]
+
+
+def strongest_correspondences(
+    sketch: Encoding,
+    photos: Encoding,
+    attention: RelationAttention,
+    ink: NDArray[np.bool_] | None = None,
+    *,
+    limit: int = 8,
+) -> list[list[Correspondence]]:
+    """The strongest correspondences of one sketch with each of P photos: cheap enough for every result of a search.
+
+    Args:
+        sketch: one encoding (batch of 1).
+        photos: P encodings.
+        attention: of relating them, [1, P, ...].
+        ink: [G * G] bool over the sketch's patch grid, or None.
+        limit: how many per photo, mutual best matches first.
+
+    Returns:
+        P lists, in the photos' order. Contributions are 0: they cost more than a search should.
+    """
+    return [
+        correspondences(pair_maps(sketch, photos, attention, ink, photo_index=index), limit=limit)
+        for index in range(len(photos))
+    ]
+
+
+def _real_patches(encoding: Encoding, index: int) -> NDArray[np.int64]:
+    """Rows of the real patch tokens of one image: all but the masked ones."""
+    if encoding.mask is None:
+        return np.arange(encoding.positions.shape[1], dtype=np.int64)
+    return np.flatnonzero(_numpy(encoding.mask[index])[1:]).astype(np.int64)
+
+
+def _numpy(tensor: Tensor) -> NDArray[np.float32]:
+    return np.asarray(tensor.detach().float().cpu().numpy())
