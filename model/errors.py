@@ -21,6 +21,12 @@ class BlankSketchError(SketchseekError):
     code = "blank_sketch"
 
 
+class StrokesError(SketchseekError):
+    """Strokes of a drawing are empty, malformed or not finite."""
+
+    code = "bad_strokes"
+
+
 class ImageError(SketchseekError):
     """An image cannot be read: damaged, truncated, empty or no image at all."""
 

@@ -1,0 +1,91 @@
+"""The only code that turns an image into the network's input: for training, building galleries and serving."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from PIL import Image
+
+from model.config import PreprocessConfig
+from model.errors import BlankSketchError
+from model.images import to_rgb
+from model.strokes import draw_strokes
+
+__all__ = ["draw_strokes", "photo_image", "photo_tensor", "sketch_image", "sketch_tensor", "to_tensor"]
+
+_DARK = 300  # R + G + B of ink at most, as upstream has it
+
+
+def photo_tensor(image: Image.Image, config: PreprocessConfig) -> torch.Tensor:
+    """[3, S, S] float32, normalised; S = `config.image_size`. Any Pillow mode."""
+    return to_tensor(photo_image(image, config), config)
+
+
+def sketch_tensor(image: Image.Image, config: PreprocessConfig) -> torch.Tensor:
+    """[3, S, S] float32, normalised: dark lines on white, cropped and squared.
+
+    Raises:
+        BlankSketchError: nothing is drawn.
+    """
+    return to_tensor(sketch_image(image, config), config)
+
+
+def to_tensor(image: Image.Image, config: PreprocessConfig) -> torch.Tensor:
+    """RGB image of S x S -> [3, S, S] float32: (value / 255 - mean) / std per channel."""
+    values = torch.from_numpy(np.array(image.convert("RGB"), dtype=np.float32)).permute(2, 0, 1) / 255
+    mean, std = (torch.tensor(numbers, dtype=torch.float32)[:, None, None] for numbers in (config.mean, config.std))
+    return ((values - mean) / std).contiguous()
+
+
+def photo_image(image: Image.Image, config: PreprocessConfig) -> Image.Image:
+    """The photo as the network sees it: RGB, S x S, fitted as `config.photo_fit` says."""
+    rgb = to_rgb(image)
+    size = config.image_size
+    if config.photo_fit == "squash":
+        return rgb.resize((size, size))
+    scaled = _scaled(rgb, size)
+    return _squared(scaled, size, _border_mean(scaled))
+
+
+def sketch_image(image: Image.Image, config: PreprocessConfig) -> Image.Image:
+    """The sketch as the network sees it: RGB, S x S, dark lines on white, cropped to the ink and squared.
+
+    Raises:
+        BlankSketchError: nothing is drawn.
+    """
+    rgb = to_rgb(image)
+    box = _dark_box(rgb)
+    if box is None:
+        raise BlankSketchError("the sketch is blank; draw something with lines that differ from the background")
+    margin = config.sketch_margin
+    left, top, right, bottom = box
+    cropped = rgb.crop(
+        (max(left - margin, 0), max(top - margin, 0), min(right + margin, rgb.width), min(bottom + margin, rgb.height))
+    )
+    scaled = _scaled(cropped, config.image_size)
+    brightest = max(high for _, high in scaled.getextrema())  # type: ignore[misc]
+    return _squared(scaled, config.image_size, (brightest, brightest, brightest))
+
+
+def _dark_box(rgb: Image.Image) -> tuple[int, int, int, int] | None:
+    total = np.asarray(rgb, dtype=np.uint16).sum(axis=2)
+    return Image.fromarray((total <= _DARK) * np.uint8(255)).getbbox()
+
+
+def _scaled(image: Image.Image, size: int) -> Image.Image:
+    """The longer side scaled to `size`, aspect ratio kept."""
+    factor = size / max(image.size)
+    return image.resize((max(1, round(image.width * factor)), max(1, round(image.height * factor))))
+
+
+def _squared(image: Image.Image, size: int, fill: tuple[int, int, int]) -> Image.Image:
+    canvas = Image.new("RGB", (size, size), fill)
+    canvas.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
+    return canvas
+
+
+def _border_mean(image: Image.Image) -> tuple[int, int, int]:
+    pixels = np.asarray(image)
+    edges = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    red, green, blue = (round(float(value)) for value in edges.mean(axis=0))
+    return red, green, blue
