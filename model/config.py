@@ -21,8 +21,8 @@ class PreprocessConfig:
     Attributes:
         image_size: side S of the square input, in pixels.
         mean, std: per-channel normalisation of RGB in [0, 1].
-        photo_fit: "squash" resizes to S x S and loses the aspect ratio (upstream's way); "pad" keeps it and fills up with
-            the mean colour of the border.
+        photo_fit: "squash" resizes to S x S and loses the aspect ratio (upstream's way); "pad" keeps it and fills up
+            with the mean colour of the border.
         sketch_margin: blank pixels kept around the ink's bounding box before scaling.
         sketch_line_width: target width of lines in pixels at S x S; 0 leaves lines as drawn.
     """
@@ -45,8 +45,8 @@ class EncoderConfig:
     """The encoder: a timm backbone, a retrieval token and a learnable tokenizer.
 
     Attributes:
-        kind: "vit" runs a timm VisionTransformer whose class token is the retrieval token; "hybrid" turns the feature maps of
-            a timm convolutional network (strides 16 and 32) into patch tokens for a few transformer blocks.
+        kind: "vit" runs a timm VisionTransformer whose class token is the retrieval token; "hybrid" turns the feature
+            maps of a timm convolutional network (strides 16 and 32) into patch tokens for a few transformer blocks.
         backbone: timm's name for it.
         grid: side of the original patch grid (14: 196 patches at 224 px).
         width: token width D.
@@ -76,8 +76,8 @@ class CrossAttentionConfig:
     Attributes:
         heads: attention heads.
         hidden: width of the feed-forward's inner layer.
-        values: "own" reads values from the attending side (upstream's code: only k crosses over; needs equal token counts);
-            "other" reads keys and values from the other side (standard cross-attention).
+        values: "own" reads values from the attending side (upstream's code: only k crosses over; needs equal token
+            counts); "other" reads keys and values from the other side (standard cross-attention).
         norm: "upstream" is a * (x - mean) / (std + 1e-6) + b with the unbiased std; "layer" is LayerNorm.
     """
 
@@ -92,9 +92,9 @@ class RelationConfig:
     """The kernel-based relation network.
 
     Attributes:
-        kind: "upstream" reinterprets the token matrix in memory as an image before a 2 x 2 convolution, and flattens the
-            49 x 49 kernel into an MLP; "pooled" keeps one kernel entry per pair of real patches and summarises it by radial
-            basis functions, so that any number of masked tokens is welcome.
+        kind: "upstream" reinterprets the token matrix in memory as an image before a 2 x 2 convolution, and flattens
+            the 49 x 49 kernel into an MLP; "pooled" keeps one kernel entry per pair of real patches and summarises it
+            by radial basis functions, so that any number of masked tokens is welcome.
         width: of the tokens compared in the kernel.
         hidden: inner widths of the MLP that ends in one logit.
         bins: number of radial basis functions ("pooled" only).
@@ -110,8 +110,8 @@ class RelationConfig:
 class ScoreRule:
     """What results are ordered by: sigmoid(relation_weight * logit + recall_weight * cosine + bias).
 
-    The default is the relation score itself. A fusion is calibrated on validation categories, never on test categories, and
-    stored with the checkpoint.
+    The default is the relation score itself. A fusion is calibrated on validation categories, never on test categories,
+    and stored with the checkpoint.
     """
 
     relation_weight: float = 1.0

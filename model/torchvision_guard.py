@@ -1,8 +1,9 @@
 """Lets timm import a torchvision that was built for CUDA beside a CPU build of torch.
 
-PyPI's torchvision carries operators compiled for CUDA. Beside a CPU torch its import fails because those operators were
-never registered ("operator torchvision::nms does not exist"), and timm imports torchvision unconditionally. Nothing here
-calls them, so their schemas alone are enough. Where the two packages match, importing this module changes nothing.
+PyPI's torchvision carries operators compiled for CUDA. Beside a CPU torch its import fails because those operators
+were never registered ("operator torchvision::nms does not exist"), and timm imports torchvision unconditionally.
+Nothing here calls them, so their schemas alone are enough. Where the two packages match, importing this module changes
+nothing.
 """
 
 import re

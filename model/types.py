@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -34,7 +34,8 @@ class Encoding:
 
     def __getitem__(self, rows: slice | Tensor) -> Encoding:
         """The encodings of some of the images, in the order asked for."""
-        return Encoding(**{f.name: None if (v := getattr(self, f.name)) is None else v[rows] for f in fields(self)})
+        mask = None if self.mask is None else self.mask[rows]
+        return Encoding(self.descriptor[rows], self.tokens[rows], self.positions[rows], mask)
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Encoding:
         """On `device`; tokens as `dtype` where given. The descriptor stays float32."""
@@ -89,8 +90,8 @@ class RelationAttention:
         sketch_to_photo: [S, P, Ns, Np] float32, cross-attention of each sketch token over the photo's tokens, averaged
             over heads; rows sum to 1 over real tokens. Token 0 is the retrieval token.
         photo_to_sketch: [S, P, Np, Ns] float32, the same from each photo token over the sketch's tokens.
-        kernel: [S, P, Ns - 1, Np - 1] float32 in [-1, 1], similarity of patch tokens as the relation network reads it, or
-            None where the kernel is no map of the image (the upstream variant).
+        kernel: [S, P, Ns - 1, Np - 1] float32 in [-1, 1], similarity of patch tokens as the relation network reads it,
+            or None where the kernel is no map of the image (the upstream variant).
     """
 
     sketch_to_photo: Tensor

@@ -1,0 +1,212 @@
+"""The interface every network offers, and ZSE-SBIR behind it: encode once, score many.
+
+Sketches and photos are encoded each on their own; `relate` scores all pairs of them. What depends on one image alone is
+computed once, pairs run in chunks under a memory budget, and a sketch is never copied per pair.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from model.config import PreprocessConfig, ScoreRule, ZseConfig
+from model.cross_attention import CrossAttention, Projected
+from model.encoder import HybridEncoder, Modality, VitEncoder
+from model.relation import PooledRelation, UpstreamRelation
+from model.types import Encoding, Relation, RelationAttention
+
+
+@dataclass(frozen=True)
+class CheckpointIdentity:
+    """Which weights a network carries.
+
+    Attributes:
+        name: of the checkpoint, for people.
+        sha256: hex digest of its file's content; "" for weights that were never saved.
+    """
+
+    name: str
+    sha256: str
+
+
+class Network(nn.Module, ABC):
+    """A network for sketch-based image retrieval: one encoder per modality and a relation between their encodings.
+
+    Attributes:
+        identity: the checkpoint it was loaded from.
+        grid: side of the patch grid that `Encoding.positions` count in, row by row.
+        token_width: D.
+        descriptor_size: E.
+        photo_tokens: N of a photo, retrieval token included.
+    """
+
+    identity: CheckpointIdentity = CheckpointIdentity("untrained", "")
+    config: Any
+    grid: int
+    token_width: int
+    descriptor_size: int
+    photo_tokens: int
+
+    @abstractmethod
+    def encode_sketch(self, images: Tensor) -> Encoding:
+        """Encode sketches: normalised images [B, 3, S, S] on any device, any float type -> B encodings."""
+
+    @abstractmethod
+    def encode_photo(self, images: Tensor) -> Encoding:
+        """Encode photos: normalised images [B, 3, S, S] on any device, any float type -> B encodings."""
+
+    @abstractmethod
+    def relate(self, sketches: Encoding, photos: Encoding, *, attention: bool = False) -> Relation:
+        """Relate every one of S sketches to every one of P photos.
+
+        Args:
+            sketches: S encodings from `encode_sketch`.
+            photos: P encodings from `encode_photo`.
+            attention: also return what the explanations need; memory grows with S * P * Ns * Np.
+
+        Returns:
+            logit and score [S, P] float32.
+        """
+
+    @property
+    def preprocess(self) -> PreprocessConfig:
+        """How images are prepared for this network."""
+        config: PreprocessConfig = self.config.preprocess
+        return config
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The arithmetic of tokens."""
+        return next(self.parameters()).dtype
+
+    def score(self, logit: Tensor, cosine: Tensor) -> Tensor:
+        """What results are ordered by, in [0, 1]: the checkpoint's rule over relation logit and recall score."""
+        rule: ScoreRule = self.config.score
+        return torch.sigmoid(rule.relation_weight * logit + rule.recall_weight * cosine + rule.bias)
+
+
+class ZseNetwork(Network):
+    """ZSE-SBIR (Lin et al., CVPR 2023): encoder, cross-attention, kernel-based relation network.
+
+    Args:
+        config: what it is made of.
+        backbone: the timm model that `config.encoder.backbone` names, with or without pretrained weights.
+        pair_budget: bytes that the intermediate values of one chunk of pairs may take.
+    """
+
+    def __init__(self, config: ZseConfig, backbone: nn.Module, *, pair_budget: int = 64 * 2**20) -> None:
+        super().__init__()
+        self.config: ZseConfig = config
+        encoder = config.encoder
+        self.pair_budget = pair_budget
+        self.grid = encoder.grid
+        self.token_width = encoder.width
+        self.descriptor_size = encoder.descriptor_size or encoder.width
+        self.photo_tokens = 1 + kept_patches(config)
+        self.encoder = (VitEncoder if encoder.kind == "vit" else HybridEncoder)(encoder, backbone)
+        self.cross_attention = CrossAttention(encoder.width, config.cross_attention)
+        self.relation: UpstreamRelation | PooledRelation
+        if config.relation.kind == "upstream":
+            self.relation = UpstreamRelation(encoder.width, encoder.grid, config.relation)
+        else:
+            self.relation = PooledRelation(encoder.width, config.relation)
+
+    def encode_sketch(self, images: Tensor) -> Encoding:
+        """See `Network.encode_sketch`."""
+        return self._encode(images, "sketch")
+
+    def encode_photo(self, images: Tensor) -> Encoding:
+        """See `Network.encode_photo`."""
+        return self._encode(images, "photo")
+
+    def relate(self, sketches: Encoding, photos: Encoding, *, attention: bool = False) -> Relation:
+        """See `Network.relate`."""
+        sketch_side = self._project(sketches, "sketch")
+        photo_side = self._project(photos, "photo")
+        chunk = self.pairs_per_chunk(sketches.tokens.shape[1], photos.tokens.shape[1])
+        rows = [
+            [
+                self._relate_pairs(sketch_side[s : s + 1], photo_side[p : p + chunk], attention=attention)
+                for p in range(0, len(photos), chunk)
+            ]
+            for s in range(len(sketches))
+        ]
+        return join_relations(rows, len(sketches), len(photos), self.device)
+
+    def relate_aligned(self, sketches: Encoding, photos: Encoding) -> tuple[Tensor, Tensor, Tensor]:
+        """Relate sketch b to photo b, for training.
+
+        Args:
+            sketches: B encodings.
+            photos: B encodings.
+
+        Returns:
+            logit [B] float32, and both cross-attended retrieval tokens [B, D], which upstream's triplet loss reads.
+        """
+        sketch_side, photo_side = self._project(sketches, "sketch"), self._project(photos, "photo")
+        sketch_tokens, photo_tokens, _, _ = self.cross_attention(sketch_side, photo_side)
+        logit, _ = self.relation(sketch_tokens, photo_tokens, sketches.mask, photos.mask)
+        return logit, sketch_tokens[:, 0], photo_tokens[:, 0]
+
+    def pairs_per_chunk(self, sketch_tokens: int, photo_tokens: int) -> int:
+        """How many pairs of these token counts fit the memory budget; at least one."""
+        config = self.config
+        values = (sketch_tokens + photo_tokens) * (4 * self.token_width + config.cross_attention.hidden)
+        values += sketch_tokens * photo_tokens * (2 * config.cross_attention.heads + config.relation.bins)
+        return max(1, self.pair_budget // (4 * values))
+
+    def _encode(self, images: Tensor, modality: Modality) -> Encoding:
+        tokens, positions, descriptor = self.encoder(images.to(self.device, self.dtype), modality)
+        return Encoding(descriptor=descriptor, tokens=tokens, positions=positions)
+
+    def _project(self, encoding: Encoding, side: Modality) -> Projected:
+        on_device = encoding.to(self.device, self.dtype)
+        return self.cross_attention.project(on_device.tokens, on_device.mask, side)
+
+    def _relate_pairs(self, sketch: Projected, photos: Projected, *, attention: bool) -> Relation:
+        """One sketch [1, ...] against a chunk of P photos: logit [1, P]."""
+        sketch_tokens, photo_tokens, to_photo, to_sketch = self.cross_attention(sketch, photos, weights=attention)
+        pairs = len(photos.tokens)
+        sketch_mask = None if sketch.mask is None else sketch.mask.expand(pairs, -1)
+        logit, kernel = self.relation(sketch_tokens, photo_tokens, sketch_mask, photos.mask)
+        why = None
+        if to_photo is not None and to_sketch is not None:
+            real = None if self.config.relation.kind == "upstream" else kernel.unsqueeze(0)
+            why = RelationAttention(to_photo.unsqueeze(0), to_sketch.unsqueeze(0), real)
+        return Relation(logit.unsqueeze(0), logit.sigmoid().unsqueeze(0), why)
+
+
+def kept_patches(config: ZseConfig) -> int:
+    """Number of patch tokens that leave the encoder."""
+    count = config.encoder.grid**2
+    for _, rate in sorted(config.encoder.keep_rates):
+        count = -int(-rate * count // 1)
+    return count
+
+
+def join_relations(rows: list[list[Relation]], sketches: int, photos: int, device: torch.device) -> Relation:
+    """Chunks of pairs, by sketch and then by photo, as one relation [S, P]."""
+    if not sketches or not photos:
+        empty = torch.zeros(sketches, photos, device=device)
+        return Relation(empty, empty)
+    logit = torch.cat([torch.cat([c.logit for c in row], dim=1) for row in rows])
+    attentions = [[c.attention for c in row if c.attention is not None] for row in rows]
+    attention = None
+    if attentions[0]:
+        whole = [[torch.cat(parts, dim=1) for parts in zip(*map(_parts, row), strict=True)] for row in attentions]
+        attention = RelationAttention(*[torch.cat(parts) for parts in zip(*whole, strict=True)])
+    return Relation(logit, logit.sigmoid(), attention)
+
+
+def _parts(attention: RelationAttention) -> list[Tensor]:
+    parts = [attention.sketch_to_photo, attention.photo_to_sketch]
+    return parts if attention.kernel is None else [*parts, attention.kernel]

@@ -1,0 +1,73 @@
+"""Which networks exist: the only place that knows every architecture and preset.
+
+A new architecture adds one module (its configuration and its network) and one entry here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model.backbone import create_backbone
+from model.config import PRESETS, ZseConfig, to_json, zse_config_from_json
+from model.errors import ConfigurationError
+from model.network import Network, ZseNetwork
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How configurations of one architecture become networks.
+
+    Attributes:
+        build: configuration and backbone weights (None, "hub" or a file) -> network in float32 on the CPU.
+        from_json, to_json: the configuration as plain values, as checkpoints store it.
+    """
+
+    build: Callable[[Any, str | Path | None], Network]
+    from_json: Callable[[dict[str, Any]], Any]
+    to_json: Callable[[Any], dict[str, Any]]
+
+
+def _build_zse(config: ZseConfig, weights: str | Path | None) -> Network:
+    return ZseNetwork(config, create_backbone(config.encoder, config.preprocess.image_size, weights))
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    ZseConfig.architecture: Architecture(_build_zse, zse_config_from_json, to_json),
+}
+
+
+def preset(name: str) -> ZseConfig:
+    """The configuration of a preset.
+
+    Raises:
+        ConfigurationError: no preset has this name.
+    """
+    if name not in PRESETS:
+        raise ConfigurationError(f"no preset is named {name!r}; choose one of {', '.join(sorted(PRESETS))}")
+    return PRESETS[name]
+
+
+def build_network(config: Any, weights: str | Path | None = None, seed: int | None = None) -> Network:
+    """A network with fresh weights, in evaluation mode.
+
+    Args:
+        config: a configuration, for example `preset("zse-lite")`.
+        weights: of the backbone: None for random, "hub", or a file.
+        seed: makes random weights reproducible without touching the global generator.
+    """
+    with torch.random.fork_rng(enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        network = ARCHITECTURES[config.architecture].build(config, weights)
+    return network.eval()
+
+
+def with_backbone(config: ZseConfig, backbone: str, width: int, grid: int) -> ZseConfig:
+    """The same network around another timm ViT."""
+    encoder = replace(config.encoder, kind="vit", backbone=backbone, width=width, grid=grid, scale_embedding=False)
+    return replace(config, preset="custom", encoder=encoder)
