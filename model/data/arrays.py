@@ -1,0 +1,189 @@
+"""Decodes a dataset once into arrays of bytes, cached on disk, so that training keeps every image in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.config import PreprocessConfig
+from model.data.items import Dataset, Item, Modality
+from model.errors import DatasetError, SketchseekError
+from model.images import open_image
+from model.preprocess import draw_strokes, photo_image, sketch_image
+
+Progress = Callable[[int, int], None]
+_FORMAT = 1  # raise when the same files would be decoded to other bytes
+_NAMED_AT_MOST = 5
+CHANNELS: dict[Modality, int] = {"sketch": 1, "photo": 3}
+
+
+@dataclass(frozen=True)
+class ImageArrays:
+    """Decoded images of one modality.
+
+    Attributes:
+        pixels: [N, C, S, S] uint8; C = 1 for sketches (dark lines on a light ground), 3 for photos (RGB).
+        labels: [N] int64, indices into `categories`.
+        items: the N images.
+        categories: names, as the dataset lists them.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    items: tuple[Item, ...]
+    categories: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def to(self, device: torch.device | str) -> ImageArrays:
+        """The same with pixels and labels on `device`."""
+        return replace(self, pixels=self.pixels.to(device), labels=self.labels.to(device))
+
+    def rows(self, rows: Sequence[int]) -> ImageArrays:
+        """Some of the images, in the order asked for."""
+        index = torch.tensor(rows, dtype=torch.int64, device=self.pixels.device)
+        return replace(
+            self, pixels=self.pixels[index], labels=self.labels[index], items=tuple(self.items[row] for row in rows)
+        )
+
+
+def decode(
+    dataset: Dataset,
+    modality: Modality,
+    config: PreprocessConfig,
+    *,
+    cache: Path | None = None,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> ImageArrays:
+    """The dataset's sketches or photos, prepared as `model.preprocess` prepares them for the network.
+
+    Args:
+        dataset: its `categories` give the labels.
+        modality: which of its images.
+        config: gives the side S and the fit. For training with random crops ask for a side above the network's.
+        cache: folder of decoded arrays; they are found again by the images' content, whatever their paths. None decodes
+            anew and keeps nothing.
+        workers: threads; 0 takes one per CPU core.
+        progress: called with (done, total) as images are decoded.
+
+    Raises:
+        DatasetError: images are missing, damaged or blank; the message names them.
+    """
+    items = dataset.sketches if modality == "sketch" else dataset.photos
+    if not items:
+        raise DatasetError(f"{dataset.name or 'the dataset'} holds no {modality}")
+    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+        path = None if cache is None else cache / f"{modality}-{_content_key(items, config, pool)}.npy"
+        pixels = _cached(path, _shape(items, modality, config))
+        if pixels is None:
+            pixels = _decoded(items, modality, config, pool, progress)
+            if path is not None:
+                _store(path, pixels)
+    labels = torch.tensor([dataset.label(item) for item in items])
+    return ImageArrays(torch.from_numpy(pixels), labels, items, dataset.categories)
+
+
+def decode_item(item: Item, config: PreprocessConfig) -> NDArray[np.uint8]:
+    """[C, S, S] uint8 of one image, or of one drawing's strokes.
+
+    Raises:
+        SketchseekError: the image is missing, damaged or blank.
+    """
+    if item.strokes is not None:
+        return _grey(np.asarray(sketch_image(draw_strokes(item.strokes), config).convert("L")))
+    if item.modality == "sketch":
+        return _grey(np.asarray(sketch_image(open_image(item.path), config).convert("L")))
+    image = photo_image(open_image(item.path, longest_side=config.image_size), config)
+    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+
+
+def _grey(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return pixels[None]
+
+
+def _shape(items: Sequence[Item], modality: Modality, config: PreprocessConfig) -> tuple[int, int, int, int]:
+    return (len(items), CHANNELS[modality], config.image_size, config.image_size)
+
+
+def _decoded(
+    items: Sequence[Item],
+    modality: Modality,
+    config: PreprocessConfig,
+    pool: ThreadPoolExecutor,
+    progress: Progress | None,
+) -> NDArray[np.uint8]:
+    pixels = np.empty(_shape(items, modality, config), np.uint8)
+    damaged: list[str] = []
+
+    def fill(place: int) -> str | None:
+        item = items[place]
+        try:
+            pixels[place] = decode_item(item, config)
+        except SketchseekError as error:
+            return f"{item.path}{f' (drawing {item.key})' if item.key else ''}: {error}"
+        return None
+
+    for done, failure in enumerate(pool.map(fill, range(len(items))), start=1):
+        if failure is not None:
+            damaged.append(failure)
+        if progress is not None:
+            progress(done, len(items))
+    if damaged:
+        more = f"; and {len(damaged) - _NAMED_AT_MOST} more" if len(damaged) > _NAMED_AT_MOST else ""
+        raise DatasetError(
+            f"{len(damaged)} of {len(items)} images cannot be used; mend or remove them: "
+            + "; ".join(damaged[:_NAMED_AT_MOST])
+            + more
+        )
+    return pixels
+
+
+def _content_key(items: Sequence[Item], config: PreprocessConfig, pool: ThreadPoolExecutor) -> str:
+    """Changes with any image's content, their order, the preprocessing and the format."""
+
+    def digest(item: Item) -> bytes:
+        if item.strokes is not None:
+            return hashlib.sha256(json.dumps(item.strokes).encode()).digest()
+        try:
+            return hashlib.sha256(item.path.read_bytes()).digest()
+        except OSError:
+            return b""  # decoding will name it
+
+    whole = hashlib.sha256(f"{_FORMAT} {config.identity}".encode())
+    for part in pool.map(digest, items):
+        whole.update(part)
+    return whole.hexdigest()[:20]
+
+
+def _cached(path: Path | None, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
+    if path is None or not path.is_file():
+        return None
+    try:
+        # copy-on-write: pages are read when used and the file never changes
+        pixels: NDArray[np.uint8] = np.load(path, mmap_mode="c")
+    except (OSError, ValueError, EOFError):
+        return None  # damaged: decoded anew
+    return pixels if pixels.shape == shape and pixels.dtype == np.uint8 else None
+
+
+def _store(path: Path, pixels: NDArray[np.uint8]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with unfinished.open("wb") as file:
+            np.save(file, pixels)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
