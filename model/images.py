@@ -7,53 +7,34 @@ decoded.
 from __future__ import annotations
 
 import io
+import math
 import threading
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
-from model.errors import ConfigurationError, ImageError, ImageFormatError, ImageTooLargeError
+from model.errors import ImageError, ImageFormatError, ImageTooLargeError
+from model.image_containers import inspect, sniff
+from model.image_limits import FORMATS, HEIF_AVAILABLE, WEBP_BYTES, ImageLimits, decoding_bytes
+from model.image_modes import to_rgb
 
-try:
-    import pillow_heif
-except ImportError:
-    HEIF_AVAILABLE = False
-else:
-    pillow_heif.register_heif_opener()
-    HEIF_AVAILABLE = True
+__all__ = ["FORMATS", "HEIF_AVAILABLE", "ImageLimits", "OpenedImage", "open_image", "read_image", "to_rgb"]
 
-FORMATS: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF") + (("HEIF",) if HEIF_AVAILABLE else ())
-"""Formats that are read by default, by Pillow's names."""
-
-# Pillow refuses more than this by itself (twice Image.MAX_IMAGE_PIXELS).
-_PILLOW_MAX_PIXELS = 178_956_970
-
-
-@dataclass(frozen=True)
-class ImageLimits:
-    """What a stranger's image may cost.
-
-    Attributes:
-        max_pixels: width times height that the header may declare; at most 178 956 970.
-        max_bytes: size of the encoded file.
-        formats: allow-list by Pillow's names, a subset of `FORMATS`.
-    """
-
-    max_pixels: int = 64_000_000
-    max_bytes: int = 100_000_000
-    formats: tuple[str, ...] = FORMATS
-
-    def __post_init__(self) -> None:
-        if not 0 < self.max_pixels <= _PILLOW_MAX_PIXELS or self.max_bytes <= 0:
-            raise ConfigurationError(
-                f"image limits must be positive and max_pixels at most {_PILLOW_MAX_PIXELS}; got {self}"
-            )
-        if unknown := sorted(set(self.formats) - set(FORMATS)):
-            raise ConfigurationError(f"unknown image formats {', '.join(unknown)}; choose from {', '.join(FORMATS)}")
+_SMALL_PIXELS = 4_000_000  # below, all pixels are kept: exactness is cheap
+_ORIENTATION = 0x0112
+_REDUCIBLE = ("L", "RGB", "RGBA", "CMYK", "YCbCr", "RGBX", "I", "F")
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 @dataclass(frozen=True)
@@ -114,35 +95,75 @@ def read_image(
 
 
 def _decode(data: bytes, limits: ImageLimits, longest_side: int | None) -> OpenedImage:
+    container = inspect(data)
+    if container.size is not None:
+        limits.check_size(*container.size)
+        if data[8:12] == b"WEBP":  # its decoder takes the memory when it opens
+            limits.check_memory(WEBP_BYTES * math.prod(container.size))
     try:
-        image = Image.open(io.BytesIO(data), formats=limits.formats)
+        image: Image.Image = Image.open(io.BytesIO(container.data), formats=limits.formats)
     except UnidentifiedImageError:
         raise _unidentified(data, limits) from None
     name = image.format or "unknown"
+    limits.check_size(*image.size)
+    orientation = container.orientation
+    if name == "AVIF":
+        orientation = image.getexif().get(_ORIENTATION, 1)
     width, height = image.size
-    if width < 1 or height < 1:
-        raise ImageError("the image has no pixels; save it again and retry")
-    if width * height > limits.max_pixels:
-        raise ImageTooLargeError(
-            f"the image has {width} x {height} pixels, more than the {limits.max_pixels} allowed; send a smaller one"
-        )
     if longest_side is not None:
         image.draft(None, (2 * longest_side, 2 * longest_side))
+    limits.check_memory(decoding_bytes(image, name, container, width * height))
     image.load()
-    orientation = image.getexif().get(0x0112, 1)
-    upright = ImageOps.exif_transpose(image)
-    if orientation in (5, 6, 7, 8):
+    if name == "TIFF":  # its decoder turns the pixels upright, and swaps the size with them
+        width, height = image.size
+    image.info = {key: value for key, value in image.info.items() if key == "transparency"}
+    image = _upright(_reduced(image, longest_side), orientation)
+    if orientation >= 5:
         width, height = height, width
-    still = upright.copy() if upright is image else upright
-    return OpenedImage(still, width, height, name)
+    return OpenedImage(image, width, height, name)
+
+
+def _reduced(image: Image.Image, longest_side: int | None) -> Image.Image:
+    """A large image's pixels averaged in blocks, so that twice `longest_side` is left; stripwise to save memory."""
+    if longest_side is None or math.prod(image.size) <= _SMALL_PIXELS:
+        return image
+    factor = max(image.size) // (2 * longest_side)
+    if factor < 2:
+        return image
+    if image.mode in _REDUCIBLE and "transparency" not in image.info:
+        return image.reduce(factor)
+    result: Image.Image | None = None
+    strip = factor * max(1, 2**20 // (image.width * factor))
+    for top in range(0, image.height, strip):
+        part = _reducible(image.crop((0, top, image.width, min(top + strip, image.height)))).reduce(factor)
+        if result is None:
+            result = Image.new(part.mode, (part.width, -(-image.height // factor)))
+        result.paste(part, (0, top // factor))
+    return result or image
+
+
+def _reducible(image: Image.Image) -> Image.Image:
+    if image.mode in ("P", "PA", "LA", "La", "RGBa") or "transparency" in image.info:
+        return image.convert("RGBA" if image.has_transparency_data else "RGB")
+    return to_rgb(image)
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    turn = _TURNS.get(orientation)
+    if turn is not None:
+        return image.transpose(turn)
+    # A plain image of the same pixels lets go of the file.
+    return image._new(image.im) if isinstance(image, ImageFile.ImageFile) else image
 
 
 def _unidentified(data: bytes, limits: ImageLimits) -> ImageError:
-    try:
-        other = Image.open(io.BytesIO(data)).format
-    except Exception:
-        return ImageError("this is not an image, or it is damaged; send one of " + ", ".join(limits.formats))
-    return ImageFormatError(f"images of format {other} are not accepted; send one of {', '.join(limits.formats)}")
+    known = sniff(data)
+    accepted = f"send one of {', '.join(limits.formats)}"
+    if known is None:
+        return ImageError(f"this is not an image, or it is damaged; {accepted}")
+    if known in limits.formats:
+        return ImageError(f"this {known} image is damaged; save it again and retry")
+    return ImageFormatError(f"files of format {known} are not accepted; {accepted}")
 
 
 def _read_bytes(source: Path | str | bytes | BinaryIO, max_bytes: int) -> bytes:
@@ -161,53 +182,6 @@ def _read_bytes(source: Path | str | bytes | BinaryIO, max_bytes: int) -> bytes:
     if len(data) > max_bytes:
         raise ImageTooLargeError(f"the image is larger than the {max_bytes} bytes allowed; send a smaller one")
     return data
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """The image in mode RGB: transparency on white, high bit depths scaled to 8 bits, colour profiles ignored.
-
-    Values beyond 8 bits: "I;16" counts as 0..65535; "I" and "F" as the narrowest of [0, 1] (F only), [0, 255] and
-    [0, 65535] that holds them, else they are stretched from minimum to maximum; NaN and infinities count as 0.
-    """
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I;16"):
-        values = np.asarray(image).astype(np.uint32)
-        return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):
-        return Image.fromarray(_to_8_bits(np.asarray(image, dtype=np.float64), image.mode == "F")).convert("RGB")
-    if image.mode == "LAB":
-        return _lab_to_rgb(image)
-    if image.has_transparency_data:
-        with _silenced_pillow:
-            rgba = image.convert("RGBA")
-        white = Image.new("RGB", image.size, "white")
-        white.paste(rgba, mask=rgba.getchannel("A"))
-        return white
-    return image.convert("RGB")
-
-
-def _to_8_bits(values: np.ndarray, floating: bool) -> np.ndarray:
-    values = np.where(np.isfinite(values), values, 0.0)
-    low, high = float(values.min()), float(values.max())
-    if floating and low >= 0 and high <= 1:
-        values = values * 255
-    elif low >= 0 and high <= 255:
-        pass
-    elif low >= 0 and high <= 65535:
-        values = values / 257
-    else:
-        values = (values / 2 - low / 2) / max(high / 2 - low / 2, 1e-12) * 255
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
-
-
-def _lab_to_rgb(image: Image.Image) -> Image.Image:
-    from PIL import ImageCms
-
-    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-    converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
-    assert converted is not None  # noqa: S101  (None only for inPlace=True)
-    return converted
 
 
 class _Silence:
