@@ -35,7 +35,7 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 @dataclass(frozen=True)
 class PhotoAugment:
-    """How much photos are varied; a probability or range of 0 turns a step off.
+    """How much photos are varied; a probability or range of 0, or a factor of 1, turns a step off.
 
     Attributes:
         crop: smallest side of the random crop as a share of the image's side; 1 keeps the whole image.
@@ -70,7 +70,7 @@ class PhotoAugment:
 
 @dataclass(frozen=True)
 class SketchAugment:
-    """How much sketches are varied; a probability or range of 0 turns a step off.
+    """How much sketches are varied; a probability or range of 0, or a factor of 1, turns a step off.
 
     Attributes:
         turn: largest rotation in degrees, either way.
@@ -157,8 +157,8 @@ def augment_photos(
 
 
 def _cropped_photos(pixels: Tensor, size: int, strength: PhotoAugment, draws: Draws) -> Tensor:
-    zoom = 1 / draws.uniform(min(strength.crop, 0.9999), 1.0)
-    stretch = draws.log_uniform(1 / strength.aspect, max(strength.aspect, 1.0001)).sqrt()
+    zoom = 1 / draws.uniform(strength.crop, 1.0)
+    stretch = draws.log_uniform(1 / strength.aspect, strength.aspect).sqrt()
     room = (zoom - 1)[:, None] * draws.uniform(-1.0, 1.0, 2)  # the crop stays inside the image
     grid = affine_grid(
         size,
@@ -232,8 +232,8 @@ def augment_sketches(
 
 def _redrawn(ink: Tensor, size: int, strength: SketchAugment, draws: Draws) -> Tensor:
     """By another hand: affine and elastic displacement in one sampling."""
-    zoom = draws.log_uniform(min(strength.scale, 0.9999), max(strength.scale**-0.5, 1.0001))
-    stretch = draws.log_uniform(1 / strength.aspect, max(strength.aspect, 1.0001)).sqrt()
+    zoom = draws.log_uniform(strength.scale, strength.scale**-0.5)
+    stretch = draws.log_uniform(1 / strength.aspect, strength.aspect).sqrt()
     grid = affine_grid(
         size,
         angle=draws.uniform(-1.0, 1.0) * (strength.turn * torch.pi / 180),
