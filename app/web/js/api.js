@@ -1,0 +1,90 @@
+// The service's HTTP interface. Every call resolves to plain data or throws a Problem.
+
+const KEY = "sketchseek-key";
+
+/** An answer that is no success, as RFC 9457 describes it; `code` is stable. Code "offline": nobody answered. */
+export class Problem extends Error {
+  constructor({ status = 0, code = "error", title = "", detail = "", retryAfter = 0 }) {
+    super(detail || title || code);
+    Object.assign(this, { status, code, title, detail, retryAfter });
+  }
+}
+
+export const key = {
+  get: () => sessionStorage.getItem(KEY) ?? "",
+  set: (value) => (value ? sessionStorage.setItem(KEY, value) : sessionStorage.removeItem(KEY)),
+};
+
+const address = (path) => new URL(path, document.baseURI);
+
+async function call(path, { method = "GET", body = null, headers = {}, signal = null } = {}) {
+  const credentials = key.get() ? { Authorization: `Bearer ${key.get()}` } : {};
+  let response;
+  try {
+    response = await fetch(address(path), { method, body, signal, headers: { ...credentials, ...headers } });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Problem({ code: "offline", title: "The service does not answer" });
+  }
+  if (response.ok) return response;
+  let said = {};
+  try {
+    said = await response.json();
+  } catch {
+    // A proxy's page is no problem document; its status has to do.
+  }
+  throw new Problem({
+    status: response.status,
+    code: said.code ?? `http_${response.status}`,
+    title: said.title ?? response.statusText,
+    detail: typeof said.detail === "string" ? said.detail : "",
+    retryAfter: Number(response.headers.get("Retry-After")) || 0,
+  });
+}
+
+const json = async (path, options = {}) =>
+  (await call(path, { ...options, headers: { Accept: "application/json", ...options.headers } })).json();
+
+function form(fields) {
+  const data = new FormData();
+  for (const [name, value] of Object.entries(fields)) {
+    if (value === undefined || value === null) continue;
+    if (value instanceof Blob) data.append(name, value, `${name}.png`);
+    else for (const one of Array.isArray(value) ? value : [value]) data.append(name, String(one));
+  }
+  return data;
+}
+
+export const search = (sketch, fields, signal) =>
+  json("search", { method: "POST", body: form({ sketch, ...fields }), signal });
+
+export const similar = (photoId, topK, signal) =>
+  json(`photos/${encodeURIComponent(photoId)}/similar?top_k=${topK}`, { signal });
+
+export const explain = (sketch, photoId, signal) =>
+  json("explain", { method: "POST", body: form({ sketch, photo_id: photoId }), signal });
+
+/** A picture that explains: format "overlay", "synthesis" or "attention"; `among` are the photos of a universal synthesis. */
+export async function explainPicture(sketch, photoId, format, among, signal) {
+  const body = form({ sketch, photo_id: photoId, format, among });
+  return (await call("explain", { method: "POST", body, signal, headers: { Accept: "image/png" } })).blob();
+}
+
+export const gallery = (signal) => json("gallery", { signal });
+
+export async function addPhoto(file, signal) {
+  const body = new FormData();
+  body.append("photos", file, file.name);
+  return (await call("photos", { method: "POST", body, signal })).json();
+}
+
+/** Shows a photo of the gallery. An image element sends no key, so where one is needed the bytes are fetched. */
+export async function showPhoto(image, url, signal = null) {
+  if (image.src.startsWith("blob:")) URL.revokeObjectURL(image.src);
+  if (!key.get()) {
+    image.src = address(url.replace(/^\//, ""));
+    return;
+  }
+  const blob = await (await call(url.replace(/^\//, ""), { signal })).blob();
+  image.src = URL.createObjectURL(blob);
+}

@@ -1,0 +1,69 @@
+// The gallery's state: how many photos, which tags, whether a build is running. Asked for now and then while the page is seen.
+//
+// Event: "change" after a new version.
+
+import * as api from "./api.js";
+import { byId, count, plural } from "./dom.js";
+
+const IDLE = 20000;
+const BUILDING = 1500;
+
+export class GalleryState extends EventTarget {
+  photos = null;
+  version = null;
+  tags = []; // [{name, photos}]
+  writable = false;
+  #timer = 0;
+
+  constructor() {
+    super();
+    document.addEventListener("visibilitychange", () => {
+      if (document.visibilityState === "visible") this.refresh();
+    });
+  }
+
+  /** Asks the service now. Throws a Problem where it cannot say. */
+  async load() {
+    const state = await api.gallery();
+    const changed = this.photos !== null && (state.version !== this.version || state.photos !== this.photos);
+    this.photos = state.photos;
+    this.version = state.version;
+    this.tags = state.tags;
+    this.writable = state.writable;
+    byId("gallery-status").textContent = plural(state.photos, "photo");
+    this.#showBuild(state.building);
+    if (changed) this.dispatchEvent(new Event("change"));
+    this.#again(state.building ? BUILDING : IDLE);
+    return state;
+  }
+
+  /** The same, quietly: a failure here shows at the next search. */
+  async refresh() {
+    try {
+      await this.load();
+    } catch {
+      this.#again(IDLE);
+    }
+  }
+
+  #again(delay) {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      if (document.visibilityState === "visible") this.refresh();
+    }, delay);
+  }
+
+  #showBuild(build) {
+    byId("build").hidden = !build;
+    if (!build) return;
+    const { step, done, total } = build;
+    const bar = byId("build-progress");
+    byId("build-text").textContent = total
+      ? `Building the gallery (${step}): ${count(done)} of ${count(total)} photos. What is done can be searched already.`
+      : `Building the gallery (${step})…`;
+    if (total) {
+      bar.max = total;
+      bar.value = done;
+    } else bar.removeAttribute("value");
+  }
+}

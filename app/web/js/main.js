@@ -1,0 +1,178 @@
+// The page: puts its parts together. Each part is a module of its own; this one only connects them.
+
+import { AddPhotos } from "./add.js";
+import * as api from "./api.js";
+import { Surface } from "./canvas.js";
+import { byId, milliseconds, painted, plural, title } from "./dom.js";
+import { Filters } from "./filters.js";
+import { GalleryState } from "./gallery.js";
+import { Grid } from "./grid.js";
+import { startIntake } from "./intake.js";
+import { Match } from "./match.js";
+import { announce, toast } from "./say.js";
+import { Search } from "./search.js";
+import * as states from "./states.js";
+import { startTheme } from "./theme.js";
+import { showTimings } from "./timings.js";
+import { startTools } from "./tools.js";
+
+const AFTER_PEN = 40; // ms of quiet before a search once the pen is lifted
+const RETRY = 2500; // ms, where the service does not say
+
+startTheme();
+const surface = new Surface(byId("canvas"), byId("caret"));
+startTools(surface);
+startIntake(surface);
+const search = new Search(surface);
+const grid = new Grid(byId("grid"));
+const filters = new Filters();
+const gallery = new GalleryState();
+const add = new AddPhotos(gallery);
+const match = new Match();
+let penUp = 0;
+let retry = 0;
+
+// Sketch to search
+
+surface.addEventListener("change", ({ detail }) => {
+  penUp = detail.penUp ? performance.now() : 0;
+  search.soon(AFTER_PEN);
+});
+surface.addEventListener("resting", () => {
+  penUp = 0;
+  search.soon(0);
+});
+
+// Search to page
+
+search.addEventListener("waiting", () => {
+  clearTimeout(retry);
+  byId("grid").classList.toggle("waiting", search.like !== null);
+});
+
+search.addEventListener("blank", () => {
+  grid.clear();
+  begin();
+});
+
+search.addEventListener("results", async ({ detail: { answer, results, appended } }) => {
+  byId("grid").classList.remove("waiting");
+  byId("state").replaceChildren();
+  if (results.length === 0) byId("state").append(await nothing());
+  grid.show(results, search.like !== null);
+  head(answer, results);
+  byId("more").hidden = !search.canGrow;
+  if (appended) return;
+  announce(results.length ? `${plural(results.length, "result")}, first ${title(results[0].path)}` : "No results");
+  const since = penUp;
+  penUp = 0;
+  await painted();
+  const took = since ? performance.now() - since : 0;
+  if (since) performance.measure("pen-up-to-results", { start: since, duration: took });
+  showTimings(byId("timings"), answer.timings_ms, took);
+});
+
+search.addEventListener("problem", ({ detail: { problem, appending } }) => {
+  byId("grid").classList.remove("waiting");
+  if (appending) return toast(problem.message || "More results cannot be had now.");
+  const passing = problem.status === 503 || problem.status === 429;
+  if (passing) retry = setTimeout(() => search.now(), (problem.retryAfter || RETRY / 1000) * 1000);
+  grid.clear();
+  byId("results-head").hidden = search.tags.length === 0;
+  byId("more").hidden = true;
+  byId("state").replaceChildren(states.trouble(problem, () => search.now(), unlock));
+  return undefined;
+});
+
+function head(answer, results) {
+  byId("results-head").hidden = false;
+  byId("back-to-sketch").hidden = search.like === null;
+  byId("order").hidden = search.like !== null;
+  filters.hidden = search.like !== null;
+  byId("results-title").textContent = search.like ? `Like ${title(search.like.path)}` : "Results";
+  const time = answer.timings_ms ? ` in ${milliseconds(answer.timings_ms.total)} ms` : "";
+  byId("results-note").textContent = results.length ? `${results.length} of ${plural(answer.total_photos, "photo")}${time}` : "";
+}
+
+async function nothing() {
+  await gallery.refresh();
+  if (gallery.photos === 0) return states.emptyGallery(() => add.open());
+  return states.nothingFound(search.tags, () => filters.reset());
+}
+
+// What the controls do
+
+for (const button of byId("order").querySelectorAll("button")) {
+  button.addEventListener("click", () => {
+    search.order = button.dataset.order;
+    for (const other of byId("order").querySelectorAll("button")) other.setAttribute("aria-pressed", String(other === button));
+    search.now();
+  });
+}
+byId("details").addEventListener("click", () => {
+  const shown = byId("results").classList.toggle("with-details");
+  byId("details").setAttribute("aria-pressed", String(shown));
+});
+filters.addEventListener("change", () => {
+  search.tags = filters.chosen;
+  search.now();
+});
+byId("more-button").addEventListener("click", () => search.more());
+new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && search.more(), {
+  rootMargin: "300px",
+}).observe(byId("more"));
+
+const resultOf = (photoId) => search.results.find((result) => result.photo_id === photoId);
+const similar = (result) => {
+  search.similarTo(result);
+  byId("results").scrollIntoView({ block: "nearest" });
+};
+grid.addEventListener("open", ({ detail }) => match.open(search.results, detail, search.sketch));
+grid.addEventListener("similar", ({ detail }) => similar(resultOf(detail)));
+match.addEventListener("similar", ({ detail }) => similar(detail));
+match.addEventListener("closed", ({ detail }) => grid.focus(detail));
+byId("back-to-sketch").addEventListener("click", () => search.backToSketch());
+
+// The gallery
+
+gallery.addEventListener("change", () => {
+  filters.tags = gallery.tags;
+  toast(`The gallery now holds ${plural(gallery.photos, "photo")}.`);
+  if (search.answer) search.now();
+  else begin();
+});
+
+async function begin() {
+  byId("more").hidden = true;
+  byId("results-head").hidden = true;
+  clearTimeout(retry);
+  try {
+    if (gallery.photos === null) {
+      await gallery.load();
+      filters.tags = gallery.tags;
+    }
+  } catch (problem) {
+    byId("state").replaceChildren(states.trouble(problem, begin, unlock));
+    if (problem.status === 503 || problem.status === 429) retry = setTimeout(begin, (problem.retryAfter || RETRY / 1000) * 1000);
+    return;
+  }
+  if (search.answer) return;
+  const draw = (doodle) => {
+    surface.clear();
+    surface.draw(doodle.strokes);
+  };
+  byId("state").replaceChildren(gallery.photos === 0 ? states.emptyGallery(() => add.open()) : states.welcome(gallery.photos, draw));
+}
+
+function unlock() {
+  byId("key").showModal();
+}
+byId("key-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  api.key.set(byId("read-key").value.trim());
+  byId("key").close();
+  begin();
+  if (!surface.isEmpty) search.now();
+});
+
+begin();

@@ -1,0 +1,102 @@
+// What is asked for, and what came back: the page's state of a search.
+//
+// Events: "waiting", "results" ({detail: {answer, results, appended}}), "problem" ({detail}), "blank".
+
+import * as api from "./api.js";
+import { Debounce, Latest } from "./query.js";
+
+const PAGE = 24;
+const LIKES = 48;
+const CANDIDATES = 96; // a multiple of the page: as far as both stages go
+
+export class Search extends EventTarget {
+  order = "rerank";
+  tags = [];
+  results = [];
+  answer = null;
+  like = null; // the result whose likes are shown, or null while the sketch is the query
+  sketch = null; // PNG of the sketch that the results belong to
+  #surface;
+  #latest = new Latest();
+  #more = new Latest();
+  #soon = new Debounce(() => this.now());
+  #loading = false;
+  #complete = false;
+
+  constructor(surface) {
+    super();
+    this.#surface = surface;
+  }
+
+  /** The sketch changed: ask again once the hand is quiet for `delay` ms. */
+  soon(delay) {
+    this.like = null;
+    this.#soon.in(delay);
+  }
+
+  /** Asks again at once: the sketch, or the likes of a photo. */
+  async now() {
+    this.#soon.stop();
+    this.#more.cancel();
+    this.#loading = false;
+    if (!this.like) {
+      this.sketch = await this.#surface.picture();
+      if (!this.sketch) return this.#blank();
+    }
+    this.dispatchEvent(new Event("waiting"));
+    return this.#receive(this.#latest, 0);
+  }
+
+  async similarTo(result) {
+    this.like = result;
+    await this.now();
+  }
+
+  async backToSketch() {
+    this.like = null;
+    await this.now();
+  }
+
+  get canGrow() {
+    return !this.#complete && this.results.length > 0;
+  }
+
+  async more() {
+    if (this.#loading || !this.canGrow) return;
+    this.#loading = true;
+    await this.#receive(this.#more, this.results.length);
+    this.#loading = false;
+  }
+
+  async #receive(line, offset) {
+    const reranked = this.order === "rerank";
+    const fields = { top_k: PAGE, candidates: CANDIDATES, rerank: reranked, offset, tag: this.tags };
+    const { like, sketch } = this;
+    try {
+      const answer = await line.run((signal) =>
+        like ? api.similar(like.photo_id, LIKES, signal) : api.search(sketch, fields, signal),
+      );
+      if (answer) this.#show(answer, offset);
+    } catch (problem) {
+      if (problem.code === "blank_sketch") this.#blank();
+      else this.dispatchEvent(new CustomEvent("problem", { detail: { problem, appending: offset > 0 } }));
+    }
+  }
+
+  #show(answer, offset) {
+    const known = new Set(offset ? this.results.map((result) => result.photo_id) : []);
+    const fresh = answer.results.filter((result) => !known.has(result.photo_id));
+    this.results = offset ? [...this.results, ...fresh] : answer.results;
+    this.#complete = this.like !== null || fresh.length < PAGE || this.results.length + PAGE > CANDIDATES;
+    if (!offset) this.answer = answer;
+    this.dispatchEvent(new CustomEvent("results", { detail: { answer, results: this.results, appended: offset > 0 } }));
+  }
+
+  #blank() {
+    this.#latest.cancel();
+    this.sketch = null;
+    this.answer = null;
+    this.results = [];
+    this.dispatchEvent(new Event("blank"));
+  }
+}

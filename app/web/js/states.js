@@ -1,0 +1,67 @@
+// What the results' side says while there is nothing to show: how to begin, and what to do when something is wrong.
+
+import { DOODLES } from "./doodles.js";
+import { make, makeSvg, plural } from "./dom.js";
+
+const action = (label, run) => {
+  const button = make("button", { type: "button", class: "solid" }, label);
+  button.addEventListener("click", run);
+  return button;
+};
+
+const box = (title, ...children) => make("div", { class: "state-box" }, make("h3", {}, title), ...children);
+
+/** The first thing one sees: what this is, and drawings to try it with. */
+export function welcome(photos, draw) {
+  const doodles = make("div", { class: "doodles", attributes: { role: "group", "aria-label": "Drawings to try" } });
+  for (const doodle of DOODLES) {
+    const paths = doodle.strokes.map((points) =>
+      makeSvg("polyline", { points: points.map(({ x, y }) => `${Math.round(x)},${Math.round(y)}`).join(" ") }),
+    );
+    const button = make("button", { type: "button", class: "doodle" }, makeSvg("svg", { viewBox: "40 40 432 432", "aria-hidden": "true" }, ...paths), doodle.name);
+    button.addEventListener("click", () => draw(doodle));
+    doodles.append(button);
+  }
+  const among = photos ? ` among ${plural(photos, "photo")}` : "";
+  return box(
+    "Draw it, find the photo",
+    make("p", {}, `Sketch what you are looking for${among}. Results follow as you draw; open one to see which part of your sketch matched which part of the photo.`),
+    make("p", {}, "Or begin with one of these:"),
+    doodles,
+  );
+}
+
+export function emptyGallery(add) {
+  return box(
+    "The gallery is empty",
+    make("p", {}, "There is nothing to find yet. Drop photos onto this side of the page, or build a gallery from a folder; this page notices when they arrive."),
+    make("pre", {}, "sketchseek gallery build PHOTOS --gallery DIR"),
+    action("Add photos", add),
+  );
+}
+
+export function nothingFound(tags, reset) {
+  if (tags.length === 0) return box("No photo to show", make("p", {}, "The gallery holds no photo that could be compared."));
+  return box(
+    "Nothing with these tags",
+    make("p", {}, `No photo carries ${tags.map((tag) => `“${tag}”`).join(" and ")}. Take a tag away to see more.`),
+    action("Show all tags", reset),
+  );
+}
+
+const WORDS = {
+  offline: ["The service does not answer", "Check that it is running (sketchseek serve) and that this device can reach it. Your drawing is safe; it is sent again when you retry."],
+  429: ["Too many requests at once", "The service asks for a short pause. It is tried again by itself."],
+  503: ["The service is getting ready", "It is loading its network and gallery, or busy. It is tried again by itself."],
+  413: ["This picture is too large", "Send a smaller file, or a photo of lower resolution."],
+};
+
+/** An error, in words that say what to do. */
+export function trouble(problem, retry, unlock) {
+  const [title, text] = WORDS[problem.code] ?? WORDS[problem.status] ?? [problem.title || "Something went wrong", ""];
+  const said = problem.detail || text || "Try again; if it stays, the service's log says more.";
+  const element = box(title, make("p", {}, said), problem.status === 401 || problem.status === 403 ? action("Enter a key", unlock) : action("Try again", retry));
+  element.classList.add("problem");
+  element.setAttribute("role", "alert");
+  return element;
+}
