@@ -1,0 +1,122 @@
+"""Checksums of every file of a dataset, so that a flipped or missing byte is found and named.
+
+Lance's files carry no checksums of their own. They never change once written, so one ledger beside the dataset holds
+size and SHA-256 of each; it is replaced as a whole after every commit and carries its own digest in its first line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from index_builder.errors import GalleryDamagedError
+
+# Lance rewrites this one file in place of a listing; it holds nothing that the listing does not say.
+HINT = "_versions/latest_version_hint.json"
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class FileSum:
+    """Size in bytes and SHA-256 (hexadecimal) of one file."""
+
+    size: int
+    sha256: str
+
+
+@dataclass
+class Ledger:
+    """The checksums of one dataset's files.
+
+    Attributes:
+        path: of the ledger itself.
+        version: the dataset's version when it was written; a commit cut off by a kill leaves the ledger one behind.
+        files: path relative to the dataset -> checksum.
+    """
+
+    path: Path
+    version: int = 0
+    files: dict[str, FileSum] = field(default_factory=dict)
+
+    @staticmethod
+    def read(path: Path) -> Ledger:
+        """The ledger at `path`.
+
+        Raises:
+            GalleryDamagedError: it is missing or not what was written.
+        """
+        try:
+            digest, _, body = path.read_bytes().partition(b"\n")
+            if hashlib.sha256(body).hexdigest().encode() != digest:
+                raise ValueError("digest")
+            values = json.loads(body)
+            files = {name: FileSum(int(size), str(sha256)) for name, (size, sha256) in values["files"].items()}
+            return Ledger(path, int(values["version"]), files)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise GalleryDamagedError(
+                f"the list of checksums {path.name} is missing or damaged; `sketchseek gallery verify` says what else "
+                "is, and building into a new folder mends it",
+                [path.name],
+            ) from error
+
+    def record(self, dataset: Path, version: int) -> None:
+        """Hash the files that are new since the last record, force them to disk, and replace the ledger."""
+        present = set(dataset_files(dataset))
+        for name in [name for name in self.files if name not in present]:
+            del self.files[name]
+        for name in sorted(present - self.files.keys()):
+            self.files[name] = file_sum(dataset / name, sync=True)
+        self.version = version
+        body = json.dumps(
+            {"version": version, "files": {name: [s.size, s.sha256] for name, s in sorted(self.files.items())}}
+        ).encode()
+        write_whole(self.path, hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+
+
+def dataset_files(dataset: Path) -> Iterator[str]:
+    """Relative paths of the dataset's immutable files."""
+    for folder, _, names in os.walk(dataset):
+        for name in names:
+            relative = Path(folder, name).relative_to(dataset).as_posix()
+            if relative != HINT:
+                yield relative
+
+
+def file_sum(path: Path, *, sync: bool = False) -> FileSum:
+    """Size and SHA-256 of a file, read in pieces; with `sync` it is forced to disk as well."""
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+        if sync:
+            os.fsync(file.fileno())
+    return FileSum(size, digest.hexdigest())
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Replace a file by one atomic rename, so that nobody ever reads half of it."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Force a folder's entries to disk, so that a rename outlives a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

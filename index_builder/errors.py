@@ -1,0 +1,69 @@
+"""What can go wrong with a gallery and is the user's to mend; every message says what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from model.errors import SketchseekError
+
+
+class GalleryError(SketchseekError):
+    """Base of the errors about galleries."""
+
+    code = "gallery_error"
+
+
+class GalleryNotFoundError(GalleryError):
+    """There is no gallery at this path."""
+
+    code = "gallery_not_found"
+
+
+class GalleryMismatchError(GalleryError):
+    """The gallery was built with another checkpoint, another preprocessing, or from another folder."""
+
+    code = "gallery_mismatch"
+
+
+class GalleryDamagedError(GalleryError):
+    """Files of the gallery are not what was written.
+
+    Attributes:
+        files: paths of the damaged files, relative to the gallery.
+    """
+
+    code = "gallery_damaged"
+
+    def __init__(self, message: str, files: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.files = tuple(files)
+
+
+class GalleryBusyError(GalleryError):
+    """Another process is writing to this gallery."""
+
+    code = "gallery_busy"
+
+
+class GalleryWriteError(GalleryError):
+    """The gallery could not be written (disk full, no permission); what was committed before is whole."""
+
+    code = "gallery_write_failed"
+
+
+class GalleryVersionGoneError(GalleryError):
+    """The version that is being read was cleaned up since it was opened."""
+
+    code = "gallery_version_gone"
+
+
+class UnknownPhotoError(GalleryError):
+    """The gallery holds no photo of this id or path."""
+
+    code = "unknown_photo"
+
+
+class PhotosSkippedError(GalleryError):
+    """Some files were skipped although a strict build was asked for."""
+
+    code = "photos_skipped"

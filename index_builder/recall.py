@@ -1,0 +1,214 @@
+"""The recall stage: finds the candidates of a descriptor among one gallery version's descriptors, with FAISS.
+
+Rows are in the order of photo ids, so that breaking exact ties by row breaks them by photo id.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from model.errors import ConfigurationError, MissingExtraError
+
+Descriptors = npt.NDArray[np.float32]
+Kind = Literal["flat", "ivf"]
+_TIE_MARGIN = 16
+_GPU_MOST = 2048  # candidates that FAISS gives out per query on a GPU
+_TRAINING_PER_LIST = 64
+
+
+@dataclass(frozen=True)
+class RecallSettings:
+    """How candidates are found.
+
+    Attributes:
+        kind: "flat" is exact, in half precision; "ivf" looks at the nearest lists only; "auto" takes flat below
+            `ivf_from` photos and IVF from there.
+        ivf_from: photos from which "auto" takes IVF.
+        probes: share of the lists that IVF looks at, in (0, 1].
+        threads: OpenMP threads of one search. More than one costs a busy machine far more than it gives one query.
+        gpu: use all visible GPUs where this FAISS can: "replicate" puts the whole index on each (throughput), "shard" a
+            part (size), "off" stays on the CPU, "auto" replicates what fits and shards what does not.
+    """
+
+    kind: Literal["auto", "flat", "ivf"] = "auto"
+    ivf_from: int = 3_000_000
+    probes: float = 0.02
+    threads: int = 1
+    gpu: Literal["auto", "replicate", "shard", "off"] = "auto"
+
+    def __post_init__(self) -> None:
+        if self.threads < 1 or self.ivf_from < 1 or not 0 < self.probes <= 1:
+            raise ConfigurationError(
+                f"recall needs threads and ivf_from of at least 1 and probes in (0, 1]; got {self}"
+            )
+
+    def kind_for(self, photos: int) -> Kind:
+        """What "auto" means for a gallery of this size."""
+        if self.kind == "auto":
+            return "ivf" if photos >= self.ivf_from else "flat"
+        return self.kind
+
+
+def load_faiss() -> Any:
+    """The FAISS module.
+
+    Raises:
+        MissingExtraError: not installed.
+    """
+    try:
+        import faiss
+    except ImportError as error:
+        raise MissingExtraError(
+            "searching needs FAISS; install one of its two builds: pip install 'sketchseek[cpu]' or 'sketchseek[gpu]'"
+        ) from error
+    return faiss
+
+
+def lists_for(photos: int) -> int:
+    """Number of IVF lists: four times the square root, FAISS's rule of thumb, if there is enough to train on."""
+    return max(1, min(int(4 * math.sqrt(photos)), photos // _TRAINING_PER_LIST))
+
+
+def build_index(descriptors: Descriptors, kind: Kind) -> Any:
+    """A FAISS index over descriptors [n, E], row i holding descriptor i, in half precision, by inner product."""
+    faiss = load_faiss()
+    count, size = descriptors.shape
+    half, product = faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+    if kind == "flat":
+        index = faiss.IndexScalarQuantizer(size, half, product)
+    else:
+        lists = lists_for(count)
+        index = faiss.IndexIVFScalarQuantizer(faiss.IndexFlatIP(size), size, lists, half, product)
+        index.own_fields = True
+        index.quantizer.this.disown()
+        index.cp.min_points_per_centroid = 1
+        index.cp.seed = 1
+        wanted = min(count, lists * _TRAINING_PER_LIST)
+        chosen = np.sort(np.random.default_rng(0).choice(count, wanted, replace=False))
+        index.train(np.ascontiguousarray(descriptors[chosen]))
+    for start in range(0, count, 65536):
+        index.add(np.ascontiguousarray(descriptors[start : start + 65536], dtype=np.float32))
+    return index
+
+
+class RecallIndex:
+    """Searches one FAISS index; safe to use from several threads.
+
+    Args:
+        index: what `build_index` made, row i holding the descriptor of the i-th photo id.
+        settings: how to search it.
+    """
+
+    def __init__(self, index: Any, settings: RecallSettings) -> None:
+        self._faiss = load_faiss()
+        self._index, self._settings = index, settings
+        self._lists: int = getattr(index, "nlist", 0)
+        self._gpu = _on_gpus(index, settings)
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal)
+
+    @property
+    def kind(self) -> Kind:
+        """Which kind of index it is."""
+        return "ivf" if self._lists else "flat"
+
+    @property
+    def device(self) -> str:
+        """Where it searches: "cpu", or how many GPUs."""
+        return "cpu" if self._gpu is None else f"{self._faiss.get_num_gpus()} gpu"
+
+    def search(
+        self, descriptors: Descriptors, k: int, allowed: npt.NDArray[np.bool_] | None = None
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """The k most similar photos of each query.
+
+        Args:
+            descriptors: [Q, E] float32, L2-normalised.
+            k: candidates per query.
+            allowed: [n] bool, the photos that may be found; None allows all.
+
+        Returns:
+            rows [Q, k] int64 (-1 where there are not so many) and cosines [Q, k] float32 (-inf there), best first,
+            exact ties in the order of rows.
+        """
+        queries = np.ascontiguousarray(np.atleast_2d(descriptors), dtype=np.float32)
+        rows = np.full((len(queries), k), -1, dtype=np.int64)
+        scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
+        possible = len(self) if allowed is None else int(np.count_nonzero(allowed))
+        if not possible or k < 1 or not len(queries):
+            return rows, scores
+        margin = _TIE_MARGIN
+        while True:
+            # More than k are asked for, until the last one is worse than the k-th: then no tie was cut.
+            wanted = min(k + margin, possible)
+            found_scores, found = self._search(queries, wanted, allowed, possible)
+            found_scores = np.where(found < 0, -np.inf, found_scores)
+            if wanted == possible or bool((found_scores[:, k - 1] > found_scores[:, -1]).all()):
+                break
+            if bool((found[:, -1] < 0).all()):
+                break
+            margin *= 4
+        order = np.lexsort((found, -found_scores), axis=1)[:, :k]
+        taken = order.shape[1]
+        rows[:, :taken] = np.take_along_axis(found, order, axis=1)
+        # Half precision can leave a cosine a little above 1.
+        scores[:, :taken] = np.minimum(np.take_along_axis(found_scores, order, axis=1), 1.0)
+        return rows, scores
+
+    def _search(
+        self, queries: Descriptors, k: int, allowed: npt.NDArray[np.bool_] | None, possible: int
+    ) -> tuple[Descriptors, npt.NDArray[np.int64]]:
+        faiss = self._faiss
+        if self._gpu is not None and allowed is None and k <= _GPU_MOST:
+            found: tuple[Descriptors, npt.NDArray[np.int64]] = self._gpu.search(queries, k)
+            return found
+        faiss.omp_set_num_threads(self._settings.threads)
+        selector = None
+        if allowed is not None:
+            if len(allowed) != len(self):
+                raise ValueError(f"`allowed` must have one entry per photo: {len(self)}, not {len(allowed)}")
+            selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
+        if self._lists:
+            # A filter thins every list, so that as many more lists are looked at.
+            share = min(1.0, self._settings.probes * len(self) / possible)
+            probes = max(1, math.ceil(self._lists * share))
+            parameters = faiss.SearchParametersIVF(sel=selector, nprobe=probes)
+        else:
+            parameters = faiss.SearchParameters(sel=selector) if selector is not None else None
+        scores, rows = self._index.search(queries, k, params=parameters)
+        return scores, rows
+
+
+def _on_gpus(index: Any, settings: RecallSettings) -> Any:
+    """The index on all visible GPUs, or None where there is none or none is wanted."""
+    faiss = load_faiss()
+    usable = hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus() > 0
+    if settings.gpu == "off" or not usable or not index.ntotal:
+        return None
+    options = faiss.GpuMultipleClonerOptions()
+    options.useFloat16 = True
+    if settings.gpu == "auto":
+        import torch
+
+        free = min(torch.cuda.mem_get_info(device)[0] for device in range(faiss.get_num_gpus()))
+        options.shard = index.ntotal * index.d * 2 > free // 2
+    else:
+        options.shard = settings.gpu == "shard"
+    source = index
+    if not hasattr(
+        index, "nlist"
+    ):  # FAISS has no flat scalar quantiser on GPUs; its flat index keeps half precision there
+        source = faiss.IndexFlatIP(index.d)
+        for start in range(0, index.ntotal, 65536):
+            source.add(index.reconstruct_n(start, min(65536, index.ntotal - start)))
+    gpu = faiss.index_cpu_to_all_gpus(source, options)
+    if hasattr(index, "nlist"):
+        parameters = faiss.GpuParameterSpace()
+        parameters.set_index_parameter(gpu, "nprobe", max(1, math.ceil(index.nlist * settings.probes)))
+    return gpu
