@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from model.config import PreprocessConfig
 from model.errors import BlankSketchError
 from model.images import to_rgb
+from model.sketch_cleanup import clean_drawing_box, clean_sketch, is_negative
 from model.strokes import draw_strokes
 
 __all__ = ["draw_strokes", "photo_image", "photo_tensor", "sketch_image", "sketch_tensor", "to_tensor"]
 
-_DARK = 300  # R + G + B of ink at most, as upstream has it
+_USUAL_EXTENT = 200  # longer side, in pixels, of the drawings that upstream's margin in pixels was made for
 
 
 def photo_tensor(image: Image.Image, config: PreprocessConfig) -> torch.Tensor:
@@ -50,26 +51,38 @@ def photo_image(image: Image.Image, config: PreprocessConfig) -> Image.Image:
 def sketch_image(image: Image.Image, config: PreprocessConfig) -> Image.Image:
     """The sketch as the network sees it: RGB, S x S, dark lines on white, cropped to the ink and squared.
 
+    A clean drawing (dark on white, or its negative) is prepared exactly as upstream does: crop to the box of its dark
+    pixels with a margin, scale the longer side to S, pad to a square with the brightest value. Anything else (pencil on
+    paper, a scan, a photo with shadows, light colours) first goes through `model.sketch_cleanup`.
+
     Raises:
         BlankSketchError: nothing is drawn.
     """
-    rgb = to_rgb(image)
-    box = _dark_box(rgb)
-    if box is None:
-        raise BlankSketchError("the sketch is blank; draw something with lines that differ from the background")
+    try:
+        return _prepared_sketch(to_rgb(image), config)
+    except BlankSketchError:
+        if not image.has_transparency_data:
+            raise
+        # White ink on a transparent canvas: the ink is where the canvas is not.
+        return _prepared_sketch(ImageOps.invert(image.convert("RGBA").getchannel("A")).convert("RGB"), config)
+
+
+def _prepared_sketch(rgb: Image.Image, config: PreprocessConfig) -> Image.Image:
+    if is_negative(rgb):
+        rgb = ImageOps.invert(rgb)
     margin = config.sketch_margin
+    box = clean_drawing_box(rgb, margin)
+    if box is None:
+        cleaned, box = clean_sketch(rgb)
+        rgb = cleaned.convert("RGB")
+        margin = round(margin * max(box[2] - box[0], box[3] - box[1]) / _USUAL_EXTENT)
     left, top, right, bottom = box
     cropped = rgb.crop(
         (max(left - margin, 0), max(top - margin, 0), min(right + margin, rgb.width), min(bottom + margin, rgb.height))
     )
     scaled = _scaled(cropped, config.image_size)
-    brightest = max(high for _, high in scaled.getextrema())  # type: ignore[misc]
+    brightest = int(np.asarray(scaled).max())
     return _squared(scaled, config.image_size, (brightest, brightest, brightest))
-
-
-def _dark_box(rgb: Image.Image) -> tuple[int, int, int, int] | None:
-    total = np.asarray(rgb, dtype=np.uint16).sum(axis=2)
-    return Image.fromarray((total <= _DARK) * np.uint8(255)).getbbox()
 
 
 def _scaled(image: Image.Image, size: int) -> Image.Image:

@@ -1,0 +1,186 @@
+"""Scans, phone photos and inverted drawings -> dark lines on white.
+
+The background is what a morphological closing leaves when it has swallowed the lines; dividing by it takes out uneven
+light, shadows and the paper's colour. What then stays darker than the paper's own noise, and is not a lone speck, is
+ink.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter, ImageOps
+
+from model.errors import BlankSketchError
+
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+Box = tuple[int, int, int, int]
+
+WORKING_SIDE = 640  # longest side, in pixels, at which pictures are cleaned
+_FLOOR = 0.45  # background counts as at least this share of the paper's brightness: solid areas stay solid
+_MIN_CONTRAST = 0.06  # share of the paper's brightness that ink must lack
+_NOISE_FACTOR = 5.0  # standard deviations of the paper's noise that ink must lack
+_RELATIVE = 0.3  # of the darkest ink: what is fainter (ruled lines, print from the other side) is none
+_DARK, _VISIBLE = 300, 600  # R + G + B at most: of ink by upstream's rule, and of anything visible
+_DARK_SHARE = 0.35  # of visible pixels; measured: dark drawings 0.54 and more, TU-Berlin's grey ones 0.16 and less
+_NEARLY_WHITE, _NEARLY_BLACK = 705, 60  # R + G + B
+
+
+def is_negative(rgb: Image.Image) -> bool:
+    """Whether most of the picture, and of its border, is nearly black: light lines on a dark canvas."""
+    black = _totals(rgb, sampled=True) <= _NEARLY_BLACK
+    border = np.concatenate([black[0], black[-1], black[:, 0], black[:, -1]])
+    return bool(black.mean() >= 0.5 and border.mean() >= 0.5)
+
+
+def clean_drawing_box(rgb: Image.Image, margin: int) -> Box | None:
+    """Box of the dark pixels (R + G + B <= 300, upstream's rule) of a clean drawing; None if the picture is not one.
+
+    Clean is: mostly white, hardly any grey, lines that are mostly dark, and none that a crop to this box and `margin`
+    would cut off.
+    """
+    sample = _totals(rgb, sampled=True)
+    if (sample >= _NEARLY_WHITE).mean() < 0.5 or ((sample > 330) & (sample < 690)).mean() > 0.15:
+        return None
+    totals = _totals(rgb, sampled=False)
+    dark, visible = totals <= _DARK, totals <= _VISIBLE
+    box, everything = _box(dark), _box(visible)
+    if box is None or everything is None or np.count_nonzero(dark) < _DARK_SHARE * np.count_nonzero(visible):
+        return None
+    outside = (box[0] - everything[0], box[1] - everything[1], everything[2] - box[2], everything[3] - box[3])
+    return box if max(outside) <= margin else None
+
+
+def clean_sketch(rgb: Image.Image) -> tuple[Image.Image, Box]:
+    """Dark ink on pure white (255) as a grey image, and the ink's box in it (left, top, right, bottom; half open).
+
+    Args:
+        rgb: any picture of a drawing in mode RGB.
+
+    Raises:
+        BlankSketchError: nothing stands out from the background.
+    """
+    cleaned, box = _cleaned(rgb)
+    scale = max(rgb.size) / max(cleaned.size)
+    extent = max(box[2] - box[0], box[3] - box[1])
+    if scale >= 1.5 and extent < 0.6 * WORKING_SIDE:  # a small drawing on a large sheet: look closer
+        room = extent // 4
+        near = (box[0] - room, box[1] - room, box[2] + room, box[3] + room)
+        left, top, right, bottom = (round(scale * value) for value in near)
+        try:
+            return _cleaned(rgb.crop((max(left, 0), max(top, 0), min(right, rgb.width), min(bottom, rgb.height))))
+        except BlankSketchError:
+            return cleaned, box
+    return cleaned, box
+
+
+def _cleaned(rgb: Image.Image) -> tuple[Image.Image, Box]:
+    small = _shrunk(rgb)
+    if _light_on_dark(small):
+        small = ImageOps.invert(small)
+    darkness = _darkness(_grey(small))
+    mask = _ink_mask(darkness)
+    box = _box(mask)
+    if box is None:
+        raise BlankSketchError("the sketch is blank; draw something with lines that differ from the background")
+    level = float(np.percentile(darkness[mask], 75))
+    low = 0.2 * level
+    ink = np.clip((darkness - low) / (0.6 * level), 0, 1)
+    ink[~_grown(mask, 3)] = 0
+    return Image.fromarray(np.rint(255 * (1 - ink)).astype(np.uint8)), box
+
+
+def _totals(rgb: Image.Image, *, sampled: bool) -> NDArray[np.uint16]:
+    """[height, width] R + G + B; of every k-th pixel, 60 000 to 250 000 of them, where `sampled`."""
+    step = max(1, int((rgb.width * rgb.height / 60_000) ** 0.5)) if sampled else 1
+    pixels = np.asarray(rgb)[::step, ::step]
+    return pixels[..., 0].astype(np.uint16) + pixels[..., 1] + pixels[..., 2]
+
+
+def _box(mask: Mask) -> Box | None:
+    return Image.fromarray(mask).getbbox()
+
+
+def _shrunk(rgb: Image.Image) -> Image.Image:
+    factor = max(rgb.size) // WORKING_SIDE
+    if factor > 1:
+        rgb = rgb.reduce(factor)
+    if max(rgb.size) > WORKING_SIDE:
+        scale = WORKING_SIDE / max(rgb.size)
+        rgb = rgb.resize(
+            (max(1, round(rgb.width * scale)), max(1, round(rgb.height * scale))), Image.Resampling.BILINEAR
+        )
+    return rgb
+
+
+def _grey(rgb: Image.Image) -> Image.Image:
+    """Mean of luminance and the darkest channel, so that light colours such as yellow count as ink."""
+    pixels = np.asarray(rgb)
+    darkest = pixels.min(axis=2).astype(np.uint16)
+    return Image.fromarray(((darkest + np.asarray(rgb.convert("L"))) // 2).astype(np.uint8))
+
+
+def _light_on_dark(rgb: Image.Image) -> bool:
+    """Whether the lines are lighter than their surroundings: the skewness of what differs from the local mean."""
+    grey = rgb.convert("L")
+    radius = max(grey.size) / 16
+    difference = np.asarray(grey, dtype=np.float32) - np.asarray(grey.filter(ImageFilter.BoxBlur(radius)), np.float32)
+    return bool((difference**3).mean() > 0)
+
+
+def _darkness(grey: Image.Image) -> Floats:
+    """[height, width] 0 (paper, its median) .. 1 (black), whatever light falls on the paper."""
+    window = max(9, max(grey.size) // 16) | 1
+    smooth = np.asarray(grey.filter(ImageFilter.GaussianBlur(1)))
+    closed = _running(_running(smooth, window, np.maximum), window, np.minimum)
+    background = np.asarray(Image.fromarray(closed).filter(ImageFilter.BoxBlur(window // 4)), dtype=np.float32)
+    background = np.maximum(background, _FLOOR * np.percentile(background, 90))
+    darkness = 1 - np.asarray(grey, dtype=np.float32) / np.maximum(background, 1)
+    return np.asarray(darkness - np.median(darkness), dtype=np.float32)
+
+
+def _running(values: NDArray[Any], window: int, reduce: np.ufunc) -> NDArray[Any]:
+    """Running `reduce` (maximum or minimum) over an odd window along both axes, by doubling the span."""
+    for axis in (0, 1):
+        edges = [(0, 0), (0, 0)]
+        edges[axis] = (window // 2, window // 2)
+        values = np.moveaxis(np.pad(values, edges, mode="edge"), axis, 0)
+        span = 1
+        while span < window:
+            step = min(span, window - span)
+            values = reduce(values[:-step], values[step:])
+            span += step
+        values = np.moveaxis(values, 0, axis)
+    return np.ascontiguousarray(values)
+
+
+def _ink_mask(darkness: Floats) -> Mask:
+    """Pixels darker than the paper's noise explains and not much fainter than most ink, without lone specks."""
+    noise = 1.4826 * float(np.median(np.abs(darkness)))
+    threshold = max(_MIN_CONTRAST, _NOISE_FACTOR * noise)
+    strong = _supported(darkness > threshold)
+    if not strong.any():
+        return strong
+    threshold = max(threshold, _RELATIVE * float(np.percentile(darkness[strong], 90)))
+    kept = _supported(strong & (darkness > threshold))
+    weak = darkness > threshold / 2
+    for _ in range(2):  # strokes fade out at their ends
+        kept = _grown(kept, 3) & weak
+    return kept
+
+
+def _supported(mask: Mask) -> Mask:
+    return mask & (_box_count(mask, 7) >= 6)
+
+
+def _box_count(mask: Mask, window: int) -> NDArray[np.int32]:
+    """How many of the window x window pixels around each are set."""
+    padded = np.pad(mask, window // 2 + 1).astype(np.int32)[:-1, :-1].cumsum(axis=0).cumsum(axis=1)
+    return padded[window:, window:] - padded[:-window, window:] - padded[window:, :-window] + padded[:-window, :-window]
+
+
+def _grown(mask: Mask, window: int) -> Mask:
+    return _running(mask, window, np.logical_or)
