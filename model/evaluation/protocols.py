@@ -126,7 +126,7 @@ def measure_categories(task: CategoryTask, rank: Rank, *, block: int = BLOCK) ->
     parts: list[dict[str, Tensor]] = []
     curve = torch.zeros(CURVE_POINTS, dtype=torch.float64)
     defined = 0
-    for rows in _blocks(len(task.sketches), block):
+    for rows in row_blocks(len(task.sketches), block):
         ranking = rank(rows).cpu()
         labels = task.sketch_labels[rows]
         hits = task.photo_labels[ranking] == labels[:, None]
@@ -169,7 +169,7 @@ def measure_instances(pairs: Pairs, rank: Rank, *, block: int = BLOCK) -> Outcom
     own = torch.tensor(pairs.own_photo)
     size = torch.bincount(photo_labels)
     parts: list[dict[str, Tensor]] = []
-    for rows in _blocks(len(pairs.sketches), block):
+    for rows in row_blocks(len(pairs.sketches), block):
         ranking = rank(rows).cpu()
         mine = own[rows]
         place = (ranking == mine[:, None]).int().argmax(dim=1)
@@ -229,7 +229,8 @@ def _task(
     return CategoryTask(name, tuple(sketches), tuple(photos), labels[0], labels[1], left_out, distractors)
 
 
-def _blocks(count: int, block: int) -> Iterator[Tensor]:
+def row_blocks(count: int, block: int = BLOCK) -> Iterator[Tensor]:
+    """The numbers 0 ... count - 1 in blocks [B] int64."""
     if count == 0:
         raise DatasetError("there is no sketch to search with")
     for start in range(0, count, block):

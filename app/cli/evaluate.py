@@ -1,0 +1,163 @@
+"""`sketchseek evaluate`: how well a checkpoint retrieves, in four arms side by side."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from model.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from app.evaluate import Evaluation, Task
+
+
+def evaluate(
+    *,
+    sketches: Annotated[
+        Path | None, typer.Option(help="Folder of sketches, CATEGORY/*.", show_default=False, rich_help_panel="Data")
+    ] = None,
+    photos: Annotated[
+        Path | None, typer.Option(help="Folder of photos, CATEGORY/*.", show_default=False, rich_help_panel="Data")
+    ] = None,
+    file_lists: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead: folder with the published file lists (Sketchy/, TUBerlin/ or QuickDraw/).",
+            show_default=False,
+            rich_help_panel="Data",
+        ),
+    ] = None,
+    split: Annotated[
+        str,
+        typer.Option(
+            help="Split of the file lists: sketchy-25, sketchy-21, tu-berlin-30 or quickdraw-30.",
+            rich_help_panel="Data",
+        ),
+    ] = "sketchy-25",
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead: table of instance-level pairs (category, sketch, photo), or its folder.",
+            show_default=False,
+            rich_help_panel="Data",
+        ),
+    ] = None,
+    categories: Annotated[
+        Path | None,
+        typer.Option(
+            help="Text file of category names, one a line: keep to these.", show_default=False, rich_help_panel="Data"
+        ),
+    ] = None,
+    protocol: Annotated[
+        str, typer.Option(help="inter-category, generalised, cross-dataset, or instance (Sketchy's file names).")
+    ] = "inter-category",
+    checkpoint: Annotated[str, typer.Option(help="Name of a bundled checkpoint, or a file.")] = "zse-lite",
+    candidates: Annotated[str, typer.Option(help="Depths of the two-stage arms.")] = "25,50,100,200",
+    arms: Annotated[str, typer.Option(help="Arms to measure.")] = "recall,relation,two_stage,fused",
+    max_sketches: Annotated[
+        int, typer.Option(help="Measure with a balanced sample of so many sketches; 0 takes all.", min=0)
+    ] = 0,
+    seed: Annotated[int, typer.Option(help="Of that sample.")] = 0,
+    batch_size: Annotated[int, typer.Option(help="Images encoded at once.", min=1)] = 64,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    plots: Annotated[
+        Path | None, typer.Option(help="Also draw plots as PNG into this folder.", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Measure a checkpoint: recall alone, relation of all pairs, recall then relation, and a fusion of both."""
+    from app.evaluate import EvaluationOptions
+    from app.evaluate import evaluate as measure
+    from model.checkpoint import load_checkpoint
+    from model.evaluation.report import tables
+
+    options = EvaluationOptions(
+        arms=tuple(name.strip() for name in arms.split(",")),
+        candidates=_numbers(candidates),
+        max_sketches=max_sketches,
+        seed=seed,
+        batch_size=batch_size,
+    )
+    task = _task(
+        sketches=sketches,
+        photos=photos,
+        file_lists=file_lists,
+        split=split,
+        pairs=pairs,
+        categories=categories,
+        protocol=protocol,
+    )
+    network = load_checkpoint(checkpoint, device=device, dtype=dtype)
+    with _progress() as progress:
+        evaluation = measure(network, task, options, progress)
+    if plots is not None:
+        _draw(evaluation, plots)
+    print(json.dumps(evaluation.report, indent=2) if as_json else tables(evaluation.report))
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise ConfigurationError(f"--candidates must be numbers such as 25,50,100, not {text!r}") from error
+
+
+def _task(
+    *,
+    sketches: Path | None,
+    photos: Path | None,
+    file_lists: Path | None,
+    split: str,
+    pairs: Path | None,
+    categories: Path | None,
+    protocol: str,
+) -> Task:
+    from app.evaluate import file_list_task, folder_task, pairs_task
+    from model.data.splits import read_category_list
+
+    names = read_category_list(categories) if categories is not None else ()
+    folders = sketches is not None or photos is not None
+    if sum((folders, file_lists is not None, pairs is not None)) != 1:
+        raise ConfigurationError("give one of: --sketches with --photos, --file-lists, or --pairs")
+    if pairs is not None:
+        return pairs_task(pairs, names)
+    if file_lists is not None:
+        if names:
+            raise ConfigurationError("--categories does not go with --file-lists: the split names its own")
+        return file_list_task(file_lists, split, protocol)
+    if sketches is None or photos is None:
+        raise ConfigurationError("--sketches and --photos go together: give both folders")
+    return folder_task(sketches, photos, protocol, names)
+
+
+def _draw(evaluation: Evaluation, folder: Path) -> None:
+    from model.evaluation.plots import draw_plots
+
+    report = evaluation.report
+    title = f"{report['checkpoint']['name']}, {report['protocol']}"
+    for path in draw_plots(report["arms"], evaluation.curves, folder, title=title):
+        typer.echo(f"wrote {path}", err=True)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar per step, on stderr."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        tasks = {}
+
+        def advance(step: str, done: int, total: int) -> None:
+            if step not in tasks:
+                tasks[step] = bars.add_task(step, total=total)
+            bars.update(tasks[step], completed=done)
+
+        yield advance
