@@ -1,0 +1,62 @@
+"""`sketchseek serve`: the service on this machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    *,
+    gallery: Annotated[Path | None, typer.Option(help="Folder of the gallery.")] = None,
+    photos: Annotated[
+        Path | None, typer.Option(help="Folder of the photos; builds the gallery at the first start.")
+    ] = None,
+    watch: Annotated[Path | None, typer.Option(help="As --photos, and follow what changes in that folder.")] = None,
+    checkpoint: Annotated[str | None, typer.Option(help="Name or path of the checkpoint.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; 0.0.0.0 opens it to the network.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    log_format: Annotated[str | None, typer.Option(help="json or console.")] = None,
+) -> None:
+    """Serve a gallery over HTTP; every setting can also come from the environment (SKETCHSEEK_...)."""
+    # OpenMP reads this when it starts, so it is set before torch and FAISS are imported. Threads that spin while they
+    # wait take the cores from those that work.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+    from app.logs import configure_logging
+    from app.settings import load_settings
+
+    settings = load_settings(
+        gallery=gallery,
+        photos=watch or photos,
+        watch=True if watch else None,
+        checkpoint=checkpoint,
+        device=device,
+        host=host,
+        port=port,
+        log_format=log_format,
+    )
+    configure_logging(settings.log_level, settings.log_format)
+
+    from app.main import create_app
+    from app.server import listen, serve
+    from index_builder import Gallery
+    from index_builder.errors import GalleryNotFoundError
+    from model.checkpoint import load_checkpoint
+
+    listener = listen(settings.host, settings.port)
+    admin = listen(settings.host, settings.admin_port) if settings.admin_port else None
+    network = load_checkpoint(settings.checkpoint, settings.device, settings.dtype)
+    try:
+        opened = Gallery.open(settings.gallery)
+        opened.metadata(opened.dataset()).check(network.identity, network.preprocess.identity)
+    except GalleryNotFoundError:
+        if settings.photos is None:
+            raise
+    typer.echo(f"Sketchseek listens at http://{settings.host}:{listener.getsockname()[1]}", err=True)
+    if not serve(create_app(settings, network), settings, listener, admin):
+        raise typer.Exit(1)

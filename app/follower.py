@@ -1,0 +1,175 @@
+"""The version of the gallery being served, and the switch to a newer one while requests go on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from app.batches import Worker
+from app.errors import BusyError
+from app.logs import get_logger
+from app.metrics import Metrics
+from app.search import Query, TwoStageSearcher
+from app.settings import Settings
+from index_builder import GallerySnapshot, PhotoRecord, RecallSettings, latest_version
+from index_builder.errors import GalleryNotFoundError, UnknownPhotoError
+from model.errors import SketchseekError
+from model.network import Network
+
+_log = get_logger("app.gallery")
+
+
+@dataclass(frozen=True)
+class Served:
+    """One version of the gallery, loaded and warm.
+
+    Attributes:
+        searcher: over its snapshot.
+    """
+
+    searcher: TwoStageSearcher
+
+    @property
+    def root(self) -> Path:
+        """Folder of its photos."""
+        return self.snapshot.root
+
+    @property
+    def snapshot(self) -> GallerySnapshot:
+        """The version's photos."""
+        return self.searcher.snapshot
+
+    def photo(self, photo_id: str) -> PhotoRecord:
+        """What is known of a photo.
+
+        Raises:
+            UnknownPhotoError: this version has none of that id.
+        """
+        return self.snapshot.photo(self.snapshot.row_of(photo_id))
+
+    def has(self, photo_id: str) -> bool:
+        """Whether this version has a photo of that id."""
+        try:
+            self.snapshot.row_of(photo_id)
+        except UnknownPhotoError:
+            return False
+        return True
+
+
+class Follower:
+    """Looks for new versions, loads each beside the one being served, warms it, and swaps.
+
+    Args:
+        settings: where the gallery is and how often to look.
+        network: that encodes the sketches.
+        worker: that owns the device.
+        metrics: where swaps and sizes are shown.
+    """
+
+    def __init__(self, settings: Settings, network: Network, worker: Worker, metrics: Metrics) -> None:
+        self._settings = settings
+        self._network = network
+        self._worker = worker
+        self._metrics = metrics
+        self._current: Served | None = None
+        self._lock = asyncio.Lock()
+        self._load_s = 0.0
+        self._refused: str | None = None
+        self.problem: SketchseekError | None = None
+
+    @property
+    def current(self) -> Served | None:
+        """What is being served; None until the first version is warm."""
+        return self._current
+
+    def serve(self) -> Served:
+        """What is being served, for one request to keep.
+
+        Raises:
+            BusyError: `not_ready`.
+        """
+        if self._current is None:
+            raise BusyError("not_ready", "There is no gallery to search yet.", self._settings.retry_after_s)
+        return self._current
+
+    async def refresh(self, *, retry: bool = False) -> bool:
+        """Load the latest version unless it is being served already; True where it was swapped in.
+
+        Args:
+            retry: also try a version again that could not be loaded before.
+
+        Raises:
+            SketchseekError: it cannot be served; the old one stays.
+        """
+        async with self._lock:
+            version = await asyncio.to_thread(latest_version, self._settings.gallery)
+            if self._current is not None and self._current.snapshot.version == version:
+                self.problem = None
+                return False
+            if version == self._refused and not retry:
+                return False
+            started = time.monotonic()
+            try:
+                served = await asyncio.to_thread(self._load)
+                await asyncio.wrap_future(self._worker.call(lambda: _warm_up(served.searcher)))
+            except SketchseekError as error:
+                self._refused, self.problem = version, error
+                self._metrics.gallery_failures.labels("load").inc()
+                raise
+            self._load_s = time.monotonic() - started
+            self._swap(served)
+            return True
+
+    async def follow(self) -> None:
+        """Refresh for ever; a large gallery is looked at less often than it takes to load."""
+        while True:
+            try:
+                await self.refresh()
+            except GalleryNotFoundError as error:
+                self.problem = error
+            except SketchseekError as error:
+                _log.error("cannot serve the gallery's latest version", code=error.code, reason=str(error))
+            except Exception as error:
+                self._metrics.gallery_failures.labels("load").inc()
+                _log.error("following the gallery failed", exc_info=error)
+            await asyncio.sleep(max(self._settings.follow_interval_s, 3 * self._load_s))
+
+    def _load(self) -> Served:
+        network = self._network
+        snapshot = GallerySnapshot.load(
+            self._settings.gallery,
+            network.identity,
+            root=self._settings.photos,
+            recall=RecallSettings(threads=self._settings.recall_threads),
+            device=network.device,
+            dtype=network.dtype,
+            cache_bytes=self._settings.token_cache_bytes,
+            preload=True,
+        )
+        return Served(TwoStageSearcher(network, snapshot, self._settings.relation_chunk))
+
+    def _swap(self, served: Served) -> None:
+        self._current, self.problem, self._refused = served, None, None
+        generation, commit = served.snapshot.version.split(".")
+        self._metrics.gallery_photos.set(len(served.snapshot))
+        self._metrics.gallery_generation.set(int(generation))
+        self._metrics.gallery_commit.set(int(commit))
+        self._metrics.gallery_swaps.inc()
+        _log.info(
+            "serving gallery",
+            version=served.snapshot.version,
+            photos=len(served.snapshot),
+            loaded_in_ms=round(self._load_s * 1000),
+        )
+
+
+def _warm_up(searcher: TwoStageSearcher) -> None:
+    """One whole search, so that the first client does not pay for what is done once."""
+    size = searcher.network.preprocess.image_size
+    for _ in searcher.search_many(torch.zeros(1, 3, size, size), [Query()]):
+        pass
+    _ = searcher.snapshot.tags

@@ -1,0 +1,134 @@
+"""Builds the application; nothing runs at import."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from app.errors import handle_error
+from app.metrics import Metrics
+from app.middleware import RequestMiddleware
+from app.routes import docs, gallery, health, photos, search
+from app.security import require_read
+from app.service import Service
+from app.settings import Settings, load_settings
+from model.checkpoint import load_checkpoint
+from model.errors import SketchseekError
+from model.network import Network
+
+WEB = Path(__file__).parent / "web"
+_DESCRIPTION = """Send a sketch, get the photos it shows.
+
+Errors are `application/problem+json` (RFC 9457) with a stable `code`. Every answer carries `X-Request-ID`."""
+
+
+def create_app(settings: Settings | None = None, network: Network | None = None) -> FastAPI:
+    """The service as an ASGI application.
+
+    Args:
+        settings: None reads them from the environment.
+        network: None loads the checkpoint that the settings name, when the application starts.
+
+    Raises:
+        ConfigurationError: a setting cannot work.
+    """
+    settings = settings or load_settings()
+    counted = Metrics()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        loaded = network
+        if loaded is None:
+            loaded = await asyncio.to_thread(load_checkpoint, settings.checkpoint, settings.device, settings.dtype)
+        service = Service(settings, loaded, counted)
+        app.state.service = service
+        await service.start()
+        try:
+            yield
+        finally:
+            await service.stop()
+
+    app = _application(settings, "Sketchseek", lifespan)
+    app.add_middleware(RequestMiddleware, settings=settings, metrics=counted)
+    for router in (search.router, photos.router, gallery.router, docs.router):
+        app.include_router(router)
+    if not settings.admin_port:
+        app.include_router(health.router)
+    if (WEB / "index.html").is_file():
+        app.mount("/", _Page(directory=WEB, html=True), name="page")
+    return app
+
+
+def create_admin_app(main: FastAPI) -> FastAPI:
+    """Probes and metrics of a running application, for a port of their own. Keys are not asked for there."""
+    settings: Settings = main.state.settings
+    admin = _application(settings.model_copy(update={"read_key": None}), "Sketchseek operations", None)
+    admin.state = main.state
+    admin.include_router(health.router)
+    admin.dependency_overrides[require_read] = _anybody
+    return admin
+
+
+def _anybody() -> None:
+    """Whoever reaches the port of the probes may read them."""
+
+
+def _application(settings: Settings, title: str, lifespan: Any) -> FastAPI:
+    app = FastAPI(
+        title=title,
+        version=metadata.version("sketchseek"),
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=_operation_id,
+    )
+    app.state.settings = settings
+    for kind in (SketchseekError, HTTPException, RequestValidationError):
+        app.add_exception_handler(kind, handle_error)
+    original = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = original()
+        _without_unused_validation_errors(document)
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
+    return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name
+
+
+def _without_unused_validation_errors(document: dict[str, Any]) -> None:
+    """FastAPI announces a 422 of its own shape for every route with a parameter; ours say problem+json or nothing."""
+    for path in document.get("paths", {}).values():
+        for operation in path.values():
+            answers = operation.get("responses", {})
+            if "HTTPValidationError" in str(answers.get("422", {}).get("content", {}).get("application/json", "")):
+                del answers["422"]
+    schemas = document.get("components", {}).get("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+
+
+class _Page(StaticFiles):
+    """The page's files; a browser asks each time whether they changed, so that an update shows at once."""
+
+    def file_response(self, full_path: Any, stat_result: Any, scope: Scope, status_code: int = 200) -> Any:
+        """As Starlette does, and not kept without asking."""
+        response = super().file_response(full_path, stat_result, scope, status_code)
+        response.headers["Cache-Control"] = "no-cache"
+        return response

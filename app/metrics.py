@@ -1,0 +1,96 @@
+"""Prometheus metrics of one application, in a registry of its own so that several can live in one process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+
+_STAGE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_BATCH_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 32)
+
+
+class Metrics:
+    """All that is counted; names and meanings stand in docs/operations.md."""
+
+    content_type = "text/plain; version=0.0.4; charset=utf-8"
+
+    def __init__(self) -> None:
+        disable_created_metrics()  # a time stamp beside each series helps nobody who scrapes
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        self.requests = Counter(
+            "sketchseek_requests", "Requests answered.", ["method", "route", "status"], registry=registry
+        )
+        self.problems = Counter(
+            "sketchseek_problems", "Answers that were an error, by code.", ["code"], registry=registry
+        )
+        self.request_seconds = Histogram(
+            "sketchseek_request_seconds",
+            "Seconds from the first byte of a request to the last of its answer.",
+            ["route"],
+            buckets=_STAGE_BUCKETS,
+            registry=registry,
+        )
+        self.stage_seconds = Histogram(
+            "sketchseek_stage_seconds",
+            "Seconds of one stage of a search.",
+            ["stage"],
+            buckets=_STAGE_BUCKETS,
+            registry=registry,
+        )
+        self.batch_size = Histogram(
+            "sketchseek_batch_size", "Searches encoded together.", buckets=_BATCH_BUCKETS, registry=registry
+        )
+        self.dropped = Counter(
+            "sketchseek_dropped_searches", "Searches dropped before they ran.", ["reason"], registry=registry
+        )
+        self.in_flight = Gauge("sketchseek_requests_in_flight", "Requests being served.", registry=registry)
+        self.queue_depth = Gauge("sketchseek_queue_depth", "Searches waiting for the device.", registry=registry)
+        self.worker_restarts = Counter(
+            "sketchseek_worker_restarts", "Times the device's worker died and was started again.", registry=registry
+        )
+        self.gallery_photos = Gauge("sketchseek_gallery_photos", "Photos in the gallery served.", registry=registry)
+        self.gallery_generation = Gauge(
+            "sketchseek_gallery_generation", "Version of the gallery served, first part.", registry=registry
+        )
+        self.gallery_commit = Gauge(
+            "sketchseek_gallery_commit", "Version of the gallery served, second part.", registry=registry
+        )
+        self.gallery_swaps = Counter(
+            "sketchseek_gallery_swaps", "Times a new version was swapped in.", registry=registry
+        )
+        self.gallery_failures = Counter(
+            "sketchseek_gallery_failures",
+            "Times a version or a change of the gallery failed.",
+            ["step"],
+            registry=registry,
+        )
+        self.photos_changed = Counter(
+            "sketchseek_photos_changed", "Photos added or removed by this service.", ["change"], registry=registry
+        )
+        self.thumbnail_bytes = Gauge(
+            "sketchseek_thumbnail_cache_bytes", "Memory held by thumbnails.", registry=registry
+        )
+        self.ready = Gauge("sketchseek_ready", "1 while the service is ready.", registry=registry)
+        self.device_memory = Gauge(
+            "sketchseek_device_memory_bytes", "Memory of the GPU held by tensors; 0 on a CPU.", registry=registry
+        )
+
+    def watch_value(self, gauge: Gauge, read: Callable[[], float]) -> None:
+        """Let `gauge` ask for its value when it is scraped."""
+        gauge.set_function(read)
+
+    def exposition(self) -> bytes:
+        """Everything in Prometheus' text format."""
+        return generate_latest(self.registry)

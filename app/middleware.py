@@ -1,0 +1,122 @@
+"""The outermost layer of every request: its id, its place in the limits, its log line, its metrics, its headers."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.errors import BusyError, RequestError, code_of, is_expected, problem_response
+from app.logs import get_logger, new_request_id, request_id
+from app.metrics import Metrics
+from app.ratelimit import RateLimiter
+from app.security import SECURITY_HEADERS, may_read
+from app.settings import Settings, is_local_host
+
+_PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
+_log = get_logger("app.request")
+
+
+class RequestMiddleware:
+    """Pure ASGI, so that bodies and answers stream through it.
+
+    Defects are caught here: they are logged with their traceback and answered 500 without it.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
+        self._app = app
+        self._settings = settings
+        self._metrics = metrics
+        self._limiter = RateLimiter(settings.rate_limit_per_minute, settings.rate_limit_burst)
+        self._in_flight = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        headers = Headers(scope=scope)
+        identity = new_request_id(headers.get("x-request-id"))
+        token = request_id.set(identity)
+        state = scope.setdefault("state", {})
+        status = 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                own = {name for name, _ in message.get("headers", [])}
+                extra = [(name, value) for name, value in SECURITY_HEADERS if name not in own]
+                message["headers"] = [*message.get("headers", []), *extra, (b"x-request-id", identity.encode())]
+            await send(message)
+
+        self._in_flight += 1
+        self._metrics.in_flight.inc()
+        try:
+            self._admit(scope, headers)
+            await self._app(scope, receive, send_with_headers)
+        except Exception as error:
+            state["problem_code"] = code_of(error)
+            if not is_expected(error):
+                _log.error("request failed", exc_info=error)
+            if status:  # too late for another answer: let the server cut the connection
+                raise
+            await problem_response(error)(scope, receive, send_with_headers)
+        finally:
+            self._in_flight -= 1
+            self._metrics.in_flight.dec()
+            self._record(scope, state, status, time.perf_counter() - started)
+            request_id.reset(token)
+
+    def _admit(self, scope: Scope, headers: Headers) -> None:
+        """Turn away what comes to a wrong name, too often, or at a time when there is no room."""
+        if scope["path"] in _PROBES:
+            return
+        self._check_host(headers.get("host", ""))
+        if self._in_flight > self._settings.max_requests:
+            raise BusyError(
+                "overloaded", "The service holds as many requests as it may; come again.", self._settings.retry_after_s
+            )
+        wait = self._limiter.wait(self._caller(scope, headers))
+        if wait:
+            raise BusyError(
+                "rate_limited", "You have sent more requests than the rate limit allows.", math.ceil(wait), status=429
+            )
+
+    def _check_host(self, host: str) -> None:
+        """Refuse other host names: a web page must not reach a local service by pointing its own name here."""
+        name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+        allowed = self._settings.allowed_hosts
+        if (name in allowed) if allowed else (not self._settings.is_local or is_local_host(name)):
+            return
+        raise RequestError(
+            "unknown_host", "This service is not known by that name; SKETCHSEEK_ALLOWED_HOSTS lists its names.", 421
+        )
+
+    def _caller(self, scope: Scope, headers: Headers) -> str:
+        """A key that is right has a bucket of its own; all else counts by address."""
+        scheme, _, offered = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and self._settings.read_key is not None and may_read(self._settings, offered):
+            return "key:" + offered
+        client = scope.get("client")
+        return client[0] if client else "-"
+
+    def _record(self, scope: Scope, state: dict[str, Any], status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "other")
+        code = state.get("problem_code")
+        self._metrics.requests.labels(scope["method"] if route != "other" else "any", route, str(status)).inc()
+        self._metrics.request_seconds.labels(route).observe(seconds)
+        if code:
+            self._metrics.problems.labels(code).inc()
+        facts: dict[str, Any] = {"method": scope["method"], "route": route, "status": status}
+        facts["ms"] = round(seconds * 1000, 1)
+        if code:
+            facts["code"] = code
+        if scope.get("client"):
+            facts["client"] = scope["client"][0]
+        log = _log.debug if scope["path"] in _PROBES else _log.info
+        log("request", **facts)

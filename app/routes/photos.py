@@ -1,0 +1,279 @@
+"""Photos: looking at them, finding similar ones, adding and deleting them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Path as PathParameter
+from starlette.datastructures import UploadFile
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from app import files, thumbnails
+from app.errors import STATUS_OF_CODE, BusyError, RequestError
+from app.jobs import Job, Upload
+from app.routes.common import problems, result_of, service_of
+from app.schemas import ChangedPhoto, SimilarAnswer
+from app.schemas import Job as JobDocument
+from app.security import require_read, require_write
+from app.service import Service
+from app.uploads import media_type, read_form
+from index_builder.build import relative_path
+from index_builder.photos import photo_id as id_of
+from index_builder.photos import shown_path
+from model.errors import ImageError
+from model.images import read_image
+
+router = APIRouter(tags=["photos"])
+
+_EXAMPLE_ID = "k3v5w2mz7qhd4t6ynb2rfxp5ce"
+PhotoId = Annotated[str, PathParameter(description="A photo's id, from a search.", examples=[_EXAMPLE_ID])]
+_FOR_A_DAY = "private, max-age=86400"
+_MOST_JOBS = 32
+_UPLOAD_BODY = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "title": "UploadForm",
+                "properties": {
+                    "photo": {
+                        "type": "array",
+                        "items": {"type": "string", "format": "binary"},
+                        "minItems": 1,
+                        "description": "One or several pictures, each as a field `photo`.",
+                    }
+                },
+                "required": ["photo"],
+                "additionalProperties": False,
+            },
+            "example": {"photo": ["(a file)", "(another file)"]},
+        }
+    },
+}
+
+
+@router.get(
+    "/photos/{photo_id}",
+    responses={200: {"content": {"image/*": {}}, "description": "The file as it is."}, **problems(401, 404)},
+    dependencies=[Depends(require_read)],
+    response_class=Response,
+    summary="A photo's file",
+)
+async def photo(request: Request, photo_id: PhotoId) -> Response:
+    """The file, unchanged."""
+    service = service_of(request)
+    served = service.follower.serve()
+    record = served.photo(photo_id)
+    etag = f'"{record.content_hash[:32]}"'
+    file = await service.decode(lambda: files.open_photo(served.root, record))
+    # An id stands for one content, so what was fetched stays right; unless the file was changed a moment ago.
+    unchanged = files.is_unchanged(file, record)
+    if unchanged and request.headers.get("if-none-match") == etag:
+        file.close()
+        return Response(status_code=304, headers={"ETag": etag, "Cache-Control": _FOR_A_DAY})
+    headers = {"ETag": etag, "Cache-Control": _FOR_A_DAY} if unchanged else {"Cache-Control": "no-store"}
+    headers["Content-Length"] = str(files.size_of(file))
+    return StreamingResponse(files.chunks_of(file), media_type=files.media_type_of(record), headers=headers)
+
+
+@router.get(
+    "/photos/{photo_id}/thumbnail",
+    responses={
+        200: {"content": {thumbnails.MEDIA_TYPE: {}}, "description": "A WebP picture."},
+        **problems(401, 404, 422),
+    },
+    dependencies=[Depends(require_read)],
+    response_class=Response,
+    summary="A small version of a photo",
+)
+async def thumbnail(request: Request, photo_id: PhotoId) -> Response:
+    """The photo, upright, its longer side at most the service's thumbnail size."""
+    service = service_of(request)
+    served = service.follower.serve()
+    record = served.photo(photo_id)
+    headers = {"ETag": service.thumbnails.etag(record), "Cache-Control": _FOR_A_DAY}
+    if request.headers.get("if-none-match") == headers["ETag"]:
+        return Response(status_code=304, headers=headers)
+    data = await service.decode(lambda: service.thumbnails.get(served.root, record))
+    return Response(data, media_type=thumbnails.MEDIA_TYPE, headers=headers)
+
+
+@router.get(
+    "/photos/{photo_id}/similar",
+    response_model=SimilarAnswer,
+    responses=problems(401, 404, 422),
+    dependencies=[Depends(require_read)],
+    summary="Photos like a photo",
+)
+async def similar(
+    request: Request,
+    photo_id: PhotoId,
+    top_k: Annotated[int, Query(ge=1, description="Photos wanted.", examples=[20])] = 20,
+) -> Response:
+    """The photos with the most similar descriptors, the photo itself left out."""
+    service = service_of(request)
+    served = service.follower.serve()
+    row = served.snapshot.row_of(photo_id)
+    if top_k > service.settings.max_top_k:
+        raise RequestError("invalid_top_k", f"`top_k` may be at most {service.settings.max_top_k}.")
+    call = service.worker.call(lambda: served.searcher.similar(row, top_k))
+    found = await asyncio.wait_for(asyncio.wrap_future(call), service.settings.request_timeout_s)
+    answer = SimilarAnswer(
+        results=[result_of(one, request.scope.get("root_path", "")) for one in found.results],
+        gallery_version=served.snapshot.version,
+        checkpoint=served.snapshot.checkpoint,
+        total_photos=found.searched,
+    )
+    return Response(answer.model_dump_json(), media_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+@router.post(
+    "/photos",
+    status_code=201,
+    response_model=JobDocument,
+    responses={
+        202: {"model": JobDocument, "description": "Taken in; `url` says when the photos can be found."},
+        **problems(400, 401, 403, 408, 409, 413, 415, 422, 507),
+    },
+    dependencies=[Depends(require_write)],
+    openapi_extra={"requestBody": _UPLOAD_BODY},
+    summary="Add photos",
+)
+async def add(request: Request) -> Response:
+    """Stores the pictures in the photos' folder and takes them into the gallery; 202 where that takes a while."""
+    service = service_of(request)
+    settings = service.settings
+    root = service.library.root()
+    if service.jobs.running >= _MOST_JOBS:
+        raise BusyError("queue_full", "Too many changes are waiting; come again.", settings.retry_after_s)
+    if media_type(request) != "multipart/form-data":
+        raise RequestError(
+            "unsupported_media_type", "Send photos as multipart/form-data, each as a field `photo`.", 415
+        )
+    form = await read_form(
+        request,
+        settings.max_upload_bytes,
+        settings.body_timeout_s,
+        max_files=settings.max_upload_files + 1,
+        in_memory=False,
+    )
+    try:
+        sent = form.files.pop("photo", [])
+        if form.files or form.fields:
+            raise RequestError("unknown_field", "The form has a field other than the files `photo`.")
+        if not sent:
+            raise RequestError("no_photo", "The form needs at least one file in the field `photo`.")
+        if len(sent) > settings.max_upload_files:
+            raise RequestError("too_many_files", f"At most {settings.max_upload_files} photos may come at once.")
+        folder = root / settings.upload_folder
+        taken = [await service.decode(partial(_store, service, root, folder, file)) for file in sent]
+    finally:
+        await form.close()
+    uploads = [upload for upload, _ in taken]
+    stored = [path for _, path in taken if path is not None]
+    if not stored:
+        first = uploads[0]
+        code = first.code or "no_photo"
+        raise RequestError(
+            code,
+            first.detail or "",
+            STATUS_OF_CODE.get(code, 422),
+            photos=[_changed(one).model_dump() for one in uploads],
+        )
+    job = service.jobs.add(Job(uploads))
+    await _wait(service, service.library.add(job, stored))
+    return _answer(request, job, done=201)
+
+
+def _store(service: Service, root: Path, folder: Path, file: UploadFile) -> tuple[Upload, Path | None]:
+    """Check one upload and store it; runs on a thread for images."""
+    data = file.file.read()
+    try:
+        if not data:
+            return Upload(_shown(file.filename), code="empty_file", detail="The file is empty."), None
+        opened = read_image(data, service.image_limits, longest_side=64)
+    except ImageError as error:
+        return Upload(_shown(file.filename), code=error.code, detail=str(error)), None
+    path = files.store(folder, root, files.safe_name(file.filename or "", opened.format), data)
+    raw = relative_path(root, path)
+    identity = id_of(raw, hashlib.sha256(data).digest())
+    return Upload(_shown(file.filename), path=shown_path(raw), photo_id=identity), path
+
+
+def _shown(name: str | None) -> str:
+    """A client's file name, short and without control characters."""
+    return "".join(character for character in name or "" if character.isprintable())[-120:]
+
+
+@router.delete(
+    "/photos/{photo_id}",
+    status_code=204,
+    responses={
+        204: {"description": "Deleted, and found no more."},
+        202: {"model": JobDocument, "description": "The file is deleted; `url` says when it is found no more."},
+        **problems(401, 403, 404, 409),
+    },
+    dependencies=[Depends(require_write)],
+    response_class=Response,
+    summary="Delete a photo",
+)
+async def delete(request: Request, photo_id: PhotoId) -> Response:
+    """Deletes the photo's file from the photos' folder, and its entry in the gallery. This cannot be undone."""
+    service = service_of(request)
+    record = service.follower.serve().photo(photo_id)
+    job = service.jobs.add(Job([Upload(record.path.rpartition("/")[2], path=record.path, photo_id=photo_id)]))
+    await _wait(service, service.library.remove(job, record))
+    return Response(status_code=204) if job.status == "done" else _answer(request, job, done=200)
+
+
+@router.get(
+    "/jobs/{job_id}",
+    response_model=JobDocument,
+    responses=problems(401, 403, 404),
+    dependencies=[Depends(require_write)],
+    summary="How far a change is",
+)
+async def job_status(
+    request: Request,
+    job_id: Annotated[str, PathParameter(description="From the answer to the change.", examples=["0" * 32])],
+) -> Response:
+    """The state of an upload or a deletion that was answered 202."""
+    return _answer(request, service_of(request).jobs.get(job_id), done=200, always=True)
+
+
+async def _wait(service: Service, work: Any) -> None:
+    """Give a change its time to finish within the request; after that it goes on beside."""
+    task = service.spawn(work, "change")
+    await asyncio.wait({task}, timeout=service.settings.upload_wait_s)
+    if task.done():
+        task.result()
+
+
+def _answer(request: Request, job: Job, *, done: int, always: bool = False) -> Response:
+    """The job as JSON: 202 while it runs; a failed change is an error, unless its state is all that was asked for."""
+    if job.status == "failed" and not always:
+        raise RequestError(job.code or "change_failed", "The change failed; GET /gallery and the log say more.", 500)
+    url = f"{request.scope.get('root_path', '')}/jobs/{job.job_id}"
+    document = JobDocument(
+        job_id=job.job_id,
+        status=job.status,
+        photos=[_changed(upload) for upload in job.uploads],
+        gallery_version=job.gallery_version,
+        code=job.code,
+        url=url,
+    )
+    running = job.status == "running" and not always
+    headers = {"Location": url, "Retry-After": "1"} if running else {}
+    return JSONResponse(document.model_dump(), 202 if running else done, headers)
+
+
+def _changed(upload: Upload) -> ChangedPhoto:
+    return ChangedPhoto(
+        file=upload.file, photo_id=upload.photo_id, path=upload.path, code=upload.code, detail=upload.detail
+    )

@@ -1,0 +1,227 @@
+"""What goes in and out of the service as JSON; the OpenAPI document is made of these."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from app.errors import RequestError
+
+Number = float
+
+
+class SearchOptions(BaseModel):
+    """How to search; the same names as form fields and as members of the JSON body."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    top_k: int = Field(20, ge=1, description="Results wanted.")
+    candidates: int | None = Field(
+        None,
+        ge=1,
+        description="Depth of the recall stage: photos compared in detail. 100, or more where top_k needs it.",
+    )
+    rerank: bool = Field(default=True, description="false: order by the recall score alone.")
+    offset: int = Field(0, ge=0, description="Results to skip, for paging within the candidates.")
+    min_score: float | None = Field(None, ge=-1, le=1, description="Leave out results with a lower score.")
+    tag: list[str] = Field([], max_length=32, description="Only photos with any of these tags.")
+
+    @property
+    def depth(self) -> int:
+        """Candidates that the recall stage looks for."""
+        return self.candidates if self.candidates is not None else max(100, self.top_k + self.offset)
+
+
+class SearchBody(SearchOptions):
+    """A search as JSON: exactly one of `strokes` and `image`."""
+
+    strokes: list[list[list[Number]]] | None = Field(
+        None, description="A drawing: per stroke [[x, ...], [y, ...]], y downwards, any scale; as in Quick, Draw!"
+    )
+    image: str | None = Field(None, description="A picture of a sketch as a URI data:image/png;base64,...")
+
+
+class Result(BaseModel):
+    """One photo found."""
+
+    rank: int = Field(description="From 1; counts from the whole list's beginning.")
+    photo_id: str
+    score: float = Field(description="What results are ordered by: the checkpoint's rule, or the recall score.")
+    relation_score: float | None = Field(description="Probability of the relation network; null without rerank.")
+    recall_score: float = Field(description="Cosine of the descriptors.")
+    recall_rank: int = Field(description="Rank in the recall stage, from 1.")
+    url: str
+    thumbnail_url: str
+    path: str = Field(description="Relative to the gallery's folder.")
+    tags: list[str]
+    width: int
+    height: int
+
+
+class Timings(BaseModel):
+    """Milliseconds spent in each stage; `queue` is the wait for the device, `total` the service's whole share."""
+
+    decode: float
+    queue: float
+    encode: float
+    recall: float
+    rerank: float
+    total: float
+
+
+class SearchAnswer(BaseModel):
+    """What was found."""
+
+    results: list[Result]
+    timings_ms: Timings
+    gallery_version: str
+    checkpoint: str
+    reranked: bool
+    total_photos: int = Field(description="Photos searched: the whole gallery, or those with the tags.")
+
+
+class SimilarAnswer(BaseModel):
+    """Photos like a photo, by their descriptors."""
+
+    results: list[Result]
+    gallery_version: str
+    checkpoint: str
+    total_photos: int
+
+
+class CheckpointInfo(BaseModel):
+    """The weights that encoded the gallery."""
+
+    name: str
+    sha256: str
+
+
+class TagCount(BaseModel):
+    """A tag and how many photos carry it."""
+
+    name: str
+    photos: int
+
+
+class Progress(BaseModel):
+    """A build or sync under way."""
+
+    step: str = Field(description="What is being done: scanning, encoding, ...")
+    done: int
+    total: int | None = Field(description="null while it is not known.")
+
+
+class Limits(BaseModel):
+    """What this service accepts, so that a client need not find out by errors."""
+
+    max_body_bytes: int
+    max_upload_bytes: int
+    max_upload_files: int
+    max_pixels: int
+    max_strokes: int
+    max_points: int
+    max_top_k: int
+    max_candidates: int
+    formats: list[str]
+
+
+class GalleryInfo(BaseModel):
+    """The gallery being served."""
+
+    photos: int
+    version: str | None = Field(description="GENERATION.COMMIT; null while there is none yet.")
+    checkpoint: CheckpointInfo
+    tags: list[TagCount]
+    building: Progress | None = Field(description="null while nothing is being built.")
+    last_error: str | None = Field(
+        description="Code of what went wrong in the last change of the gallery, if anything."
+    )
+    writable: bool = Field(description="Whether the write routes are on.")
+    explains: bool = Field(description="Whether matches can be explained.")
+    limits: Limits
+
+
+class ChangedPhoto(BaseModel):
+    """What became of one uploaded or deleted photo."""
+
+    file: str = Field(description="The file's name as it was sent, made harmless.")
+    photo_id: str | None = Field(description="null where it was refused or is not in yet.")
+    path: str | None
+    code: str | None = Field(description="Why it was refused, if it was.")
+    detail: str | None
+
+
+class Job(BaseModel):
+    """A change of the gallery under way."""
+
+    job_id: str
+    status: Literal["running", "done", "failed"]
+    photos: list[ChangedPhoto]
+    gallery_version: str | None = Field(description="The version that has it; null while it runs.")
+    code: str | None = Field(description="Why it failed, if it did.")
+    url: str
+
+
+class Reloaded(BaseModel):
+    """The outcome of looking for a new version."""
+
+    swapped: bool = Field(description="Whether a newer version is being served now.")
+    gallery_version: str
+    photos: int
+
+
+class Health(BaseModel):
+    """The state of the process."""
+
+    status: Literal["alive", "ready", "starting", "draining", "failed"]
+    reason: str | None = Field(default=None, description="Why it is not ready.")
+
+
+class ProblemDocument(BaseModel):
+    """An error (RFC 9457)."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    code: str = Field(description="Stable; for programs.")
+    detail: str = Field(description="For people.")
+    request_id: str
+
+
+def parse_options(values: dict[str, Any], max_top_k: int, max_candidates: int, *, strict: bool) -> SearchOptions:
+    """Options out of form fields or JSON members, within the service's limits.
+
+    Args:
+        values: name -> value.
+        max_top_k, max_candidates: the limits.
+        strict: take no text for numbers; for JSON, which has numbers of its own.
+
+    Raises:
+        RequestError: `invalid_<name>` such as `invalid_top_k`, `candidates_below_top_k`, `unknown_field`.
+    """
+    try:
+        options = SearchOptions.model_validate(values, strict=strict)
+    except ValidationError as error:
+        raise invalid_field(error) from None
+    if options.top_k > max_top_k:
+        raise RequestError("invalid_top_k", f"`top_k` may be at most {max_top_k}.", maximum=max_top_k)
+    if options.depth > max_candidates:
+        code = "invalid_candidates" if options.candidates is not None else "invalid_offset"
+        raise RequestError(code, f"`candidates` may be at most {max_candidates}.", maximum=max_candidates)
+    if options.depth < options.top_k:
+        raise RequestError(
+            "candidates_below_top_k", f"`candidates` ({options.depth}) must be at least `top_k` ({options.top_k})."
+        )
+    return options
+
+
+def invalid_field(error: ValidationError) -> RequestError:
+    """The first thing wrong, under a code that names the field; the value sent is not repeated."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    name = str(first["loc"][0]) if first["loc"] else "body"
+    if first["type"] == "extra_forbidden":
+        return RequestError("unknown_field", "The request has a field that this route does not know.")
+    return RequestError(f"invalid_{name}", f"`{name}`: {first['msg']}.", field=name)

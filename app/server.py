@@ -1,0 +1,146 @@
+"""Runs the service with uvicorn: a port for the probes, an end that loses no request, errors in one line."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from app.errors import ServiceError
+from app.logs import get_logger
+from app.main import create_admin_app
+from app.settings import Settings
+
+_log = get_logger("app.server")
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_BACKLOG = 2048
+_KEEP_ALIVE_S = 30
+
+
+class PortTakenError(ServiceError):
+    """Something else listens at this address already."""
+
+    code = "port_taken"
+
+
+class _Server(uvicorn.Server):
+    """At the first signal the service says that it is not ready; a moment later it closes the door and finishes."""
+
+    def __init__(self, config: uvicorn.Config, settings: Settings, app: FastAPI) -> None:
+        super().__init__(config)
+        self._settings = settings
+        self._app = app
+        self._leaving: asyncio.TimerHandle | None = None
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handle signals without raising them again at the end: a service that was asked to end has succeeded."""
+        loop = asyncio.get_running_loop()
+        before = {number: signal.getsignal(number) for number in _SIGNALS}
+        for number in _SIGNALS:
+            signal.signal(number, lambda n, frame: loop.call_soon_threadsafe(self.handle_exit, n, frame))
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the shape of a signal handler
+        """First signal: drain; second: end now."""
+        if self._leaving is None:
+            service = getattr(self._app.state, "service", None)
+            if service is not None:
+                service.drain()
+            delay = self._settings.drain_s if self.started else 0.0
+            self._leaving = asyncio.get_running_loop().call_later(delay, self._leave)
+        elif self.should_exit:
+            self.force_exit = True
+        else:
+            self._leave()
+
+    def _leave(self) -> None:
+        self.should_exit = True
+
+
+class _AdminServer(uvicorn.Server):
+    """The port of the probes; it ends when the other one has."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals belong to the main server."""
+        yield
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket, made before anything slow is done, so that a taken port is said at once.
+
+    Raises:
+        PortTakenError: something listens there already, or the address is not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host.strip("[]"), port))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise PortTakenError(
+            f"cannot listen at {host}:{port} ({error.strerror}); stop what does, or choose another --port"
+        ) from None
+    listener.settimeout(0)
+    return listener
+
+
+def serve(app: FastAPI, settings: Settings, listener: socket.socket, admin: socket.socket | None = None) -> bool:
+    """Serve until a signal comes; False where the application could not start.
+
+    Args:
+        app: from `app.main.create_app`.
+        settings: that it was made with.
+        listener: from `listen`.
+        admin: a second one for probes and metrics, or None.
+    """
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_serve(app, settings, listener, admin))
+
+
+async def _serve(app: FastAPI, settings: Settings, listener: socket.socket, admin: socket.socket | None) -> bool:
+    server = _Server(_config(app, settings), settings, app)
+    probes: asyncio.Task[None] | None = None
+    if admin is not None:
+        admin_server = _AdminServer(_config(create_admin_app(app), settings, lifespan="off"))
+        probes = asyncio.create_task(admin_server.serve(sockets=[admin]))
+    await server.serve(sockets=[listener])
+    if probes is not None:
+        admin_server.should_exit = True
+        await probes
+    return server.started
+
+
+def _config(app: FastAPI, settings: Settings, lifespan: str = "on") -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        lifespan=lifespan,  # type: ignore[arg-type]
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=max(1, round(settings.shutdown_timeout_s)),
+        backlog=_BACKLOG,
+        proxy_headers=True,  # of the addresses in FORWARDED_ALLOW_IPS alone, 127.0.0.1 by default
+    )
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

@@ -1,0 +1,150 @@
+"""Settings of the service: environment variables with the prefix SKETCHSEEK_, each with a default and a sentence.
+
+docs/operations.md lists every one of them; a test compares the two.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from model.errors import ConfigurationError
+
+MEGABYTE = 1_000_000
+
+
+class Settings(BaseSettings):
+    """Everything that can be set; 0 turns a limit off only where its sentence says so."""
+
+    model_config = SettingsConfigDict(env_prefix="SKETCHSEEK_", extra="forbid", frozen=True)
+
+    gallery: Path = Field(
+        Path("gallery"), description="Folder of the gallery; built at the first start where `photos` is set."
+    )
+    photos: Path | None = Field(
+        None, description="Folder the gallery's photos lie in; without it, the folder the gallery was built from."
+    )
+    watch: bool = Field(
+        default=False, description="Reconcile the gallery with `photos` at start and follow changes in that folder."
+    )
+    checkpoint: str = Field("zse-lite", description="Name or path of the checkpoint that encodes and compares.")
+    device: str = Field("auto", description="Device of the network: auto, cpu, cuda or cuda:N.")
+    dtype: str = Field("auto", description="Arithmetic of the network: auto, float32, bfloat16 or float16.")
+    torch_threads: int = Field(0, ge=0, description="Threads of one tensor operation; 0 takes one per core, at most 4.")
+
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 opens the service to the network.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on.")
+    admin_port: int = Field(
+        0, ge=0, le=65535, description="Port of its own for probes and metrics; 0 serves them beside the rest."
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        (),
+        description="Host names the service answers to (JSON list); empty: local ones while `host` is local, else any.",
+    )
+    read_key: SecretStr | None = Field(
+        None, description="Key that searching and looking ask for; without it, anybody may."
+    )
+    write_key: SecretStr | None = Field(
+        None, description="Key that changing the gallery asks for; without it, nobody may."
+    )
+    rate_limit_per_minute: int = Field(
+        3000, ge=0, description="Requests a minute per key or address; 0 turns the limit off."
+    )
+    rate_limit_burst: int = Field(600, ge=1, description="Requests that may come at once within the rate limit.")
+
+    max_body_bytes: int = Field(10 * MEGABYTE, ge=1, description="Largest body of a search, counted as it streams.")
+    max_upload_bytes: int = Field(100 * MEGABYTE, ge=1, description="Largest body of an upload of photos.")
+    max_upload_files: int = Field(50, ge=1, description="Most photos in one upload.")
+    body_timeout_s: float = Field(30.0, gt=0, description="Seconds a client may take to send a body.")
+    max_requests: int = Field(512, ge=1, description="Requests held at the same time, slow senders included.")
+    max_pixels: int = Field(
+        50_000_000, ge=1, description="Most pixels of an image, read from its header before anything is decoded."
+    )
+    max_strokes: int = Field(2000, ge=1, description="Most strokes of a drawing sent as JSON.")
+    max_points: int = Field(100_000, ge=1, description="Most points of a drawing sent as JSON.")
+    max_top_k: int = Field(1000, ge=1, description="Most results of one answer.")
+    max_candidates: int = Field(1000, ge=1, description="Deepest recall stage.")
+    max_bodies_bytes: int = Field(256 * MEGABYTE, ge=1, description="Memory for the bodies of all requests together.")
+    request_timeout_s: float = Field(10.0, gt=0, description="Seconds after which a search is given up with 503.")
+
+    queue_limit: int = Field(
+        64, ge=1, description="Searches that may wait for the device; more are answered 503 at once."
+    )
+    batch_limit: int = Field(8, ge=1, description="Waiting searches encoded and recalled together.")
+    relation_chunk: int = Field(128, ge=1, description="Candidates compared in one step of the rerank stage.")
+    encode_batch: int = Field(8, ge=1, description="Photos encoded in one step, between which searches get their turn.")
+    token_cache_bytes: int = Field(
+        512 * MEGABYTE, ge=0, description="Memory for photos' tokens on the device; 0 reads them from disk each time."
+    )
+    recall_threads: int = Field(1, ge=1, description="Threads of one recall on a CPU; more than one rarely pays.")
+    decode_threads: int = Field(2, ge=1, description="Threads that decode sketches and make thumbnails.")
+
+    thumbnail_size: int = Field(256, ge=16, le=2048, description="Longer side of a thumbnail in pixels.")
+    thumbnail_cache_bytes: int = Field(64 * MEGABYTE, ge=0, description="Memory for thumbnails kept; 0 keeps none.")
+    upload_folder: str = Field(
+        "uploads", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="Folder inside `photos` that uploaded photos go to."
+    )
+    upload_wait_s: float = Field(5.0, ge=0, description="Seconds an upload is waited for before it is answered 202.")
+    follow_interval_s: float = Field(1.0, gt=0, description="Seconds between looks for a new version of the gallery.")
+    drain_s: float = Field(2.0, ge=0, description="Seconds between SIGTERM (/readyz turns 503) and closing the door.")
+    shutdown_timeout_s: float = Field(
+        30.0, gt=0, description="Seconds requests in flight may take to finish at the end."
+    )
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least important level logged.")
+    log_format: Literal["json", "console"] = Field("json", description="Log lines for machines or for people.")
+
+    @field_validator("read_key", "write_key")
+    @classmethod
+    def _no_empty_key(cls, value: SecretStr | None) -> SecretStr | None:
+        """An empty variable, as compose writes an unset one, means no key."""
+        return value if value is not None and value.get_secret_value() else None
+
+    @field_validator("photos", mode="before")
+    @classmethod
+    def _no_empty_path(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the service listens to this machine only."""
+        return is_local_host(self.host)
+
+    @property
+    def threads(self) -> int:
+        """Threads of one tensor operation."""
+        return self.torch_threads or min(4, os.cpu_count() or 1)
+
+    @property
+    def retry_after_s(self) -> int:
+        """What a client that was turned away is told to wait, in seconds."""
+        return max(1, round(self.request_timeout_s / 10))
+
+
+def is_local_host(host: str) -> bool:
+    """Whether `host` is a name or an address of this machine's loopback."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Settings from the environment; `overrides` that are not None win.
+
+    Raises:
+        ConfigurationError: a value cannot work; the message names the variable.
+    """
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise ConfigurationError(f"SKETCHSEEK_{name.upper()} cannot be used: {first['msg']}") from None
