@@ -36,12 +36,14 @@ class ImageArrays:
         labels: [N] int64, indices into `categories`.
         items: the N images.
         categories: names, as the dataset lists them.
+        skipped: one sentence on each image that could not be used and was left out.
     """
 
     pixels: Tensor
     labels: Tensor
     items: tuple[Item, ...]
     categories: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.items)
@@ -65,6 +67,7 @@ def decode(
     *,
     cache: Path | None = None,
     workers: int = 0,
+    skip_damaged: bool = False,
     progress: Progress | None = None,
 ) -> ImageArrays:
     """The dataset's sketches or photos, prepared as `model.preprocess` prepares them for the network.
@@ -76,23 +79,31 @@ def decode(
         cache: folder of decoded arrays; they are found again by the images' content, whatever their paths. None decodes
             anew and keeps nothing.
         workers: threads; 0 takes one per CPU core.
+        skip_damaged: leave missing, damaged and blank images out and tell them in `skipped`.
         progress: called with (done, total) as images are decoded.
 
     Raises:
-        DatasetError: images are missing, damaged or blank; the message names them.
+        DatasetError: images are missing, damaged or blank; the message names them. With `skip_damaged`, all of them.
     """
     items = dataset.sketches if modality == "sketch" else dataset.photos
     if not items:
         raise DatasetError(f"{dataset.name or 'the dataset'} holds no {modality}")
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         path = None if cache is None else cache / f"{modality}-{_content_key(items, config, pool)}.npy"
-        pixels = _cached(path, _shape(items, modality, config))
-        if pixels is None:
-            pixels = _decoded(items, modality, config, pool, progress)
-            if path is not None:
-                _store(path, pixels)
+        pixels, damaged = _cached(path, _shape(items, modality, config)) or _decoded(items, config, pool, progress)
+    sentences = [f"{_name(items[row])}: {reason}" for row, reason in damaged.items()]
+    if damaged and (not skip_damaged or len(damaged) == len(items)):
+        more = f"; and {len(damaged) - _NAMED_AT_MOST} more" if len(damaged) > _NAMED_AT_MOST else ""
+        raise DatasetError(
+            f"{len(damaged)} of {len(items)} images cannot be used; mend or remove them: "
+            + "; ".join(sentences[:_NAMED_AT_MOST])
+            + more
+        )
+    if path is not None and not path.is_file():
+        _store(path, pixels, damaged)
     labels = torch.tensor([dataset.label(item) for item in items])
-    return ImageArrays(torch.from_numpy(pixels), labels, items, dataset.categories)
+    arrays = ImageArrays(torch.from_numpy(pixels), labels, items, dataset.categories, tuple(sentences))
+    return arrays.rows([row for row in range(len(items)) if row not in damaged]) if damaged else arrays
 
 
 def decode_item(item: Item, config: PreprocessConfig) -> NDArray[np.uint8]:
@@ -117,37 +128,30 @@ def _shape(items: Sequence[Item], modality: Modality, config: PreprocessConfig) 
     return (len(items), CHANNELS[modality], config.image_size, config.image_size)
 
 
-def _decoded(
-    items: Sequence[Item],
-    modality: Modality,
-    config: PreprocessConfig,
-    pool: ThreadPoolExecutor,
-    progress: Progress | None,
-) -> NDArray[np.uint8]:
-    pixels = np.empty(_shape(items, modality, config), np.uint8)
-    damaged: list[str] = []
+def _name(item: Item) -> str:
+    return f"{item.path} (drawing {item.key})" if item.strokes is not None else str(item.path)
 
-    def fill(place: int) -> str | None:
-        item = items[place]
+
+def _decoded(
+    items: Sequence[Item], config: PreprocessConfig, pool: ThreadPoolExecutor, progress: Progress | None
+) -> tuple[NDArray[np.uint8], dict[int, str]]:
+    """The images' pixels [N, C, S, S], and why some could not be had: row -> reason."""
+    pixels = np.zeros(_shape(items, items[0].modality, config), np.uint8)
+    damaged: dict[int, str] = {}
+
+    def fill(row: int) -> str | None:
         try:
-            pixels[place] = decode_item(item, config)
+            pixels[row] = decode_item(items[row], config)
         except SketchseekError as error:
-            return f"{item.path}{f' (drawing {item.key})' if item.key else ''}: {error}"
+            return str(error)
         return None
 
-    for done, failure in enumerate(pool.map(fill, range(len(items))), start=1):
-        if failure is not None:
-            damaged.append(failure)
+    for row, reason in enumerate(pool.map(fill, range(len(items)))):
+        if reason is not None:
+            damaged[row] = reason
         if progress is not None:
-            progress(done, len(items))
-    if damaged:
-        more = f"; and {len(damaged) - _NAMED_AT_MOST} more" if len(damaged) > _NAMED_AT_MOST else ""
-        raise DatasetError(
-            f"{len(damaged)} of {len(items)} images cannot be used; mend or remove them: "
-            + "; ".join(damaged[:_NAMED_AT_MOST])
-            + more
-        )
-    return pixels
+            progress(row + 1, len(items))
+    return pixels, damaged
 
 
 def _content_key(items: Sequence[Item], config: PreprocessConfig, pool: ThreadPoolExecutor) -> str:
@@ -167,21 +171,32 @@ def _content_key(items: Sequence[Item], config: PreprocessConfig, pool: ThreadPo
     return whole.hexdigest()[:20]
 
 
-def _cached(path: Path | None, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
+def _cached(path: Path | None, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], dict[int, str]] | None:
     if path is None or not path.is_file():
         return None
     try:
         # copy-on-write: pages are read when used and the file never changes
         pixels: NDArray[np.uint8] = np.load(path, mmap_mode="c")
+        damaged = json.loads(_damage_file(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, EOFError):
-        return None  # damaged: decoded anew
-    return pixels if pixels.shape == shape and pixels.dtype == np.uint8 else None
+        path.unlink(missing_ok=True)  # damaged: decoded and written anew
+        return None
+    if pixels.shape != shape or pixels.dtype != np.uint8:
+        path.unlink(missing_ok=True)
+        return None
+    return pixels, {int(row): reason for row, reason in damaged.items()}
 
 
-def _store(path: Path, pixels: NDArray[np.uint8]) -> None:
+def _damage_file(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
+def _store(path: Path, pixels: NDArray[np.uint8], damaged: dict[int, str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        unfinished.write_text(json.dumps(damaged), encoding="utf-8")
+        unfinished.replace(_damage_file(path))
         with unfinished.open("wb") as file:
             np.save(file, pixels)
         unfinished.replace(path)
