@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from model.errors import DatasetError, SketchseekError
 from model.images import open_image
 from model.preprocess import draw_strokes, photo_image, sketch_image
 
+_log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 _FORMAT = 1  # raise when the same files would be decoded to other bytes
 _NAMED_AT_MOST = 5
@@ -79,7 +81,7 @@ def decode(
         cache: folder of decoded arrays; they are found again by the images' content, whatever their paths. None decodes
             anew and keeps nothing.
         workers: threads; 0 takes one per CPU core.
-        skip_damaged: leave missing, damaged and blank images out and tell them in `skipped`.
+        skip_damaged: leave missing, damaged and blank images out, and tell them in `skipped` and the log.
         progress: called with (done, total) as images are decoded.
 
     Raises:
@@ -99,6 +101,8 @@ def decode(
             + "; ".join(sentences[:_NAMED_AT_MOST])
             + more
         )
+    for sentence in sentences:
+        _log.warning("left out %s", sentence)
     if path is not None and not path.is_file():
         _store(path, pixels, damaged)
     labels = torch.tensor([dataset.label(item) for item in items])
