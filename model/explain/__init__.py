@@ -7,13 +7,34 @@ from model.explain.correspondences import (
     pair_maps,
     strongest_correspondences,
 )
+from model.explain.explanation import (
+    NotExplainableError,
+    PairExplanation,
+    explain_pair,
+    photo_patch_box,
+    sketch_patch_box,
+)
+from model.explain.importance import occlusion, relate_with_importance
 from model.explain.ink import inked_patches
+from model.explain.pictures import attention_picture, overlay
+from model.explain.synthesis import Source, synthesise
 
 __all__ = [
     "Correspondence",
+    "NotExplainableError",
+    "PairExplanation",
     "PairMaps",
+    "Source",
+    "attention_picture",
     "correspondences",
+    "explain_pair",
     "inked_patches",
+    "occlusion",
+    "overlay",
     "pair_maps",
+    "photo_patch_box",
+    "relate_with_importance",
+    "sketch_patch_box",
     "strongest_correspondences",
+    "synthesise",
 ]

@@ -1,7 +1,7 @@
 """From cross-attention to correspondences: which sketch patch matched which photo patch, and how strongly.
 
-ZSE-SBIR (Lin et al., CVPR 2023, section 4.4) shows matches read off its cross-attention. Ours need both directions to agree:
-the weight of a pair is the geometric mean of what the sketch patch gives the photo patch and what the photo patch gives back.
+ZSE-SBIR (Lin et al., CVPR 2023) shows matches read off its cross-attention. Ours need both directions to agree: the
+weight of a pair is the geometric mean of what the sketch patch gives the photo patch and what it is given back.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class PairMaps:
     """The maps between the real patches of one sketch and one photo, without padding and without retrieval tokens.
 
     Attributes:
-        sketch_positions: [n] int, original grid positions of the sketch's patches (only inked ones, where ink is known).
+        sketch_positions: [n] int, original grid positions of the sketch's patches (only inked ones, if ink is known).
         photo_positions: [m] int, original grid positions of the photo's patches.
         weights: [n, m] float32 in [0, 1], as in `Correspondence.weight`.
-        sketch_rows: [n] int, which patch tokens of the sketch's encoding these are (0 is the first after the retrieval token).
+        sketch_rows: [n] int, which patch tokens of the sketch's encoding these are (0 follows the retrieval token).
         photo_rows: [m] int, the same of the photo's encoding.
     """
 
@@ -96,8 +96,8 @@ def correspondences(
 
     Args:
         maps: of one pair, n sketch patches and m photo patches.
-        importance: [m], what each photo patch adds to the relation logit, or None. A photo patch's importance is shared out
-            among the sketch patches in proportion to the weights of its column.
+        importance: [m], what each photo patch adds to the relation logit, or None. A photo patch's importance is shared
+            out among the sketch patches in proportion to the weights of its column.
         limit: keep at most this many.
 
     Returns:

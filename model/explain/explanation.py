@@ -1,0 +1,123 @@
+"""Everything there is to say about one sketch and one photo, from one pass through the network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.config import PreprocessConfig
+from model.errors import SketchseekError
+from model.explain.correspondences import Correspondence, FloatArray, PairMaps, correspondences, pair_maps
+from model.explain.importance import relate_with_importance
+from model.explain.ink import inked_patches
+from model.network import Network
+from model.types import Encoding
+
+Box = tuple[float, float, float, float]
+
+
+class NotExplainableError(SketchseekError):
+    """The network has no cross-attention between patches, so there is nothing to show."""
+
+    code = "not_explainable"
+
+
+@dataclass(frozen=True)
+class PairExplanation:
+    """Why a sketch and a photo were related as they were.
+
+    Attributes:
+        grid: side G of both patch grids.
+        logit: of the relation.
+        score: relation score in [0, 1].
+        ink: [G * G] bool, the sketch's patches with ink.
+        maps: weights between the inked sketch patches and the photo patches that the encoder kept.
+        correspondences: best matches of either side; mutual ones first, then by weight.
+        importance: [G * G] float32, what each photo patch adds to the logit, 0 where the encoder dropped the patch;
+            None where the network cannot tell.
+        attention: [G * G] float32 >= 0, weights of the sketch's retrieval token over the photo's patches.
+    """
+
+    grid: int
+    logit: float
+    score: float
+    ink: NDArray[np.bool_]
+    maps: PairMaps
+    correspondences: list[Correspondence]
+    importance: FloatArray | None
+    attention: FloatArray
+
+
+def explain_pair(network: Network, sketch_image: torch.Tensor, sketch: Encoding, photo: Encoding) -> PairExplanation:
+    """Relate one pair and say why.
+
+    Args:
+        network: that encoded both.
+        sketch_image: [3, S, S] as `model.preprocess.sketch_tensor` made it: it says where the ink is.
+        sketch: its encoding, batch of 1.
+        photo: one photo's encoding.
+
+    Raises:
+        NotExplainableError: this network gives no attention.
+    """
+    relation, importance = relate_with_importance(network, sketch, photo)
+    attention = relation.attention
+    if attention is None:
+        raise NotExplainableError(
+            "this checkpoint's network compares whole images only; use a checkpoint of the zse kind to see matches"
+        )
+    ink = inked_patches(sketch_image, network.preprocess, network.grid)
+    maps = pair_maps(sketch, photo, attention, ink)
+    of_patches = None if importance is None else importance[maps.photo_rows]
+    over_photo = attention.sketch_to_photo[0, 0, 0, 1:].float().cpu().numpy()[maps.photo_rows]
+    cells = network.grid**2
+    return PairExplanation(
+        grid=network.grid,
+        logit=float(relation.logit[0, 0]),
+        score=float(relation.score[0, 0]),
+        ink=ink,
+        maps=maps,
+        correspondences=correspondences(maps, of_patches),
+        importance=None if of_patches is None else _on_grid(of_patches, maps.photo_positions, cells),
+        attention=_on_grid(over_photo, maps.photo_positions, cells),
+    )
+
+
+def sketch_patch_box(patch: int, grid: int) -> Box:
+    """Where a patch lies in the prepared sketch: x, y, width, height as shares of its side."""
+    row, column = divmod(patch, grid)
+    return (column / grid, row / grid, 1 / grid, 1 / grid)
+
+
+def photo_patch_box(patch: int, grid: int, config: PreprocessConfig, width: int, height: int) -> Box:
+    """Where a patch lies in the photo as it is, not as it was prepared.
+
+    Args:
+        patch: position in the grid, row by row.
+        grid: side of the patch grid.
+        config: how the photo was prepared: a padded photo fills only a part of the grid.
+        width, height: of the photo, upright.
+
+    Returns:
+        x, y, width, height as shares of the photo's sides, cut off at its border; of no width or height where the patch
+        lies wholly in the padding.
+    """
+    x, y, wide, high = sketch_patch_box(patch, grid)
+    if config.photo_fit == "squash":
+        return (x, y, wide, high)
+    longer = max(width, height)
+    share_x, share_y = width / longer, height / longer
+    left, right = ((edge - (1 - share_x) / 2) / share_x for edge in (x, x + wide))
+    top, bottom = ((edge - (1 - share_y) / 2) / share_y for edge in (y, y + high))
+    left, right, top, bottom = (min(1.0, max(0.0, edge)) for edge in (left, right, top, bottom))
+    return (left, top, right - left, bottom - top)
+
+
+def _on_grid(values: NDArray[np.float32], positions: NDArray[np.int64], cells: int) -> FloatArray:
+    """[m] values at grid positions -> [cells], 0 elsewhere."""
+    grid = np.zeros(cells, dtype=np.float32)
+    grid[positions] = values
+    return grid
