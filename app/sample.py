@@ -5,7 +5,7 @@ OpenMoji, of which only the table of names and groups is read. A picture's path 
 can be read and groups become tags. Where npm is missing or reaches no registry, the photographs that scikit-image
 carries take their place.
 
-    python -m app.sample FOLDER        fills FOLDER/photos, once; FOLDER/LICENCES.md says whose pictures they are
+    sketchseek sample FOLDER        fills FOLDER/photos, once; FOLDER/LICENCES.md says whose pictures they are
 
 Packages are compared with a checksum before anything is unpacked, and the finished folder appears in one rename:
 an interrupted run leaves nothing half done. Photos that somebody added to the folder stay; ones deleted stay deleted.
@@ -17,7 +17,6 @@ import importlib.util
 import json
 import re
 import shutil
-import sys
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
@@ -253,26 +252,3 @@ def _scikit_photos(into: Path) -> None:
             raise SampleError(f"The installed scikit-image carries no {name}.")
         (into / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(data / name, into / path)
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Fill the folder given as the only argument; progress and errors go to stderr, the photos' folder to stdout."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if len(arguments) != 1 or arguments[0].startswith("-"):
-        _say("usage: python -m app.sample FOLDER")
-        return 2
-    try:
-        photos = ensure_sample(Path(arguments[0]), _say)
-    except SampleError as error:
-        _say(str(error))
-        return 1
-    sys.stdout.write(f"{photos}\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,98 @@
+# Two commands on a fresh machine with Python 3.11 or newer:  make serve  and  make test
+# `make` alone lists the others. Variables may be given on the command line: make serve PHOTOS=~/Pictures PORT=9000
+
+PYTHON  ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
+VENV    ?= .venv
+HOST    ?= 127.0.0.1
+PORT    ?= 8000
+PHOTOS  ?=
+# faiss-gpu exists for 64-bit Linux only; everything else, and a machine whose driver does not answer, searches on the CPU.
+EXTRA   ?= $(shell [ "$$(uname -sm)" = "Linux x86_64" ] && nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
+ENGINE  ?= $(shell command -v docker || command -v podman || command -v buildah)
+IMAGE   ?= sketchseek:$(EXTRA)
+
+SAMPLE  := .sample
+BIN     := $(VENV)/bin
+PIP     := $(BIN)/python -m pip install --constraint constraints.txt
+OTHER   := $(if $(filter gpu,$(EXTRA)),cpu,gpu)
+PINS    := pyproject.toml constraints.txt
+RUN     := $(VENV)/.for-serving-on-$(EXTRA)
+DEV     := $(VENV)/.for-testing-on-$(EXTRA)
+AUDIT   := $(VENV)/audit
+# Not every shell replaces a tilde that follows "PHOTOS=".
+FOLDER  := $(patsubst ~/%,$(HOME)/%,$(PHOTOS))
+GALLERY ?= $(if $(PHOTOS),gallery/$(shell printf '%s' "$(FOLDER)" | cksum | cut -d' ' -f1),$(SAMPLE)/gallery)
+
+export OMP_WAIT_POLICY ?= PASSIVE
+export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help serve sample test lint types tests format bench fuzz image sbom licences audit clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+serve: $(RUN) ## serve the sample gallery, or PHOTOS=FOLDER, at http://127.0.0.1:8000 (PORT=...)
+ifeq ($(strip $(PHOTOS)),)
+	@$(MAKE) --no-print-directory sample
+	@exec $(BIN)/sketchseek serve --gallery "$(GALLERY)" --watch "$(SAMPLE)/photos" --host "$(HOST)" --port "$(PORT)"
+else
+	@exec $(BIN)/sketchseek serve --gallery "$(GALLERY)" --watch "$(FOLDER)" --host "$(HOST)" --port "$(PORT)"
+endif
+
+sample: $(RUN) ## fetch the pictures of the sample gallery
+	@[ -f $(SAMPLE)/sample.json ] || command -v npm >/dev/null || $(PIP) --quiet --editable ".[sample]"
+	@$(BIN)/sketchseek sample $(SAMPLE) >/dev/null
+
+test: lint types tests ## everything: lint, types, tests
+
+lint: $(DEV) ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(DEV) ## mypy --strict
+	$(BIN)/mypy
+
+tests: $(DEV) ## pytest; ARGS="-k name" runs some
+	$(BIN)/python -m pytest $(ARGS)
+
+format: $(DEV) ## rewrite the code in the house's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+image: ## build the container image with docker, podman or buildah (EXTRA=cpu or gpu)
+	@[ -n "$(ENGINE)" ] || { echo "Building an image needs docker, podman or buildah." >&2; exit 1; }
+	$(ENGINE) build --build-arg EXTRA=$(EXTRA) --tag $(IMAGE) .
+
+sbom: $(RUN) $(AUDIT)/.installed ## write sbom.cdx.json: every installed package (CycloneDX)
+	$(AUDIT)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --of JSON -o sbom.cdx.json $(BIN)/python
+
+licences: $(RUN) $(AUDIT)/.installed ## list the licence of every installed package
+	$(AUDIT)/bin/pip-licenses --python $(BIN)/python --from mixed --order license --format markdown
+
+audit: $(RUN) $(AUDIT)/.installed ## look for known vulnerabilities (asks a public advisory database)
+	$(AUDIT)/bin/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip
+
+clean: ## remove what make made here: environment, sample gallery, caches
+	rm -rf $(VENV) $(SAMPLE) build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info sbom.cdx.json
+
+$(BIN)/python:
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer is needed. Name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# faiss-cpu and faiss-gpu own the same folder, so the other one has to leave first.
+$(RUN): $(PINS) | $(BIN)/python
+	@$(BIN)/python -m pip uninstall --quiet --yes faiss-$(OTHER) 2>/dev/null
+	$(PIP) --editable ".[$(EXTRA),heic]"
+	@rm -f $(VENV)/.for-*-on-$(OTHER)
+	@touch $@
+
+$(DEV): $(RUN)
+	$(PIP) --editable ".[$(EXTRA),heic,text,train,dev]"
+	@touch $@
+
+$(AUDIT)/.installed: $(PINS) | $(BIN)/python
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet --constraint constraints.txt cyclonedx-bom pip-audit pip-licenses
+	@touch $@

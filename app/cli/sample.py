@@ -1,0 +1,21 @@
+"""`sketchseek sample`: real pictures of everyday things, so that a fresh installation has something to search."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    folder: Annotated[Path, typer.Argument(help="Where the folder `photos` and the note on licences go.")],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the photos' folder as JSON.")] = False,
+) -> None:
+    """Fetch the sample gallery's pictures, once; npm gets them, or scikit-image gives a few photographs."""
+    from app.sample import ensure_sample
+
+    photos = ensure_sample(folder, report=lambda line: typer.echo(line, err=True))
+    print(json.dumps({"photos": str(photos)}) if as_json else photos)
