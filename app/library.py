@@ -22,7 +22,7 @@ from app.follower import Follower
 from app.jobs import Job
 from app.logs import get_logger
 from app.metrics import Metrics
-from app.settings import Settings
+from app.settings import Settings, usable_cores
 from index_builder import (
     BuildOptions,
     BuildProgress,
@@ -86,7 +86,7 @@ class Library:
         self._metrics = metrics
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="library")
         self._stopped = threading.Event()
-        self._options = BuildOptions(workers=max(1, (os.cpu_count() or 2) // 2), wait_s=_LOCK_POLL_S)
+        self._options = BuildOptions(workers=max(1, usable_cores() // 2), wait_s=_LOCK_POLL_S)
         self._reported_at = 0.0
         self.progress: Standing | None = None
         self.problem: SketchseekError | None = None

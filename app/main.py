@@ -23,6 +23,7 @@ from app.routes import docs, gallery, health, photos, search
 from app.security import require_read
 from app.service import Service
 from app.settings import Settings, load_settings
+from app.uploads import BodyBudget
 from model.checkpoint import load_checkpoint
 from model.errors import SketchseekError
 from model.network import Network
@@ -60,7 +61,8 @@ def create_app(settings: Settings | None = None, network: Network | None = None)
             await service.stop()
 
     app = _application(settings, "Sketchseek", lifespan)
-    app.add_middleware(RequestMiddleware, settings=settings, metrics=counted)
+    bodies = app.state.bodies = BodyBudget(settings.max_bodies_bytes, settings.retry_after_s)
+    app.add_middleware(RequestMiddleware, settings=settings, metrics=counted, bodies=bodies)
     for router in (search.router, photos.router, gallery.router, docs.router):
         app.include_router(router)
     if not settings.admin_port:

@@ -25,7 +25,7 @@ class Metrics:
     content_type = "text/plain; version=0.0.4; charset=utf-8"
 
     def __init__(self) -> None:
-        disable_created_metrics()  # a time stamp beside each series helps nobody who scrapes
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a time stamp beside each series helps nobody who scrapes
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)

@@ -15,6 +15,7 @@ from app.metrics import Metrics
 from app.ratelimit import RateLimiter
 from app.security import SECURITY_HEADERS, may_read
 from app.settings import Settings, is_local_host
+from app.uploads import BodyBudget
 
 _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 _log = get_logger("app.request")
@@ -26,8 +27,9 @@ class RequestMiddleware:
     Defects are caught here: they are logged with their traceback and answered 500 without it.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics, bodies: BodyBudget) -> None:
         self._app = app
+        self._bodies = bodies
         self._settings = settings
         self._metrics = metrics
         self._limiter = RateLimiter(settings.rate_limit_per_minute, settings.rate_limit_burst)
@@ -69,6 +71,7 @@ class RequestMiddleware:
         finally:
             self._in_flight -= 1
             self._metrics.in_flight.dec()
+            self._bodies.give_back(state)
             self._record(scope, state, status, time.perf_counter() - started)
             request_id.reset(token)
 

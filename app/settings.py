@@ -118,12 +118,17 @@ class Settings(BaseSettings):
     @property
     def threads(self) -> int:
         """Threads of one tensor operation."""
-        return self.torch_threads or min(4, os.cpu_count() or 1)
+        return self.torch_threads or min(4, usable_cores())
 
     @property
     def retry_after_s(self) -> int:
         """What a client that was turned away is told to wait, in seconds."""
         return max(1, round(self.request_timeout_s / 10))
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def is_local_host(host: str) -> bool:

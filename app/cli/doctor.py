@@ -1,0 +1,36 @@
+"""`sketchseek doctor`: what is wrong with this machine, and how to mend it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    *,
+    gallery: Annotated[Path | None, typer.Option(help="Folder of the gallery.")] = None,
+    checkpoint: Annotated[str | None, typer.Option(help="Name or path of the checkpoint.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address the service is to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port the service is to listen on.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Check torch, FAISS, checkpoint, gallery, photos, disk, port, keys; exit code 1 if anything cannot work."""
+    from app.doctor import examine
+    from app.settings import load_settings
+
+    settings = load_settings(gallery=gallery, checkpoint=checkpoint, device=device, host=host, port=port)
+    findings = list(examine(settings))
+    if as_json:
+        print(json.dumps([asdict(finding) for finding in findings]))
+    else:
+        for finding in findings:
+            print(f"{finding.verdict:8} {finding.check:12} {finding.says}")
+            if finding.mend:
+                print(f"{'':21} -> {finding.mend}")
+    if any(finding.verdict == "problem" for finding in findings):
+        raise typer.Exit(1)

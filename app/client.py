@@ -1,0 +1,195 @@
+"""A client of the service for Python: typed results, the service's own errors.
+
+from app.client import Client
+
+with Client("http://127.0.0.1:8000") as client:
+    for result in client.search("cat.png", top_k=5).results:
+        print(result.rank, result.path)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx2
+
+from app.schemas import GalleryInfo, Health, Job, Reloaded, SearchAnswer, SimilarAnswer
+from model.errors import SketchseekError
+
+Sketch = str | Path | bytes
+Strokes = Sequence[Sequence[Sequence[float]]]
+
+
+class ServiceUnreachableError(SketchseekError):
+    """No service answers at this address."""
+
+    code = "service_unreachable"
+
+
+class ServiceAnswerError(SketchseekError):
+    """The service answered with an error.
+
+    Attributes:
+        code: the problem's code.
+        status: of the answer.
+        request_id: under which the service's log has more.
+        retry_after_s: when to come again, or None.
+    """
+
+    def __init__(self, response: httpx2.Response) -> None:
+        try:
+            document = response.json()
+        except ValueError:
+            document = {}
+        super().__init__(document.get("detail") or f"the service answered {response.status_code}")
+        self.code = str(document.get("code", "error"))
+        self.status = response.status_code
+        self.request_id = document.get("request_id")
+        wait = response.headers.get("retry-after", "")
+        self.retry_after_s = int(wait) if wait.isdecimal() else None
+
+
+class Client:
+    """Talks to one service; keeps its connections, so use one for many calls and close it (or use `with`).
+
+    Args:
+        base_url: such as "http://127.0.0.1:8000".
+        key: the read key, or the write key for changes; None where the service asks for none.
+        timeout_s: seconds to wait for an answer.
+        transport: how to reach it; for tests.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        key: str | None = None,
+        *,
+        timeout_s: float = 30.0,
+        transport: httpx2.BaseTransport | None = None,
+    ) -> None:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._http = httpx2.Client(base_url=base_url, headers=headers, timeout=timeout_s, transport=transport)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def search(
+        self,
+        sketch: Sketch | None = None,
+        *,
+        strokes: Strokes | None = None,
+        top_k: int = 20,
+        candidates: int | None = None,
+        rerank: bool = True,
+        offset: int = 0,
+        min_score: float | None = None,
+        tags: Sequence[str] = (),
+    ) -> SearchAnswer:
+        """Find photos by a sketch.
+
+        Args:
+            sketch: path or bytes of a picture; or give `strokes`.
+            strokes: per stroke [[x...], [y...]].
+            top_k, candidates, rerank, offset, min_score, tags: as in docs/api.md.
+
+        Raises:
+            ServiceAnswerError, ServiceUnreachableError: see there.
+        """
+        options: dict[str, Any] = {"top_k": top_k, "rerank": rerank, "offset": offset}
+        if candidates is not None:
+            options["candidates"] = candidates
+        if min_score is not None:
+            options["min_score"] = min_score
+        if tags:
+            options["tag"] = list(tags)
+        if strokes is not None:
+            answer = self._send("POST", "/search", json={"strokes": strokes, **options})
+        elif sketch is not None:
+            form = {name: _as_text(value) for name, value in options.items()}
+            answer = self._send("POST", "/search", files={"sketch": ("sketch", _content(sketch))}, data=form)
+        else:
+            raise ValueError("give `sketch` or `strokes`")
+        return SearchAnswer.model_validate_json(answer.content)
+
+    def similar(self, photo_id: str, top_k: int = 20) -> SimilarAnswer:
+        """Photos like a photo. Raises as `search`."""
+        answer = self._send("GET", f"/photos/{photo_id}/similar", params={"top_k": top_k})
+        return SimilarAnswer.model_validate_json(answer.content)
+
+    def photo(self, photo_id: str) -> bytes:
+        """A photo's file. Raises as `search`."""
+        return self._send("GET", f"/photos/{photo_id}").content
+
+    def thumbnail(self, photo_id: str) -> bytes:
+        """A small version of a photo, as WebP. Raises as `search`."""
+        return self._send("GET", f"/photos/{photo_id}/thumbnail").content
+
+    def add(self, photos: Sequence[str | Path]) -> Job:
+        """Add photos; `job` tells how it goes where that takes a while. Raises as `search`."""
+        with ExitStack() as stack:
+            files = [("photo", (Path(path).name, stack.enter_context(Path(path).open("rb")))) for path in photos]
+            return Job.model_validate_json(self._send("POST", "/photos", files=files).content)
+
+    def delete(self, photo_id: str) -> Job | None:
+        """Delete a photo; a job where that takes a while, None where it is done. Raises as `search`."""
+        answer = self._send("DELETE", f"/photos/{photo_id}")
+        return Job.model_validate_json(answer.content) if answer.content else None
+
+    def job(self, job_id: str) -> Job:
+        """How far a change is. Raises as `search`."""
+        return Job.model_validate_json(self._send("GET", f"/jobs/{job_id}").content)
+
+    def gallery(self) -> GalleryInfo:
+        """What is being served. Raises as `search`."""
+        return GalleryInfo.model_validate_json(self._send("GET", "/gallery").content)
+
+    def reload(self) -> Reloaded:
+        """Serve the latest version now. Raises as `search`."""
+        return Reloaded.model_validate_json(self._send("POST", "/gallery/reload").content)
+
+    def ready(self) -> Health:
+        """Whether the service is ready; one that is not is no error.
+
+        Raises:
+            ServiceUnreachableError: nothing answers there.
+        """
+        return Health.model_validate_json(self._raw("GET", "/readyz").content)
+
+    def _send(self, method: str, path: str, **parts: Any) -> httpx2.Response:
+        answer = self._raw(method, path, **parts)
+        if answer.is_error:
+            raise ServiceAnswerError(answer)
+        return answer
+
+    def _raw(self, method: str, path: str, **parts: Any) -> httpx2.Response:
+        try:
+            return self._http.request(method, path, **parts)
+        except httpx2.TransportError as error:
+            raise ServiceUnreachableError(
+                f"no service answers at {self._http.base_url} ({type(error).__name__}); "
+                "start one with `sketchseek serve`"
+            ) from error
+
+
+def _content(sketch: Sketch) -> bytes:
+    return sketch if isinstance(sketch, bytes) else Path(sketch).read_bytes()
+
+
+def _as_text(value: Any) -> Any:
+    """A form's way to write a value."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, list) else str(value)
