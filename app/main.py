@@ -19,7 +19,7 @@ from starlette.types import Scope
 from app.errors import handle_error
 from app.metrics import Metrics
 from app.middleware import RequestMiddleware
-from app.routes import docs, gallery, health, photos, search
+from app.routes import docs, explain, gallery, health, photos, search
 from app.security import require_read
 from app.service import Service
 from app.settings import Settings, load_settings
@@ -63,7 +63,7 @@ def create_app(settings: Settings | None = None, network: Network | None = None)
     app = _application(settings, "Sketchseek", lifespan)
     bodies = app.state.bodies = BodyBudget(settings.max_bodies_bytes, settings.retry_after_s)
     app.add_middleware(RequestMiddleware, settings=settings, metrics=counted, bodies=bodies)
-    for router in (search.router, photos.router, gallery.router, docs.router):
+    for router in (search.router, explain.router, photos.router, gallery.router, docs.router):
         app.include_router(router)
     if not settings.admin_port:
         app.include_router(health.router)

@@ -23,7 +23,7 @@ from app.settings import Settings
 from app.thumbnails import Thumbnails
 from index_builder.errors import GalleryNotFoundError
 from model.images import ImageLimits
-from model.network import Network
+from model.network import Network, ZseNetwork
 
 T = TypeVar("T")
 _log = get_logger("app.service")
@@ -65,7 +65,7 @@ class Service:
         )
         self.jobs = Jobs()
         self.device_problem: str | None = None
-        self.explains = False
+        self.explains = isinstance(network, ZseNetwork)
         self._decoders = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
         self._tasks: set[asyncio.Task[Any]] = set()
         self._draining = False

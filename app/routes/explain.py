@@ -1,0 +1,224 @@
+"""POST /explain: why a photo matches a sketch, as correspondences or as a picture."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeVar
+
+from fastapi import APIRouter, Depends, Request
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.responses import Response
+
+from app import files
+from app.errors import BusyError
+from app.explaining import (
+    PHOTO_SIDE,
+    Explained,
+    as_document,
+    as_png,
+    draw,
+    explain_rows,
+    picture_kind,
+    prepare_sketch,
+)
+from app.follower import Served
+from app.routes.common import problems, service_of
+from app.schemas import invalid_field
+from app.security import require_read
+from app.service import Service
+from app.sketches import SketchRequest, read_sketch
+from index_builder.errors import GalleryVersionGoneError
+from model.images import open_image, to_rgb
+
+router = APIRouter(tags=["explain"])
+T = TypeVar("T")
+
+_MOST_SOURCES = 24
+_MOST_WAITING = 16  # explanations held at a time, so that they never crowd out the searches
+_SKETCH_SIDES = 4
+_EXAMPLE_ID = "k3v5w2mz7qhd4t6ynb2rfxp5ce"
+_STROKES = [[[20, 235, 235, 20, 20], [60, 60, 200, 200, 60]], [[20, 128, 235], [60, 10, 60]]]
+_DRAWN = "Share of the picture's sides: x, y, width, height, from the top left."
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class ExplainOptions(BaseModel):
+    """What to explain; the same names as form fields and as members of the JSON body."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    photo_id: str = Field(min_length=1, max_length=64, description="The photo to explain, from a search.")
+    format: Literal["json", "overlay", "synthesis", "attention"] | None = Field(
+        None, description="json, or which picture; without it, the header Accept decides between json and overlay."
+    )
+    among: tuple[str, ...] = Field(
+        (),
+        max_length=_MOST_SOURCES,
+        description="Further photos that a synthesis may take pieces from: give the result list for a universal one.",
+    )
+
+
+class ExplainBody(ExplainOptions):
+    """The same as JSON: exactly one of `strokes` and `image`."""
+
+    strokes: list[list[list[float]]] | None = Field(None, description="A drawing, as in POST /search.")
+    image: str | None = Field(None, description="A picture of a sketch as a URI data:image/png;base64,...")
+
+
+class CorrespondenceDocument(BaseModel):
+    """A sketch patch and the photo patch it matched."""
+
+    sketch_patch: int = Field(description="Position in the sketch's patch grid, row by row.")
+    photo_patch: int = Field(description="Position in the photo's patch grid, row by row.")
+    sketch_box: list[Share] = Field(description=f"Where it lies in `sketch_image`. {_DRAWN}")
+    photo_box: list[Share] = Field(description=f"Where it lies in the photo. {_DRAWN}")
+    weight: Share = Field(description="Strength: geometric mean of the attention in both directions.")
+    mutual: bool = Field(description="Each is the other's best match.")
+    contribution: float = Field(description="What the pair adds to the relation logit; 0 where that is not known.")
+
+
+class Explanation(BaseModel):
+    """Why a photo matches a sketch."""
+
+    photo_id: str
+    score: float
+    relation_score: float
+    relation_logit: float
+    recall_score: float
+    grid: int = Field(description="Side of both patch grids.")
+    sketch_image: str = Field(description="The sketch as the network sees it, as a data: URI.")
+    correspondences: list[CorrespondenceDocument] = Field(description="Mutual best matches first, then by weight.")
+    checkpoint: str
+    gallery_version: str
+    timings_ms: dict[str, float] = Field(description="Milliseconds of decode, encode, relate and in total.")
+
+
+def _request_body() -> dict[str, Any]:
+    form = ExplainOptions.model_json_schema()
+    form["properties"] = {
+        "sketch": {"type": "string", "format": "binary", "description": "A picture of a sketch: dark lines on light."},
+        **form["properties"],
+        "format": {"type": "string", "enum": ["json", "overlay", "synthesis", "attention"]},
+    }
+    form["required"] = ["sketch", "photo_id"]
+    form["title"] = "ExplainForm"
+    body = ExplainBody.model_json_schema()
+    body["oneOf"] = [{"required": ["strokes"]}, {"required": ["image"]}]
+    return {
+        "required": True,
+        "content": {
+            "multipart/form-data": {"schema": form, "example": {"sketch": "(a file)", "photo_id": _EXAMPLE_ID}},
+            "application/json": {"schema": body, "example": {"strokes": _STROKES, "photo_id": _EXAMPLE_ID}},
+        },
+    }
+
+
+@router.post(
+    "/explain",
+    response_model=Explanation,
+    responses={
+        200: {"content": {"image/png": {}}, "description": "The correspondences, or the picture asked for."},
+        **problems(400, 401, 404, 408, 413, 415, 422),
+    },
+    dependencies=[Depends(require_read)],
+    openapi_extra={"requestBody": _request_body()},
+    summary="Why a photo matches a sketch",
+)
+async def explain(request: Request) -> Response:
+    """Send a sketch and the id of a photo; get which patch matched which, or a picture of it."""
+    service = service_of(request)
+    service.follower.serve()
+    sketch = await read_sketch(request, service.settings, frozenset({"among"}))
+    options = _options(sketch)
+    for attempt in (1, 2):
+        try:
+            return await _answer(request, service, service.follower.serve(), sketch, options)
+        except GalleryVersionGoneError:
+            if attempt == 2 or not await service.follower.refresh():
+                raise
+    raise AssertionError("unreachable")
+
+
+async def _answer(
+    request: Request, service: Service, served: Served, sketch: SketchRequest, options: ExplainOptions
+) -> Response:
+    started = time.perf_counter()
+    deadline = time.monotonic() + service.settings.request_timeout_s
+    kind = options.format or ("overlay" if _wants_picture(request) else "json")
+    rows = [served.snapshot.row_of(options.photo_id)]
+    if kind == "synthesis":
+        # Photos that were removed since the search are no reason to refuse the picture.
+        others = dict.fromkeys(one for one in options.among if one != options.photo_id and served.has(one))
+        rows += [served.snapshot.row_of(one) for one in others]
+
+    def prepare() -> Image.Image:
+        sides = _SKETCH_SIDES * service.network.preprocess.image_size
+        return prepare_sketch(served.searcher, sketch.open(service.image_limits, sides))
+
+    def read(row: int) -> Image.Image:
+        with files.open_photo(served.root, served.snapshot.photo(row)) as file:
+            return to_rgb(open_image(file, service.image_limits, PHOTO_SIDE))
+
+    prepared = await service.decode(prepare, deadline)
+    decoded = time.perf_counter()
+    explained = await _on_device(request, service, lambda: explain_rows(served.searcher, prepared, rows), deadline)
+    if kind != "json":
+
+        def picture() -> bytes:
+            photos = [read(row) for row in rows]
+            return as_png(draw(picture_kind(kind), served.searcher, explained, photos))
+
+        return Response(
+            await service.decode(picture, deadline), media_type="image/png", headers={"Cache-Control": "no-store"}
+        )
+    photo = served.snapshot.photo(rows[0])
+    document = as_document(served.searcher, explained, photo.photo_id, photo.width, photo.height)
+    now = time.perf_counter()
+    document["timings_ms"] = {
+        "decode": round((decoded - started) * 1000, 2),
+        **document["timings_ms"],
+        "total": round((now - started) * 1000, 2),
+    }
+    return Response(
+        Explanation(**document).model_dump_json(),
+        media_type="application/json",
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+async def _on_device(request: Request, service: Service, work: Callable[[], Explained], deadline: float) -> Explained:
+    """`work` on the device's thread, between the searches.
+
+    Raises:
+        BusyError: `queue_full`: too many explanations wait; `deadline_exceeded`: its turn did not come in time.
+    """
+    state = request.app.state
+    waiting: int = getattr(state, "explanations", 0)
+    if waiting >= _MOST_WAITING:
+        raise BusyError("queue_full", "Too many explanations are waiting; come again.", service.settings.retry_after_s)
+    state.explanations = waiting + 1
+    try:
+        async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+            return await asyncio.wrap_future(service.worker.call(work))
+    except TimeoutError:
+        raise BusyError(
+            "deadline_exceeded", "The explanation took longer than it may; come again.", service.settings.retry_after_s
+        ) from None
+    finally:
+        state.explanations -= 1
+
+
+def _options(sketch: SketchRequest) -> ExplainOptions:
+    try:
+        return ExplainOptions.model_validate(sketch.values)
+    except ValidationError as error:
+        raise invalid_field(error) from None
+
+
+def _wants_picture(request: Request) -> bool:
+    accept = request.headers.get("accept", "")
+    return "image/png" in accept and "application/json" not in accept
