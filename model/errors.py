@@ -33,6 +33,12 @@ class ImageError(SketchseekError):
     code = "unreadable_image"
 
 
+class DamagedImageError(ImageError):
+    """The file begins like an image of a known format, but is truncated or damaged."""
+
+    code = "damaged_image"
+
+
 class ImageFormatError(ImageError):
     """The file is an image, but of a format that is not on the allow-list."""
 

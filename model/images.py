@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from model.errors import ImageError, ImageFormatError, ImageTooLargeError
+from model.errors import DamagedImageError, ImageError, ImageFormatError, ImageTooLargeError
 from model.image_containers import inspect, sniff
 from model.image_limits import FORMATS, HEIF_AVAILABLE, WEBP_BYTES, ImageLimits, decoding_bytes
 from model.image_modes import to_rgb
@@ -91,7 +91,7 @@ def read_image(
         except MemoryError as error:
             raise ImageTooLargeError("the image needs more memory than there is; send a smaller one") from error
         except Exception as error:  # decoders of damaged data raise nearly anything
-            raise ImageError("the image is damaged or truncated; save it again and retry") from error
+            raise DamagedImageError("the image is damaged or truncated; save it again and retry") from error
 
 
 def _decode(data: bytes, limits: ImageLimits, longest_side: int | None) -> OpenedImage:
