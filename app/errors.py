@@ -90,7 +90,7 @@ class AccessError(ServiceError):
 STATUS_OF_CODE: dict[str, int] = {
     "blank_sketch": 422,
     "unreadable_image": 422,
-    "truncated_image": 422,
+    "damaged_image": 422,
     "unsupported_image_format": 415,
     "image_too_large": 413,
     "unknown_photo": 404,

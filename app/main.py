@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
@@ -29,6 +31,7 @@ from model.errors import SketchseekError
 from model.network import Network
 
 WEB = Path(__file__).parent / "web"
+_ASK_EACH_TIME = {"Cache-Control": "no-cache"}
 _DESCRIPTION = """Send a sketch, get the photos it shows.
 
 Errors are `application/problem+json` (RFC 9457) with a stable `code`. Every answer carries `X-Request-ID`."""
@@ -67,8 +70,7 @@ def create_app(settings: Settings | None = None, network: Network | None = None)
         app.include_router(router)
     if not settings.admin_port:
         app.include_router(health.router)
-    if (WEB / "index.html").is_file():
-        app.mount("/", _Page(directory=WEB, html=True), name="page")
+    _add_page(app)
     return app
 
 
@@ -126,11 +128,29 @@ def _without_unused_validation_errors(document: dict[str, Any]) -> None:
         schemas.pop(name, None)
 
 
-class _Page(StaticFiles):
-    """The page's files; a browser asks each time whether they changed, so that an update shows at once."""
+def _add_page(app: FastAPI) -> None:
+    """Serve what lies in `app/web`, each folder and file by its name: all other addresses stay the interface.s."""
+    for entry in sorted(WEB.iterdir()):
+        if entry.is_dir():
+            app.mount(f"/{entry.name}", _PageFolder(directory=entry), name=entry.name)
+        else:
+            addresses = [f"/{entry.name}", "/"] if entry.name == "index.html" else [f"/{entry.name}"]
+            for address in addresses:
+                app.add_route(address, _page_file(entry), methods=["GET"], include_in_schema=False)
 
-    def file_response(self, full_path: Any, stat_result: Any, scope: Scope, status_code: int = 200) -> Any:
+
+def _page_file(file: Path) -> Callable[[Request], Awaitable[Response]]:
+    async def page_file(_request: Request) -> Response:
+        return FileResponse(file, headers=_ASK_EACH_TIME)
+
+    return page_file
+
+
+class _PageFolder(StaticFiles):
+    """A folder of the page; a browser asks each time whether a file changed, so that an update shows at once."""
+
+    def file_response(self, full_path: Any, stat_result: Any, scope: Scope, status_code: int = 200) -> Response:
         """As Starlette does, and not kept without asking."""
         response = super().file_response(full_path, stat_result, scope, status_code)
-        response.headers["Cache-Control"] = "no-cache"
+        response.headers.update(_ASK_EACH_TIME)
         return response

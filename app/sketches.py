@@ -84,8 +84,8 @@ def _from_json(body: bytes, settings: Settings) -> SketchRequest:
 async def _from_form(request: Request, settings: Settings, repeatable: frozenset[str]) -> SketchRequest:
     form = await read_form(request, settings.max_body_bytes, settings.body_timeout_s, max_files=_FORM_FILES)
     try:
-        sketches = form.files.pop("sketch", [])
-        if form.files:
+        sketches = form.files.get("sketch", [])
+        if form.files.keys() - {"sketch"}:
             raise RequestError("unknown_field", "The form has a file other than `sketch`.")
         if not sketches:
             raise RequestError("no_sketch", "The form needs a file in the field `sketch`.")

@@ -164,8 +164,8 @@ async def add(request: Request) -> Response:
         in_memory=False,
     )
     try:
-        sent = form.files.pop("photo", [])
-        if form.files or form.fields:
+        sent = form.files.get("photo", [])
+        if form.fields or form.files.keys() - {"photo"}:
             raise RequestError("unknown_field", "The form has a field other than the files `photo`.")
         if not sent:
             raise RequestError("no_photo", "The form needs at least one file in the field `photo`.")

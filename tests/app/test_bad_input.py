@@ -1,0 +1,226 @@
+"""Every way to send something wrong has a code of its own, as problem+json, and never the text of an exception."""
+
+import base64
+import io
+import json
+import struct
+import zlib
+
+import pytest
+from PIL import Image
+
+from app.logs import configure_logging
+from app.main import create_app
+from tests.app.conftest import encoded, open_client, picture, settings_for, sketch
+
+WHITE = encoded(Image.new("L", (64, 64), 255))
+
+
+def huge_png(width: int, height: int) -> bytes:
+    """A PNG whose header declares these pixels and whose data hold next to nothing."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+
+
+def check(answer, status: int, code: str) -> dict:
+    assert (answer.status_code, answer.json().get("code")) == (status, code), answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    document = answer.json()
+    assert document["status"] == status
+    assert document["request_id"] == answer.headers["x-request-id"]
+    assert len(document["detail"]) > 10
+    assert "Traceback" not in answer.text
+    assert "Error" not in document["detail"]
+    return document
+
+
+PICTURES = [
+    ("empty file", b"", 422, "empty_file"),
+    ("text as an image", b"this is no picture, it is a sentence", 422, "unreadable_image"),
+    ("truncated PNG", encoded(picture(1, (300, 300)))[:400], 422, "damaged_image"),
+    ("20 000 x 20 000", huge_png(20_000, 20_000), 413, "image_too_large"),
+    ("blank", WHITE, 422, "blank_sketch"),
+    ("PCX, which is not on the list", encoded(picture(1), "PCX"), 415, "unsupported_image_format"),
+]
+
+
+@pytest.mark.parametrize(("data", "status", "code"), [p[1:] for p in PICTURES], ids=[p[0] for p in PICTURES])
+def test_pictures(service, data, status, code):
+    check(service.post("/search", files={"sketch": ("x.png", data)}), status, code)
+
+
+FIELDS = [
+    ({"top_k": "0"}, "invalid_top_k"),
+    ({"top_k": "-1"}, "invalid_top_k"),
+    ({"top_k": "1000000000"}, "invalid_top_k"),
+    ({"top_k": "many"}, "invalid_top_k"),
+    ({"top_k": "2.5"}, "invalid_top_k"),
+    ({"top_k": "20", "candidates": "19"}, "candidates_below_top_k"),
+    ({"candidates": "0"}, "invalid_candidates"),
+    ({"candidates": "1000000"}, "invalid_candidates"),
+    ({"offset": "-1"}, "invalid_offset"),
+    ({"offset": "999999"}, "invalid_offset"),
+    ({"min_score": "nan"}, "invalid_min_score"),
+    ({"min_score": "2"}, "invalid_min_score"),
+    ({"rerank": "perhaps"}, "invalid_rerank"),
+    ({"tag": "unheard-of"}, "unknown_tag"),
+    ({"topk": "5"}, "unknown_field"),
+    ({"top_k": ["5", "6"]}, "repeated_field"),
+]
+
+
+@pytest.mark.parametrize(("fields", "code"), FIELDS, ids=[f"{f[0]}"[:50] for f in FIELDS])
+def test_options(service, fields, code):
+    check(service.post("/search", files={"sketch": sketch()}, data=fields), 422, code)
+
+
+def test_no_file(service):
+    check(service.post("/search", data={"top_k": "5"}, files={"other": ""}), 422, "unknown_field")
+    check(service.post("/search", files=[("top_k", (None, "5"))]), 422, "no_sketch")
+
+
+def test_two_files(service):
+    check(service.post("/search", files=[("sketch", sketch()), ("sketch", sketch(1))]), 422, "several_sketches")
+
+
+def test_a_body_of_30_mb_is_refused_before_it_is_read(service):
+    check(service.post("/search", files={"sketch": b"x" * 30_000_000}), 413, "body_too_large")
+
+
+def test_a_body_that_does_not_say_its_size_is_counted_as_it_streams(service):
+    sent, answers = [], []
+    head = b'--b\r\nContent-Disposition: form-data; name="sketch"; filename="x"\r\n\r\n'
+
+    async def receive():
+        sent.append(1)
+        return {"type": "http.request", "body": head if len(sent) == 1 else b"x" * 1_000_000, "more_body": True}
+
+    async def send(message):
+        answers.append(message)
+
+    headers = [(b"host", b"localhost"), (b"content-type", b"multipart/form-data; boundary=b")]
+    scope = {"type": "http", "method": "POST", "path": "/search", "raw_path": b"/search", "query_string": b""}
+    scope |= {"headers": headers, "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80), "scheme": "http"}
+    service.portal.call(service.app, scope, receive, send)
+    assert answers[0]["status"] == 413
+    assert json.loads(answers[1]["body"])["code"] == "body_too_large"
+    assert len(sent) == 11  # ten megabytes are allowed, so what comes after the tenth is never read
+
+
+STROKES = [
+    ("malformed_strokes", []),
+    ("malformed_strokes", "lines"),
+    ("malformed_strokes", [[]]),
+    ("malformed_strokes", [[[1, 2]]]),
+    ("malformed_strokes", [[[1, 2], [3]]]),
+    ("malformed_strokes", [[[], []]]),
+    ("malformed_strokes", [[["a"], ["b"]]]),
+    ("malformed_strokes", [[[True], [1]]]),
+    ("malformed_strokes", {"0": 1}),
+    ("not_finite", [[[1e300], [1]]]),
+    ("not_finite", [[[10**400], [1]]]),
+    ("too_many_strokes", [[[1, 2], [1, 2]]] * 2001),
+    ("too_many_points", [[list(range(100_001)), list(range(100_001))]]),
+]
+
+
+@pytest.mark.parametrize(("code", "strokes"), STROKES, ids=[f"{s[0]} {str(s[1])[:30]}" for s in STROKES])
+def test_strokes(service, code, strokes):
+    check(service.post("/search", json={"strokes": strokes}), 422, code)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_strokes_with_no_number(service, number):
+    body = f'{{"strokes": [[[0, {number}], [0, 1]]]}}'
+    check(service.post("/search", content=body, headers={"Content-Type": "application/json"}), 422, "not_finite")
+
+
+JSON_BODIES = [
+    (b"{", 400, "malformed_json"),
+    (b"[1]", 400, "malformed_json"),
+    (b"\xff\xfe", 400, "malformed_json"),
+    (b"[" * 100_000, 400, "malformed_json"),
+    (b"{}", 422, "no_sketch"),
+    (json.dumps({"strokes": [[[1], [1]]], "image": "data:,"}).encode(), 422, "several_sketches"),
+    (json.dumps({"image": "http://127.0.0.1/photo.png"}).encode(), 422, "malformed_image"),
+    (json.dumps({"image": "file:///etc/hostname"}).encode(), 422, "malformed_image"),
+    (json.dumps({"image": "data:image/png;base64,@@"}).encode(), 422, "malformed_image"),
+    (json.dumps({"image": 7}).encode(), 422, "malformed_image"),
+    (json.dumps({"image": "data:image/png;base64,"}).encode(), 422, "empty_file"),
+    (json.dumps({"strokes": [[[1, 2], [1, 2]]], "top_k": "5"}).encode(), 422, "invalid_top_k"),
+    (json.dumps({"strokes": [[[1, 2], [1, 2]]], "tag": "things"}).encode(), 422, "invalid_tag"),
+    (json.dumps({"strokes": [[[1, 2], [1, 2]]], "colour": 1}).encode(), 422, "unknown_field"),
+]
+
+
+@pytest.mark.parametrize(("body", "status", "code"), JSON_BODIES, ids=[str(b[0][:40]) for b in JSON_BODIES])
+def test_json(service, body, status, code):
+    check(service.post("/search", content=body, headers={"Content-Type": "application/json"}), status, code)
+
+
+def test_a_blank_sketch_as_a_data_uri(service):
+    image = "data:image/png;base64," + base64.b64encode(WHITE).decode()
+    check(service.post("/search", json={"image": image}), 422, "blank_sketch")
+
+
+FORMS = [
+    (b"no form at all", "multipart/form-data; boundary=b", 400, "malformed_form"),
+    (b"", "multipart/form-data", 400, "malformed_form"),
+    (b"--b\r\n\r\nx\r\n--b--\r\n", "multipart/form-data; boundary=b", 400, "malformed_form"),
+    (b"sketch=1", "application/x-www-form-urlencoded", 415, "unsupported_media_type"),
+    (sketch(), "image/png", 415, "unsupported_media_type"),
+    (b"", "", 415, "unsupported_media_type"),
+]
+
+
+@pytest.mark.parametrize(("body", "kind", "status", "code"), FORMS, ids=[f"{f[1]} {f[0][:10]!r}" for f in FORMS])
+def test_forms(service, body, kind, status, code):
+    check(service.post("/search", content=body, headers={"Content-Type": kind}), status, code)
+
+
+@pytest.mark.parametrize("path", ["", "/thumbnail", "/similar"])
+@pytest.mark.parametrize("photo_id", ["x", "a" * 26, "..%2f..%2fetc%2fpasswd", "%00", "ü", "a" * 5000])
+def test_unknown_photos(service, path, photo_id):
+    answer = service.get(f"/photos/{photo_id}{path}")
+    check(answer, 404, "not_found" if "%2f" in photo_id else "unknown_photo")
+
+
+def test_similar_checks_top_k(service):
+    known = service.post("/search", files={"sketch": sketch()}).json()["results"][0]["photo_id"]
+    for wrong in ("0", "-1", "1000000000", "x"):
+        check(service.get(f"/photos/{known}/similar", params={"top_k": wrong}), 422, "invalid_top_k")
+
+
+def test_addresses_and_methods_that_do_not_exist(service):
+    check(service.get("/nothing/here"), 404, "not_found")
+    check(service.get("/search"), 405, "method_not_allowed")
+
+
+def test_a_defect_is_a_500_that_says_nothing_but_the_request_id(shared_gallery, network, monkeypatch, capsys):
+    configure_logging()
+    with open_client(create_app(settings_for(shared_gallery), network)) as client:
+        searcher = client.app.state.service.follower.current.searcher
+        monkeypatch.setattr(type(searcher), "rerank", lambda *_: 1 / 0)
+        answer = client.post("/search", files={"sketch": sketch()})
+        document = check(answer, 500, "internal_error")
+        assert "zero" not in answer.text
+        monkeypatch.undo()
+        assert client.post("/search", files={"sketch": sketch()}).status_code == 200
+        scraped = client.get("/metrics").text
+    assert 'sketchseek_problems_total{code="internal_error"} 1.0' in scraped
+    assert document["title"] == "Internal Server Error"
+    logged = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    (defect,) = [line for line in logged if line["event"] == "request failed"]
+    assert defect["request_id"] == document["request_id"]
+    assert defect["exception"][0]["exc_type"] == "ZeroDivisionError"
+
+
+def test_many_frames_and_modes_are_read_as_one_picture(service):
+    frames = [Image.new("RGB", (32, 32), (i, i, i)) for i in range(200)]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
+    assert service.post("/search", files={"sketch": buffer.getvalue()}).status_code in (200, 422)
