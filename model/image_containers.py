@@ -312,7 +312,7 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (rb"\0\0[\1\2]\0[^\0]", "ICO"),
     (rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51", "JPEG2000"),
     (rb"\xff\x0a|\0\0\0\x0cJXL ", "JPEG XL"),
-    (rb"PK\3\4", "ZIP"),
+    (rb"PK\x03\x04", "ZIP"),
     (rb"DDS ", "DDS"),
     (rb"icns", "ICNS"),
     (rb"qoif", "QOI"),
