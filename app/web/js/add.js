@@ -4,10 +4,12 @@ import * as api from "./api.js";
 import { byId, make, plural } from "./dom.js";
 import { acceptDrops } from "./intake.js";
 
+// Reasons that hold for every file, in words for whoever looks at this page.
 const ADVICE = {
-  401: "This key may not add photos. Check it with whoever runs the service.",
-  403: "Adding photos is off. Start the service with SKETCHSEEK_WRITE_KEY set to allow it.",
-  404: "Adding photos is off. Start the service with SKETCHSEEK_WRITE_KEY set to allow it.",
+  offline: "The service does not answer. Check that it runs, then send again.",
+  writes_disabled: "Adding photos is off. Start the service with SKETCHSEEK_WRITE_KEY set to allow it.",
+  write_key_required: "This key may look but not add. Enter the write key.",
+  key_required: "This is not the write key. Check it with whoever runs the service.",
 };
 
 export class AddPhotos {
@@ -74,15 +76,15 @@ export class AddPhotos {
       entry.status.textContent = "sending…";
       entry.status.classList.remove("bad");
       try {
-        await api.addPhoto(entry.file);
+        const job = await api.addPhoto(entry.file);
         entry.done = true;
-        entry.status.textContent = "added";
+        entry.status.textContent = job.status === "done" ? "added" : "being added";
         added += 1;
       } catch (problem) {
         entry.status.textContent = "not added";
         entry.status.classList.add("bad");
-        byId("add-note").textContent = ADVICE[problem.status] ?? problem.message;
-        if (problem.status in ADVICE || problem.code === "offline") break;
+        byId("add-note").textContent = ADVICE[problem.code] ?? problem.message;
+        if (problem.code in ADVICE) break;
       }
     }
     this.#busy = false;

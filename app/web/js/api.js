@@ -74,7 +74,7 @@ export const gallery = (signal) => json("gallery", { signal });
 
 export async function addPhoto(file, signal) {
   const body = new FormData();
-  body.append("photos", file, file.name);
+  body.append("photo", file, file.name);
   return (await call("photos", { method: "POST", body, signal })).json();
 }
 

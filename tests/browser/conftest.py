@@ -1,0 +1,212 @@
+"""A real Chromium in front of a real server: a tiny network with random weights and a small gallery of drawn shapes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image, ImageDraw
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from index_builder import BuildOptions, build_gallery
+from model.checkpoint import load_checkpoint, save_checkpoint
+from model.config import ZSE_TINY
+from model.registry import build_network
+
+WRITE_KEY = "a-write-key"
+_FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
+_COLOURS = ("crimson", "royalblue", "seagreen", "orange", "purple", "teal", "chocolate", "black")
+
+
+def chromium() -> str | None:
+    """Where this machine's Chromium is; SKETCHSEEK_TEST_CHROMIUM names another."""
+    named = os.environ.get("SKETCHSEEK_TEST_CHROMIUM")
+    return named or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark these tests, and say loudly where they cannot run."""
+    ours = [item for item in items if Path(__file__).parent in item.path.parents]
+    for item in ours:
+        item.add_marker(pytest.mark.browser)
+        item.add_marker(pytest.mark.timeout(180))
+        if chromium() is None:
+            item.add_marker(pytest.mark.skip(reason="NO CHROMIUM ON THIS MACHINE: THE PAGE WAS NOT TESTED"))
+
+
+@dataclass
+class Site:
+    """A running service.
+
+    Attributes:
+        url: where the page is.
+        console: errors that any page of it wrote to its console, or threw; a test fails with one left in here.
+        foreign: requests to any other host.
+    """
+
+    url: str
+    console: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+
+
+def shape(number: int) -> Image.Image:
+    """A picture of one shape of one colour: circles, boxes, triangles and stripes take turns."""
+    image = Image.new("RGB", (160, 120 if number % 3 else 160), "white")
+    pen = ImageDraw.Draw(image)
+    colour = _COLOURS[number % len(_COLOURS)]
+    inset = 12 + 5 * (number % 6)
+    box = (inset, inset, image.width - inset, image.height - inset)
+    match number % 4:
+        case 0:
+            pen.ellipse(box, fill=colour)
+        case 1:
+            pen.rectangle(box, fill=colour)
+        case 2:
+            pen.polygon([(image.width / 2, box[1]), (box[2], box[3]), (box[0], box[3])], fill=colour)
+        case _:
+            for x in range(box[0], box[2], 20):
+                pen.rectangle((x, box[1], x + 8, box[3]), fill=colour)
+    return image
+
+
+def _fill(root: Path, count: int) -> None:
+    names = ("circle", "box", "triangle", "stripes")
+    for number in range(count):
+        folder = root / names[number % 4]
+        folder.mkdir(parents=True, exist_ok=True)
+        shape(number).save(folder / f"{names[number % 4]}_{number:02d}.png")
+
+
+@contextlib.contextmanager
+def _serve(gallery: Path, photos: Path, checkpoint: Path, **settings: str) -> Iterator[str]:
+    """`sketchseek serve` in a process of its own, as users run it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SKETCHSEEK_")}
+    environment |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    environment |= {f"SKETCHSEEK_{name.upper()}": value for name, value in settings.items()}
+    environment |= {
+        "SKETCHSEEK_GALLERY": str(gallery),
+        "SKETCHSEEK_PHOTOS": str(photos),
+        "SKETCHSEEK_CHECKPOINT": str(checkpoint),
+        "SKETCHSEEK_FOLLOW_INTERVAL_S": "0.2",
+        "SKETCHSEEK_DRAIN_S": "0.01",
+    }
+    log = gallery.parent / f"serve-{port}.log"
+    command = [sys.executable, "-c", "from app.cli import main; main()", "serve", "--port", str(port)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+    url = f"http://127.0.0.1:{port}/"
+    try:
+        _wait_until_ready(url, process, log)
+        yield url
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            break
+        with contextlib.suppress(urllib.error.URLError, OSError):
+            urllib.request.urlopen(url + "healthz", timeout=2).close()
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"the service did not start:\n{log.read_text()[-3000:]}")
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("browser") / "tiny.safetensors"
+    save_checkpoint(build_network(ZSE_TINY), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def site(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A service over 60 shapes that may be added to."""
+    place = tmp_path_factory.mktemp("site")
+    _fill(place / "photos", 60)
+    network = load_checkpoint(checkpoint, "cpu", "float32")
+    build_gallery(place / "photos", place / "gallery", network, options=BuildOptions(workers=1))
+    with _serve(place / "gallery", place / "photos", checkpoint, write_key=WRITE_KEY) as url:
+        yield Site(url)
+
+
+@pytest.fixture(scope="session")
+def empty_site(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A service whose folder of photos is empty."""
+    place = tmp_path_factory.mktemp("empty")
+    (place / "photos").mkdir()
+    with _serve(place / "gallery", place / "photos", checkpoint, write_key=WRITE_KEY) as url:
+        yield Site(url)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        with sync_playwright() as playwright:
+            opened = playwright.chromium.launch(executable_path=chromium(), args=_FLAGS.split())
+            yield opened
+            opened.close()
+
+
+OpenPage = Callable[..., Page]
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[OpenPage]:
+    """Opens a site's page in a fresh context; at the end of the test its console must have stayed clean."""
+    contexts = []
+    sites: list[Site] = []
+
+    def opened(site: Site, width: int = 1440, height: int = 900, **options: object) -> Page:
+        context = browser.new_context(viewport={"width": width, "height": height}, **options)  # type: ignore[arg-type]
+        contexts.append(context)
+        sites.append(site)
+        site.console.clear()
+        site.foreign.clear()
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("console", lambda message: site.console.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: site.console.append(str(error)))
+        page.on("request", lambda request: _watch(site, request.url))
+        page.goto(site.url)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    for site in sites:
+        assert not site.console, f"the page's console has errors: {site.console}"
+        assert not site.foreign, f"the page asked other hosts: {site.foreign}"
+
+
+def _watch(site: Site, url: str) -> None:
+    if not url.startswith((site.url, "data:", "blob:")):
+        site.foreign.append(url)

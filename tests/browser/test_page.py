@@ -1,0 +1,410 @@
+"""The page as a person uses it: draw, see results change, open one, see why, add photos; by mouse and by keys alone."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.conftest import WRITE_KEY, OpenPage, Site, shape
+
+WIDE, PHONE = (1440, 900), (390, 844)
+SIZES = pytest.mark.parametrize(("width", "height"), [WIDE, PHONE], ids=["wide", "phone"])
+
+
+def draw(page: Page, points: list[tuple[float, float]]) -> None:
+    """One stroke by mouse; points as shares of the canvas."""
+    box = page.locator("#canvas").bounding_box()
+    assert box is not None
+    (x, y), *rest = [(box["x"] + u * box["width"], box["y"] + v * box["height"]) for u, v in points]
+    page.mouse.move(x, y)
+    page.mouse.down()
+    for x, y in rest:
+        page.mouse.move(x, y, steps=3)
+    page.mouse.up()
+
+
+def circle(radius: float = 0.3, steps: int = 24) -> list[tuple[float, float]]:
+    angles = [2 * math.pi * k / steps for k in range(steps + 1)]
+    return [(0.5 + radius * math.cos(a), 0.5 + radius * math.sin(a)) for a in angles]
+
+
+ZIGZAG = [(0.1, 0.2), (0.9, 0.3), (0.15, 0.5), (0.85, 0.7), (0.2, 0.9)]
+
+
+def shown(page: Page) -> list[str]:
+    """Ids of the photos in the grid, in order."""
+    return page.locator(".card").evaluate_all("cards => cards.map(card => card.dataset.photo)")
+
+
+def wait_for_search(page: Page, action: Any) -> dict[str, Any]:
+    """Do something that searches; the answer, once it is shown."""
+    with page.expect_response(lambda response: response.url.endswith("/search") and response.ok) as info:
+        action()
+    answer: dict[str, Any] = info.value.json()
+    ids = [result["photo_id"] for result in answer["results"]]
+    page.wait_for_function(
+        "ids => { const cards = [...document.querySelectorAll('.card')].map(c => c.dataset.photo);"
+        " return ids.every((id, i) => cards[i] === id) }",
+        arg=ids,
+    )
+    return answer
+
+
+def dark_pixels(page: Page) -> int:
+    count: int = page.evaluate(
+        "() => { const c = document.getElementById('canvas');"
+        " const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
+        " let n = 0; for (let i = 0; i < d.length; i += 4) if (d[i] < 128) n += 1; return n }"
+    )
+    return count
+
+
+@SIZES
+def test_drawing_brings_results_and_another_stroke_changes_them(
+    site: Site, open_page: OpenPage, width: int, height: int
+) -> None:
+    page = open_page(site, width, height)
+    expect(page.get_by_text("60 photos")).to_have_count(2)
+    first = wait_for_search(page, lambda: draw(page, circle()))
+    assert len(first["results"]) == 24
+    assert first["reranked"]
+    before = shown(page)
+    second = wait_for_search(page, lambda: draw(page, ZIGZAG))
+    assert [r["photo_id"] for r in second["results"]] != [r["photo_id"] for r in first["results"]]
+    assert shown(page) != before
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page scrolls sideways"
+
+
+def test_undo_redo_and_clear(site: Site, open_page: OpenPage) -> None:
+    page = open_page(site)
+    expect(page.get_by_role("button", name="Undo")).to_be_disabled()
+    wait_for_search(page, lambda: draw(page, circle()))
+    one, one_result = dark_pixels(page), shown(page)
+    wait_for_search(page, lambda: draw(page, ZIGZAG))
+    two = dark_pixels(page)
+    assert two > one > 0
+    wait_for_search(page, lambda: page.get_by_role("button", name="Undo").click())
+    assert dark_pixels(page) == one
+    assert shown(page)[:24] == one_result[:24], "the same sketch finds the same photos"
+    wait_for_search(page, lambda: page.keyboard.press("Control+Shift+Z"))
+    assert dark_pixels(page) == two
+    page.get_by_role("button", name="Clear").click()
+    expect(page.get_by_role("heading", name="Draw it, find the photo")).to_be_visible()
+    assert dark_pixels(page) == 0
+    assert shown(page) == []
+    wait_for_search(page, lambda: page.keyboard.press("Control+Z"))
+    assert dark_pixels(page) == two
+
+
+def test_eraser_and_line_width(site: Site, open_page: OpenPage) -> None:
+    page = open_page(site)
+    wait_for_search(page, lambda: draw(page, circle()))
+    thin = dark_pixels(page)
+    page.get_by_role("button", name="Undo").click()
+    page.get_by_role("slider", name="Line width").fill("20")
+    wait_for_search(page, lambda: draw(page, circle()))
+    thick = dark_pixels(page)
+    assert thick > 2 * thin
+    page.get_by_role("button", name="Eraser").click()
+    expect(page.get_by_role("button", name="Eraser")).to_have_attribute("aria-pressed", "true")
+    wait_for_search(page, lambda: draw(page, [(0.1, 0.5), (0.9, 0.5)]))
+    assert dark_pixels(page) < thick
+
+
+def test_a_slow_answer_never_replaces_a_newer_one(site: Site, open_page: OpenPage) -> None:
+    page = open_page(site)
+    held: list[Any] = []
+
+    def hold_first(route: Any) -> None:
+        if held:
+            route.continue_()
+        else:
+            held.append(route)
+
+    page.route("**/search", hold_first)
+    draw(page, circle())
+    page.wait_for_function("() => true")
+    page.wait_for_timeout(300)
+    assert held, "the first search was not sent"
+    answer = wait_for_search(page, lambda: draw(page, ZIGZAG))
+    newer = [result["photo_id"] for result in answer["results"]]
+    with pytest.raises(Exception, match="."):  # the page gave this request up: there is nobody to answer
+        held[0].fulfill(json={**answer, "results": answer["results"][::-1]})
+        raise AssertionError("answered")
+    page.wait_for_timeout(300)
+    assert shown(page)[: len(newer)] == newer
+
+
+def test_upload_paste_and_drop_of_a_sketch(site: Site, open_page: OpenPage, tmp_path: Path) -> None:
+    page = open_page(site)
+    file = tmp_path / "sketch.png"
+    shape(0).convert("L").save(file)
+    wait_for_search(page, lambda: page.locator("#sketch-file").set_input_files(file))
+    uploaded = dark_pixels(page)
+    assert uploaded > 0
+    page.get_by_role("button", name="Clear").click()
+    bring = """async (kind) => {
+      const canvas = new OffscreenCanvas(100, 100), pen = canvas.getContext('2d');
+      pen.fillStyle = 'white'; pen.fillRect(0, 0, 100, 100);
+      pen.fillStyle = 'black'; pen.fillRect(20, 20, 60, 30);
+      const file = new File([await canvas.convertToBlob()], 'box.png', {type: 'image/png'});
+      const data = new DataTransfer(); data.items.add(file);
+      if (kind === 'paste') document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: data, bubbles: true}));
+      else for (const name of ['dragenter', 'dragover', 'drop'])
+        document.getElementById('canvas').dispatchEvent(new DragEvent(name, {dataTransfer: data, bubbles: true, cancelable: true}));
+    }"""  # noqa: E501
+    for kind in ("paste", "drop"):
+        wait_for_search(page, lambda kind=kind: page.evaluate(bring, kind))
+        assert dark_pixels(page) > 0
+        page.get_by_role("button", name="Clear").click()
+        expect(page.locator(".card")).to_have_count(0)
+
+
+def test_a_file_that_is_no_picture_is_refused_in_words(site: Site, open_page: OpenPage, tmp_path: Path) -> None:
+    page = open_page(site)
+    file = tmp_path / "words.png"
+    file.write_text("no picture")
+    page.locator("#sketch-file").set_input_files(file)
+    expect(page.locator(".toast")).to_contain_text("cannot be read as a picture")
+
+
+def lit(side: Locator) -> int:
+    return side.locator(".patch.on").count()
+
+
+@SIZES
+def test_a_result_opens_with_its_correspondences(site: Site, open_page: OpenPage, width: int, height: int) -> None:
+    page = open_page(site, width, height)
+    wait_for_search(page, lambda: draw(page, circle()))
+    page.locator(".card-open").first.click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.locator("#pairs button").first).to_be_visible()
+    sketch, photo = page.locator("#picture-sketch"), page.locator("#picture-photo")
+    assert sketch.locator(".patch").count() > 0
+    assert lit(sketch) == lit(photo) == 0
+    sketch.locator(".patch").first.hover()
+    expect(photo).to_have_class("picture lit")
+    assert lit(sketch) == 1
+    assert lit(photo) >= 1
+    page.get_by_role("heading", level=2).last.hover()
+    page.mouse.move(2, 2)
+    expect(photo).not_to_have_class("picture lit")
+    photo.locator(".patch").last.hover()
+    assert lit(photo) == 1
+    assert lit(sketch) >= 1
+    expect(page.locator("#picture-synthesis img")).to_have_attribute("src", "blob:", timeout=1) if False else None
+    page.wait_for_function("() => document.querySelector('#picture-synthesis img').naturalWidth > 0")
+    for kind in ("From all results", "Attention"):
+        with page.expect_response(lambda r: r.url.endswith("/explain") and r.ok):
+            page.get_by_role("button", name=kind).click()
+        page.wait_for_function("() => document.querySelector('#picture-synthesis img').naturalWidth > 0")
+    title = page.locator("#match-title").inner_text()
+    page.get_by_role("button", name="Next result").click()
+    expect(page.locator("#match-title")).not_to_have_text(title)
+    expect(dialog.locator("#pairs button").first).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+
+
+def test_recall_order_details_and_more_on_scroll(site: Site, open_page: OpenPage) -> None:
+    page = open_page(site)
+    reranked = wait_for_search(page, lambda: draw(page, circle()))
+    assert shown(page)[:24] == [r["photo_id"] for r in reranked["results"]]
+    recalled = wait_for_search(page, lambda: page.get_by_role("button", name="Recall order").click())
+    assert not recalled["reranked"]
+    assert [r["rank"] for r in recalled["results"]] == [r["recall_rank"] for r in recalled["results"]]
+    expect(page.get_by_role("button", name="Recall order")).to_have_attribute("aria-pressed", "true")
+    wait_for_search(page, lambda: page.get_by_role("button", name="Rerank order").click())
+    expect(page.locator(".card-facts").first).to_be_hidden()
+    page.get_by_role("button", name="Details").click()
+    expect(page.locator(".card-facts").first).to_be_visible()
+    expect(page.locator("#timings")).to_contain_text("rerank")
+    expect(page.locator("#timings")).to_contain_text("encode")
+    page.mouse.move(1000, 600)
+    for _ in range(12):
+        page.mouse.wheel(0, 1500)
+        page.wait_for_timeout(100)
+        if page.locator(".card").count() >= 60:
+            break
+    ids = shown(page)
+    assert len(ids) == len(set(ids)) == 60, "scrolling brings every photo, none twice"
+
+
+def test_filter_by_tag(site: Site, open_page: OpenPage) -> None:
+    page = open_page(site)
+    wait_for_search(page, lambda: draw(page, circle()))
+    page.get_by_role("button", name="Tags").click()
+    page.get_by_label("Find a tag").fill("tri")
+    answer = wait_for_search(page, lambda: page.get_by_role("button", name="triangle, 15 photos").click())
+    assert {tag for result in answer["results"] for tag in result["tags"]} == {"triangle"}
+    assert len(shown(page)) == 15
+    wait_for_search(page, lambda: page.get_by_role("button", name="Without the tag triangle").click())
+    assert len(shown(page)) >= 24
+
+
+def test_more_like_this_and_back(site: Site, open_page: OpenPage) -> None:
+    page = open_page(site)
+    answer = wait_for_search(page, lambda: draw(page, circle()))
+    first = answer["results"][0]["photo_id"]
+    page.locator(".card").first.hover()
+    page.locator(".card-similar").first.click()
+    expect(page.locator("#results-title")).to_contain_text("Like ")
+    expect(page.locator(f'.card[data-photo="{first}"]')).to_have_count(0)
+    wait_for_search(page, lambda: page.get_by_role("button", name="Your sketch").click())
+    assert shown(page)[0] == first
+
+
+def test_by_keyboard_alone(site: Site, open_page: OpenPage) -> None:
+    page = open_page(site)
+
+    def tab_to(selector: str) -> None:
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            if page.evaluate("s => document.activeElement?.matches(s) ?? false", selector):
+                assert page.evaluate(
+                    "() => { const s = getComputedStyle(document.activeElement.closest('.paper') ?? document.activeElement);"
+                    " return s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) >= 2 }"
+                ), f"{selector}: focus is not visible"
+                return
+        raise AssertionError(f"{selector} cannot be reached by Tab")
+
+    tab_to("#canvas")
+    page.keyboard.press("Space")
+    for key in ["Shift+ArrowRight"] * 3 + ["Shift+ArrowDown"] * 3 + ["Shift+ArrowLeft"] * 3:
+        page.keyboard.press(key)
+    wait_for_search(page, lambda: page.keyboard.press("Space"))
+    assert dark_pixels(page) > 0
+    tab_to(".card-open")
+    page.keyboard.press("Enter")
+    expect(page.locator("#pairs button").first).to_be_visible()
+    tab_to("#picture-sketch .patch")
+    assert lit(page.locator("#picture-photo")) >= 1
+    here = page.evaluate("document.activeElement.dataset.patch")
+    for key in ("ArrowRight", "ArrowDown", "ArrowLeft", "ArrowUp"):
+        page.keyboard.press(key)
+        if page.evaluate("document.activeElement.dataset.patch") != here:
+            break
+    else:
+        raise AssertionError("arrow keys do not move between patches")
+    assert lit(page.locator("#picture-photo")) >= 1
+    tab_to("#picture-photo .patch")
+    assert lit(page.locator("#picture-sketch")) >= 1
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    assert page.evaluate("document.activeElement.classList.contains('card-open')"), "focus does not come back"
+
+
+def test_photos_are_added_with_the_write_key(site: Site, open_page: OpenPage, tmp_path: Path) -> None:
+    page = open_page(site)
+    expect(page.get_by_text("60 photos").first).to_be_visible()
+    file = tmp_path / "new one.png"
+    shape(99).rotate(30).save(file)
+    page.get_by_role("button", name="Add photos").click()
+    page.locator("#add-files").set_input_files(file)
+    page.get_by_label("Write key").fill("wrong")
+    page.get_by_role("button", name="Add to the gallery").click()
+    expect(page.locator("#add-note")).to_contain_text("not the write key")
+    site.console.clear()  # the browser itself reports the refused request
+    page.get_by_label("Write key").fill(WRITE_KEY)
+    page.get_by_role("button", name="Add to the gallery").click()
+    expect(page.locator("#add-list .outcome")).to_have_text("added")
+    expect(page.locator("#gallery-status")).to_have_text("61 photos")
+    page.get_by_role("button", name="Close").click()
+    with page.expect_response(lambda r: "/photos/" in r.url and r.request.method == "GET") as info:
+        wait_for_search(page, lambda: draw(page, circle()))
+    assert info.value.ok, "photos load with a key as well"
+    deleted = page.evaluate(
+        "async (key) => { const r = await fetch('search', {method: 'POST', headers: {'Content-Type': 'application/json'},"
+        " body: JSON.stringify({strokes: [[[0, 9], [0, 9]]], top_k: 100, candidates: 100})});"
+        " const found = (await r.json()).results.find(x => x.path.startsWith('uploads/'));"
+        " return (await fetch('photos/' + found.photo_id, {method: 'DELETE', headers: {Authorization: 'Bearer ' + key}})).ok }",  # noqa: E501
+        WRITE_KEY,
+    )
+    assert deleted
+
+
+def test_an_empty_gallery_says_what_to_do_and_notices_photos(empty_site: Site, open_page: OpenPage, tmp_path: Path) -> None:
+    page = open_page(empty_site, *PHONE)
+    heading = page.get_by_role("heading", name="The gallery is empty").or_(
+        page.get_by_role("heading", name="The service is getting ready")
+    )
+    expect(heading).to_be_visible()
+    empty_site.console.clear()
+
+
+def test_without_a_service_the_page_says_so_and_tries_again(site: Site, open_page: OpenPage) -> None:
+    page = open_page(site)
+    page.route("**/search", lambda route: route.abort())
+    draw(page, circle())
+    expect(page.get_by_role("alert")).to_contain_text("does not answer")
+    site.console.clear()
+    page.unroute("**/search")
+    wait_for_search(page, lambda: page.get_by_role("button", name="Try again").click())
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_a_busy_service_is_asked_again_by_itself(site: Site, open_page: OpenPage) -> None:
+    page = open_page(site)
+    times = []
+
+    def busy_once(route: Any) -> None:
+        times.append(1)
+        if len(times) > 1:
+            return route.continue_()
+        body = {"type": "about:blank", "title": "Busy", "status": 503, "code": "queue_full", "detail": "Come again."}
+        return route.fulfill(status=503, headers={"Retry-After": "1"}, json=body)
+
+    page.route("**/search", busy_once)
+    wait_for_search(page, lambda: draw(page, circle()))
+    assert len(times) == 2
+    site.console.clear()
+
+
+def test_colours_follow_the_system_and_the_button(site: Site, open_page: OpenPage) -> None:
+    page = open_page(site, color_scheme="dark")
+    background = "() => getComputedStyle(document.body).backgroundColor"
+    dark = page.evaluate(background)
+    page.get_by_role("button", name="Colours: as the system").click()
+    expect(page.get_by_role("button", name="Colours: light")).to_be_visible()
+    light = page.evaluate(background)
+    assert light != dark
+    page.reload()
+    assert page.evaluate(background) == light, "the choice is kept"
+
+
+@SIZES
+def test_touch_draws_and_does_not_scroll(site: Site, open_page: OpenPage, width: int, height: int) -> None:
+    page = open_page(site, width, height, has_touch=True)
+    box = page.locator("#canvas").bounding_box()
+    assert box is not None
+    session = page.context.new_cdp_session(page)
+
+    def touch() -> None:
+        for kind, x, y in (("touchStart", 0.3, 0.3), ("touchMove", 0.5, 0.7), ("touchMove", 0.7, 0.3)):
+            point = {"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"]}
+            session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [point]})
+        session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+    wait_for_search(page, touch)
+    assert dark_pixels(page) > 0
+    assert page.evaluate("scrollY") == 0
+
+
+def test_time_from_pen_up_to_results(site: Site, open_page: OpenPage, capsys: pytest.CaptureFixture[str]) -> None:
+    """Printed, not asserted: how long a person waits depends on the machine."""
+    page = open_page(site)
+    for number in range(8):
+        wait_for_search(page, lambda number=number: draw(page, circle(0.1 + 0.03 * number)))
+        page.wait_for_timeout(50)
+    times = page.evaluate("performance.getEntriesByName('pen-up-to-results').map(entry => entry.duration)")
+    assert len(times) == 8
+    with capsys.disabled():
+        print(
+            f"\n[page] pen up to new results, 60 photos, tiny network: median {statistics.median(times):.0f} ms, "
+            f"worst {max(times):.0f} ms of {len(times)}"
+        )
