@@ -8,18 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from index_builder.build import add_photos, build_gallery, remove_photos, sync_gallery
+    from index_builder.export import GalleryInfo, export_descriptors, gallery_info
     from index_builder.gallery import Gallery, GalleryMetadata, latest_version
     from index_builder.photos import PhotoRecord
     from index_builder.pipeline import BuildOptions, BuildProgress, BuildReport
+    from index_builder.rebuild import rebuild_gallery
     from index_builder.recall import RecallSettings
     from index_builder.scan import Skipped
     from index_builder.snapshot import GallerySnapshot
+    from index_builder.verify import verify_gallery
 
 _HOMES = {
     "BuildOptions": "index_builder.pipeline",
     "BuildProgress": "index_builder.pipeline",
     "BuildReport": "index_builder.pipeline",
     "Gallery": "index_builder.gallery",
+    "GalleryInfo": "index_builder.export",
     "GalleryMetadata": "index_builder.gallery",
     "GallerySnapshot": "index_builder.snapshot",
     "PhotoRecord": "index_builder.photos",
@@ -27,9 +31,13 @@ _HOMES = {
     "Skipped": "index_builder.scan",
     "add_photos": "index_builder.build",
     "build_gallery": "index_builder.build",
+    "export_descriptors": "index_builder.export",
+    "gallery_info": "index_builder.export",
     "latest_version": "index_builder.gallery",
+    "rebuild_gallery": "index_builder.rebuild",
     "remove_photos": "index_builder.build",
     "sync_gallery": "index_builder.build",
+    "verify_gallery": "index_builder.verify",
 }
 
 __all__ = [
@@ -37,6 +45,7 @@ __all__ = [
     "BuildProgress",
     "BuildReport",
     "Gallery",
+    "GalleryInfo",
     "GalleryMetadata",
     "GallerySnapshot",
     "PhotoRecord",
@@ -44,9 +53,13 @@ __all__ = [
     "Skipped",
     "add_photos",
     "build_gallery",
+    "export_descriptors",
+    "gallery_info",
     "latest_version",
+    "rebuild_gallery",
     "remove_photos",
     "sync_gallery",
+    "verify_gallery",
 ]
 
 

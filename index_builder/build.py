@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from index_builder.difference import Difference
 from index_builder.errors import GalleryError, PhotosSkippedError
-from index_builder.gallery import Gallery, GalleryMetadata
+from index_builder.gallery import Gallery, GalleryMetadata, lance_errors
 from index_builder.photos import shown_path
 from index_builder.pipeline import BuildOptions, BuildReport, OnProgress, read_all
 from index_builder.scan import PASSED_OVER, Skipped, scan_folder
@@ -93,8 +93,11 @@ def add_photos(
     root, gallery, options = Path(root), Path(gallery), options or BuildOptions()
     report, started = BuildReport(), time.monotonic()
     below = [relative_path(root, path) for path in paths]
-    with open_writer(gallery, GalleryMetadata.of(network, root), wait_s=options.wait_s, moved=options.moved) as writer:
-        difference = Difference(writer.known(), check_contents=options.check_contents)
+    metadata = GalleryMetadata.of(network, root)
+    with (
+        open_writer(gallery, metadata, wait_s=options.wait_s, moved=options.moved) as writer,
+        Difference(writer.known(), check_contents=options.check_contents) as difference,
+    ):
         for path in below:
             difference.add(scan_folder(root, report.skipped.append, below=path, leave_out=gallery))
         read_all(writer, difference, root, network, options, report=report, progress=progress, keep_ids=True)
@@ -107,6 +110,40 @@ def remove_photos(gallery: str | Path, photo_ids: Sequence[str], *, wait_s: floa
     with open_writer(gallery, wait_s=wait_s) as writer:
         report.removed = writer.remove(list(photo_ids))
         return _finish(writer, report, started, BuildOptions())
+
+
+def find_photo_ids(gallery: str | Path, names: Sequence[str]) -> dict[str, list[str]]:
+    """Photo ids that names stand for: an id for itself, a path for its photo, or for all photos in its folder.
+
+    Args:
+        gallery: its folder.
+        names: photo ids, or paths, absolute or relative to the photos' folder.
+
+    Returns:
+        for every name its ids, in the gallery's order; none if the gallery has no such photo.
+    """
+    opened = Gallery.open(gallery)
+    dataset = opened.dataset()
+    root = Path(opened.metadata(dataset).root)
+    with lance_errors(f"cannot read the photos of the gallery {gallery}"):
+        table = dataset.to_table(columns=["photo_id", "path"])
+    by_path = dict(zip(table.column("path").to_pylist(), table.column("photo_id").to_pylist(), strict=True))
+    ids = set(by_path.values())
+    found: dict[str, list[str]] = {}
+    for name in names:
+        if name in ids:
+            found[name] = [name]
+            continue
+        try:
+            path = relative_path(root, name)
+        except GalleryError:
+            found[name] = []
+            continue
+        prefix = path + b"/" if path else b""
+        found[name] = [
+            photo for other, photo in by_path.items() if other == path or (prefix and other.startswith(prefix))
+        ]
+    return found
 
 
 def relative_path(root: Path, path: str | Path) -> bytes:
@@ -138,8 +175,11 @@ def _whole_folder(
     report, started = BuildReport(), time.monotonic()
     files = scan_folder(root, report.skipped.append, leave_out=gallery)
     first = next(files, None)  # fails before a gallery is made for a folder that is none
-    with open_writer(gallery, GalleryMetadata.of(network, root), wait_s=options.wait_s, moved=options.moved) as writer:
-        difference = Difference(writer.known(), check_contents=options.check_contents)
+    metadata = GalleryMetadata.of(network, root)
+    with (
+        open_writer(gallery, metadata, wait_s=options.wait_s, moved=options.moved) as writer,
+        Difference(writer.known(), check_contents=options.check_contents) as difference,
+    ):
         if first is not None:
             difference.add([first])
         difference.add(files)

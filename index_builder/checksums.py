@@ -1,7 +1,7 @@
 """Checksums of every file of a dataset, so that a flipped or missing byte is found and named.
 
 Lance's files carry no checksums of their own. They never change once written, so one ledger beside the dataset holds
-size and SHA-256 of each; it is replaced as a whole after every commit and carries its own digest in its first line.
+size and SHA-256 of each; it is replaced as a whole after every commit and carries its own digest.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from index_builder.errors import GalleryDamagedError
 
-# Lance rewrites this one file in place of a listing; it holds nothing that the listing does not say.
+# The one file that Lance replaces; it names the latest version, which a listing says as well.
 HINT = "_versions/latest_version_hint.json"
 _CHUNK = 1 << 20
 
@@ -50,10 +51,7 @@ class Ledger:
             GalleryDamagedError: it is missing or not what was written.
         """
         try:
-            digest, _, body = path.read_bytes().partition(b"\n")
-            if hashlib.sha256(body).hexdigest().encode() != digest:
-                raise ValueError("digest")
-            values = json.loads(body)
+            values = read_json(path)
             files = {name: FileSum(int(size), str(sha256)) for name, (size, sha256) in values["files"].items()}
             return Ledger(path, int(values["version"]), files)
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -66,24 +64,20 @@ class Ledger:
     def record(self, dataset: Path, version: int) -> None:
         """Hash the files that are new since the last record, force them to disk, and replace the ledger."""
         present = set(dataset_files(dataset))
-        for name in [name for name in self.files if name not in present]:
+        for name in [name for name in self.files if name not in present or name == HINT]:
             del self.files[name]
         for name in sorted(present - self.files.keys()):
             self.files[name] = file_sum(dataset / name, sync=True)
         self.version = version
-        body = json.dumps(
-            {"version": version, "files": {name: [s.size, s.sha256] for name, s in sorted(self.files.items())}}
-        ).encode()
-        write_whole(self.path, hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+        files = {name: [s.size, s.sha256] for name, s in sorted(self.files.items())}
+        write_json(self.path, {"version": version, "files": files})
 
 
 def dataset_files(dataset: Path) -> Iterator[str]:
-    """Relative paths of the dataset's immutable files."""
+    """Relative paths of the dataset's files."""
     for folder, _, names in os.walk(dataset):
         for name in names:
-            relative = Path(folder, name).relative_to(dataset).as_posix()
-            if relative != HINT:
-                yield relative
+            yield Path(folder, name).relative_to(dataset).as_posix()
 
 
 def file_sum(path: Path, *, sync: bool = False) -> FileSum:
@@ -96,6 +90,30 @@ def file_sum(path: Path, *, sync: bool = False) -> FileSum:
         if sync:
             os.fsync(file.fileno())
     return FileSum(size, digest.hexdigest())
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Replace a JSON file by one that carries the digest of its own content."""
+    write_whole(path, _sealed(values))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What `write_json` wrote.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not byte for byte what was written.
+    """
+    text = path.read_bytes()
+    values = json.loads(text)
+    if not isinstance(values, dict) or values.pop("digest", None) is None or _sealed(values) != text:
+        raise ValueError(f"{path.name} is not what was written")
+    return values
+
+
+def _sealed(values: dict[str, Any]) -> bytes:
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    return (json.dumps({**values, "digest": digest}, sort_keys=True) + "\n").encode()
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -115,7 +115,7 @@ def decode_ahead(
         yield from map(read, jobs)
         return
     waiting: deque[Future[DecodedPhoto | Failed]] = deque()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode", initializer=torch.set_num_threads, initargs=(1,))
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     try:
         for job in jobs:
             waiting.append(pool.submit(read, job))

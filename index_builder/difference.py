@@ -54,7 +54,7 @@ class JobList:
 
 
 class Difference:
-    """Compares a stream of found files with what a gallery has.
+    """Compares a stream of found files with what a gallery has; a context manager that gives its disk space back.
 
     Args:
         known: what the gallery has.
@@ -73,6 +73,12 @@ class Difference:
         self._seen = np.zeros(len(known), dtype=bool)
         self.jobs = JobList()
         self.unchanged = 0
+
+    def __enter__(self) -> Difference:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.jobs.close()
 
     def add(self, files: Iterable[FoundFile]) -> None:
         """Compare files; a path that comes twice counts once for what the gallery has."""

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from index_builder.checksums import Ledger, file_sum, write_whole
+from index_builder.checksums import Ledger, file_sum, read_json, write_json
 from index_builder.errors import (
     GalleryDamagedError,
     GalleryMismatchError,
@@ -147,23 +147,19 @@ class Gallery:
         """
         path = Path(path)
         try:
-            text = (path / POINTER).read_bytes()
+            values = read_json(path / POINTER)
+            generation, written_as = int(values["generation"]), int(values["format"])
         except OSError as error:
             raise GalleryNotFoundError(
                 f"there is no gallery at {path}; build one with `sketchseek gallery build PHOTOS --gallery {path}`"
             ) from error
-        try:
-            values = json.loads(text)
-            generation = int(values["generation"])
-            if text != _pointer_text(generation, int(values["format"])):
-                raise ValueError("digest")
         except (ValueError, KeyError, TypeError) as error:
             raise GalleryDamagedError(
                 f"{POINTER} of the gallery {path} is damaged; restore it from a backup, or move the gallery away and "
                 "build it again",
                 [POINTER],
             ) from error
-        if int(values["format"]) > FORMAT:
+        if written_as > FORMAT:
             raise GalleryMismatchError(
                 f"the gallery {path} was written by a later version of Sketchseek; update Sketchseek, or build it again"
             )
@@ -270,7 +266,7 @@ def ledger_path(gallery: Path, generation: int) -> Path:
 
 def write_pointer(gallery: Path, generation: int) -> None:
     """Make a generation the current one, by one rename."""
-    write_whole(gallery / POINTER, _pointer_text(generation, FORMAT))
+    write_json(gallery / POINTER, {"format": FORMAT, "generation": generation})
 
 
 def manifest_name(commit: int) -> str:
@@ -298,8 +294,10 @@ def latest_commit(dataset: Path) -> int:
 
 
 def referenced_files(dataset: Any) -> list[str]:
-    """The data files that an opened Lance dataset reads, relative to it."""
-    return [f"data/{file.path}" for fragment in dataset.get_fragments() for file in fragment.data_files()]
+    """The data and deletion files that an opened Lance dataset reads, relative to it."""
+    fragments = dataset.get_fragments()
+    deletions = [path for fragment in fragments if (path := fragment.deletion_file()) is not None]
+    return [f"data/{file.path}" for fragment in fragments for file in fragment.data_files()] + deletions
 
 
 @contextmanager
@@ -322,13 +320,6 @@ def lance_errors(doing: str, *, writing: bool = False) -> Iterator[None]:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:300]
-
-
-def _pointer_text(generation: int, version: int) -> bytes:
-    import hashlib
-
-    digest = hashlib.sha256(f"{version}/{generation}".encode()).hexdigest()[:16]
-    return (json.dumps({"format": version, "generation": generation, "digest": digest}) + "\n").encode()
 
 
 def _named(name: str, sha256: str) -> str:

@@ -138,7 +138,6 @@ def read_all(
                 rate = done / max(time.monotonic() - started, 1e-9)
                 progress(BuildProgress(done, total, len(report.skipped), rate, (total - done) / rate))
         batches.finish()
-    difference.jobs.close()
 
 
 @dataclass

@@ -48,7 +48,9 @@ class RecallSettings:
             )
 
     def kind_for(self, photos: int) -> Kind:
-        """What "auto" means for a gallery of this size."""
+        """What is built for a gallery of this size; one too small to train IVF on is searched flat."""
+        if photos < _TRAINING_PER_LIST:
+            return "flat"
         if self.kind == "auto":
             return "ivf" if photos >= self.ivf_from else "flat"
         return self.kind
@@ -78,14 +80,9 @@ def build_index(descriptors: Descriptors, kind: Kind) -> Any:
     """A FAISS index over descriptors [n, E], row i holding descriptor i, in half precision, by inner product."""
     faiss = load_faiss()
     count, size = descriptors.shape
-    half, product = faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
-    if kind == "flat":
-        index = faiss.IndexScalarQuantizer(size, half, product)
-    else:
-        lists = lists_for(count)
-        index = faiss.IndexIVFScalarQuantizer(faiss.IndexFlatIP(size), size, lists, half, product)
-        index.own_fields = True
-        index.quantizer.this.disown()
+    lists = lists_for(count)
+    index = faiss.index_factory(size, "SQfp16" if kind == "flat" else f"IVF{lists},SQfp16", faiss.METRIC_INNER_PRODUCT)
+    if kind == "ivf":
         index.cp.min_points_per_centroid = 1
         index.cp.seed = 1
         wanted = min(count, lists * _TRAINING_PER_LIST)
@@ -168,7 +165,6 @@ class RecallIndex:
         if self._gpu is not None and allowed is None and k <= _GPU_MOST:
             found: tuple[Descriptors, npt.NDArray[np.int64]] = self._gpu.search(queries, k)
             return found
-        faiss.omp_set_num_threads(self._settings.threads)
         selector = None
         if allowed is not None:
             if len(allowed) != len(self):
@@ -181,7 +177,13 @@ class RecallIndex:
             parameters = faiss.SearchParametersIVF(sel=selector, nprobe=probes)
         else:
             parameters = faiss.SearchParameters(sel=selector) if selector is not None else None
-        scores, rows = self._index.search(queries, k, params=parameters)
+        # FAISS and torch share this thread's OpenMP, so its number of threads is put back for torch.
+        before = faiss.omp_get_max_threads()
+        faiss.omp_set_num_threads(self._settings.threads)
+        try:
+            scores, rows = self._index.search(queries, k, params=parameters)
+        finally:
+            faiss.omp_set_num_threads(before)
         return scores, rows
 
 

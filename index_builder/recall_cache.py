@@ -6,14 +6,13 @@ replaced by one rename after the index is whole. FAISS reads nothing whose check
 
 from __future__ import annotations
 
-import json
 import logging
 import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from index_builder.checksums import file_sum, write_whole
+from index_builder.checksums import file_sum, read_json, write_json
 from index_builder.recall import Descriptors, Kind, build_index, load_faiss
 
 FOLDER = "recall"
@@ -50,7 +49,7 @@ def cached_index(
 
 def _load(folder: Path, version: str, source: str, kind: Kind, photos: int) -> Any:
     try:
-        note = json.loads((folder / f"{version}-{kind}.json").read_bytes())
+        note = read_json(folder / f"{version}-{kind}.json")
         path = folder / Path(str(note["file"])).name
         if note["source"] != source or file_sum(path).sha256 != note["sha256"]:
             raise ValueError("stale or damaged")
@@ -75,7 +74,7 @@ def _store(folder: Path, version: str, source: str, kind: Kind, index: Any) -> N
         temporary.unlink(missing_ok=True)
         raise
     note = {"file": name, "sha256": checksum, "source": source}
-    write_whole(folder / f"{version}-{kind}.json", json.dumps(note).encode())
+    write_json(folder / f"{version}-{kind}.json", note)
     _drop_others(folder, {name, f"{version}-{kind}.json"})
 
 

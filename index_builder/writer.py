@@ -163,6 +163,7 @@ class GalleryWriter:
             )
         if self._dataset.version != before or stats.bytes_removed:
             self._record()
+        drop_old_generations(self.path, keep_versions_s)
 
     def _replace(self, table: pa.Table) -> None:
         with self._committing():
@@ -257,6 +258,17 @@ def bind(writer: GalleryWriter, metadata: GalleryMetadata, *, moved: bool) -> No
                 "choose another --gallery, or say --moved if it is the same folder at a new place"
             )
         writer.move_root(Path(metadata.root))
+
+
+def drop_old_generations(path: Path, keep_s: float) -> None:
+    """Remove datasets that a rebuild replaced at least `keep_s` seconds ago."""
+    pointer = path / POINTER
+    if not pointer.exists() or time.time() - pointer.stat().st_mtime < keep_s:
+        return
+    current = Gallery.open(path).generation
+    for generation in range(1, current):
+        shutil.rmtree(dataset_path(path, generation), ignore_errors=True)
+        ledger_path(path, generation).unlink(missing_ok=True)
 
 
 def create_generation(path: Path, generation: int, metadata: GalleryMetadata) -> None:

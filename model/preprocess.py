@@ -33,8 +33,8 @@ def sketch_tensor(image: Image.Image, config: PreprocessConfig) -> torch.Tensor:
 
 def to_tensor(image: Image.Image, config: PreprocessConfig) -> torch.Tensor:
     """RGB image of S x S -> [3, S, S] float32: (value / 255 - mean) / std per channel."""
-    # In NumPy on purpose: torch would start a team of OpenMP threads in every thread that decodes, and on a busy machine
-    # their waiting for each other takes longer than decoding.
+    # In NumPy on purpose: torch would start a team of OpenMP threads in every thread that decodes, and on a busy
+    # machine their waiting for each other takes longer than decoding.
     values = np.ascontiguousarray(np.asarray(image.convert("RGB")).transpose(2, 0, 1), dtype=np.float32)
     mean, std = (np.array(numbers, dtype=np.float32)[:, None, None] for numbers in (config.mean, config.std))
     values /= 255

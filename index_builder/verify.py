@@ -1,0 +1,220 @@
+"""Looks whether a gallery is whole: checksums of files, sense of rows, the recall cache, and a sample of photos."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from index_builder.checksums import HINT, FileSum, Ledger, dataset_files, file_sum, read_json
+from index_builder.decode import Failed, Job, read_photo
+from index_builder.errors import GalleryError
+from index_builder.gallery import Gallery, GalleryMetadata, latest_commit, manifest_name, referenced_files
+from index_builder.photos import absolute, photo_id, shown_path, tags_of
+from index_builder.recall_cache import FOLDER
+from index_builder.tokens import fixed_size
+from model.config import PreprocessConfig
+
+_BATCH_ROWS = 1024
+_NORM_ERROR = 1e-2  # half precision networks leave descriptors this far from length 1
+_MOST_PER_KIND = 20  # problems listed per batch; a damaged file would else name thousands of rows
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is not as it should be.
+
+    Attributes:
+        where: a file of the gallery, or a photo's path.
+        what: what is wrong, and what to do.
+    """
+
+    where: str
+    what: str
+
+
+@dataclass
+class VerifyReport:
+    """What verifying found.
+
+    Attributes:
+        version: that was looked at; "" if none could be opened.
+        photos: rows read, files: checksums compared, decoded: photos of the sample that decoded.
+        problems: empty if the gallery is whole.
+        notes: leftovers of killed writers and the like; nothing to mend.
+    """
+
+    version: str = ""
+    photos: int = 0
+    files: int = 0
+    decoded: int = 0
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is damaged."""
+        return not self.problems
+
+
+def verify_gallery(
+    gallery: str | Path, *, root: str | Path | None = None, sample: int = 32, seed: int | None = None
+) -> VerifyReport:
+    """Check the latest version of a gallery, reading all of it once; changes nothing.
+
+    Args:
+        gallery: its folder.
+        root: where the photos are now; None takes what the gallery remembers.
+        sample: photos to read and decode again; 0 leaves the photos alone.
+        seed: of the sample's choice.
+
+    Raises:
+        GalleryNotFoundError: no gallery there.
+    """
+    report = VerifyReport()
+    try:
+        opened = Gallery.open(gallery)
+    except GalleryError as error:
+        if getattr(error, "files", None) is None:
+            raise
+        report.problems += [Problem(name, str(error)) for name in getattr(error, "files", ())]
+        return report
+    sound = _check_files(opened, report)
+    _check_recall(opened.path, report)
+    try:
+        dataset = opened.dataset()
+        metadata = opened.metadata(dataset)
+    except GalleryError as error:
+        named = {problem.where for problem in report.problems}
+        files = getattr(error, "files", ()) or (opened.dataset_path.name,)
+        report.problems += [Problem(name, str(error)) for name in files if name not in named]
+        return report
+    report.version = f"{opened.generation}.{dataset.version}"
+    if sound:  # rows of damaged files would only repeat the finding, or crash the reader
+        paths = _check_rows(opened, dataset, metadata, report)
+        _check_sample(Path(root or metadata.root), paths, sample, seed, report=report)
+    return report
+
+
+def _check_files(opened: Gallery, report: VerifyReport) -> bool:
+    """Compare every file with its checksum; whether the files of the latest version are sound."""
+    place = opened.dataset_path
+    try:
+        ledger = Ledger.read(opened.ledger_path)
+        commit = latest_commit(place)
+    except GalleryError as error:
+        report.problems += [Problem(name, str(error)) for name in getattr(error, "files", ())]
+        return False
+    before = len(report.problems)
+    present = set(dataset_files(place))
+    for name in sorted(present & ledger.files.keys()):
+        report.files += 1
+        what = _difference(place / name, ledger.files[name])
+        # The file that names the latest version is written after the commit: a kill in between leaves it one behind.
+        if what is not None and not (name == HINT and ledger.version != commit):
+            report.problems.append(Problem(f"{place.name}/{name}", what))
+    needed = {manifest_name(commit)}
+    if len(report.problems) == before:
+        try:
+            needed |= set(referenced_files(opened.dataset()))
+        except GalleryError as error:
+            report.problems += [Problem(name, str(error)) for name in getattr(error, "files", ()) or (place.name,)]
+    for name in sorted(needed - present):
+        report.problems.append(Problem(f"{place.name}/{name}", "is missing; restore it from a backup"))
+    for name in sorted(present - ledger.files.keys()):
+        where = f"{place.name}/{name}"
+        if name not in needed:
+            report.notes.append(f"{where} belongs to no version; the next command that writes removes it")
+        elif ledger.version == commit:
+            report.problems.append(Problem(where, "has no checksum; move the gallery away and build it again"))
+        else:
+            report.notes.append(f"{where} was committed just before a writer was killed, without a checksum")
+    return len(report.problems) == before
+
+
+def _difference(path: Path, expected: FileSum) -> str | None:
+    """What is wrong with a file, or None."""
+    try:
+        actual = file_sum(path)
+    except OSError as error:
+        return f"is unreadable: {error.strerror}"
+    if actual.size != expected.size:
+        return f"has {actual.size} bytes instead of {expected.size}; restore it from a backup"
+    return None if actual == expected else "is not what was written; restore it from a backup"
+
+
+def _check_recall(gallery: Path, report: VerifyReport) -> None:
+    folder = gallery / FOLDER
+    if not folder.is_dir():
+        return
+    named = set()
+    for path in sorted(folder.glob("*.json")):
+        try:
+            note = read_json(path)
+        except (OSError, ValueError):
+            report.problems.append(Problem(f"{FOLDER}/{path.name}", "is damaged; the next start makes it again"))
+            named |= {other.name for other in folder.glob(f"{path.stem}-*.faiss")}
+            continue
+        named.add(str(note["file"]))
+        index = folder / str(note["file"])
+        report.files += 1
+        if not index.exists() or file_sum(index).sha256 != note["sha256"]:
+            report.problems.append(Problem(f"{FOLDER}/{index.name}", "is damaged; the next start makes it again"))
+    for path in sorted(folder.iterdir()):
+        if path.suffix != ".json" and path.name not in named:
+            report.notes.append(f"{FOLDER}/{path.name} is a leftover; the next start removes it")
+
+
+def _check_rows(opened: Gallery, dataset: Any, metadata: GalleryMetadata, report: VerifyReport) -> list[bytes]:
+    """Read every row; paths of all photos."""
+    ids: set[str] = set()
+    paths: list[bytes] = []
+    try:
+        for batch in dataset.to_batches(batch_size=_BATCH_ROWS):
+            report.problems += list(_row_problems(pa.table(batch), metadata, ids))[:_MOST_PER_KIND]
+            paths += batch.column("path").to_pylist()
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        what = f"rows cannot be read ({str(error).splitlines()[0][:200]}); restore the gallery from a backup"
+        report.problems.append(Problem(opened.dataset_path.name, what))
+    report.photos = len(paths)
+    if len(set(paths)) != len(paths):
+        report.problems.append(Problem(opened.dataset_path.name, "a path stands in two rows; build the gallery again"))
+    return paths
+
+
+def _row_problems(table: pa.Table, metadata: GalleryMetadata, ids: set[str]) -> Iterator[Problem]:
+    values = {name: table.column(name).to_pylist() for name in ("photo_id", "path", "content_hash", "tags")}
+    descriptor, scales, positions = (fixed_size(table, name) for name in ("descriptor", "token_scales", "positions"))
+    with np.errstate(invalid="ignore", over="ignore"):
+        unit: npt.NDArray[np.bool_] = np.abs(np.sqrt((descriptor**2).sum(axis=1)) - 1) < _NORM_ERROR
+        sane: npt.NDArray[np.bool_] = np.isfinite(scales).all(axis=1) & (scales >= 0).all(axis=1) & (scales[:, 0] > 0)
+    inside: npt.NDArray[np.bool_] = (positions < metadata.grid**2).all(axis=1)
+    for row, (name, path, content, tags) in enumerate(zip(*values.values(), strict=True)):
+        where = shown_path(path)
+        if name != photo_id(path, content) or tags != tags_of(path):
+            yield Problem(where, "its id or tags do not follow from its path and content; build the gallery again")
+        if name in ids:
+            yield Problem(where, "its id stands in two rows; build the gallery again")
+        ids.add(name)
+        if not (unit[row] and sane[row] and inside[row]):
+            yield Problem(where, "its descriptor or tokens make no sense; remove the photo and add it again")
+
+
+def _check_sample(root: Path, paths: list[bytes], sample: int, seed: int | None, *, report: VerifyReport) -> None:
+    """Read some photos again: a gallery whose photos are gone cannot show its results."""
+    chosen = random.Random(seed).sample(paths, min(sample, len(paths)))
+    for path in chosen:
+        result = read_photo(root, Job(path), PreprocessConfig())
+        if isinstance(result, Failed):
+            what = f"{result.skipped.reason}; restore the photo, or run `sketchseek gallery sync`"
+            report.problems.append(Problem(shown_path(absolute(root, path)), what))
+        else:
+            report.decoded += 1

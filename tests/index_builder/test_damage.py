@@ -1,0 +1,74 @@
+"""A flipped or missing byte anywhere in a gallery is found and its file named; nothing wrong is ever searched in silence."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from index_builder import GallerySnapshot, build_gallery, remove_photos, sync_gallery, verify_gallery
+from index_builder.errors import GalleryDamagedError
+from index_builder.lock import LOCK_NAME
+from tests.index_builder.pictures import write_photo
+
+
+@pytest.fixture
+def gallery(tmp_path, photos, network, options):
+    """Several commits, a deletion file, and a recall cache."""
+    path = tmp_path / "gallery"
+    build_gallery(photos, path, network, options=options)
+    snapshot = GallerySnapshot.load(path, network.identity)
+    remove_photos(path, [snapshot.photo(0).photo_id])
+    write_photo(photos / "dog" / "0.jpg", seed=77)
+    sync_gallery(path, network, options=options)
+    GallerySnapshot.load(path, network.identity)
+    assert verify_gallery(path).whole
+    return path
+
+
+def files_of(gallery):
+    return sorted(p for p in gallery.rglob("*") if p.is_file() and p.name != LOCK_NAME)
+
+
+def flip(data: bytes, position: int) -> bytes:
+    return data[:position] + bytes([data[position] ^ 0x10]) + data[position + 1 :]
+
+
+DAMAGE = {
+    "first byte": lambda data: flip(data, 0),
+    "middle byte": lambda data: flip(data, len(data) // 2),
+    "last byte": lambda data: flip(data, len(data) - 1),
+    "half": lambda data: data[: len(data) // 2],
+    "one byte short": lambda data: data[:-1],
+    "empty": lambda _: b"",
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damage_of_any_file_is_found_and_named(gallery, tmp_path, network, kind):
+    kinds = {path.parent.name for path in files_of(gallery)}
+    assert kinds == {"gallery", "data", "_versions", "_transactions", "_deletions", "recall"}
+    expected = GallerySnapshot.load(gallery, network.identity)
+    query = expected.descriptors([3])
+    for path in files_of(gallery):
+        name = path.relative_to(gallery).as_posix()
+        damaged = tmp_path / "damaged"
+        shutil.copytree(gallery, damaged)
+        (damaged / name).write_bytes(DAMAGE[kind](path.read_bytes()))
+        named = [problem.where for problem in verify_gallery(damaged, sample=0).problems]
+        assert any(name in where for where in named), (name, named)
+        if path.parent.name == "recall":
+            snapshot = GallerySnapshot.load(damaged, network.identity)
+            assert not snapshot.load_times.recall_cached
+            assert snapshot.recall(query, 5)[0].tolist() == expected.recall(query, 5)[0].tolist()
+            assert verify_gallery(damaged).whole
+        elif path.parent.name in ("gallery", "_versions"):
+            # Checked at every opening: the right answer or a typed error that names the file, never a wrong answer.
+            try:
+                snapshot = GallerySnapshot.load(damaged, network.identity)
+            except GalleryDamagedError as error:
+                assert any(name in file for file in error.files)
+            else:
+                assert snapshot.version == expected.version
+                assert snapshot.recall(query, 5)[0].tolist() == expected.recall(query, 5)[0].tolist()
+        shutil.rmtree(damaged)
