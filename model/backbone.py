@@ -15,8 +15,9 @@ from torch import nn
 
 from model.config import EncoderConfig
 from model.errors import CheckpointError, ConfigurationError, WeightsUnavailableError
+from model.pretrained import load_backbone_weights, packaged_weights
 
-__all__ = ["Block", "create_backbone"]
+__all__ = ["Block", "create_backbone", "create_classifier", "imagenet_descriptions"]
 
 
 def create_backbone(config: EncoderConfig, image_size: int, weights: str | Path | None = None) -> nn.Module:
@@ -26,17 +27,23 @@ def create_backbone(config: EncoderConfig, image_size: int, weights: str | Path 
         config: names the backbone and how it is used.
         image_size: side of the input in pixels; positions of a ViT are made for it.
         weights: None for random weights; "hub" for timm's pretrained ones (a local cache or the hub; HF_HUB_OFFLINE is
-            honoured); otherwise a file of weights in timm's naming (.safetensors or a pickle of tensors alone).
+            honoured); "package" for those of an installed Python package; otherwise a file of weights in timm's naming
+            (.safetensors or a pickle of tensors alone).
 
     Raises:
         ConfigurationError: timm has no such model, or the model does not suit `config.kind`.
         WeightsUnavailableError: the hub cannot be reached and nothing is cached.
         CheckpointError: the file is no set of weights for this model.
     """
+    if weights == "package":
+        plain = create_backbone(config, image_size)
+        load_backbone_weights(plain, packaged_weights(config.backbone))
+        return plain
     options: dict[str, Any] = {"num_classes": 0}
     if config.kind == "vit":
         options["img_size"] = image_size
-        options["norm_layer"] = partial(nn.LayerNorm, eps=config.norm_eps)
+        if config.norm_eps is not None:
+            options["norm_layer"] = partial(nn.LayerNorm, eps=config.norm_eps)
     if isinstance(weights, (str, Path)) and weights != "hub":
         options["pretrained_cfg_overlay"] = {"file": str(weights)}
     try:
@@ -45,6 +52,24 @@ def create_backbone(config: EncoderConfig, image_size: int, weights: str | Path 
         raise _explained(error, config.backbone, weights) from error
     _check_kind(backbone, config)
     return backbone
+
+
+def create_classifier(config: EncoderConfig, weights: str | Path) -> nn.Module:
+    """The backbone with the classifier it was pretrained with: images [B, 3, S, S] -> ImageNet-1k logits [B, 1000].
+
+    Args:
+        config: names the backbone.
+        weights: "package", "hub" or a file, as for `create_backbone`.
+    """
+    if weights == "hub":
+        try:
+            pretrained: nn.Module = timm.create_model(config.backbone, pretrained=True)
+        except Exception as error:
+            raise _explained(error, config.backbone, weights) from error
+        return pretrained.eval()
+    classifier: nn.Module = timm.create_model(config.backbone)
+    load_backbone_weights(classifier, packaged_weights(config.backbone) if weights == "package" else Path(weights))
+    return classifier.eval()
 
 
 def _explained(error: Exception, name: str, weights: str | Path | None) -> Exception:
@@ -73,3 +98,11 @@ def _check_kind(backbone: Any, config: EncoderConfig) -> None:
             raise ConfigurationError(f"{config.backbone!r} has a grid of {grid}, not {config.grid} x {config.grid}")
     elif not hasattr(backbone, "forward_intermediates") or not hasattr(backbone, "conv_head"):
         raise ConfigurationError(f"{config.backbone!r} is no convolutional network of the EfficientNet family")
+
+
+def imagenet_descriptions() -> list[str]:
+    """Descriptions of the 1000 ImageNet-1k classes, in their order."""
+    from timm.data.imagenet_info import ImageNetInfo
+
+    info = ImageNetInfo()
+    return [str(info.index_to_description(number)) for number in range(1000)]

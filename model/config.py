@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -52,9 +53,10 @@ class EncoderConfig:
         width: token width D.
         keep_rates: (block index from 1, share of patch tokens kept after it); () keeps all. ZSE-SBIR section 3.2.
         depth, heads: of the hybrid's own blocks; unused for "vit", where the backbone decides.
+        separate_backbones: sketches get a backbone of their own, which starts as a copy ("hybrid" only).
         scale_embedding: average the patch embedding with upstream's four-convolution "scale embedding".
         descriptor_size: E of a learned linear descriptor head; 0 uses the normalised retrieval token itself (E = D).
-        norm_eps: of the backbone's LayerNorms.
+        norm_eps: of the LayerNorms; None keeps the backbone's own (1e-6 for "hybrid").
     """
 
     kind: Literal["vit", "hybrid"] = "vit"
@@ -64,9 +66,37 @@ class EncoderConfig:
     keep_rates: tuple[tuple[int, float], ...] = ()
     depth: int = 0
     heads: int = 0
+    separate_backbones: bool = False
     scale_embedding: bool = False
     descriptor_size: int = 0
-    norm_eps: float = 1e-6
+    norm_eps: float | None = None
+
+    def __post_init__(self) -> None:
+        layers = [layer for layer, _ in self.keep_rates]
+        if layers != sorted(set(layers)) or (layers and layers[0] < 1):
+            raise ConfigurationError(f"keep rates must name blocks from 1 upwards, each once and in order, not {layers}")
+        if not all(0 < rate <= 1 for _, rate in self.keep_rates):
+            raise ConfigurationError(f"a keep rate is a share above 0 and at most 1, not {self.keep_rates}")
+        if self.kind == "hybrid":
+            if self.heads < 1 or self.width % self.heads:
+                raise ConfigurationError(f"a token width of {self.width} cannot be split into {self.heads} heads")
+            if layers and layers[-1] > self.depth:
+                raise ConfigurationError(f"a keep rate names block {layers[-1]}, but there are only {self.depth}")
+            if self.descriptor_size < 1:
+                raise ConfigurationError("a hybrid encoder learns its descriptor: descriptor_size must be at least 1")
+
+    @property
+    def kept_patches(self) -> int:
+        """Number of patch tokens that leave the encoder."""
+        count = self.grid**2
+        for _, rate in self.keep_rates:
+            count = kept_count(count, rate)
+        return count
+
+
+def kept_count(count: int, rate: float) -> int:
+    """How many of `count` patch tokens a keep rate keeps: the share, rounded up to whole tokens."""
+    return math.ceil(round(rate * count, 6))  # 0.07 * 100 is 7.000000000000001 in floating point
 
 
 @dataclass(frozen=True)
@@ -130,6 +160,24 @@ class ZseConfig:
     cross_attention: CrossAttentionConfig = field(default_factory=CrossAttentionConfig)
     relation: RelationConfig = field(default_factory=RelationConfig)
     score: ScoreRule = field(default_factory=ScoreRule)
+
+    def __post_init__(self) -> None:
+        encoder, heads = self.encoder, self.cross_attention.heads
+        if heads < 1 or encoder.width % heads:
+            raise ConfigurationError(f"a token width of {encoder.width} cannot be split into {heads} attention heads")
+        if self.relation.kind == "upstream":
+            if encoder.kept_patches != encoder.grid**2:
+                raise ConfigurationError(
+                    f"the upstream relation network reads all {encoder.grid**2} patch tokens, but the keep rates leave "
+                    f"{encoder.kept_patches}: choose relation kind 'pooled', or keep rates of 1"
+                )
+            if encoder.grid % 2:
+                raise ConfigurationError(
+                    f"the upstream relation network needs an even patch grid, not {encoder.grid} x {encoder.grid}: "
+                    "choose relation kind 'pooled' or another image size"
+                )
+        elif self.relation.bins < 2:
+            raise ConfigurationError("a pooled relation network needs at least 2 bins")
 
 
 ZSE_VIT_B16 = ZseConfig(

@@ -7,7 +7,7 @@ drawn on the image.
 
 from __future__ import annotations
 
-import math
+import copy
 from typing import Any, Literal
 
 import torch
@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from torch.nn.init import trunc_normal_
 
 from model.backbone import Block
-from model.config import EncoderConfig
+from model.config import EncoderConfig, kept_count
+from model.errors import ConfigurationError
 
 Modality = Literal["sketch", "photo"]
 
@@ -95,14 +96,14 @@ def keep_most_attended(
         tokens: [B, prefix + M, D].
         positions: [B, M], original grid positions of the patch tokens.
         attention: [B, M], how informative each is.
-        rate: share of the M patch tokens to keep, in (0, 1]; rounded up to whole tokens.
+        rate: share of the M patch tokens to keep, in (0, 1].
         prefix: number of tokens in front that are never dropped.
 
     Returns:
-        tokens [B, prefix + K, D] and positions [B, K], K = ceil(rate * M).
+        tokens [B, prefix + K, D] and positions [B, K], K = `kept_count(M, rate)`.
     """
     count = positions.shape[1]
-    keep = math.ceil(rate * count)
+    keep = kept_count(count, rate)
     if keep == count:
         return tokens, positions
     kept = attention.topk(keep, dim=1, sorted=False).indices.sort(dim=1).values
@@ -137,6 +138,19 @@ def run_blocks(
     return tokens, positions
 
 
+def _check_keep_rates(config: EncoderConfig, backbone: Any) -> None:
+    """Refuse keep rates that this vision transformer cannot follow."""
+    if not config.keep_rates:
+        return
+    depth = len(backbone.blocks)
+    if config.keep_rates[-1][0] > depth:
+        raise ConfigurationError(
+            f"a keep rate names block {config.keep_rates[-1][0]}, but {config.backbone!r} has {depth} blocks"
+        )
+    if not all(hasattr(getattr(block, "attn", None), "qkv") for block in backbone.blocks):
+        raise ConfigurationError(f"the attention of {config.backbone!r} cannot be read; use it without keep rates")
+
+
 class VitEncoder(nn.Module):
     """A timm VisionTransformer whose class token is the retrieval token; one encoder for both modalities."""
 
@@ -144,6 +158,7 @@ class VitEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.prefix = int(backbone.num_prefix_tokens)
+        _check_keep_rates(config, backbone)
         backbone.patch_embed = PatchEmbedding(backbone, config.width, scale_embedding=config.scale_embedding)
         self.backbone = backbone
         self.head = nn.Linear(config.width, config.descriptor_size) if config.descriptor_size else nn.Identity()
@@ -172,6 +187,7 @@ class HybridEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.backbone = backbone
+        self.sketch_backbone = copy.deepcopy(backbone) if config.separate_backbones else None
         width = config.width
         fine, last = int(backbone.feature_info[-2]["num_chs"]), int(backbone.num_features)
         self.fine = nn.Conv2d(fine, width, 1)
@@ -182,15 +198,30 @@ class HybridEncoder(nn.Module):
         self.blocks = nn.ModuleList(
             Block(width, config.heads, mlp_ratio=2.0, qkv_bias=True) for _ in range(config.depth)
         )
-        self.norm = nn.LayerNorm(width, eps=config.norm_eps)
+        self.norm = nn.LayerNorm(width, eps=config.norm_eps or 1e-6)
         self.head = nn.Linear(width, config.descriptor_size)
         self.shortcut = nn.Linear(last, config.descriptor_size, bias=False)
         trunc_normal_(self.retrieval_token, std=0.02)
         trunc_normal_(self.position, std=0.02)
 
+    @torch.no_grad()
+    def start_from(self, projection: Tensor) -> None:
+        """Begin with the backbone's knowledge: the descriptor is a projection of its pooled features.
+
+        Args:
+            projection: [E, F], orthonormal directions of the F pooled features.
+        """
+        self.shortcut.weight.copy_(projection)
+        self.head.weight.mul_(0.1)
+        self.head.bias.zero_()
+        if projection.shape[0] == self.pooled.weight.shape[0]:
+            self.pooled.weight.copy_(projection)
+            self.coarse.weight.copy_(projection[:, :, None, None])
+
     def forward(self, images: Tensor, modality: Modality) -> tuple[Tensor, Tensor, Tensor]:
         """Images [B, 3, S, S] -> tokens [B, N, D], positions [B, N - 1], descriptor [B, E] float32, L2-normalised."""
-        last, features = self.backbone.forward_intermediates(images, indices=[-2])
+        backbone = self.backbone if modality == "photo" or self.sketch_backbone is None else self.sketch_backbone
+        last, features = backbone.forward_intermediates(images, indices=[-2])
         pooled = last.mean(dim=(2, 3))
         grid = self.fine(features[0])
         grid = grid + F.interpolate(self.coarse(last), size=grid.shape[-2:], mode="nearest")

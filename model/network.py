@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -42,10 +42,12 @@ class Network(nn.Module, ABC):
         token_width: D.
         descriptor_size: E.
         photo_tokens: N of a photo, retrieval token included.
+        pair_budget: bytes that the intermediate values of one chunk of pairs may take; `relate` heeds it.
     """
 
     identity: CheckpointIdentity = CheckpointIdentity("untrained", "")
     config: Any
+    pair_budget: int
     grid: int
     token_width: int
     descriptor_size: int
@@ -72,6 +74,23 @@ class Network(nn.Module, ABC):
             logit and score [S, P] float32.
         """
 
+    @abstractmethod
+    def relate_aligned(self, sketches: Encoding, photos: Encoding) -> tuple[Tensor, Tensor, Tensor]:
+        """Relate sketch b to photo b, for training.
+
+        Args:
+            sketches: B encodings.
+            photos: B encodings.
+
+        Returns:
+            logit [B] float32, and both retrieval tokens [B, D] as the relation leaves them, which upstream's triplet
+            loss reads.
+        """
+
+    def start_from(self, projection: Tensor) -> None:
+        """Begin training with the backbone's knowledge, where the network can: see `HybridEncoder.start_from`."""
+        del projection
+
     @property
     def preprocess(self) -> PreprocessConfig:
         """How images are prepared for this network."""
@@ -87,6 +106,10 @@ class Network(nn.Module, ABC):
     def dtype(self) -> torch.dtype:
         """The arithmetic of tokens."""
         return next(self.parameters()).dtype
+
+    def cast(self, device: torch.device | str, dtype: torch.dtype) -> Self:
+        """Move to `device` and compute tokens as `dtype`; what decides the order of results may stay float32."""
+        return self.to(device=device, dtype=dtype)
 
     def score(self, logit: Tensor, cosine: Tensor) -> Tensor:
         """What results are ordered by, in [0, 1]: the checkpoint's rule over relation logit and recall score."""
@@ -111,7 +134,7 @@ class ZseNetwork(Network):
         self.grid = encoder.grid
         self.token_width = encoder.width
         self.descriptor_size = encoder.descriptor_size or encoder.width
-        self.photo_tokens = 1 + kept_patches(config)
+        self.photo_tokens = 1 + encoder.kept_patches
         self.encoder = (VitEncoder if encoder.kind == "vit" else HybridEncoder)(encoder, backbone)
         self.cross_attention = CrossAttention(encoder.width, config.cross_attention)
         self.relation: UpstreamRelation | PooledRelation
@@ -119,6 +142,12 @@ class ZseNetwork(Network):
             self.relation = UpstreamRelation(encoder.width, encoder.grid, config.relation)
         else:
             self.relation = PooledRelation(encoder.width, config.relation)
+
+    def cast(self, device: torch.device | str, dtype: torch.dtype) -> Self:
+        """See `Network.cast`: the last layers stay float32, because a logit of 8 bits would tie good candidates."""
+        super().cast(device, dtype)
+        self.relation.mlp.float()
+        return self
 
     def encode_sketch(self, images: Tensor) -> Encoding:
         """See `Network.encode_sketch`."""
@@ -143,19 +172,16 @@ class ZseNetwork(Network):
         return join_relations(rows, len(sketches), len(photos), self.device)
 
     def relate_aligned(self, sketches: Encoding, photos: Encoding) -> tuple[Tensor, Tensor, Tensor]:
-        """Relate sketch b to photo b, for training.
-
-        Args:
-            sketches: B encodings.
-            photos: B encodings.
-
-        Returns:
-            logit [B] float32, and both cross-attended retrieval tokens [B, D], which upstream's triplet loss reads.
-        """
+        """See `Network.relate_aligned`."""
         sketch_side, photo_side = self._project(sketches, "sketch"), self._project(photos, "photo")
         sketch_tokens, photo_tokens, _, _ = self.cross_attention(sketch_side, photo_side)
         logit, _ = self.relation(sketch_tokens, photo_tokens, sketches.mask, photos.mask)
         return logit, sketch_tokens[:, 0], photo_tokens[:, 0]
+
+    def start_from(self, projection: Tensor) -> None:
+        """See `Network.start_from`."""
+        if isinstance(self.encoder, HybridEncoder):
+            self.encoder.start_from(projection)
 
     def pairs_per_chunk(self, sketch_tokens: int, photo_tokens: int) -> int:
         """How many pairs of these token counts fit the memory budget; at least one."""
@@ -183,14 +209,6 @@ class ZseNetwork(Network):
             real = None if self.config.relation.kind == "upstream" else kernel.unsqueeze(0)
             why = RelationAttention(to_photo.unsqueeze(0), to_sketch.unsqueeze(0), real)
         return Relation(logit.unsqueeze(0), logit.sigmoid().unsqueeze(0), why)
-
-
-def kept_patches(config: ZseConfig) -> int:
-    """Number of patch tokens that leave the encoder."""
-    count = config.encoder.grid**2
-    for _, rate in sorted(config.encoder.keep_rates):
-        count = -int(-rate * count // 1)
-    return count
 
 
 def join_relations(rows: list[list[Relation]], sketches: int, photos: int, device: torch.device) -> Relation:

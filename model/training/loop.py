@@ -1,0 +1,172 @@
+"""The training loop: optimiser, schedule, averaging of weights, saved states that resume exactly."""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from model.errors import CheckpointError
+from model.network import Network
+from model.training.config import TrainConfig
+from model.training.material import BatchMaker
+from model.training.objectives import ContrastiveObjective, UpstreamObjective
+from model.training.sampling import generator_for
+
+Objective = ContrastiveObjective | UpstreamObjective
+
+
+@dataclass(frozen=True)
+class Process:
+    """This process among those that train together (torchrun starts several)."""
+
+    rank: int = 0
+    count: int = 1
+
+
+class Trainer:
+    """Trains an objective's network step by step.
+
+    Args:
+        objective: on its device.
+        batches: makes the batch of a step.
+        config: how to train.
+        process: this process among several.
+    """
+
+    def __init__(
+        self, objective: Objective, batches: BatchMaker, config: TrainConfig, process: Process | None = None
+    ) -> None:
+        self.objective = objective
+        self.batches = batches
+        self.config = config
+        self.process = process or Process()
+        self.step = 0
+        self.optimiser = torch.optim.AdamW(parameter_groups(objective, config), lr=config.learning_rate)
+        self.average = (
+            copy.deepcopy(objective.network).requires_grad_(requires_grad=False).eval() if config.ema else None
+        )
+        self._parallel: nn.Module = objective
+        if self.process.count > 1:
+            self._parallel = nn.parallel.DistributedDataParallel(objective, find_unused_parameters=True)
+        self._mixed = next(objective.parameters()).device.type == "cuda"
+
+    @property
+    def network(self) -> Network:
+        """The network to validate and to keep: averaged weights, where there is an average."""
+        return self.objective.network if self.average is None else self.average
+
+    def advance(self) -> dict[str, float]:
+        """One optimiser step; the terms of its loss by name, and their weighted sum as "loss"."""
+        config = self.config
+        set_training(self.objective, config)
+        rate = learning_rate(config, self.step)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate * group["share"]
+        batch = self.batches.make(self.step, self.process.rank)
+        device = batch.photos.device
+        draws = generator_for(config.seed, self.step, self.process.rank, purpose=2, device=device)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self._mixed):
+            terms: dict[str, Tensor] = self._parallel(batch, draws)
+        loss = self.objective.total(terms)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.objective.parameters(), max_norm=10.0)
+        self.optimiser.step()
+        self.step += 1
+        self._update_average()
+        names = [*terms, "loss"]
+        values = torch.stack([t.detach().float() for t in (*terms.values(), loss)]).tolist()
+        return dict(zip(names, values, strict=True))
+
+    def run(self, after: Callable[[int, dict[str, float]], None]) -> None:
+        """All steps that are left; `after` is called with the number of steps done and the step's losses."""
+        while self.step < self.config.steps:
+            losses = self.advance()
+            after(self.step, losses)
+
+    def save(self, path: Path) -> None:
+        """Write the whole state; the file appears whole or not at all."""
+        state = {
+            "step": self.step,
+            "objective": self.objective.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+        }
+        unfinished = path.with_name(f".{path.name}.unfinished")
+        torch.save(state, unfinished)
+        unfinished.replace(path)
+
+    def resume(self, path: Path) -> None:
+        """Continue from a saved state.
+
+        Raises:
+            CheckpointError: the file is damaged or belongs to another network or configuration.
+        """
+        try:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            self.objective.load_state_dict(state["objective"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            if self.average is not None:
+                self.average.load_state_dict(state["average"])
+            self.step = int(state["step"])
+        except (pickle.UnpicklingError, RuntimeError, KeyError, ValueError, EOFError, TypeError) as error:
+            raise CheckpointError(
+                f"cannot resume from {path}: it is damaged or was saved by another kind of run; "
+                "remove it to start again, or give another --run folder"
+            ) from error
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        if self.average is None:
+            return
+        # early on the average follows closely, so that random starts are forgotten
+        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+        current = self.objective.network.state_dict()
+        for name, averaged in self.average.state_dict().items():
+            if averaged.is_floating_point():
+                averaged.lerp_(current[name], 1 - decay)
+            else:
+                averaged.copy_(current[name])
+
+
+def set_training(objective: Objective, config: TrainConfig) -> None:
+    """Training mode, with the batch normalisation that the configuration asks for."""
+    objective.train()
+    if config.batch_norm == "frozen":
+        for module in objective.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """The rate of new parts at a step counted from 0."""
+    if step < config.warmup:
+        return config.learning_rate * (step + 1) / config.warmup
+    if config.schedule == "constant":
+        return config.learning_rate
+    progress = (step - config.warmup) / max(1, config.steps - config.warmup)
+    return config.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * progress)) / 2)
+
+
+def parameter_groups(objective: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
+    """Four groups: backbone or new, decayed (matrices) or not."""
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in objective.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault(("backbone" in name, parameter.ndim >= 2), []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "share": config.backbone_rate if backbone else 1.0,
+            "weight_decay": config.weight_decay if decayed else 0.0,
+        }
+        for (backbone, decayed), parameters in sorted(groups.items())
+    ]

@@ -1,0 +1,157 @@
+"""What a run trains on: decoded images on the device, the categories' names and the starting backbone's predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from model.config import PreprocessConfig
+from model.data.arrays import ImageArrays, decode
+from model.data.augment import augment_photos, augment_sketches
+from model.data.items import Dataset
+from model.errors import DatasetError
+from model.training.config import TrainConfig
+from model.training.objectives import Batch
+from model.training.sampling import CategorySampler, generator_for
+from model.training.semantics import embed_names, imagenet_names
+from model.training.teacher import category_means, predictions, targets_from_names
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Material:
+    """Training images of C categories.
+
+    Attributes:
+        sketches, photos: decoded images on the device, labelled in `categories`.
+        extra: sketches of categories without photos, labelled in `categories` too, or None.
+        categories: C names.
+        names: [C, T] embeddings of the names, or None.
+        photo_targets: [Np, K] the starting backbone's predictions per photo, or None.
+        sketch_targets: [C, K] the same per category, or None.
+    """
+
+    sketches: ImageArrays
+    photos: ImageArrays
+    extra: ImageArrays | None
+    categories: tuple[str, ...]
+    names: Tensor | None = None
+    photo_targets: Tensor | None = None
+    sketch_targets: Tensor | None = None
+
+
+def load_material(
+    dataset: Dataset,
+    extra: Dataset | None,
+    preprocess: PreprocessConfig,
+    *,
+    side: int,
+    device: torch.device,
+    cache: Path | None,
+    progress: Progress | None = None,
+) -> Material:
+    """Decode a dataset for training.
+
+    Args:
+        dataset: sketches and photos.
+        extra: more sketches, of any category; those without a photo in `dataset` train the sketch side alone.
+        preprocess: the network's; images are decoded at `side` pixels, so that crops do not enlarge them.
+        side: of the decoded images.
+        device: where the images are kept.
+        cache: folder for decoded images.
+        progress: called with what is done, how many are done, and how many there are.
+
+    Raises:
+        DatasetError: there are no sketches or no photos, or images are damaged.
+    """
+    whole = dataset if extra is None else dataset.joined(extra)
+    decoding = replace(preprocess, image_size=side)
+
+    def decoded(part: Dataset, modality: str) -> ImageArrays:
+        tell = None if progress is None else (lambda done, total: progress(f"decoding {modality}", done, total))
+        kind = "sketch" if modality == "sketches" else "photo"
+        arrays = decode(part, kind, decoding, cache=cache, skip_damaged=True, progress=tell)  # type: ignore[arg-type]
+        labels = torch.tensor([whole.label(item) for item in arrays.items])
+        return replace(arrays, labels=labels, categories=whole.categories).to(device)
+
+    paired = {whole.label(item) for item in dataset.photos}
+    if extra is not None:
+        dataset = dataset.joined(extra.where(lambda item: whole.label(item) in paired))
+        extra = extra.where(lambda item: whole.label(item) not in paired)
+    return Material(
+        sketches=decoded(dataset, "sketches"),
+        photos=decoded(dataset, "photos"),
+        extra=decoded(extra, "sketches") if extra is not None and extra.items else None,
+        categories=whole.categories,
+    )
+
+
+def with_names(material: Material, cache: Path | None) -> Material:
+    """The same with embeddings of the categories' names."""
+    return replace(material, names=embed_names(material.categories, cache).to(material.photos.pixels.device))
+
+
+def with_teacher(
+    material: Material, classifier: nn.Module, preprocess: PreprocessConfig, names: Path | None
+) -> Material:
+    """The same with the starting backbone's predictions as soft targets."""
+    photos = material.photos
+    device = photos.pixels.device
+    targets = predictions(classifier, photos.pixels, preprocess, device)
+    means, known = category_means(targets, photos.labels, len(material.categories))
+    if not bool(known.all()):
+        if material.names is None:
+            raise DatasetError(
+                "categories without photos need the names' embeddings to be taught; turn on the text loss"
+            )
+        named = targets_from_names(material.names, embed_names(imagenet_names(), names).to(device))
+        means = torch.where(known[:, None], means, named)
+    return replace(material, photo_targets=targets, sketch_targets=means)
+
+
+class BatchMaker:
+    """Draws and augments the images of a step."""
+
+    def __init__(self, material: Material, preprocess: PreprocessConfig, config: TrainConfig) -> None:
+        self.material = material
+        self.preprocess = preprocess
+        self.config = config
+        self.sampler = CategorySampler(material.sketches.labels.cpu(), material.photos.labels.cpu())
+        if len(self.sampler.labels) < 2:
+            raise DatasetError("training needs at least two categories that have both sketches and photos")
+
+    def make(self, step: int, rank: int) -> Batch:
+        """The batch of one step of one process; the same arguments give the same batch."""
+        config, material = self.config, self.material
+        device = material.photos.pixels.device
+        draws = generator_for(config.seed, step, rank, purpose=0)
+        noise = generator_for(config.seed, step, rank, purpose=1, device=device)
+        second = config.objective == "upstream"  # a second sketch per category, behind the first ones
+        sample = self.sampler.draw(config.categories, config.per_category * (2 if second else 1), draws)
+        labels = sample.labels
+        rows, photo_rows = sample.sketches, sample.photos
+        if second:
+            labels, photo_rows = labels[::2], photo_rows[::2]
+            rows = torch.cat([rows[::2], rows[1::2]])
+        pixels = material.sketches.pixels[rows.to(device)]
+        sketch_labels = labels
+        extra_labels = labels[:0]
+        if material.extra is not None and config.extra_sketches:
+            chosen = torch.randint(len(material.extra), (config.extra_sketches,), generator=draws).to(device)
+            pixels = torch.cat([pixels, material.extra.pixels[chosen]])
+            extra_labels = material.extra.labels[chosen].cpu()
+            sketch_labels = torch.cat([labels, extra_labels])
+        taught = material.sketch_targets is not None and material.photo_targets is not None
+        return Batch(
+            sketches=augment_sketches(pixels, self.preprocess, config.sketches, noise),
+            photos=augment_photos(material.photos.pixels[photo_rows.to(device)], self.preprocess, config.photos, noise),
+            labels=labels.to(device),
+            extra_labels=extra_labels.to(device),
+            sketch_targets=material.sketch_targets[sketch_labels.to(device)] if taught else None,  # type: ignore[index]
+            photo_targets=material.photo_targets[photo_rows.to(device)] if taught else None,  # type: ignore[index]
+        )

@@ -1,0 +1,146 @@
+"""What a training step minimises: our objective and upstream's, each with the heads that only training needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.network import Network
+from model.training.config import TrainConfig
+from model.training.losses import (
+    relation_decide,
+    relation_rank,
+    soft_cross_entropy,
+    supervised_contrastive,
+    upstream_relation,
+    upstream_triplet,
+)
+from model.training.sampling import wrong_photos
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images of one step on the network's device, augmented and normalised.
+
+    Attributes:
+        sketches: [B + X, 3, S, S]; the last X are of categories without photos.
+        photos: [B, 3, S, S].
+        labels: [B] int64 of the first B sketches and of the photos.
+        extra_labels: [X] int64 of the other sketches.
+        sketch_targets: [B + X, K] soft ImageNet predictions, or None.
+        photo_targets: [B, K] or None.
+    """
+
+    sketches: Tensor
+    photos: Tensor
+    labels: Tensor
+    extra_labels: Tensor
+    sketch_targets: Tensor | None
+    photo_targets: Tensor | None
+
+
+@dataclass(frozen=True)
+class Semantics:
+    """What is known of the categories before training.
+
+    Attributes:
+        names: [C, T] float32 embeddings of all categories' names, L2-normalised, or None.
+        classes: K, the number of the backbone's own classes, or 0 without distillation.
+        projection: [E, F] float32 start of the descriptor from F pooled features, or None.
+        classifier: [K, E] float32 start of the head that repeats the backbone's predictions, or None.
+    """
+
+    names: Tensor | None = None
+    classes: int = 0
+    projection: Tensor | None = None
+    classifier: Tensor | None = None
+
+
+class ContrastiveObjective(nn.Module):
+    """Ours: the descriptor learns by contrast, categories, names and old knowledge; the relation by hard choices."""
+
+    def __init__(self, network: Network, categories: int, config: TrainConfig, semantics: Semantics) -> None:
+        super().__init__()
+        self.network = network
+        self.config = config
+        width = network.descriptor_size
+        self.prototypes = nn.Parameter(F.normalize(torch.randn(categories, width), dim=1))
+        self.names: nn.Linear | None = None
+        self.name_embeddings: Tensor
+        self.register_buffer("name_embeddings", semantics.names, persistent=False)
+        if semantics.names is not None and config.weights.text:
+            self.names = nn.Linear(width, semantics.names.shape[1], bias=False)
+        self.classes: nn.Linear | None = None
+        if semantics.classes and config.weights.distil:
+            self.classes = nn.Linear(width, semantics.classes)
+            if semantics.classifier is not None:
+                self.classes.weight.data.copy_(semantics.classifier)
+            self.class_scale = nn.Parameter(torch.tensor(config.scale))
+
+    def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Every term of the loss, unweighted, as scalars by name."""
+        weights = self.config.weights
+        sketches = self.network.encode_sketch(batch.sketches)
+        photos = self.network.encode_photo(batch.photos)
+        paired = len(batch.labels)
+        labels = torch.cat([batch.labels, batch.extra_labels, batch.labels])
+        descriptors = torch.cat([sketches.descriptor, photos.descriptor]).float()
+        terms: dict[str, Tensor] = {}
+        if weights.contrast:
+            terms["contrast"] = supervised_contrastive(descriptors, labels, self.config.temperature)
+        if weights.classify:
+            logits = self.config.scale * descriptors @ F.normalize(self.prototypes, dim=1).T
+            terms["classify"] = F.cross_entropy(logits, labels, label_smoothing=0.1)
+        if self.names is not None:
+            named = F.normalize(self.names(descriptors).float(), dim=1)
+            logits = self.config.scale * named @ self.name_embeddings.T
+            terms["text"] = F.cross_entropy(logits, labels, label_smoothing=0.1)
+        if self.classes is not None and batch.photo_targets is not None and batch.sketch_targets is not None:
+            logits = self.class_scale * self.classes(descriptors).float()
+            terms["distil"] = soft_cross_entropy(logits, torch.cat([batch.sketch_targets, batch.photo_targets]))
+        if weights.rank or weights.decide:
+            similarity = sketches.descriptor[:paired].detach() @ photos.descriptor.detach().T
+            same = batch.labels[:, None] == batch.labels[None, :]
+            columns = wrong_photos(similarity, same, self.config.hard, self.config.easy, generator)
+            noise = torch.rand(same.shape, generator=generator, device=same.device)
+            right = noise.masked_fill(~same, -1.0).argmax(dim=1, keepdim=True)
+            columns = torch.cat([right, columns], dim=1)
+            rows = torch.arange(paired, device=columns.device)[:, None].expand_as(columns)
+            logit, _, _ = self.network.relate_aligned(sketches[rows.flatten()], photos[columns.flatten()])
+            logit = logit.view(columns.shape)
+            terms["rank"] = relation_rank(logit)
+            terms["decide"] = relation_decide(logit)
+        return terms
+
+    def total(self, terms: dict[str, Tensor]) -> Tensor:
+        """The weighted sum."""
+        return sum((getattr(self.config.weights, name) * term for name, term in terms.items()), torch.tensor(0.0))
+
+
+class UpstreamObjective(nn.Module):
+    """Upstream's: sketch, photo of its class, second sketch of that class, photo of another class."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Triplet and relation terms; the batch's second half of sketches are the second sketches."""
+        del generator
+        count = len(batch.labels)
+        sketches = self.network.encode_sketch(batch.sketches)
+        photos = self.network.encode_photo(batch.photos)
+        others = torch.arange(count, device=batch.labels.device).roll(1)  # photos of other classes: all labels differ
+        logit, sketch_token, photo_token = self.network.relate_aligned(sketches[:count], photos)
+        wrong_logit, _, other_token = self.network.relate_aligned(sketches[count:], photos[others])
+        return {
+            "triplet": upstream_triplet(sketch_token.float(), photo_token.float(), other_token.float()),
+            "relation": upstream_relation(logit.sigmoid(), wrong_logit.sigmoid()),
+        }
+
+    def total(self, terms: dict[str, Tensor]) -> Tensor:
+        """2 x triplet + 4 x relation."""
+        return 2 * terms["triplet"] + 4 * terms["relation"]

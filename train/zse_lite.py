@@ -1,0 +1,130 @@
+"""The recipe of the bundled checkpoint, and the variants it was compared with under equal budgets.
+
+    python train/zse_lite.py --data DATA --extra SKETCHES --strokes strokes.ndjson.gz --variant base --steps 600
+
+DATA holds sketch/CATEGORY/* and photo/CATEGORY/*. Categories that published benchmarks test on, and those given by
+--without, are left out. Without --final, 14 of the others are held out for validation: variants are chosen on them
+alone. With --final, everything is trained on, with the score rule that validation chose.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model.checkpoint import resolve_device
+from model.config import EncoderConfig, ZseConfig
+from model.data.folders import read_categories, read_folders
+from model.data.items import Dataset
+from model.data.splits import read_category_list, reserved_categories
+from model.data.strokes import read_strokes
+from model.registry import preset
+from model.training.config import LossWeights, TrainConfig
+from model.training.run import RunPlan, train
+
+VALIDATION = (
+    "bear", "camera", "chandelier", "crab", "dumbbell", "flamingo", "house", "kangaroo", "motorbike", "piano",
+    "sailboat", "sheep", "strawberry", "teapot",
+)  # fmt: skip
+
+BASE = TrainConfig(extra_sketches=64, validate_every=200, save_every=0)
+
+
+def variant(name: str) -> tuple[ZseConfig, TrainConfig]:
+    """Network and training configuration of a variant."""
+    network, config = preset("zse-lite"), BASE
+    weights = config.weights
+    for part in name.split("+"):
+        key, _, value = part.partition("=")
+        if key == "plain":  # contrast and categories alone
+            config, weights = replace(config, extra_sketches=0), LossWeights(text=0.0, distil=0.0)
+        elif key in {"contrast", "classify", "text", "distil", "rank", "decide"}:
+            weights = replace(weights, **{key: float(value)})
+        elif key == "extra":
+            config = replace(config, extra_sketches=int(value))
+        elif key in {"rate", "lr", "ema", "temperature", "seed", "categories", "norm"}:
+            config = replace(config, **_field(key, value))
+        elif key in {"backbone", "separate", "depth", "keep"}:
+            network = replace(network, encoder=_encoder(network.encoder, key, value))
+        elif key != "base":
+            raise SystemExit(f"no variant is named {key!r}")
+    return network, replace(config, weights=weights)
+
+
+def _field(key: str, value: str) -> dict[str, Any]:
+    names = {"rate": "backbone_rate", "lr": "learning_rate", "norm": "batch_norm"}
+    kinds = {"seed": int, "categories": int, "norm": str}
+    return {names.get(key, key): kinds.get(key, float)(value)}
+
+
+def _encoder(encoder: EncoderConfig, key: str, value: str) -> EncoderConfig:
+    if key == "backbone":
+        return replace(encoder, backbone=value)
+    if key == "separate":
+        return replace(encoder, separate_backbones=True)
+    if key == "depth":
+        return replace(encoder, depth=int(value))
+    return replace(encoder, keep_rates=())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--extra", type=Path, help="folder of CATEGORY/* with more sketches")
+    parser.add_argument("--strokes", type=Path, help="Quick, Draw! strokes, .ndjson or .ndjson.gz")
+    parser.add_argument(
+        "--without", type=Path, action="append", default=[], help="file of more categories to leave out"
+    )
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--variant", default="base")
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--final", action="store_true")
+    parser.add_argument("--recall-weight", type=float, default=0.0, help="of the score rule, with --final")
+    options = parser.parse_args()
+
+    left_out = [*reserved_categories(), *(name for file in options.without for name in read_category_list(file))]
+    paired = read_folders(options.data).without(left_out)
+    extra = Dataset(())
+    if options.extra:
+        extra = extra.joined(read_categories(options.extra, "sketch"))
+    if options.strokes:
+        extra = extra.joined(read_strokes(options.strokes))
+    extra = extra.without(left_out)
+    validation = None if options.final else paired.only(VALIDATION)
+    if not options.final:
+        paired, extra = paired.without(VALIDATION), extra.without(VALIDATION)
+
+    network, config = variant(options.variant)
+    folder = options.runs / f"{options.variant}{'-final' if options.final else ''}-{options.steps}"
+    folder.mkdir(parents=True, exist_ok=True)
+    if options.final:
+        weight = options.recall_weight
+        network = replace(network, score=replace(network.score, recall_weight=weight, bias=-weight / 2))
+    plan = RunPlan(
+        folder=folder,
+        train=paired,
+        validation=validation,
+        extra=extra if extra.items and config.extra_sketches else None,
+        start="package",
+        cache=options.runs / "cache",
+    )
+    started = time.time()
+    with (folder / "log.jsonl").open("a") as log:
+
+        def report(values: dict[str, Any]) -> None:
+            if values.get("step", 0) % 20 == 0:
+                log.write(json.dumps({**values, "minutes": round((time.time() - started) / 60, 2)}) + "\n")
+                log.flush()
+            if "validated" in values or "calibrated" in values or "saved" in values:
+                print(options.variant, json.dumps(values), flush=True)
+
+        train(network, replace(config, steps=options.steps), plan, resolve_device("auto"), report)
+
+
+if __name__ == "__main__":
+    torch.backends.cudnn.benchmark = True
+    main()
