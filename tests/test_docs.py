@@ -1,0 +1,153 @@
+"""What the documentation tells people to type exists: make targets, commands, their options, files, pages, settings."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+from typer.main import get_command
+
+from app.cli import COMMANDS, build
+from app.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+SHELLS = {"", "console", "sh", "bash", "shell"}
+
+
+def commands(page):
+    """Every command line on a page: lines of fenced shell blocks and inline code, without prompts and comments."""
+    text = page.read_text(encoding="utf-8")
+    found = []
+    for language, block in re.findall(r"^```(\w*)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        if language in SHELLS:
+            found += block.replace("\\\n", " ").splitlines()
+    outside = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    found += re.findall(r"`([^`\n]+)`", outside)
+    for line in found:
+        try:
+            words = shlex.split(line.removeprefix("$ "), comments=True)
+        except ValueError:  # an apostrophe in inline code that is no command
+            continue
+        for part in split_at(words, {"&&", "|", ";"}):
+            yield strip_variables(part)
+
+
+def split_at(words, marks):
+    part = []
+    for word in words:
+        if word in marks:
+            yield part
+            part = []
+        else:
+            part.append(word)
+    yield part
+
+
+def strip_variables(words):
+    while words and re.match(r"[A-Z_]+=", words[0]):
+        words = words[1:]
+    return words
+
+
+def starting_with(*names):
+    return [
+        pytest.param(words[1:], id=f"{page.name}: {' '.join(words)}")
+        for page in PAGES
+        for words in commands(page)
+        if words and Path(words[0]).name in names
+    ]
+
+
+def test_pages_name_commands_at_all():
+    assert starting_with("make")
+    assert starting_with("sketchseek")
+
+
+@pytest.mark.parametrize("words", starting_with("make"))
+def test_make_targets_and_variables_exist(words):
+    makefile = (ROOT / "Makefile").read_text()
+    for word in words:
+        if "=" in word:
+            assert re.search(rf"\b{word.split('=')[0]}\b", makefile), word
+        else:
+            assert re.search(rf"^{re.escape(word)}:", makefile, re.MULTILINE), word
+
+
+@pytest.mark.parametrize("words", starting_with("sketchseek"))
+def test_commands_and_options_exist(words):
+    check_command(words)
+
+
+def check_command(words):
+    words = [word for word in words if word not in {"...", "COMMAND"}]
+    if not words or words[0].startswith("-"):
+        return
+    assert words[0] in COMMANDS
+    command = get_command(build(words[0])).commands[words[0]]
+    rest = words[1:]
+    while rest and hasattr(command, "commands"):
+        if rest[0].startswith("-"):
+            break
+        name, *rest = rest
+        for alternative in name.split("|"):
+            assert alternative in command.commands, name
+        command = command.commands[name.split("|")[0]]
+    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    known.add("--help")
+    for word in rest:
+        if word.startswith("--"):
+            assert word.split("=")[0] in known, word
+
+
+@pytest.mark.parametrize("words", starting_with("docker"))
+def test_compose_profiles_and_services_exist(words):
+    if words[:1] != ["compose"]:
+        return
+    services = YAML(typ="safe").load(ROOT / "docker-compose.yml")["services"]
+    profiles = {name for service in services.values() for name in service["profiles"]}
+    if "--profile" in words:
+        assert words[words.index("--profile") + 1] in profiles
+    if "run" in words or "exec" in words:
+        after = words[words.index("run" if "run" in words else "exec") + 1 :]
+        service, *command = [word for word in after if word not in {"--rm", "-T", "-d"}]
+        assert service in services
+        check_command(command[1:] if command[:1] == ["sketchseek"] else command)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#\s]*)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        if target and "://" not in target and not target.startswith("mailto:"):
+            assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_anchors_exist(page):
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)#([^)]+)\)", page.read_text(encoding="utf-8")):
+        if "://" in target:
+            continue
+        other = (page.parent / target if target else page).read_text(encoding="utf-8")
+        headings = re.findall(r"^#+ (.+)$", other, re.MULTILINE)
+        assert anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_settings_that_pages_name_exist(page):
+    known = {f"SKETCHSEEK_{name.upper()}" for name in Settings.model_fields}
+    named = set(re.findall(r"\bSKETCHSEEK_[A-Z_]*[A-Z]\b", page.read_text(encoding="utf-8")))
+    assert named <= known
+
+
+def test_files_that_the_readme_sends_exist():
+    sent = re.findall(r"@([\w./-]+\.\w+)", (ROOT / "README.md").read_text())
+    assert sent
+    assert all((ROOT / name).is_file() for name in sent)
+
+
+def test_every_page_is_listed_in_the_index():
+    index = (ROOT / "docs/index.md").read_text()
+    for page in (ROOT / "docs").rglob("*.md"):
+        name = page.relative_to(ROOT / "docs").as_posix()
+        assert name == "index.md" or f"({name}" in index, f"docs/index.md does not list {name}"
