@@ -7,33 +7,39 @@ ink.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps
 
 from model.errors import BlankSketchError
+from model.sketch_paper import running, surroundings
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Box = tuple[int, int, int, int]
 
 WORKING_SIDE = 640  # longest side, in pixels, at which pictures are cleaned
+_WINDOW = 10  # the closing swallows what is narrower than this part of the longest side
 _FLOOR = 0.45  # background counts as at least this share of the paper's brightness: solid areas stay solid
-_MIN_CONTRAST = 0.06  # share of the paper's brightness that ink must lack
-_NOISE_FACTOR = 5.0  # standard deviations of the paper's noise that ink must lack
+_MIN_CONTRAST = 0.04  # share of the paper's brightness that ink must lack
+_NOISE_FACTOR = 6.0  # standard deviations of the paper's noise that ink must lack
 _RELATIVE = 0.3  # of the darkest ink: what is fainter (ruled lines, print from the other side) is none
+_FADE = 6  # pixels along which a stroke may fade out
 _DARK, _VISIBLE = 300, 600  # R + G + B at most: of ink by upstream's rule, and of anything visible
 _DARK_SHARE = 0.35  # of visible pixels; measured: dark drawings 0.54 and more, TU-Berlin's grey ones 0.16 and less
 _NEARLY_WHITE, _NEARLY_BLACK = 705, 60  # R + G + B
+_DARK_CANVAS, _SAME = 360, 6  # R + G + B at most, and how much of it may differ on a canvas of one colour
 
 
 def is_negative(rgb: Image.Image) -> bool:
-    """Whether most of the picture, and of its border, is nearly black: light lines on a dark canvas."""
-    black = _totals(rgb, sampled=True) <= _NEARLY_BLACK
-    border = np.concatenate([black[0], black[-1], black[:, 0], black[:, -1]])
-    return bool(black.mean() >= 0.5 and border.mean() >= 0.5)
+    """Whether the picture is a dark canvas with lighter lines: mostly black, or mostly of one dark colour."""
+    totals = _totals(rgb, sampled=True)
+    border = np.concatenate([totals[0], totals[-1], totals[:, 0], totals[:, -1]])
+    colour = float(np.median(border))
+    if colour <= _NEARLY_BLACK:
+        return bool((totals <= _NEARLY_BLACK).mean() >= 0.5)
+    same = np.abs(totals - colour) <= _SAME
+    return colour <= _DARK_CANVAS and bool(same.mean() >= 0.5 and (np.abs(border - colour) <= _SAME).mean() >= 0.9)
 
 
 def clean_drawing_box(rgb: Image.Image, margin: int) -> Box | None:
@@ -79,10 +85,15 @@ def clean_sketch(rgb: Image.Image) -> tuple[Image.Image, Box]:
 
 def _cleaned(rgb: Image.Image) -> tuple[Image.Image, Box]:
     small = _shrunk(rgb)
+    table = surroundings(small.convert("L"))
+    if table is not None:
+        small = _without_table(small, table)
     if _light_on_dark(small):
         small = ImageOps.invert(small)
-    darkness = _darkness(_grey(small))
-    mask = _ink_mask(darkness)
+    darkness, smooth, noise = _darkness(_grey(small))
+    if table is not None:  # the sheet's edge is no line
+        smooth[_grown(table, max(small.size) // 40 | 1)] = 0
+    mask = _ink_mask(smooth, noise)
     box = _box(mask)
     if box is None:
         raise BlankSketchError("the sketch is blank; draw something with lines that differ from the background")
@@ -91,6 +102,21 @@ def _cleaned(rgb: Image.Image) -> tuple[Image.Image, Box]:
     ink = np.clip((darkness - low) / (0.6 * level), 0, 1)
     ink[~_grown(mask, 3)] = 0
     return Image.fromarray(np.rint(255 * (1 - ink)).astype(np.uint8)), box
+
+
+def _without_table(rgb: Image.Image, table: Mask) -> Image.Image:
+    """The table takes the colour of the paper nearby."""
+    paper = Image.fromarray(~table).convert("L")
+    covered = Image.composite(rgb, Image.new("RGB", rgb.size), paper)
+    result = np.array(rgb)
+    result[table] = np.median(result[~table], axis=0)
+    for radius in (max(rgb.size) // 4, max(rgb.size) // 16):  # the nearer the better, where there is any
+        blur = ImageFilter.BoxBlur(radius)
+        weight = np.asarray(paper.filter(blur), dtype=np.float32)
+        near = table & (weight >= 4)
+        total = np.asarray(covered.filter(blur), dtype=np.float32)
+        result[near] = np.minimum(255 * total[near] / weight[near][:, None], 255)
+    return Image.fromarray(result)
 
 
 def _totals(rgb: Image.Image, *, sampled: bool) -> NDArray[np.uint16]:
@@ -131,49 +157,39 @@ def _light_on_dark(rgb: Image.Image) -> bool:
     return bool((difference**3).mean() > 0)
 
 
-def _darkness(grey: Image.Image) -> Floats:
-    """[height, width] 0 (paper, its median) .. 1 (black), whatever light falls on the paper."""
-    window = max(9, max(grey.size) // 16) | 1
-    smooth = np.asarray(grey.filter(ImageFilter.GaussianBlur(1)))
-    closed = _running(_running(smooth, window, np.maximum), window, np.minimum)
+def _darkness(grey: Image.Image) -> tuple[Floats, Floats, Floats]:
+    """[height, width] 0 (paper) .. 1 (black) whatever light falls on the paper; the same smoothed; that one's noise.
+
+    The noise is a standard deviation. It is the camera's, so it grows where dark paper is amplified.
+    """
+    window = max(9, max(grey.size) // _WINDOW) | 1
+    values = np.asarray(grey.filter(ImageFilter.GaussianBlur(1)))
+    closed = running(running(values, window, np.maximum), window, np.minimum)
     background = np.asarray(Image.fromarray(closed).filter(ImageFilter.BoxBlur(window // 4)), dtype=np.float32)
-    background = np.maximum(background, _FLOOR * np.percentile(background, 90))
-    darkness = 1 - np.asarray(grey, dtype=np.float32) / np.maximum(background, 1)
-    return np.asarray(darkness - np.median(darkness), dtype=np.float32)
+    background = np.maximum(background, max(1.0, _FLOOR * float(np.percentile(background, 90))))
+    sharp, smooth = (1 - np.asarray(layer, dtype=np.float32) / background for layer in (grey, values))
+    offset = np.median(smooth)
+    sharp, smooth = sharp - offset, smooth - offset
+    noise = 1.4826 * float(np.median(np.abs(smooth) * background))
+    return sharp, smooth, noise / background
 
 
-def _running(values: NDArray[Any], window: int, reduce: np.ufunc) -> NDArray[Any]:
-    """Running `reduce` (maximum or minimum) over an odd window along both axes, by doubling the span."""
-    for axis in (0, 1):
-        edges = [(0, 0), (0, 0)]
-        edges[axis] = (window // 2, window // 2)
-        values = np.moveaxis(np.pad(values, edges, mode="edge"), axis, 0)
-        span = 1
-        while span < window:
-            step = min(span, window - span)
-            values = reduce(values[:-step], values[step:])
-            span += step
-        values = np.moveaxis(values, 0, axis)
-    return np.ascontiguousarray(values)
-
-
-def _ink_mask(darkness: Floats) -> Mask:
+def _ink_mask(darkness: Floats, noise: Floats) -> Mask:
     """Pixels darker than the paper's noise explains and not much fainter than most ink, without lone specks."""
-    noise = 1.4826 * float(np.median(np.abs(darkness)))
-    threshold = max(_MIN_CONTRAST, _NOISE_FACTOR * noise)
+    threshold = np.maximum(_MIN_CONTRAST, _NOISE_FACTOR * noise)
     strong = _supported(darkness > threshold)
     if not strong.any():
         return strong
-    threshold = max(threshold, _RELATIVE * float(np.percentile(darkness[strong], 90)))
+    threshold = np.maximum(threshold, _RELATIVE * float(np.percentile(darkness[strong], 90)))
     kept = _supported(strong & (darkness > threshold))
     weak = darkness > threshold / 2
-    for _ in range(2):  # strokes fade out at their ends
+    for _ in range(_FADE):  # strokes fade out at their ends
         kept = _grown(kept, 3) & weak
     return kept
 
 
 def _supported(mask: Mask) -> Mask:
-    return mask & (_box_count(mask, 7) >= 6)
+    return mask & (_box_count(mask, 9) >= 8)
 
 
 def _box_count(mask: Mask, window: int) -> NDArray[np.int32]:
@@ -183,4 +199,4 @@ def _box_count(mask: Mask, window: int) -> NDArray[np.int32]:
 
 
 def _grown(mask: Mask, window: int) -> Mask:
-    return _running(mask, window, np.logical_or)
+    return running(mask, window, np.logical_or)
