@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from app.evaluate import Evaluation, Task
 
 
-def evaluate(
+def command(
     *,
     sketches: Annotated[
         Path | None, typer.Option(help="Folder of sketches, CATEGORY/*.", show_default=False, rich_help_panel="Data")
