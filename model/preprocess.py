@@ -9,10 +9,22 @@ from PIL import Image, ImageOps
 from model.config import PreprocessConfig
 from model.errors import BlankSketchError
 from model.images import to_rgb
-from model.sketch_cleanup import clean_drawing_box, clean_sketch, is_negative
+from model.sketch_cleanup import WORKING_SIDE, clean_drawing_box, clean_sketch, is_negative
+from model.sketch_lines import with_line_width
 from model.strokes import draw_strokes
 
-__all__ = ["draw_strokes", "photo_image", "photo_tensor", "sketch_image", "sketch_tensor", "to_tensor"]
+__all__ = [
+    "SKETCH_LONGEST_SIDE",
+    "draw_strokes",
+    "photo_image",
+    "photo_tensor",
+    "sketch_image",
+    "sketch_tensor",
+    "to_tensor",
+]
+
+SKETCH_LONGEST_SIDE = WORKING_SIDE
+"""What to pass as `longest_side` when opening a sketch: clean-up needs more pixels than the network's input has."""
 
 _USUAL_EXTENT = 200  # longer side, in pixels, of the drawings that upstream's margin in pixels was made for
 
@@ -86,6 +98,8 @@ def _prepared_sketch(rgb: Image.Image, config: PreprocessConfig) -> Image.Image:
         (max(left - margin, 0), max(top - margin, 0), min(right + margin, rgb.width), min(bottom + margin, rgb.height))
     )
     scaled = _scaled(cropped, config.image_size)
+    if config.sketch_line_width > 0:
+        scaled = with_line_width(scaled, config.sketch_line_width).convert("RGB")
     brightest = int(np.asarray(scaled).max())
     return _squared(scaled, config.image_size, (brightest, brightest, brightest))
 
