@@ -1,0 +1,98 @@
+"""Planted matches are found, and nothing else is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.explain import PairMaps, correspondences, pair_maps, strongest_correspondences
+from tests.model.explain.conftest import Planted
+
+MATCHES = {0: 15, 5: 10, 6: 9, 12: 3}
+SKETCH, PHOTO = [0, 1, 5, 6, 12, 13], [2, 3, 8, 9, 10, 15]
+
+
+def test_planted_matches_come_first_and_are_mutual(planted: Planted) -> None:
+    found = correspondences(pair_maps(*planted(MATCHES, SKETCH, PHOTO)))
+    first = found[: len(MATCHES)]
+    assert [(pair.sketch_patch, pair.photo_patch) for pair in first] == list(MATCHES.items())
+    assert all(pair.mutual for pair in first)
+    assert not any(pair.mutual and pair not in first and pair.weight > 0.3 for pair in found)
+    assert [pair.weight for pair in first] == sorted((pair.weight for pair in first), reverse=True)
+
+
+def test_positions_are_those_of_the_original_grid_in_any_order(planted: Planted) -> None:
+    shuffled = [6, 13, 0, 12, 5, 1], [15, 9, 2, 10, 3, 8]
+    expected = {
+        (p.sketch_patch, p.photo_patch) for p in correspondences(pair_maps(*planted(MATCHES, SKETCH, PHOTO)))[:4]
+    }
+    found = {(p.sketch_patch, p.photo_patch) for p in correspondences(pair_maps(*planted(MATCHES, *shuffled)))[:4]}
+    assert found == expected == set(MATCHES.items())
+
+
+def test_patches_without_ink_do_not_take_part(planted: Planted) -> None:
+    ink = np.ones(16, dtype=bool)
+    ink[[5, 13]] = False
+    maps = pair_maps(*planted(MATCHES, SKETCH, PHOTO), ink)
+    assert list(maps.sketch_positions) == [0, 1, 6, 12]
+    assert list(maps.sketch_rows) == [0, 1, 3, 4]
+    assert not {5, 13} & {pair.sketch_patch for pair in correspondences(maps)}
+
+
+def test_padding_does_not_take_part(planted: Planted) -> None:
+    plain = correspondences(pair_maps(*planted(MATCHES, SKETCH, PHOTO)))
+    padded = correspondences(pair_maps(*planted(MATCHES, SKETCH, PHOTO, padding=3)))
+    assert [(p.sketch_patch, p.photo_patch, p.mutual) for p in padded] == [
+        (p.sketch_patch, p.photo_patch, p.mutual) for p in plain
+    ]
+
+
+def test_a_sketch_without_ink_has_no_correspondences(planted: Planted) -> None:
+    assert correspondences(pair_maps(*planted(MATCHES, SKETCH, PHOTO), np.zeros(16, dtype=bool))) == []
+
+
+def test_the_strongest_of_several_photos(planted: Planted) -> None:
+    sketch, photos, attention = planted(MATCHES, SKETCH, PHOTO, photos=3)
+    found = strongest_correspondences(sketch, photos, attention, limit=2)
+    assert [len(pairs) for pairs in found] == [2, 2, 2]
+    assert {(p.sketch_patch, p.photo_patch) for p in found[2]} == {(0, 15), (5, 10)}
+
+
+def maps_of(weights: np.ndarray) -> PairMaps:
+    n, m = weights.shape
+    return PairMaps(np.arange(n), np.arange(m), weights.astype(np.float32), np.arange(n), np.arange(m))
+
+
+@given(st.integers(1, 6), st.integers(1, 6), st.integers(0, 10_000))
+@settings(max_examples=60, deadline=None)
+def test_against_a_naive_loop(n: int, m: int, seed: int) -> None:
+    numbers = np.random.default_rng(seed)
+    weights = numbers.random((n, m))
+    importance = numbers.normal(size=m).astype(np.float32)
+    found = correspondences(maps_of(weights), importance)
+    expected = {}
+    for i in range(n):
+        for j in range(m):
+            best_for_i = all(weights[i, j] >= weights[i, k] for k in range(m))
+            best_for_j = all(weights[i, j] >= weights[k, j] for k in range(n))
+            if best_for_i or best_for_j:
+                share = importance[j] * weights[i, j] / sum(weights[k, j] for k in range(n))
+                expected[i, j] = (best_for_i and best_for_j, share)
+    assert {(p.sketch_patch, p.photo_patch) for p in found} == set(expected)
+    for pair in found:
+        mutual, share = expected[pair.sketch_patch, pair.photo_patch]
+        assert pair.mutual == mutual
+        assert pair.contribution == pytest.approx(share, abs=1e-5)
+    keys = [(not p.mutual, -p.weight) for p in found]
+    assert keys == sorted(keys)
+    assert any(pair.mutual for pair in found), "the largest weight of all is always mutual"
+
+
+def test_contributions_of_a_column_add_up_to_the_patch_importance() -> None:
+    weights = np.array([[0.5, 0.2], [0.5, 0.1], [0.1, 0.9]])
+    found = correspondences(maps_of(weights), np.array([2.0, -1.0], dtype=np.float32))
+    by_pair = {(p.sketch_patch, p.photo_patch): p.contribution for p in found}
+    assert by_pair[0, 0] == pytest.approx(2.0 * 0.5 / 1.1)
+    assert by_pair[2, 1] == pytest.approx(-0.9 / 1.2)
