@@ -3,6 +3,7 @@
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
@@ -35,7 +36,7 @@ def commands(page):
 
 
 def split_at(words, marks):
-    part = []
+    part: list[str] = []
     for word in words:
         if word in marks:
             yield part
@@ -80,20 +81,23 @@ def test_commands_and_options_exist(words):
     check_command(words)
 
 
+def commands_of(command: Any) -> dict[str, Any]:
+    """The commands below one, none for a leaf."""
+    return getattr(command, "commands", {})
+
+
 def check_command(words):
     words = [word for word in words if word not in {"...", "COMMAND"}]
     if not words or words[0].startswith("-"):
         return
     assert words[0] in COMMANDS
-    command = get_command(build(words[0])).commands[words[0]]
+    command = commands_of(get_command(build(words[0])))[words[0]]
     rest = words[1:]
-    while rest and hasattr(command, "commands"):
-        if rest[0].startswith("-"):
-            break
+    while rest and commands_of(command) and not rest[0].startswith("-"):
         name, *rest = rest
         for alternative in name.split("|"):
-            assert alternative in command.commands, name
-        command = command.commands[name.split("|")[0]]
+            assert alternative in commands_of(command), name
+        command = commands_of(command)[name.split("|")[0]]
     known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     known.add("--help")
     for word in rest:

@@ -1,6 +1,7 @@
 """The sample gallery: fetched whole or not at all, verified, and honest about where it comes from."""
 
 import hashlib
+import importlib.util
 import io
 import json
 import tarfile
@@ -89,7 +90,7 @@ def scikit_image(tmp_path, monkeypatch):
 
 @pytest.fixture
 def no_scikit_image(monkeypatch):
-    monkeypatch.setattr(sample.importlib.util, "find_spec", lambda _name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
 
 
 def names(folder):
@@ -135,7 +136,7 @@ def test_photos_deleted_by_the_user_stay_deleted(tmp_path):
 )
 def test_without_the_packages_a_few_photographs_take_their_place(script, reason, registry, tmp_path):
     registry.script(script)
-    said = []
+    said: list[str] = []
     photos = ensure_sample(tmp_path / "sample", said.append)
     assert names(photos) == sorted(sample.SCIKIT_IMAGE_PHOTOS.values())
     assert reason in said[-1]
@@ -146,7 +147,7 @@ def test_without_the_packages_a_few_photographs_take_their_place(script, reason,
 @pytest.mark.usefixtures("scikit_image")
 def test_without_npm_that_is_said_in_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    said = []
+    said: list[str] = []
     ensure_sample(tmp_path / "sample", said.append)
     assert len(said) == 1
     assert said[0].startswith("npm is not installed")
@@ -208,7 +209,7 @@ def test_names_inside_an_archive_are_never_used_as_paths(registry, tmp_path, mon
 def test_npm_that_hangs_is_given_up(registry, tmp_path, monkeypatch):
     registry.script("exec sleep 30")
     monkeypatch.setattr(npm, "TIMEOUT_S", 0.2)
-    said = []
+    said: list[str] = []
     ensure_sample(tmp_path / "sample", said.append)
     assert "within" in said[-1]
 
