@@ -54,7 +54,7 @@ def load_checkpoint(name_or_path: str | Path, device: str = "auto", dtype: str =
     network = build_network(config)
     load_tensors(network, tensors, str(path))
     network.identity = CheckpointIdentity(config.preset, metadata["sha256"])
-    return network.to(device=place, dtype=arithmetic).eval()
+    return network.cast(place, arithmetic).eval()
 
 
 def save_checkpoint(

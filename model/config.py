@@ -74,7 +74,9 @@ class EncoderConfig:
     def __post_init__(self) -> None:
         layers = [layer for layer, _ in self.keep_rates]
         if layers != sorted(set(layers)) or (layers and layers[0] < 1):
-            raise ConfigurationError(f"keep rates must name blocks from 1 upwards, each once and in order, not {layers}")
+            raise ConfigurationError(
+                f"keep rates must name blocks from 1 upwards, each once and in order, not {layers}"
+            )
         if not all(0 < rate <= 1 for _, rate in self.keep_rates):
             raise ConfigurationError(f"a keep rate is a share above 0 and at most 1, not {self.keep_rates}")
         if self.kind == "hybrid":

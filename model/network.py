@@ -145,8 +145,9 @@ class ZseNetwork(Network):
 
     def cast(self, device: torch.device | str, dtype: torch.dtype) -> Self:
         """See `Network.cast`: the last layers stay float32, because a logit of 8 bits would tie good candidates."""
+        precise = {name: value.to(device, copy=True) for name, value in self.relation.mlp.state_dict().items()}
         super().cast(device, dtype)
-        self.relation.mlp.float()
+        self.relation.mlp.float().load_state_dict(precise)
         return self
 
     def encode_sketch(self, images: Tensor) -> Encoding:

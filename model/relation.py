@@ -23,6 +23,12 @@ def multilayer_perceptron(sizes: tuple[int, ...]) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
+def score_features(mlp: nn.Sequential, features: Tensor) -> Tensor:
+    """[P, F] float32 -> logit [P] float32, in the arithmetic of the MLP's own weights."""
+    logit: Tensor = mlp(features.to(next(mlp.parameters()).dtype))
+    return logit.squeeze(-1).float()
+
+
 class UpstreamRelation(nn.Module):
     """Upstream's relation network, exactly as the published weights were trained.
 
@@ -51,8 +57,7 @@ class UpstreamRelation(nn.Module):
         if sketch_mask is not None or photo_mask is not None:
             raise ValueError("the upstream relation network cannot read masked tokens")
         kernel = self.kernel_tokens(sketch[:, 1:]) @ self.kernel_tokens(photo[:, 1:]).transpose(1, 2)
-        logit = self.mlp(kernel.flatten(1).to(self.reduce.weight.dtype))
-        return logit.squeeze(-1).float(), kernel
+        return score_features(self.mlp, kernel.flatten(1)), kernel
 
 
 class PooledRelation(nn.Module):
@@ -81,13 +86,15 @@ class PooledRelation(nn.Module):
         self, sketch: Tensor, photo: Tensor, sketch_mask: Tensor | None, photo_mask: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Cross-attended tokens [P, N, D] of each side -> logit [P] float32 and kernel [P, Ns - 1, Np - 1] float32."""
-        sketch_patches, photo_patches = sketch[:, 1:], photo[:, 1:]
-        kernel = self._unit(self.project(sketch_patches)) @ self._unit(self.project(photo_patches)).transpose(1, 2)
-        counted = torch.exp(-self._precision * (kernel.unsqueeze(-1) - self.centres.float()) ** 2)
+        # Layers read all tokens and drop the retrieval token afterwards: slicing first would copy every token.
+        sketch_kernel, photo_kernel = (self._unit(self.project(tokens)[:, 1:]) for tokens in (sketch, photo))
+        kernel = sketch_kernel @ photo_kernel.transpose(1, 2)
+        distance = kernel.unsqueeze(-1) - self.centres.float()
+        counted = distance.square_().mul_(-self._precision).exp_()
         sketch_real = None if sketch_mask is None else sketch_mask[:, 1:]
         photo_real = None if photo_mask is None else photo_mask[:, 1:]
-        sketch_weight = self._weights(self.weight_sketch(sketch_patches), sketch_real)
-        photo_weight = self._weights(self.weight_photo(photo_patches), photo_real)
+        sketch_weight = self._weights(self.weight_sketch(sketch)[:, 1:], sketch_real)
+        photo_weight = self._weights(self.weight_photo(photo)[:, 1:], photo_real)
         features = torch.cat(
             [
                 self._histogram(counted, photo_real, sketch_weight, dim=2),
@@ -96,8 +103,7 @@ class PooledRelation(nn.Module):
             ],
             dim=-1,
         )
-        logit = self.mlp(features.to(self.project.weight.dtype))
-        return logit.squeeze(-1).float(), kernel
+        return score_features(self.mlp, features), kernel
 
     @staticmethod
     def _unit(x: Tensor) -> Tensor:
