@@ -193,13 +193,12 @@ class Gallery:
         commit = latest_commit(self.dataset_path) if commit is None else commit
         ledger = Ledger.read(self.ledger_path)
         manifest = manifest_name(commit)
-        if manifest in ledger.files:
-            try:
-                actual = file_sum(self.dataset_path / manifest)
-            except OSError as error:
-                raise self._gone(commit) from error
-            if actual != ledger.files[manifest]:
-                raise self._damaged([manifest])
+        try:
+            actual = file_sum(self.dataset_path / manifest)
+        except OSError as error:
+            raise self._gone(commit) from error
+        if actual != ledger.files.get(manifest, actual):
+            raise self._damaged([manifest])
         with lance_errors(f"cannot open the gallery {self.path}"):
             import lance
 

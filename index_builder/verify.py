@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from index_builder.checksums import HINT, FileSum, Ledger, dataset_files, file_sum, read_json
@@ -194,9 +193,11 @@ def _row_problems(table: pa.Table, metadata: GalleryMetadata, ids: set[str]) -> 
     values = {name: table.column(name).to_pylist() for name in ("photo_id", "path", "content_hash", "tags")}
     descriptor, scales, positions = (fixed_size(table, name) for name in ("descriptor", "token_scales", "positions"))
     with np.errstate(invalid="ignore", over="ignore"):
-        unit: npt.NDArray[np.bool_] = np.abs(np.sqrt((descriptor**2).sum(axis=1)) - 1) < _NORM_ERROR
-        sane: npt.NDArray[np.bool_] = np.isfinite(scales).all(axis=1) & (scales >= 0).all(axis=1) & (scales[:, 0] > 0)
-    inside: npt.NDArray[np.bool_] = (positions < metadata.grid**2).all(axis=1)
+        length = np.sqrt(np.square(descriptor).sum(axis=1, keepdims=True))
+        sane = np.concatenate(
+            [np.abs(length - 1) < _NORM_ERROR, np.isfinite(scales), scales >= 0, scales[:, :1] > 0,
+             positions < metadata.grid**2], axis=1
+        )  # fmt: skip
     for row, (name, path, content, tags) in enumerate(zip(*values.values(), strict=True)):
         where = shown_path(path)
         if name != photo_id(path, content) or tags != tags_of(path):
@@ -204,7 +205,7 @@ def _row_problems(table: pa.Table, metadata: GalleryMetadata, ids: set[str]) -> 
         if name in ids:
             yield Problem(where, "its id stands in two rows; build the gallery again")
         ids.add(name)
-        if not (unit[row] and sane[row] and inside[row]):
+        if not sane[row].all():
             yield Problem(where, "its descriptor or tokens make no sense; remove the photo and add it again")
 
 

@@ -1,4 +1,4 @@
-"""A flipped or missing byte anywhere in a gallery is found and its file named; nothing wrong is ever searched in silence."""
+"""A flipped or missing byte anywhere in a gallery is found and its file named."""
 
 from __future__ import annotations
 
@@ -34,6 +34,14 @@ def flip(data: bytes, position: int) -> bytes:
     return data[:position] + bytes([data[position] ^ 0x10]) + data[position + 1 :]
 
 
+def opened(gallery, network):
+    """The snapshot, or None and the files that the error names."""
+    try:
+        return GallerySnapshot.load(gallery, network.identity), []
+    except GalleryDamagedError as error:
+        return None, list(error.files)
+
+
 DAMAGE = {
     "first byte": lambda data: flip(data, 0),
     "middle byte": lambda data: flip(data, len(data) // 2),
@@ -64,10 +72,9 @@ def test_damage_of_any_file_is_found_and_named(gallery, tmp_path, network, kind)
             assert verify_gallery(damaged).whole
         elif path.parent.name in ("gallery", "_versions"):
             # Checked at every opening: the right answer or a typed error that names the file, never a wrong answer.
-            try:
-                snapshot = GallerySnapshot.load(damaged, network.identity)
-            except GalleryDamagedError as error:
-                assert any(name in file for file in error.files)
+            snapshot, named = opened(damaged, network)
+            if snapshot is None:
+                assert any(name in file for file in named)
             else:
                 assert snapshot.version == expected.version
                 assert snapshot.recall(query, 5)[0].tolist() == expected.recall(query, 5)[0].tolist()

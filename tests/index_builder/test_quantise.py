@@ -25,8 +25,9 @@ def encoding(values, mask=None, positions=None):
 
 
 def back(stored: StoredTokens) -> Encoding:
-    arrays = (stored.descriptor, stored.tokens, stored.scales, stored.positions.astype(np.int32))
-    return dequantise(*map(torch.from_numpy, arrays))
+    positions = torch.from_numpy(stored.positions.astype(np.int32))
+    descriptor, tokens, scales = map(torch.from_numpy, (stored.descriptor, stored.tokens, stored.scales))
+    return dequantise(descriptor, tokens, scales, positions)
 
 
 floats = st.floats(-1e6, 1e6, width=32)

@@ -38,9 +38,9 @@ def test_flat_search_is_the_naive_search(count, k, seed, filtered):
     allowed = np.random.default_rng(seed).random(count) < 0.3 if filtered else None
     rows, scores = flat(descriptors).search(queries, k, allowed)
     assert rows.shape == scores.shape == (3, k)
-    for query, found, values in zip(queries, rows, scores, strict=True):
+    for query, listed, values in zip(queries, rows, scores, strict=True):
         expected, exact = naive(descriptors, query, k, allowed)
-        found = found[: len(expected)]
+        found = listed[: len(expected)]
         np.testing.assert_allclose(values[: len(expected)], exact[expected], atol=1e-5)
         # Two scores may differ only by the order of additions, so rows may swap where scores are as good as equal.
         np.testing.assert_allclose(exact[found], exact[expected], atol=1e-5)
@@ -106,7 +106,7 @@ def test_ivf_finds_nearly_what_flat_finds_and_all_of_it_with_all_lists():
     assert index.nlist == lists_for(4000) > 10
     some, _ = RecallIndex(index, RecallSettings(probes=0.2)).search(queries, 20)
     shared = np.mean([len(set(a) & set(b)) / 20 for a, b in zip(exact, some, strict=True)])
-    assert 0.9 < shared
+    assert shared > 0.9
     every, _ = RecallIndex(index, RecallSettings(probes=1.0)).search(queries, 20)
     assert np.mean([len(set(a) & set(b)) / 20 for a, b in zip(exact, every, strict=True)]) > 0.99
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 from pathlib import Path
@@ -13,12 +14,12 @@ from hypothesis import strategies as st
 from index_builder import GallerySnapshot, build_gallery
 from index_builder.errors import GalleryError
 from index_builder.photos import photo_id, shown_path, tags_of
-from index_builder.scan import HIDDEN, LINKED_TWICE, scan_folder
+from index_builder.scan import HIDDEN, LINKED_TWICE, Skipped, scan_folder
 from tests.index_builder.pictures import write_photo
 
 
 def scanned(root, **options):
-    skipped = []
+    skipped: list[Skipped] = []
     found = [file.raw_path for file in scan_folder(root, skipped.append, **options)]
     assert len(set(found)) == len(found)
     return sorted(found), {s.path: s.reason for s in skipped}
@@ -68,7 +69,7 @@ def test_links_in_circles_and_twice(tmp_path):
 
 def test_many_links_between_folders_are_walked_once(tmp_path):
     folders = [tmp_path / f"level{i}" for i in range(20)]
-    for folder, below in zip(folders, folders[1:], strict=False):
+    for folder, below in itertools.pairwise(folders):
         folder.mkdir()
         (folder / "x").symlink_to(below)
         (folder / "y").symlink_to(below)
