@@ -16,6 +16,7 @@ SAMPLE  := .sample
 BIN     := $(VENV)/bin
 PIP     := $(BIN)/python -m pip install --constraint constraints.txt
 OTHER   := $(if $(filter gpu,$(EXTRA)),cpu,gpu)
+LISTEN  := --host "$(HOST)" --port "$(PORT)" --log-format console
 PINS    := pyproject.toml constraints.txt
 RUN     := $(VENV)/.for-serving-on-$(EXTRA)
 DEV     := $(VENV)/.for-testing-on-$(EXTRA)
@@ -36,9 +37,9 @@ help: ## this list
 serve: $(RUN) ## serve the sample gallery, or PHOTOS=FOLDER, at http://127.0.0.1:8000 (PORT=...)
 ifeq ($(strip $(PHOTOS)),)
 	@$(MAKE) --no-print-directory sample
-	@exec $(BIN)/sketchseek serve --gallery "$(GALLERY)" --watch "$(SAMPLE)/photos" --host "$(HOST)" --port "$(PORT)"
+	@exec $(BIN)/sketchseek serve --gallery "$(GALLERY)" --watch "$(SAMPLE)/photos" $(LISTEN)
 else
-	@exec $(BIN)/sketchseek serve --gallery "$(GALLERY)" --watch "$(FOLDER)" --host "$(HOST)" --port "$(PORT)"
+	@exec $(BIN)/sketchseek serve --gallery "$(GALLERY)" --watch "$(FOLDER)" $(LISTEN)
 endif
 
 sample: $(RUN) ## fetch the pictures of the sample gallery
