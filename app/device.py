@@ -50,6 +50,10 @@ class SharedNetwork(Network):
         """See `Network.relate`."""
         return self._on_device(lambda: self._inner.relate(sketches, photos, attention=attention))
 
+    def relate_aligned(self, sketches: Encoding, photos: Encoding) -> tuple[Tensor, Tensor, Tensor]:
+        """See `Network.relate_aligned`."""
+        return self._on_device(lambda: self._inner.relate_aligned(sketches, photos))
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""

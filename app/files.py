@@ -6,6 +6,8 @@ so that neither `..` nor a symbolic link leads out of the box.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import re
 import secrets
@@ -111,7 +113,8 @@ def store(folder: Path, root: Path, name: str, data: bytes) -> Path:
             os.fsync(file.fileno())
         temporary.rename(folder / name)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise _not_writable(error) from None
     return folder / name
 
@@ -147,8 +150,6 @@ def _same_file(handle: int, real: bytes) -> bool:
 
 
 def _not_writable(error: OSError) -> RequestError:
-    import errno
-
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return RequestError("disk_full", "There is no room left for this photo.", 507)
     return RequestError("photos_read_only", "The photos' folder cannot be written by this service.", 409)

@@ -106,19 +106,21 @@ class Follower:
             SketchseekError: it cannot be served; the old one stays.
         """
         async with self._lock:
-            version = await asyncio.to_thread(latest_version, self._settings.gallery)
-            if self._current is not None and self._current.snapshot.version == version:
-                self.problem = None
-                return False
-            if version == self._refused and not retry:
-                return False
-            started = time.monotonic()
+            version = None
             try:
+                version = await asyncio.to_thread(latest_version, self._settings.gallery)
+                if self._current is not None and self._current.snapshot.version == version:
+                    self.problem = None
+                    return False
+                if version == self._refused and not retry:
+                    return False
+                started = time.monotonic()
                 served = await asyncio.to_thread(self._load)
                 await asyncio.wrap_future(self._worker.call(lambda: _warm_up(served.searcher)))
             except SketchseekError as error:
+                if self.problem is None or self.problem.code != error.code:
+                    self._metrics.gallery_failures.labels("load").inc()
                 self._refused, self.problem = version, error
-                self._metrics.gallery_failures.labels("load").inc()
                 raise
             self._load_s = time.monotonic() - started
             self._swap(served)
@@ -126,13 +128,16 @@ class Follower:
 
     async def follow(self) -> None:
         """Refresh for ever; a large gallery is looked at less often than it takes to load."""
+        said: str | None = None
         while True:
             try:
                 await self.refresh()
-            except GalleryNotFoundError as error:
-                self.problem = error
+                said = None
             except SketchseekError as error:
-                _log.error("cannot serve the gallery's latest version", code=error.code, reason=str(error))
+                if str(error) != said:  # once, not at every look
+                    level = _log.info if isinstance(error, GalleryNotFoundError) else _log.error
+                    level("cannot serve the gallery's latest version", code=error.code, reason=str(error))
+                said = str(error)
             except Exception as error:
                 self._metrics.gallery_failures.labels("load").inc()
                 _log.error("following the gallery failed", exc_info=error)

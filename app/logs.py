@@ -52,12 +52,13 @@ def configure_logging(level: str = "info", style: Literal["json", "console"] = "
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     last: list[Processor]
+    # Tracebacks without local variables: those would carry images and keys into the log.
     if style == "json":
-        # No local variables: they would carry images and keys into the log.
         tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
         last = [structlog.processors.ExceptionRenderer(tracebacks), structlog.processors.JSONRenderer()]
     else:
-        last = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        plain = structlog.dev.plain_traceback
+        last = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw
 from starlette.testclient import TestClient
 
 from app.main import create_app
+from app.service import Service
 from app.settings import Settings
 from index_builder import BuildOptions, build_gallery
 from model.checkpoint import load_checkpoint, save_checkpoint
@@ -121,6 +122,14 @@ def settings_for(gallery: Path, **changes: Any) -> Settings:
         "follow_interval_s": 0.1,
     }
     return Settings(**{**values, **changes})
+
+
+def service_in(client: TestClient) -> Service:
+    """The service behind a client."""
+    app = client.app
+    assert isinstance(app, FastAPI)
+    service: Service = app.state.service
+    return service
 
 
 def wait_until(true: Callable[[], bool], seconds: float = 20.0) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from app.logs import configure_logging
 from app.main import create_app
-from tests.app.conftest import encoded, open_client, picture, settings_for, sketch
+from tests.app.conftest import encoded, open_client, picture, service_in, settings_for, sketch
 
 WHITE = encoded(Image.new("L", (64, 64), 255))
 
@@ -26,7 +26,7 @@ def huge_png(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
 
 
-def check(answer, status: int, code: str) -> dict:
+def check(answer, status, code):
     assert (answer.status_code, answer.json().get("code")) == (status, code), answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     document = answer.json()
@@ -44,7 +44,7 @@ PICTURES = [
     ("truncated PNG", encoded(picture(1, (300, 300)))[:400], 422, "damaged_image"),
     ("20 000 x 20 000", huge_png(20_000, 20_000), 413, "image_too_large"),
     ("blank", WHITE, 422, "blank_sketch"),
-    ("PCX, which is not on the list", encoded(picture(1), "PCX"), 415, "unsupported_image_format"),
+    ("PDF, which is not on the list", encoded(picture(1), "PDF"), 415, "unsupported_image_format"),
 ]
 
 
@@ -203,7 +203,7 @@ def test_addresses_and_methods_that_do_not_exist(service):
 def test_a_defect_is_a_500_that_says_nothing_but_the_request_id(shared_gallery, network, monkeypatch, capsys):
     configure_logging()
     with open_client(create_app(settings_for(shared_gallery), network)) as client:
-        searcher = client.app.state.service.follower.current.searcher
+        searcher = service_in(client).follower.serve().searcher
         monkeypatch.setattr(type(searcher), "rerank", lambda *_: 1 / 0)
         answer = client.post("/search", files={"sketch": sketch()})
         document = check(answer, 500, "internal_error")
