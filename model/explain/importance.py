@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from model.network import Network, ZseNetwork
-from model.relation import PooledRelation
+from model.relation import PooledRelation, score_features
 from model.types import Encoding, Relation, RelationAttention
 
 FloatArray = NDArray[np.float32]
@@ -107,8 +107,7 @@ def logits_without_patches(
     )
     glob = 4.0 * similarity.sum().expand(len(own), 1)
     features = torch.cat([sketch_histogram, photo_histogram, glob], dim=-1)
-    logits: Tensor = relation.mlp(features.to(relation.project.weight.dtype)).squeeze(-1).float()
-    return logits
+    return score_features(relation.mlp, features)
 
 
 def occlusion(network: Network, sketch: Encoding, photo: Encoding) -> FloatArray:

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from model.config import ZSE_TINY
 from model.explain import explain_pair, inked_patches, occlusion, photo_patch_box, relate_with_importance
 from model.explain.importance import logits_without_patches
 from model.network import ZseNetwork
+from model.registry import build_network
 from model.relation import PooledRelation
 from model.types import Encoding
 
@@ -60,6 +62,19 @@ def test_it_relates_as_relate_does(network: ZseNetwork, pair: Pair) -> None:
     assert importance is not None
     assert importance.shape == (photo.positions.shape[1],)
     assert np.abs(importance).max() > 1e-4
+
+
+def test_half_precision_explains_as_well(pair: Pair) -> None:
+    network = build_network(ZSE_TINY, seed=3).eval().to(torch.bfloat16)
+    with torch.no_grad():
+        explained = explain_pair(
+            network, pair[0], network.encode_sketch(pair[0][None]), network.encode_photo(pair[0][None])
+        )
+        whole = build_network(ZSE_TINY, seed=3).eval()
+        exact = explain_pair(whole, pair[0], whole.encode_sketch(pair[0][None]), whole.encode_photo(pair[0][None]))
+    assert explained.logit == pytest.approx(exact.logit, abs=0.05)
+    assert explained.importance is not None
+    assert explained.correspondences
 
 
 def test_masked_patches_have_no_importance(network: ZseNetwork, pair: Pair) -> None:
