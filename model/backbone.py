@@ -10,14 +10,16 @@ import model.torchvision_guard  # noqa: F401  (before timm, which imports torchv
 
 # isort: split
 import timm
+import torch
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import nn
 
 from model.config import EncoderConfig
-from model.errors import CheckpointError, ConfigurationError, WeightsUnavailableError
-from model.pretrained import load_backbone_weights, packaged_weights
+from model.errors import CheckpointError, ConfigurationError
+from model.hub import from_hub, unavailable
+from model.pretrained import load_backbone_weights, packaged_weights, read_weights
 
-__all__ = ["Block", "create_backbone", "create_classifier", "imagenet_descriptions"]
+__all__ = ["Block", "create_backbone", "create_classifier", "imagenet_descriptions", "pretrained_settings"]
 
 
 def create_backbone(config: EncoderConfig, image_size: int, weights: str | Path | None = None) -> nn.Module:
@@ -44,12 +46,7 @@ def create_backbone(config: EncoderConfig, image_size: int, weights: str | Path 
         options["img_size"] = image_size
         if config.norm_eps is not None:
             options["norm_layer"] = partial(nn.LayerNorm, eps=config.norm_eps)
-    if isinstance(weights, (str, Path)) and weights != "hub":
-        options["pretrained_cfg_overlay"] = {"file": str(weights)}
-    try:
-        backbone: nn.Module = timm.create_model(config.backbone, pretrained=weights is not None, **options)
-    except Exception as error:
-        raise _explained(error, config.backbone, weights) from error
+    backbone = _create(config.backbone, weights, **options)
     _check_kind(backbone, config)
     return backbone
 
@@ -62,35 +59,73 @@ def create_classifier(config: EncoderConfig, weights: str | Path) -> nn.Module:
         weights: "package", "hub" or a file, as for `create_backbone`.
     """
     if weights == "hub":
-        try:
-            pretrained: nn.Module = timm.create_model(config.backbone, pretrained=True)
-        except Exception as error:
-            raise _explained(error, config.backbone, weights) from error
-        return pretrained.eval()
+        return _create(config.backbone, weights).eval()
     classifier: nn.Module = timm.create_model(config.backbone)
     load_backbone_weights(classifier, packaged_weights(config.backbone) if weights == "package" else Path(weights))
     return classifier.eval()
 
 
-def _explained(error: Exception, name: str, weights: str | Path | None) -> Exception:
-    if not timm.is_model(name.partition(".")[0]):
-        return ConfigurationError(f"timm has no model named {name!r}; `timm.list_models()` lists them")
-    if weights is None:
-        return error
+def pretrained_settings(name: str) -> Any:
+    """What timm knows of a model's pretraining: mean, std, input size, where its weights are.
+
+    Raises:
+        ConfigurationError: timm has no such model or pretrained tag.
+    """
+    try:
+        return timm.get_pretrained_cfg(name, allow_unregistered=False)
+    except RuntimeError as error:
+        raise ConfigurationError(
+            f"timm has no model named {name!r}; `timm.list_models(pretrained=True)` lists them"
+        ) from error
+
+
+def token_layout(name: str, image_size: int) -> tuple[int, int]:
+    """Token width and side of the patch grid of a timm vision transformer at an image size; nothing is allocated.
+
+    Raises:
+        ConfigurationError: timm has no such model, it is no vision transformer with a class token, or its patches do
+            not divide the image.
+    """
+    pretrained_settings(name)
+    with torch.device("meta"):
+        backbone: Any = timm.create_model(name, num_classes=0)
+    _check_class_token(backbone, name)
+    patch = int(backbone.patch_embed.patch_size[0])
+    if image_size % patch:
+        raise ConfigurationError(f"{name!r} has patches of {patch} pixels, which do not divide {image_size} pixels")
+    return int(backbone.embed_dim), image_size // patch
+
+
+def _create(name: str, weights: str | Path | None, **options: Any) -> nn.Module:
+    """A timm model, with its pretrained weights from the hub, its cache or a file where asked for."""
+    settings = pretrained_settings(name)
     if weights == "hub":
-        return WeightsUnavailableError(
-            f"the pretrained weights of {name!r} are not on this machine and the model hub could not be reached; "
-            "download them where there is a network and pass the file instead"
+        weights = from_hub(name, settings)
+    if weights not in (None, "hub"):
+        read_weights(Path(str(weights)))  # refuses code before timm's reader sees the file
+        options["pretrained_cfg_overlay"] = {"file": str(weights)}
+    try:
+        backbone: nn.Module = timm.create_model(name, pretrained=weights is not None, **options)
+    except Exception as error:
+        if weights is None:
+            raise
+        if weights == "hub":  # it answered a moment ago; downloading failed in one of many ways
+            raise unavailable(name) from error
+        raise CheckpointError(f"{weights} does not hold weights for the backbone {name!r}") from error
+    return backbone
+
+
+def _check_class_token(backbone: Any, name: str) -> None:
+    if not isinstance(backbone, VisionTransformer) or backbone.cls_token is None:
+        raise ConfigurationError(
+            f"{name!r} is no vision transformer with a class token: choose one, for example 'vit_small_patch16_224', "
+            "or an EfficientNet with encoder kind 'hybrid'"
         )
-    return CheckpointError(f"{weights} does not hold weights for the backbone {name!r}")
 
 
 def _check_kind(backbone: Any, config: EncoderConfig) -> None:
     if config.kind == "vit":
-        if not isinstance(backbone, VisionTransformer) or not backbone.num_prefix_tokens:
-            raise ConfigurationError(
-                f"{config.backbone!r} is no vision transformer with a class token; use kind 'hybrid'"
-            )
+        _check_class_token(backbone, config.backbone)
         if backbone.embed_dim != config.width:
             raise ConfigurationError(f"{config.backbone!r} has width {backbone.embed_dim}, not {config.width}")
         grid = tuple(int(side) for side in backbone.patch_embed.grid_size)

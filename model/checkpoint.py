@@ -27,13 +27,17 @@ BUNDLED = Path(__file__).parent / "checkpoints"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def load_checkpoint(name_or_path: str | Path, device: str = "auto", dtype: str = "auto") -> Network:
+def load_checkpoint(
+    name_or_path: str | Path, device: str = "auto", dtype: str = "auto", *, trainable: bool = False
+) -> Network:
     """A network in evaluation mode.
 
     Args:
         name_or_path: name of a bundled checkpoint ("zse-lite") or a safetensors file.
         device: "auto" (cuda if there is one, else cpu), "cpu", "cuda", "cuda:1", ...
-        dtype: "auto" (bfloat16 where the hardware has fast arithmetic for it, else float32), or a name of `DTYPES`.
+        dtype: "auto" (bfloat16 or float16 where the hardware computes it fast, else float32), or a name of `DTYPES`.
+        trainable: keep the network as it was saved, to be trained or saved again; otherwise batch norms are folded
+            into convolutions, which changes outputs by rounding only.
 
     Raises:
         CheckpointNotFoundError: no such name or file.
@@ -54,7 +58,7 @@ def load_checkpoint(name_or_path: str | Path, device: str = "auto", dtype: str =
     network = build_network(config)
     load_tensors(network, tensors, str(path))
     network.identity = CheckpointIdentity(config.preset, metadata["sha256"])
-    return network.cast(place, arithmetic).eval()
+    return (network if trainable else network.fold()).cast(place, arithmetic).eval()
 
 
 def save_checkpoint(
@@ -70,7 +74,12 @@ def save_checkpoint(
 
     Returns:
         The content's SHA-256, hex.
+
+    Raises:
+        ConfigurationError: the network was loaded for use alone.
     """
+    if network.folded:
+        raise ConfigurationError("this network was loaded for use alone; load it with trainable=True to save it again")
     tensors = {
         name: value.detach().to("cpu", dtype if dtype and value.is_floating_point() else value.dtype).contiguous()
         for name, value in network.state_dict().items()
@@ -178,13 +187,21 @@ def resolve_device(device: str) -> torch.device:
 
 
 def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """The arithmetic for "auto" or a name: bfloat16 where the hardware computes it fast, else float32."""
+    """The arithmetic for "auto" or a name: of 16 bits where the hardware computes it fast, else float32."""
     if dtype == "auto":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else _cpu_has_bfloat16()
-        return torch.bfloat16 if fast else torch.float32
+        if device.type == "cuda":
+            return fastest_on_gpu(torch.cuda.get_device_capability(device))
+        return torch.bfloat16 if _cpu_has_bfloat16() else torch.float32
     if dtype not in DTYPES:
         raise DeviceError(f"{dtype!r} is no arithmetic; use auto, {', '.join(DTYPES)}")
     return DTYPES[dtype]
+
+
+def fastest_on_gpu(capability: tuple[int, int]) -> torch.dtype:
+    """The arithmetic that the tensor cores of a GPU of this compute capability are made for."""
+    if capability >= (8, 0):
+        return torch.bfloat16
+    return torch.float16 if capability >= (7, 0) else torch.float32
 
 
 def _cpu_has_bfloat16() -> bool:

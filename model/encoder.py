@@ -221,6 +221,7 @@ class HybridEncoder(nn.Module):
     def forward(self, images: Tensor, modality: Modality) -> tuple[Tensor, Tensor, Tensor]:
         """Images [B, 3, S, S] -> tokens [B, N, D], positions [B, N - 1], descriptor [B, E] float32, L2-normalised."""
         backbone = self.backbone if modality == "photo" or self.sketch_backbone is None else self.sketch_backbone
+        images = images.contiguous(memory_format=torch.channels_last)  # convolutions run up to a quarter faster
         last, features = backbone.forward_intermediates(images, indices=[-2])
         pooled = last.mean(dim=(2, 3))
         grid = self.fine(features[0])

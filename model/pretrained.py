@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from model.errors import CheckpointError, MissingExtraError, WeightsUnavailableError
+from model.errors import CheckpointError, CheckpointNotFoundError, MissingExtraError, WeightsUnavailableError
 
 # ImageNet weights that can be installed as a Python package: timm's name -> (module, class that knows the file).
 PACKAGED = {
@@ -48,7 +48,7 @@ def load_backbone_weights(backbone: nn.Module, file: Path) -> None:
     Raises:
         CheckpointError: the file is unreadable or holds weights of another model.
     """
-    state = _read(file)
+    state = read_weights(file)
     expected = backbone.state_dict()
     if expected.keys() <= state.keys():
         chosen = {name: state[name] for name in expected}
@@ -67,7 +67,15 @@ def load_backbone_weights(backbone: nn.Module, file: Path) -> None:
     backbone.load_state_dict(chosen, strict=False)
 
 
-def _read(file: Path) -> dict[str, Tensor]:
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """Tensors by name from a file; nothing in it is executed.
+
+    Raises:
+        CheckpointNotFoundError: there is no such file.
+        CheckpointError: it is unreadable or holds more than tensors.
+    """
+    if not file.is_file():
+        raise CheckpointNotFoundError(f"there is no file of weights {file}")
     try:
         state = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:

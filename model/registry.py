@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from model.backbone import create_backbone
+from model.backbone import create_backbone, pretrained_settings, token_layout
 from model.config import PRESETS, ZseConfig, to_json, zse_config_from_json
 from model.errors import ConfigurationError
 from model.network import Network, ZseNetwork
@@ -67,7 +67,26 @@ def build_network(config: Any, weights: str | Path | None = None, seed: int | No
     return network.eval()
 
 
-def with_backbone(config: ZseConfig, backbone: str, width: int, grid: int) -> ZseConfig:
-    """The same network around another timm ViT."""
-    encoder = replace(config.encoder, kind="vit", backbone=backbone, width=width, grid=grid, scale_embedding=False)
-    return replace(config, preset="custom", encoder=encoder)
+def with_backbone(config: ZseConfig, backbone: str, image_size: int | None = None) -> ZseConfig:
+    """The same network around another timm vision transformer with a class token.
+
+    Token width and patch grid are asked of timm; images are normalised as the backbone was pretrained; keep rates count
+    the blocks of the new backbone.
+
+    Args:
+        config: what the rest is made of.
+        backbone: timm's name, with or without a pretrained tag.
+        image_size: side of the input in pixels; None keeps the configuration's.
+
+    Raises:
+        ConfigurationError: timm has no such model, it is no vision transformer with a class token, its patches do not
+            divide the image, or another part of the network does not suit it.
+    """
+    size = image_size or config.preprocess.image_size
+    width, grid = token_layout(backbone, size)
+    settings = pretrained_settings(backbone)
+    encoder = replace(
+        config.encoder, kind="vit", backbone=backbone, width=width, grid=grid, scale_embedding=False, norm_eps=None
+    )
+    preprocess = replace(config.preprocess, image_size=size, mean=tuple(settings.mean), std=tuple(settings.std))
+    return replace(config, preset="custom", preprocess=preprocess, encoder=encoder)
