@@ -7,6 +7,8 @@ ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS build
 ARG EXTRA=cpu
+# Reads photos of phones (HEIC); its wheel carries libx265 (GPL). MORE="" leaves it out.
+ARG MORE=",heic"
 ARG PIP_ARGS=""
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
@@ -14,7 +16,7 @@ RUN python3 -m venv /opt/sketchseek && python3 -m venv /opt/audit
 # Dependencies first: a change of the code alone does not install them again.
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 # hadolint ignore=DL3042,SC2086
-RUN /opt/sketchseek/bin/pip install ${PIP_ARGS} --constraint constraints.txt ".[${EXTRA},heic]" \
+RUN /opt/sketchseek/bin/pip install ${PIP_ARGS} --constraint constraints.txt ".[${EXTRA}${MORE}]" \
     && /opt/audit/bin/pip install ${PIP_ARGS} --constraint constraints.txt cyclonedx-bom
 COPY model ./model
 COPY index_builder ./index_builder
