@@ -14,10 +14,12 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 RUN python3 -m venv /opt/sketchseek && python3 -m venv /opt/audit
 # Dependencies first: a change of the code alone does not install them again.
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml constraints.txt ./
 # hadolint ignore=DL3042,SC2086
-RUN /opt/sketchseek/bin/pip install ${PIP_ARGS} --constraint constraints.txt ".[${EXTRA}${MORE}]" \
+RUN touch README.md LICENSE \
+    && /opt/sketchseek/bin/pip install ${PIP_ARGS} --constraint constraints.txt ".[${EXTRA}${MORE}]" \
     && /opt/audit/bin/pip install ${PIP_ARGS} --constraint constraints.txt cyclonedx-bom
+COPY README.md LICENSE ./
 COPY model ./model
 COPY index_builder ./index_builder
 COPY app ./app
