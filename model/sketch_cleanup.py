@@ -7,6 +7,8 @@ ink.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps
@@ -21,6 +23,7 @@ Box = tuple[int, int, int, int]
 WORKING_SIDE = 640  # longest side, in pixels, at which pictures are cleaned
 _WINDOW = 10  # the closing swallows what is narrower than this part of the longest side
 _FLOOR = 0.45  # background counts as at least this share of the paper's brightness: solid areas stay solid
+_DARKEST = 32.0  # of 255: paper is never taken for darker, or noise in the dark would look like ink
 _MIN_CONTRAST = 0.04  # share of the paper's brightness that ink must lack
 _NOISE_FACTOR = 6.0  # standard deviations of the paper's noise that ink must lack
 _RELATIVE = 0.3  # of the darkest ink: what is fainter (ruled lines, print from the other side) is none
@@ -28,18 +31,28 @@ _FADE = 6  # pixels along which a stroke may fade out
 _DARK, _VISIBLE = 300, 600  # R + G + B at most: of ink by upstream's rule, and of anything visible
 _DARK_SHARE = 0.35  # of visible pixels; measured: dark drawings 0.54 and more, TU-Berlin's grey ones 0.16 and less
 _NEARLY_WHITE, _NEARLY_BLACK = 705, 60  # R + G + B
-_DARK_CANVAS, _SAME = 360, 6  # R + G + B at most, and how much of it may differ on a canvas of one colour
+_DARK_CANVAS = 360  # R + G + B at most
+_MIN_SKEWNESS = 0.5  # of light lines; noise has none
+_SAME = 2  # brightness may differ by this on a canvas of one colour
 
 
 def is_negative(rgb: Image.Image) -> bool:
     """Whether the picture is a dark canvas with lighter lines: mostly black, or mostly of one dark colour."""
     totals = _totals(rgb, sampled=True)
-    border = np.concatenate([totals[0], totals[-1], totals[:, 0], totals[:, -1]])
-    colour = float(np.median(border))
+    colour = float(np.median(_border(totals)))
     if colour <= _NEARLY_BLACK:
         return bool((totals <= _NEARLY_BLACK).mean() >= 0.5)
-    same = np.abs(totals - colour) <= _SAME
-    return colour <= _DARK_CANVAS and bool(same.mean() >= 0.5 and (np.abs(border - colour) <= _SAME).mean() >= 0.9)
+    return colour <= _DARK_CANVAS and _is_canvas(totals, colour, 3 * _SAME)
+
+
+def _border(values: NDArray[Any]) -> NDArray[Any]:
+    return np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
+
+
+def _is_canvas(values: NDArray[Any], colour: float, tolerance: float) -> bool:
+    """Whether half of the picture, and nearly all of its border, is of one colour: no paper in any light is."""
+    same = np.abs(values - colour) <= tolerance
+    return bool(same.mean() >= 0.5 and _border(same).mean() >= 0.9)
 
 
 def clean_drawing_box(rgb: Image.Image, margin: int) -> Box | None:
@@ -73,7 +86,7 @@ def clean_sketch(rgb: Image.Image) -> tuple[Image.Image, Box]:
     scale = max(rgb.size) / max(cleaned.size)
     extent = max(box[2] - box[0], box[3] - box[1])
     if scale >= 1.5 and extent < 0.6 * WORKING_SIDE:  # a small drawing on a large sheet: look closer
-        room = extent // 4
+        room = extent // 3
         near = (box[0] - room, box[1] - room, box[2] + room, box[3] + room)
         left, top, right, bottom = (round(scale * value) for value in near)
         try:
@@ -150,11 +163,11 @@ def _grey(rgb: Image.Image) -> Image.Image:
 
 
 def _light_on_dark(rgb: Image.Image) -> bool:
-    """Whether the lines are lighter than their surroundings: the skewness of what differs from the local mean."""
+    """Whether lines are lighter than their surroundings: differences to the local mean are skewed upwards."""
     grey = rgb.convert("L")
-    radius = max(grey.size) / 16
-    difference = np.asarray(grey, dtype=np.float32) - np.asarray(grey.filter(ImageFilter.BoxBlur(radius)), np.float32)
-    return bool((difference**3).mean() > 0)
+    mean = grey.filter(ImageFilter.BoxBlur(max(grey.size) / 16))
+    difference = np.asarray(grey, dtype=np.float32) - np.asarray(mean, dtype=np.float32)
+    return bool((difference**3).mean() > _MIN_SKEWNESS * max(float(difference.std()), 1.0) ** 3)
 
 
 def _darkness(grey: Image.Image) -> tuple[Floats, Floats, Floats]:
@@ -162,16 +175,53 @@ def _darkness(grey: Image.Image) -> tuple[Floats, Floats, Floats]:
 
     The noise is a standard deviation. It is the camera's, so it grows where dark paper is amplified.
     """
+    values = np.asarray(grey)
+    colour = float(np.median(_border(values)))
+    if _is_canvas(values, colour, _SAME):
+        background, gain = np.full(values.shape, max(colour, _DARKEST), np.float32), np.ones(values.shape, np.float32)
+    else:
+        gain = _levelling_gain(grey)
+        grey = Image.fromarray(np.minimum(values * gain, 255).astype(np.uint8))
+        background = _background(grey)
+    blurred = grey.filter(ImageFilter.GaussianBlur(1))
+    sharp, smooth = (1 - np.asarray(layer, dtype=np.float32) / background for layer in (grey, blurred))
+    offset = np.median(smooth)
+    sharp, smooth = sharp - offset, smooth - offset
+    noise = 1.4826 * float(np.median(np.abs(smooth) * background / gain))
+    return sharp, smooth, noise * gain / background
+
+
+def _background(grey: Image.Image) -> Floats:
+    """[height, width] brightness of the paper alone."""
     window = max(9, max(grey.size) // _WINDOW) | 1
     values = np.asarray(grey.filter(ImageFilter.GaussianBlur(1)))
     closed = running(running(values, window, np.maximum), window, np.minimum)
-    background = np.asarray(Image.fromarray(closed).filter(ImageFilter.BoxBlur(window // 4)), dtype=np.float32)
-    background = np.maximum(background, max(1.0, _FLOOR * float(np.percentile(background, 90))))
-    sharp, smooth = (1 - np.asarray(layer, dtype=np.float32) / background for layer in (grey, values))
-    offset = np.median(smooth)
-    sharp, smooth = sharp - offset, smooth - offset
-    noise = 1.4826 * float(np.median(np.abs(smooth) * background))
-    return sharp, smooth, noise / background
+    result = np.asarray(Image.fromarray(closed).filter(ImageFilter.BoxBlur(window // 4)), dtype=np.float32)
+    return np.maximum(result, max(_DARKEST, _FLOOR * float(np.percentile(result, 90))))
+
+
+def _levelling_gain(grey: Image.Image) -> Floats:
+    """[height, width] 1 and more: makes up for a plane fitted to the logarithm of the paper's brightness.
+
+    A closing alone leaves a dark band where brightness falls off towards the picture's border.
+    """
+    scale = max(1.0, max(grey.size) / 64)
+    size = (max(1, round(grey.width / scale)), max(1, round(grey.height / scale)))
+    small = np.log(np.asarray(grey.resize(size, Image.Resampling.BOX), dtype=np.float64) + 1)
+    terms = _plane(size)
+    paper = np.ones(small.size, dtype=bool)
+    for _ in range(4):  # ink and shadows are darker than the fit: leave them out and fit again
+        coefficients, *_ = np.linalg.lstsq(terms[paper], small.ravel()[paper], rcond=None)
+        residuals = small.ravel() - terms @ coefficients
+        paper = residuals > -2 * np.median(np.abs(residuals)) - 0.01
+    light = (_plane(grey.size) @ coefficients).reshape(grey.height, grey.width)
+    return np.exp(np.clip(light.max() - light, 0, 2)).astype(np.float32)
+
+
+def _plane(size: tuple[int, int]) -> NDArray[np.float64]:
+    """[width * height, 3] the terms 1, x and y with x and y in -1..1."""
+    x, y = np.meshgrid(np.linspace(-1, 1, size[0]), np.linspace(-1, 1, size[1]))
+    return np.stack([np.ones(x.size), x.ravel(), y.ravel()], axis=1)
 
 
 def _ink_mask(darkness: Floats, noise: Floats) -> Mask:
