@@ -35,11 +35,6 @@ class UpstreamNorm(nn.Module):
         return F.layer_norm(x, x.shape[-1:], self.a * self._gain, self.b, eps=1e-12)
 
 
-def _matmul_is_faster(query: Tensor) -> bool:
-    """Whether plain matrix products beat the fused attention: on a CPU in half precision, by a third."""
-    return query.device.type == "cpu" and query.dtype != torch.float32
-
-
 def _add(fresh: Tensor, residual: Tensor) -> Tensor:
     """Their sum, in the memory of `fresh`, a linear layer's output; under autocast the types differ and promote."""
     return fresh.add_(residual) if fresh.dtype == residual.dtype else fresh + residual
@@ -136,17 +131,49 @@ class CrossAttention(nn.Module):
         querying: Projected, answering: Projected, value: Tensor, weights: bool
     ) -> tuple[Tensor, Tensor | None]:
         """Queries of one side over keys of the other: [P, N, D] and, if asked for, the weights [P, Nq, Nk]."""
+        if weights or _products_are_faster(querying.query):
+            return attend_by_products(querying.query, answering.key, value, answering.mask, weights=weights)
         pairs = max(len(querying.query), len(answering.key))
         query, key, value = (x.expand(pairs, -1, -1, -1) for x in (querying.query, answering.key, value))
         mask = None if answering.mask is None else answering.mask[:, None, None, :].expand(pairs, -1, -1, -1)
-        if not weights and not _matmul_is_faster(query):
-            attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-            return attended.transpose(1, 2).flatten(2), None
-        if weights:
-            query, key = query.float(), key.float()
-        logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
-        if mask is not None:
-            logits = logits.masked_fill(~mask, -torch.inf)
-        attention = logits.softmax(dim=-1)
-        attended = (attention.to(value.dtype) @ value).transpose(1, 2).flatten(2)
-        return attended, attention.mean(dim=1) if weights else None
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        return attended.transpose(1, 2).flatten(2), None
+
+
+def _products_are_faster(query: Tensor) -> bool:
+    """Whether plain matrix products beat the fused attention: on a CPU in half precision, by a third."""
+    return query.device.type == "cpu" and query.dtype != torch.float32
+
+
+def attend_by_products(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, weights: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Scaled dot-product attention as two matrix products per head.
+
+    A side of batch 1 takes part in one product with all the other side's tokens; it is never copied.
+
+    Args:
+        query, key, value: [P or 1, H, N, D / H] each.
+        mask: [P or 1, Nk] bool, True for real tokens, or None.
+        weights: compute attention in float32 and return it.
+
+    Returns:
+        attended [P, Nq, D] and, with `weights`, attention [P, Nq, Nk] float32 averaged over heads.
+    """
+    query = query * query.shape[-1] ** -0.5
+    if weights:
+        query, key = query.float(), key.float()
+    shared = len(query) == 1  # then pairs stand beside the keys, otherwise beside the queries
+    order = "hnpm" if shared else "hpnm"
+    query, query_axes = (query[0], "hnd") if shared else (query, "phnd")
+    key, key_axes = (key[0], "hmd") if len(key) == 1 and not shared else (key, "phmd")
+    value, value_axes = (value[0], "hmd") if len(value) == 1 else (value, "phmd")
+    logits = torch.einsum(f"{query_axes},{key_axes}->{order}", query, key)
+    if mask is not None:
+        logits = logits.masked_fill(~(mask if shared else mask.unsqueeze(1)), -torch.inf)
+    attention = logits.softmax(dim=-1)
+    attended = torch.einsum(f"{order},{value_axes}->pnhd", attention.to(value.dtype), value).flatten(2)
+    if not weights:
+        return attended, None
+    averaged = attention.mean(dim=0)
+    return attended, averaged.transpose(0, 1) if shared else averaged
