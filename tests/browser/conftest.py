@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import shutil
 import signal
@@ -10,8 +11,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -116,7 +115,7 @@ def _serve(gallery: Path, photos: Path, checkpoint: Path, **settings: str) -> It
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     url = f"http://127.0.0.1:{port}/"
     try:
-        _wait_until_ready(url, process, log)
+        _wait_until_open(port, process, log)
         yield url
     finally:
         process.send_signal(signal.SIGTERM)
@@ -126,13 +125,16 @@ def _serve(gallery: Path, photos: Path, checkpoint: Path, **settings: str) -> It
             process.kill()
 
 
-def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until_open(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     end = time.monotonic() + 60
     while time.monotonic() < end:
         if process.poll() is not None:
             break
-        with contextlib.suppress(urllib.error.URLError, OSError):
-            urllib.request.urlopen(url + "healthz", timeout=2).close()
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            connection.request("GET", "/healthz")
+            connection.getresponse()
+            connection.close()
             return
         time.sleep(0.1)
     raise AssertionError(f"the service did not start:\n{log.read_text()[-3000:]}")
@@ -192,7 +194,7 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
         site.console.clear()
         site.foreign.clear()
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(40_000)
         page.on("console", lambda message: site.console.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: site.console.append(str(error)))
         page.on("request", lambda request: _watch(site, request.url))

@@ -56,9 +56,9 @@ export class Filters extends EventTarget {
     const tags = [...this.#all].filter(([tag]) => tag.toLowerCase().includes(wanted));
     const chips = tags.slice(0, SHOWN).map(([tag, photos]) => {
       const pressed = this.#chosen.includes(tag);
-      const chip = make("button", { type: "button", class: "chip" }, tag, make("small", {}, count(photos)));
+      const chip = make("button", { type: "button", class: "chip" }, tag, " ", make("small", {}, count(photos)));
       chip.setAttribute("aria-pressed", String(pressed));
-      chip.setAttribute("aria-label", `${tag}, ${photos} photos`);
+      chip.setAttribute("aria-label", `${tag} ${count(photos)} photos`);
       chip.addEventListener("click", () => this.#flip(tag));
       return chip;
     });

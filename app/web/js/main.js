@@ -85,7 +85,7 @@ search.addEventListener("problem", ({ detail: { problem, appending } }) => {
 });
 
 function head(answer, results) {
-  byId("results-head").hidden = false;
+  byId("results-head").hidden = results.length === 0 && search.tags.length === 0;
   byId("back-to-sketch").hidden = search.like === null;
   byId("order").hidden = search.like !== null;
   filters.hidden = search.like !== null;

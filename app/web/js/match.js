@@ -10,6 +10,8 @@ const NUMBERED = 8; // pairs with a colour and a number of their own
 const LINKED = 5; // of these, so many joined by a line
 const BADGE = 11; // pixels from the middle of a number to where its line begins
 
+const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`;
+
 const HELP = "Point at a part of the sketch or of the photo, or go there with Tab and the arrow keys: what it matched lights up on the other side.";
 const BESIDE = {
   synthesis: (name) => `The sketch put together from patches of ${name}`,
@@ -131,7 +133,8 @@ export class Match extends EventTarget {
   }
 
   #showPairs(said) {
-    const strength = (pair) => `strength ${Math.round(100 * pair.weight)} %`;
+    const percent = (pair) => `${Math.round(100 * pair.weight)} %`;
+    const strength = (pair) => `strength ${percent(pair)}`;
     const where = (patch) => `row ${Math.floor(patch / said.grid) + 1}, column ${(patch % said.grid) + 1}`;
     const side = (mine, other, box, name, otherName) => {
       const patches = new Map();
@@ -151,10 +154,12 @@ export class Match extends EventTarget {
     byId("match-help").textContent = strongest.length ? HELP : "No part of the sketch matched a part of this photo.";
     byId("pairs").replaceChildren(
       ...strongest.map((pair, i) => {
-        const number = make("span", { class: "number", attributes: { "aria-hidden": "true" } }, String(i + 1));
-        const button = make("button", { type: "button", dataset: { pair: i + 1 } }, number, strength(pair).replace("strength ", ""));
-        if (pair.contribution) button.append(make("small", {}, `${pair.contribution > 0 ? "+" : "−"}${Math.abs(pair.contribution).toFixed(2)}`));
-        button.setAttribute("aria-label", `Pair ${i + 1}: sketch ${where(pair.sketch_patch)}, photo ${where(pair.photo_patch)}, ${strength(pair)}`);
+        const number = make("span", { class: "number" }, String(i + 1));
+        const spoken = make("span", { class: "sr" }, "Pair ");
+        const button = make("button", { type: "button", dataset: { pair: i + 1 } }, spoken, number, ` ${percent(pair)}`);
+        if (pair.contribution) button.append(" ", make("small", {}, signed(pair.contribution)));
+        const places = `sketch ${where(pair.sketch_patch)}, photo ${where(pair.photo_patch)}`;
+        button.append(make("span", { class: "sr" }, `: ${places}`));
         button.title = "Strength of the match, and what it adds to the relation logit";
         const on = () => this.#lightPair(pair);
         const off = () => this.#light("sketch_patch", null);

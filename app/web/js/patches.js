@@ -54,7 +54,6 @@ export class Patches extends EventTarget {
       if (!button) continue;
       button.classList.add("pair-mark");
       button.dataset.pair = number;
-      button.replaceChildren(make("span", { class: "tag", attributes: { "aria-hidden": "true" } }, String(number)));
     }
   }
 
