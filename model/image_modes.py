@@ -22,11 +22,20 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "LAB":
         return _lab_to_rgb(image)
     if image.has_transparency_data:
-        rgba = image.convert("RGBA")
+        rgba = _to_rgba(image)
         white = Image.new("RGB", image.size, "white")
         white.paste(rgba, mask=rgba.getchannel("A"))
         return white
     return image.convert("RGB")
+
+
+def alpha_of(image: Image.Image) -> Image.Image:
+    """Opacity 0..255 (mode L) of an image with transparency of any kind."""
+    return _to_rgba(image).getchannel("A")
+
+
+def _to_rgba(image: Image.Image) -> Image.Image:
+    return (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
 
 
 def _to_8_bits(values: np.ndarray, floating: bool) -> np.ndarray:

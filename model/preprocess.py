@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 
 from model.config import PreprocessConfig
 from model.errors import BlankSketchError
-from model.images import to_rgb
+from model.image_modes import alpha_of, to_rgb
 from model.sketch_cleanup import WORKING_SIDE, clean_drawing_box, clean_sketch, is_negative
 from model.sketch_lines import with_line_width
 from model.strokes import draw_strokes
@@ -81,7 +81,7 @@ def sketch_image(image: Image.Image, config: PreprocessConfig) -> Image.Image:
         if not image.has_transparency_data:
             raise
         # White ink on a transparent canvas: the ink is where the canvas is not.
-        return _prepared_sketch(ImageOps.invert(image.convert("RGBA").getchannel("A")).convert("RGB"), config)
+        return _prepared_sketch(ImageOps.invert(alpha_of(image)).convert("RGB"), config)
 
 
 def _prepared_sketch(rgb: Image.Image, config: PreprocessConfig) -> Image.Image:

@@ -110,7 +110,7 @@ def _cleaned(rgb: Image.Image) -> tuple[Image.Image, Box]:
     box = _box(mask)
     if box is None:
         raise BlankSketchError("the sketch is blank; draw something with lines that differ from the background")
-    level = float(np.percentile(darkness[mask], 75))
+    level = max(float(np.percentile(darkness[mask], 75)), _MIN_CONTRAST)
     low = 0.2 * level
     ink = np.clip((darkness - low) / (0.6 * level), 0, 1)
     ink[~_grown(mask, 3)] = 0
