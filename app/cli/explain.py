@@ -1,0 +1,130 @@
+"""`sketchseek explain`: why a photo of a gallery matches a sketch, as text, as JSON or as a picture."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from app.explaining import Explained
+    from app.search import TwoStageSearcher
+
+
+class Picture(StrEnum):
+    """What to draw."""
+
+    OVERLAY = "overlay"
+    SYNTHESIS = "synthesis"
+    ATTENTION = "attention"
+
+
+_SHOWN = 8
+
+
+def command(
+    sketch: Annotated[Path, typer.Argument(help="A picture of a sketch.")],
+    photo: Annotated[
+        str | None, typer.Argument(help="Id of a photo, or its path within the gallery; default: the best match.")
+    ] = None,
+    *,
+    gallery: Annotated[Path | None, typer.Option(help="Folder of the gallery; default SKETCHSEEK_GALLERY.")] = None,
+    photos: Annotated[
+        Path | None, typer.Option(help="Folder the photos lie in; default: where the gallery was built from.")
+    ] = None,
+    checkpoint: Annotated[str | None, typer.Option(help="Name or path of the checkpoint.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", help="Draw into this file (PNG, JPEG or WebP by its name).")
+    ] = None,
+    kind: Annotated[Picture, typer.Option(help="What to draw.")] = Picture.OVERLAY,
+    universal: Annotated[int, typer.Option(min=1, max=100, help="Photos a synthesis may take pieces from.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the correspondences as JSON.")] = False,
+) -> None:
+    """Show which part of a sketch matched which part of a photo."""
+    from app.explaining import as_document, explain_rows, prepare_sketch
+    from app.search import Query, TwoStageSearcher
+    from app.settings import load_settings
+    from index_builder import GallerySnapshot
+    from index_builder.errors import UnknownPhotoError
+    from model.checkpoint import load_checkpoint
+    from model.images import open_image
+
+    settings = load_settings(gallery=gallery, photos=photos, checkpoint=checkpoint, device=device)
+    network = load_checkpoint(settings.checkpoint, settings.device, settings.dtype)
+    snapshot = GallerySnapshot.load(
+        settings.gallery,
+        network.identity,
+        root=settings.photos,
+        device=network.device,
+        dtype=network.dtype,
+        cache_bytes=0,
+    )
+    searcher = TwoStageSearcher(network, snapshot)
+    image = open_image(sketch)
+    rows: list[int] = []
+    if photo is not None:
+        rows.append(_row_of(searcher, photo))
+    if photo is None or universal > 1:
+        found = searcher.search(image, Query(top_k=max(1, universal), candidates=max(100, universal))).results
+        rows += [one.row for one in found if one.row not in rows]
+    if not rows:
+        raise UnknownPhotoError("the gallery is empty; add photos with `sketchseek gallery add`")
+    explained = explain_rows(searcher, prepare_sketch(searcher, image), rows[:universal])
+    record = snapshot.photo(rows[0])
+    document = as_document(searcher, explained, record.photo_id, record.width, record.height)
+    if picture is not None:
+        _draw(searcher, explained, rows[:universal], picture, kind)
+    if as_json:
+        print(json.dumps(document))
+        return
+    _tell(document, record.path)
+
+
+def _row_of(searcher: TwoStageSearcher, photo: str) -> int:
+    """The row of a photo given by id or by path.
+
+    Raises:
+        UnknownPhotoError: the gallery has neither.
+    """
+    from index_builder.errors import UnknownPhotoError
+
+    snapshot = searcher.snapshot
+    try:
+        return snapshot.row_of(photo)
+    except UnknownPhotoError:
+        for row in range(len(snapshot)):
+            if snapshot.photo(row).path == photo:
+                return row
+        raise UnknownPhotoError(f"this gallery has no photo with the id or path {photo!r}") from None
+
+
+def _draw(searcher: TwoStageSearcher, explained: Explained, rows: list[int], file: Path, kind: Picture) -> None:
+    from app.explaining import PHOTO_SIDE, draw, picture_kind
+    from model.errors import ImageError
+    from model.images import open_image, to_rgb
+
+    opened = [to_rgb(open_image(searcher.snapshot.file_of(row), longest_side=PHOTO_SIDE)) for row in rows]
+    drawn = draw(picture_kind(kind.value), searcher, explained, opened)
+    try:
+        drawn.save(file)
+    except ValueError:
+        raise ImageError(f"{file}: the name must end with .png, .jpg or .webp") from None
+    except OSError as error:
+        raise ImageError(f"cannot write {file}: {error.strerror}; check the path") from None
+
+
+def _tell(document: dict[str, Any], path: str) -> None:
+    """The strongest correspondences as lines of text."""
+    grid = document["grid"]
+    print(f"{path}  score {document['score']:.4f}  relation {document['relation_score']:.4f}")
+    for pair in document["correspondences"][:_SHOWN]:
+        (row, column), (photo_row, photo_column) = divmod(pair["sketch_patch"], grid), divmod(pair["photo_patch"], grid)
+        print(
+            f"  sketch row {row + 1:2d} column {column + 1:2d}  ->  photo row {photo_row + 1:2d} column "
+            f"{photo_column + 1:2d}   strength {100 * pair['weight']:3.0f} %   adds {pair['contribution']:+.3f}"
+            f"{'   mutual' if pair['mutual'] else ''}"
+        )
