@@ -19,7 +19,12 @@ from model.training.objectives import Semantics
 def predictions(classifier: nn.Module, pixels: Tensor, config: PreprocessConfig, device: torch.device) -> Tensor:
     """The backbone's class probabilities: pixels [N, 3, H, W] uint8 -> [N, K] float32 on `device`."""
     classifier = classifier.to(device)
-    parts = [classifier(plain(part.to(device), config)).float().softmax(dim=1) for part in torch.split(pixels, 128)]
+    parts = []
+    for part in torch.split(pixels, 128):
+        images = plain(part.to(device), config).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device.type, dtype=torch.bfloat16):  # exact enough for targets
+            logits = classifier(images)
+        parts.append(logits.float().softmax(dim=1))
     return torch.cat(parts)
 
 
