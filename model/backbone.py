@@ -44,6 +44,7 @@ def create_backbone(config: EncoderConfig, image_size: int, weights: str | Path 
     options: dict[str, Any] = {"num_classes": 0}
     if config.kind == "vit":
         options["img_size"] = image_size
+        options["dynamic_img_size"] = False
         if config.norm_eps is not None:
             options["norm_layer"] = partial(nn.LayerNorm, eps=config.norm_eps)
     backbone = _create(config.backbone, weights, **options)
@@ -106,6 +107,8 @@ def _create(name: str, weights: str | Path | None, **options: Any) -> nn.Module:
         options["pretrained_cfg_overlay"] = {"file": str(weights)}
     try:
         backbone: nn.Module = timm.create_model(name, pretrained=weights is not None, **options)
+    except TypeError as error:
+        raise ConfigurationError(f"timm cannot build {name!r} with {', '.join(options)}: choose another kind") from error
     except Exception as error:
         if weights is None:
             raise
