@@ -97,6 +97,7 @@ STATUS_OF_CODE: dict[str, int] = {
     "unknown_tag": 422,
     "bad_strokes": 422,
     "gallery_version_gone": 503,
+    "not_explainable": 422,
 }
 
 Problem = dict[str, Any]

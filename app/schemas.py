@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.errors import RequestError
 
 Number = float
+MOST_EXPLAINED = 20
+"""Results that one search explains at most."""
 
 
 class SearchOptions(BaseModel):
@@ -23,6 +25,9 @@ class SearchOptions(BaseModel):
         description="Depth of the recall stage: photos compared in detail. 100, or more where top_k needs it.",
     )
     rerank: bool = Field(default=True, description="false: order by the recall score alone.")
+    explain: bool = Field(
+        default=False, description="Say of each result which patches matched; for 20 results at most, and slower."
+    )
     offset: int = Field(0, ge=0, description="Results to skip, for paging within the candidates.")
     min_score: float | None = Field(None, ge=-1, le=1, description="Leave out results with a lower score.")
     tag: list[str] = Field([], max_length=32, description="Only photos with any of these tags.")
@@ -42,6 +47,22 @@ class SearchBody(SearchOptions):
     image: str | None = Field(None, description="A picture of a sketch as a URI data:image/png;base64,...")
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+_DRAWN = "Share of the picture's sides: x, y, width, height, from the top left."
+
+
+class CorrespondenceDocument(BaseModel):
+    """A sketch patch and the photo patch it matched."""
+
+    sketch_patch: int = Field(description="Position in the sketch's patch grid, row by row.")
+    photo_patch: int = Field(description="Position in the photo's patch grid, row by row.")
+    sketch_box: list[Share] = Field(description=f"Where it lies in `sketch_image`. {_DRAWN}")
+    photo_box: list[Share] = Field(description=f"Where it lies in the photo. {_DRAWN}")
+    weight: Share = Field(description="Strength: geometric mean of the attention in both directions.")
+    mutual: bool = Field(description="Each is the other's best match.")
+    contribution: float = Field(description="What the pair adds to the relation logit; 0 where that is not known.")
+
+
 class Result(BaseModel):
     """One photo found."""
 
@@ -57,6 +78,9 @@ class Result(BaseModel):
     tags: list[str]
     width: int
     height: int
+    correspondences: list[CorrespondenceDocument] | None = Field(
+        default=None, description="Which patches matched; left out unless `explain` asked for it."
+    )
 
 
 class Timings(BaseModel):
@@ -67,6 +91,7 @@ class Timings(BaseModel):
     encode: float
     recall: float
     rerank: float
+    explain: float | None = Field(default=None, description="Left out unless `explain` asked for it.")
     total: float
 
 
@@ -138,7 +163,6 @@ class GalleryInfo(BaseModel):
         description="Code of what went wrong in the last change of the gallery, if anything."
     )
     writable: bool = Field(description="Whether the write routes are on.")
-    explains: bool = Field(description="Whether matches can be explained.")
     limits: Limits
 
 
@@ -211,6 +235,8 @@ def parse_options(values: dict[str, Any], max_top_k: int, max_candidates: int, *
     if options.depth > max_candidates:
         code = "invalid_candidates" if options.candidates is not None else "invalid_offset"
         raise RequestError(code, f"`candidates` may be at most {max_candidates}.", maximum=max_candidates)
+    if options.explain and options.top_k > MOST_EXPLAINED:
+        raise RequestError("invalid_explain", f"`explain` takes a `top_k` of at most {MOST_EXPLAINED}.")
     if options.depth < options.top_k:
         raise RequestError(
             "candidates_below_top_k", f"`candidates` ({options.depth}) must be at least `top_k` ({options.top_k})."

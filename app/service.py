@@ -27,6 +27,7 @@ from model.network import Network, ZseNetwork
 
 T = TypeVar("T")
 _log = get_logger("app.service")
+_MOST_CALLS_WAITING = 16  # so that they never crowd out the searches
 _STUCK_S = 120.0  # a batch that takes longer than this means that the device hangs
 
 
@@ -42,7 +43,6 @@ class Service:
         follower: which version of the gallery is served.
         library: changes the gallery.
         worker: owns the device.
-        explains: whether matches can be explained.
         device_problem: why the device cannot be used any more, or None.
     """
 
@@ -69,6 +69,7 @@ class Service:
         self._decoders = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
         self._tasks: set[asyncio.Task[Any]] = set()
         self._draining = False
+        self._calls_waiting = 0
         metrics.watch_value(metrics.ready, lambda: float(self.readiness().status == "ready"))
         metrics.watch_value(metrics.device_memory, self._device_memory)
 
@@ -140,6 +141,24 @@ class Service:
             raise BusyError(
                 "deadline_exceeded", "The image took too long to decode; come again.", self.settings.retry_after_s
             ) from None
+
+    async def on_device(self, work: Callable[[], T], deadline: float) -> T:
+        """Run `work` on the device's thread, between the searches.
+
+        Raises:
+            BusyError: `queue_full`: too much waits already; `deadline_exceeded`: it was not done in time.
+        """
+        retry = self.settings.retry_after_s
+        if self._calls_waiting >= _MOST_CALLS_WAITING:
+            raise BusyError("queue_full", "Too many requests are waiting for the device; come again.", retry)
+        self._calls_waiting += 1
+        try:
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                return await asyncio.wrap_future(self.worker.call(work))
+        except TimeoutError:
+            raise BusyError("deadline_exceeded", "This took longer than it may; come again.", retry) from None
+        finally:
+            self._calls_waiting -= 1
 
     def spawn(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
         """Run `work` beside the requests, until it ends or the service does."""

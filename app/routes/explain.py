@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal
 
 from fastapi import APIRouter, Depends, Request
 from PIL import Image
@@ -13,10 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import Response
 
 from app import files
-from app.errors import BusyError
 from app.explaining import (
     PHOTO_SIDE,
-    Explained,
     as_document,
     as_png,
     draw,
@@ -26,7 +22,7 @@ from app.explaining import (
 )
 from app.follower import Served
 from app.routes.common import problems, service_of
-from app.schemas import invalid_field
+from app.schemas import CorrespondenceDocument, invalid_field
 from app.security import require_read
 from app.service import Service
 from app.sketches import SketchRequest, read_sketch
@@ -34,16 +30,11 @@ from index_builder.errors import GalleryVersionGoneError
 from model.images import open_image, to_rgb
 
 router = APIRouter(tags=["explain"])
-T = TypeVar("T")
 
 _MOST_SOURCES = 24
-_MOST_WAITING = 16  # explanations held at a time, so that they never crowd out the searches
 _SKETCH_SIDES = 4
 _EXAMPLE_ID = "k3v5w2mz7qhd4t6ynb2rfxp5ce"
 _STROKES = [[[20, 235, 235, 20, 20], [60, 60, 200, 200, 60]], [[20, 128, 235], [60, 10, 60]]]
-_DRAWN = "Share of the picture's sides: x, y, width, height, from the top left."
-
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class ExplainOptions(BaseModel):
@@ -67,18 +58,6 @@ class ExplainBody(ExplainOptions):
 
     strokes: list[list[list[float]]] | None = Field(None, description="A drawing, as in POST /search.")
     image: str | None = Field(None, description="A picture of a sketch as a URI data:image/png;base64,...")
-
-
-class CorrespondenceDocument(BaseModel):
-    """A sketch patch and the photo patch it matched."""
-
-    sketch_patch: int = Field(description="Position in the sketch's patch grid, row by row.")
-    photo_patch: int = Field(description="Position in the photo's patch grid, row by row.")
-    sketch_box: list[Share] = Field(description=f"Where it lies in `sketch_image`. {_DRAWN}")
-    photo_box: list[Share] = Field(description=f"Where it lies in the photo. {_DRAWN}")
-    weight: Share = Field(description="Strength: geometric mean of the attention in both directions.")
-    mutual: bool = Field(description="Each is the other's best match.")
-    contribution: float = Field(description="What the pair adds to the relation logit; 0 where that is not known.")
 
 
 class Explanation(BaseModel):
@@ -165,7 +144,7 @@ async def _answer(
 
     prepared = await service.decode(prepare, deadline)
     decoded = time.perf_counter()
-    explained = await _on_device(request, service, lambda: explain_rows(served.searcher, prepared, rows), deadline)
+    explained = await service.on_device(lambda: explain_rows(served.searcher, prepared, rows), deadline)
     if kind != "json":
 
         def picture() -> bytes:
@@ -188,28 +167,6 @@ async def _answer(
         media_type="application/json",
         headers={"Cache-Control": "no-store"},
     )
-
-
-async def _on_device(request: Request, service: Service, work: Callable[[], Explained], deadline: float) -> Explained:
-    """`work` on the device's thread, between the searches.
-
-    Raises:
-        BusyError: `queue_full`: too many explanations wait; `deadline_exceeded`: its turn did not come in time.
-    """
-    state = request.app.state
-    waiting: int = getattr(state, "explanations", 0)
-    if waiting >= _MOST_WAITING:
-        raise BusyError("queue_full", "Too many explanations are waiting; come again.", service.settings.retry_after_s)
-    state.explanations = waiting + 1
-    try:
-        async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-            return await asyncio.wrap_future(service.worker.call(work))
-    except TimeoutError:
-        raise BusyError(
-            "deadline_exceeded", "The explanation took longer than it may; come again.", service.settings.retry_after_s
-        ) from None
-    finally:
-        state.explanations -= 1
 
 
 def _options(sketch: SketchRequest) -> ExplainOptions:

@@ -36,7 +36,6 @@ async def gallery(request: Request) -> GalleryInfo:
         building=None if standing is None else Progress(step=standing.step, done=standing.done, total=standing.total),
         last_error=None if problem is None else problem.code,
         writable=settings.write_key is not None,
-        explains=service.explains,
         limits=Limits(
             max_body_bytes=settings.max_body_bytes,
             max_upload_bytes=settings.max_upload_bytes,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -122,8 +123,8 @@ async def similar(
     row = served.snapshot.row_of(photo_id)
     if top_k > service.settings.max_top_k:
         raise RequestError("invalid_top_k", f"`top_k` may be at most {service.settings.max_top_k}.")
-    call = service.worker.call(lambda: served.searcher.similar(row, top_k))
-    found = await asyncio.wait_for(asyncio.wrap_future(call), service.settings.request_timeout_s)
+    deadline = time.monotonic() + service.settings.request_timeout_s
+    found = await service.on_device(lambda: served.searcher.similar(row, top_k), deadline)
     answer = SimilarAnswer(
         results=[result_of(one, request.scope.get("root_path", "")) for one in found.results],
         gallery_version=served.snapshot.version,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
@@ -11,9 +12,18 @@ from torch import Tensor
 
 from app.batches import SearchItem
 from app.errors import RequestError
+from app.explaining import as_document, explain_rows, prepare_sketch
 from app.follower import Served
 from app.routes.common import problems, result_of, service_of, wait_for_ticket
-from app.schemas import SearchAnswer, SearchBody, SearchOptions, Timings, parse_options
+from app.schemas import (
+    CorrespondenceDocument,
+    Result,
+    SearchAnswer,
+    SearchBody,
+    SearchOptions,
+    Timings,
+    parse_options,
+)
 from app.search import Answer, Query
 from app.security import require_read
 from app.sketches import SketchRequest, read_sketch
@@ -26,6 +36,7 @@ _SKETCH_SIDES = (
     4  # a JPEG is decoded at no less than this many times the network's input: the ink may fill a part of it
 )
 _STROKES = [[[20, 235, 235, 20, 20], [60, 60, 200, 200, 60]], [[20, 128, 235], [60, 10, 60]]]
+_UNEXPLAINED: Any = {"results": {"__all__": {"correspondences"}}, "timings_ms": {"explain"}}
 _OPTIONS = {"top_k": 5, "candidates": 50}
 
 
@@ -77,6 +88,10 @@ async def search(request: Request) -> Response:
         query = query_of(options, served)
         try:
             found, timings = await _find(request, served, sketch, query, deadline=deadline)
+            root_path = request.scope.get("root_path", "")
+            results = [result_of(one, root_path) for one in found.results]
+            if options.explain:
+                timings["explain"] = await _explain(request, served, sketch, found, results, deadline=deadline)
         except GalleryVersionGoneError:
             # Cleaned up on disk between two looks of the follower: the new version has the answer.
             if attempt == 2 or not await service.follower.refresh():
@@ -85,14 +100,18 @@ async def search(request: Request) -> Response:
             break
     timings["total"] = (time.perf_counter() - clock) * 1000
     answer = SearchAnswer(
-        results=[result_of(one, request.scope.get("root_path", "")) for one in found.results],
+        results=results,
         timings_ms=Timings(**{stage: round(ms, 2) for stage, ms in timings.items()}),
         gallery_version=served.snapshot.version,
         checkpoint=served.snapshot.checkpoint,
         reranked=query.rerank,
         total_photos=found.searched,
     )
-    return Response(answer.model_dump_json(), media_type="application/json", headers={"Cache-Control": "no-store"})
+    return Response(
+        answer.model_dump_json(exclude=None if options.explain else _UNEXPLAINED),
+        media_type="application/json",
+        headers={"Cache-Control": "no-store"},
+    )
 
 
 async def _find(
@@ -113,6 +132,26 @@ async def _find(
     found: Answer = await wait_for_ticket(request, ticket, service.settings.retry_after_s)
     waited = (time.perf_counter() - decoded) * 1000 - sum(found.stages_ms.values())
     return found, {"decode": (decoded - started) * 1000, "queue": max(0.0, waited), **found.stages_ms}
+
+
+async def _explain(
+    request: Request, served: Served, sketch: SketchRequest, found: Answer, results: list[Result], *, deadline: float
+) -> float:
+    """Write into each result which patches matched; the milliseconds that took.
+
+    Photos are explained one by one, so that other searches get their turn on the device in between.
+    """
+    service = service_of(request)
+    started = time.perf_counter()
+    sides = _SKETCH_SIDES * service.network.preprocess.image_size
+    prepared = await service.decode(
+        lambda: prepare_sketch(served.searcher, sketch.open(service.image_limits, sides)), deadline
+    )
+    for one, result in zip(found.results, results, strict=True):
+        explained = await service.on_device(partial(explain_rows, served.searcher, prepared, [one.row]), deadline)
+        document = as_document(served.searcher, explained, result.photo_id, result.width, result.height)
+        result.correspondences = [CorrespondenceDocument(**match) for match in document["correspondences"]]
+    return (time.perf_counter() - started) * 1000
 
 
 def query_of(options: SearchOptions, served: Served) -> Query:

@@ -38,6 +38,14 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def picture(seed: int, size: tuple[int, int] = (96, 64)) -> Image.Image:
     """A picture of a few coloured shapes, another one for every seed."""
     numbers = np.random.default_rng(seed)

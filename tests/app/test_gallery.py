@@ -139,8 +139,8 @@ def test_without_a_gallery_the_service_waits_for_one(tmp_path, network):
     with open_client(create_app(settings_for(tmp_path / "gallery"), network), ready=False) as client:
         wait_until(lambda: "no gallery" in client.get("/readyz").json().get("reason", ""))
         build_gallery(photos, tmp_path / "gallery", network, options=OPTIONS)
-        wait_until(lambda: client.get("/readyz").status_code == 200)
-        assert found(client)["total_photos"] == 13
+        wait_until(lambda: client.get("/gallery").json()["photos"] == 13)
+        assert client.get("/readyz").status_code == 200
 
 
 def test_a_damaged_new_version_leaves_the_old_one_served(gallery, network):

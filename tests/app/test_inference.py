@@ -145,7 +145,7 @@ def test_a_batch_that_forgets_a_ticket_does_not_leave_it_waiting(make):
 
 def test_calls_get_their_turn_between_batches_and_batches_between_calls(make):
     order = []
-    gate = threading.Event()
+    started, gate = threading.Event(), threading.Event()
 
     def process(tickets):
         order.append("batch")
@@ -153,7 +153,13 @@ def test_calls_get_their_turn_between_batches_and_batches_between_calls(make):
             ticket.resolve(None)
 
     worker = make(process, queue_limit=12)
-    worker.call(lambda: gate.wait(5))
+
+    def hold():
+        started.set()
+        gate.wait(5)
+
+    worker.call(hold)
+    started.wait(5)
     calls = [worker.call(lambda: order.append("call")) for _ in range(3)]
     tickets = [worker.submit(number, soon()) for number in range(12)]
     gate.set()

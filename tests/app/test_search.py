@@ -100,3 +100,15 @@ def test_an_answer_is_not_to_be_kept_and_is_small(service):
 def test_a_request_id_is_taken_over_where_it_is_harmless(service):
     assert service.get("/gallery", headers={"X-Request-ID": "abc-1"}).headers["x-request-id"] == "abc-1"
     assert service.get("/gallery", headers={"X-Request-ID": "a b\x7f"}).headers["x-request-id"] != "a b\x7f"
+
+
+def test_explained_results_say_which_patches_matched(service):
+    answer = search(service, top_k="3", explain="true")
+    assert answer["timings_ms"]["explain"] > 0
+    for result in answer["results"]:
+        for match in result["correspondences"]:
+            assert len(match["sketch_box"]) == len(match["photo_box"]) == 4
+            assert 0 <= match["weight"] <= 1
+    plain = search(service, top_k="3")
+    assert "explain" not in plain["timings_ms"]
+    assert "correspondences" not in plain["results"][0]
