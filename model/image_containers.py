@@ -5,7 +5,7 @@ thousands of frames or scans. So each format's container is walked here first, w
 not needed for the first picture (texts, profiles, thumbnails, later frames) never reaches the decoder.
 
 Layouts: JPEG ITU-T T.81 annex B; PNG (third edition) chapter 5; GIF89a; WebP RFC 9649; TIFF 6.0 and BigTIFF; BMP as
-Windows' BITMAPINFOHEADER; EXIF 3.0 section 4.6.2 (orientation); HEIF ISO 23008-12 (items).
+Windows' BITMAPINFOHEADER; EXIF 3.0 section 4.6.2 (orientation); AVIF and HEIF in `model.image_avif`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from model.errors import ImageError
+from model.image_avif import coded_size, still_picture
 
 MAX_SEGMENTS = 2_000  # JPEG segments before the pixels; a camera's file has about 20
 MAX_CHUNKS = 200_000  # PNG chunks: 100 MB in IDATs of 512 bytes
@@ -28,7 +29,6 @@ MAX_RLE_BYTES = 2_000_000
 _MANY_IDATS = 4_096
 _FILL = re.compile(rb"\xff+")  # any number of these may precede a JPEG marker
 _SCAN_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
-_EXIF_ITEM = re.compile(rb"(infe(?:\x02.{7}|\x03.{9}))Exif", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Container:
     Attributes:
         data: the file without what decoding its first picture does not need.
         orientation: EXIF orientation 1..8 that the decoder does not see (1 where the decoder applies it by itself).
-        size: width and height in pixels where they are known before a decoder opens the file.
+        size: width and height in pixels where they are known before a decoder opens the file (of AVIF's largest frame).
         scans: passes over a JPEG's coefficients; 1 where it is decoded as it streams in.
         components: of a JPEG.
     """
@@ -278,9 +278,7 @@ def _tiff_directory(data: bytes, start: int, order: str, big: bool) -> list[int]
 
 
 def _isobmff(data: bytes) -> Container:
-    # An item entry: "infe", version and flags, id, protection, type. A type that nobody reads hides EXIF from the
-    # decoder; the orientation that counts is the item property, which the decoder applies.
-    return Container(_EXIF_ITEM.sub(rb"\1free", data))
+    return Container(still_picture(data), size=coded_size(data))
 
 
 _ISO_BRANDS = (b"avif", b"avis", b"mif1", b"msf1", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")

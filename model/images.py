@@ -112,7 +112,8 @@ def _decode(data: bytes, limits: ImageLimits, longest_side: int | None) -> Opene
     width, height = image.size
     if longest_side is not None:
         image.draft(None, (2 * longest_side, 2 * longest_side))
-    limits.check_memory(decoding_bytes(image, name, container, width * height))
+    pixels = max(width * height, math.prod(container.size or (0, 0)))
+    limits.check_memory(decoding_bytes(image, name, container, pixels))
     image.load()
     if name == "TIFF":  # its decoder turns the pixels upright, and swaps the size with them
         width, height = image.size
