@@ -44,7 +44,7 @@ export function nothingFound(tags, reset) {
   if (tags.length === 0) return box("No photo to show", make("p", {}, "The gallery holds no photo that could be compared."));
   return box(
     "Nothing with these tags",
-    make("p", {}, `No photo carries ${tags.map((tag) => `“${tag}”`).join(" and ")}. Take a tag away to see more.`),
+    make("p", {}, `No photo carries ${tags.map((tag) => `“${tag}”`).join(" or ")} any more.`),
     action("Show all tags", reset),
   );
 }
