@@ -189,13 +189,16 @@ ZSE_VIT_B16 = ZseConfig(
 
 ZSE_LITE = ZseConfig(
     preset="zse-lite",
+    preprocess=PreprocessConfig(image_size=192),
     encoder=EncoderConfig(
         kind="hybrid",
-        backbone="tf_efficientnet_lite2",
+        backbone="tf_efficientnet_lite0",
+        grid=12,
         width=256,
         depth=4,
         heads=8,
-        keep_rates=((2, 0.5), (3, 0.5)),
+        keep_rates=((2, 0.5), (3, 0.68)),
+        separate_backbones=True,
         descriptor_size=256,
     ),
     cross_attention=CrossAttentionConfig(heads=8, hidden=256, values="other", norm="layer"),

@@ -8,6 +8,7 @@ drawn on the image.
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -175,6 +176,22 @@ class VitEncoder(nn.Module):
         return tokens, positions, F.normalize(self.head(tokens[:, 0]).float(), dim=-1)
 
 
+@dataclass(frozen=True)
+class Features:
+    """Feature maps of B images, as `HybridEncoder` reads them.
+
+    Attributes:
+        fine: [B, C, S / 16, S / 16].
+        coarse: [B, C', S / 32, S / 32], before the backbone's last convolution.
+    """
+
+    fine: Tensor
+    coarse: Tensor
+
+    def __getitem__(self, rows: Tensor) -> Features:
+        return Features(self.fine[rows], self.coarse[rows])
+
+
 class HybridEncoder(nn.Module):
     """Feature maps of a convolutional network as patch tokens for a few transformer blocks.
 
@@ -204,6 +221,14 @@ class HybridEncoder(nn.Module):
         trunc_normal_(self.retrieval_token, std=0.02)
         trunc_normal_(self.position, std=0.02)
 
+    def _positions(self, side: int) -> Tensor:
+        """[1, side * side, D]: learned positions, resampled where training uses smaller images than the grid is for."""
+        if side == self.config.grid:
+            return self.position
+        square = self.position.transpose(1, 2).unflatten(2, (self.config.grid, self.config.grid))  # type: ignore[no-untyped-call]
+        resampled = F.interpolate(square, size=(side, side), mode="bicubic", align_corners=False)
+        return resampled.flatten(2).transpose(1, 2)
+
     @torch.no_grad()
     def start_from(self, projection: Tensor) -> None:
         """Begin with the backbone's knowledge: the descriptor is a projection of its pooled features.
@@ -220,13 +245,28 @@ class HybridEncoder(nn.Module):
 
     def forward(self, images: Tensor, modality: Modality) -> tuple[Tensor, Tensor, Tensor]:
         """Images [B, 3, S, S] -> tokens [B, N, D], positions [B, N - 1], descriptor [B, E] float32, L2-normalised."""
-        backbone = self.backbone if modality == "photo" or self.sketch_backbone is None else self.sketch_backbone
+        return self.from_features(self.features(images, modality), modality)
+
+    def backbone_of(self, modality: Modality) -> Any:
+        """The backbone that a modality's images pass through."""
+        return self.backbone if modality == "photo" or self.sketch_backbone is None else self.sketch_backbone
+
+    def features(self, images: Tensor, modality: Modality) -> Features:
+        """The backbone's feature maps of images [B, 3, S, S]."""
         images = images.contiguous(memory_format=torch.channels_last)  # convolutions run up to a quarter faster
-        last, features = backbone.forward_intermediates(images, indices=[-2])
+        fine, coarse = self.backbone_of(modality).forward_intermediates(
+            images, indices=[-2, -1], intermediates_only=True
+        )
+        return Features(fine, coarse)
+
+    def from_features(self, features: Features, modality: Modality) -> tuple[Tensor, Tensor, Tensor]:
+        """What `forward` gives, from the feature maps."""
+        backbone = self.backbone_of(modality)
+        last = backbone.bn2(backbone.conv_head(features.coarse))
         pooled = last.mean(dim=(2, 3))
-        grid = self.fine(features[0])
+        grid = self.fine(features.fine)
         grid = grid + F.interpolate(self.coarse(last), size=grid.shape[-2:], mode="nearest")
-        patches = grid.flatten(2).transpose(1, 2) + self.position
+        patches = grid.flatten(2).transpose(1, 2) + self._positions(grid.shape[-1])
         own = self.retrieval_token[0 if modality == "sketch" else 1]
         retrieval = self.pooled(pooled) + own
         tokens = torch.cat([retrieval.unsqueeze(1), patches], dim=1)

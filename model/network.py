@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from model.config import PreprocessConfig, ScoreRule, ZseConfig
 from model.cross_attention import CrossAttention, Projected
-from model.encoder import HybridEncoder, Modality, VitEncoder
+from model.encoder import Features, HybridEncoder, Modality, VitEncoder
 from model.folding import fold_batch_norms
 from model.relation import PooledRelation, UpstreamRelation
 from model.types import Encoding, Relation, RelationAttention
@@ -199,6 +199,13 @@ class ZseNetwork(Network):
         values = (sketch_tokens + photo_tokens) * (4 * self.token_width + config.cross_attention.hidden)
         values += sketch_tokens * photo_tokens * (2 * config.cross_attention.heads + config.relation.bins)
         return max(1, self.pair_budget // (4 * values))
+
+    def encode_features(self, features: Features, modality: Modality) -> Encoding:
+        """Encode from a hybrid encoder's feature maps, for training on a backbone that stays as it is."""
+        if not isinstance(self.encoder, HybridEncoder):
+            raise TypeError("only a hybrid encoder has feature maps to encode from")
+        tokens, positions, descriptor = self.encoder.from_features(features, modality)
+        return Encoding(descriptor=descriptor, tokens=tokens, positions=positions)
 
     def _encode(self, images: Tensor, modality: Modality) -> Encoding:
         tokens, positions, descriptor = self.encoder(images.to(self.device, self.dtype), modality)

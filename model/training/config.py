@@ -49,6 +49,13 @@ class TrainConfig:
         scale: inverse temperature of the cosine classifiers.
         hard: wrong photos per sketch that the relation loss takes from the descriptor's nearest.
         easy: wrong photos per sketch that it takes at random.
+        image_size: side of training images in pixels; 0 takes the network's. Convolutions rank better on images
+            somewhat larger than those they were trained on (Touvron et al., NeurIPS 2019, "Fixing the train-test
+            resolution").
+        frozen_stages: stages of the backbone, stem included, that are not trained; 0 trains all.
+        photo_views: keep the photo backbone as it is and train on the stored features of so many variations of each
+            photo; 0 computes photos anew each step. Needs a hybrid encoder; saves most of the work on a CPU.
+        sketch_views: the same for sketches.
         batch_norm: "frozen" keeps the backbone's running statistics; "batch" renews them.
         seed: of weights, samples and augmentation.
         validate_every, save_every: steps between validations and between saved states; 0 only at the end.
@@ -69,6 +76,10 @@ class TrainConfig:
     scale: float = 16.0
     hard: int = 4
     easy: int = 3
+    image_size: int = 0
+    frozen_stages: int = 0
+    photo_views: int = 0
+    sketch_views: int = 0
     batch_norm: Literal["frozen", "batch"] = "frozen"
     seed: int = 2021
     validate_every: int = 500

@@ -71,7 +71,7 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["share"]
         batch = self.batches.make(self.step, self.process.rank)
-        device = batch.photos.device
+        device = batch.labels.device
         draws = generator_for(config.seed, self.step, self.process.rank, purpose=2, device=device)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self._mixed):
             terms: dict[str, Tensor] = self._parallel(batch, draws)
@@ -140,10 +140,10 @@ class Trainer:
 def set_training(objective: Objective, config: TrainConfig) -> None:
     """Training mode, with the batch normalisation that the configuration asks for."""
     objective.train()
-    if config.batch_norm == "frozen":
-        for module in objective.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.eval()
+    for name, module in objective.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            stored = config.sketch_views if "sketch_backbone" in name else config.photo_views
+            module.train(config.batch_norm == "batch" and not stored)
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:

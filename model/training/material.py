@@ -13,12 +13,14 @@ from model.config import PreprocessConfig
 from model.data.arrays import ImageArrays, decode
 from model.data.augment import augment_photos, augment_sketches
 from model.data.items import Dataset
+from model.encoder import Features
 from model.errors import DatasetError
 from model.training.config import TrainConfig
 from model.training.objectives import Batch
 from model.training.sampling import CategorySampler, generator_for
 from model.training.semantics import embed_names, imagenet_names
 from model.training.teacher import category_means, predictions, targets_from_names
+from model.training.views import Views
 
 Progress = Callable[[str, int, int], None]
 
@@ -115,12 +117,30 @@ def with_teacher(
 
 
 class BatchMaker:
-    """Draws and augments the images of a step."""
+    """Draws and augments the images of a step.
 
-    def __init__(self, material: Material, preprocess: PreprocessConfig, config: TrainConfig) -> None:
+    Args:
+        material: what to draw from.
+        preprocess: the network's; `config.image_size` overrules its side.
+        config: how to draw and to vary.
+        photo_views, sketch_views, extra_views: stored features to draw instead of images, where the configuration asks
+            for them.
+    """
+
+    def __init__(
+        self,
+        material: Material,
+        preprocess: PreprocessConfig,
+        config: TrainConfig,
+        *,
+        photo_views: Views | None = None,
+        sketch_views: Views | None = None,
+        extra_views: Views | None = None,
+    ) -> None:
         self.material = material
-        self.preprocess = preprocess
+        self.preprocess = training_preprocess(preprocess, config)
         self.config = config
+        self.photo_views, self.sketch_views, self.extra_views = photo_views, sketch_views, extra_views
         self.sampler = CategorySampler(material.sketches.labels.cpu(), material.photos.labels.cpu())
         if len(self.sampler.labels) < 2:
             raise DatasetError("training needs at least two categories that have both sketches and photos")
@@ -133,25 +153,46 @@ class BatchMaker:
         noise = generator_for(config.seed, step, rank, purpose=1, device=device)
         second = config.objective == "upstream"  # a second sketch per category, behind the first ones
         sample = self.sampler.draw(config.categories, config.per_category * (2 if second else 1), draws)
-        labels = sample.labels
-        rows, photo_rows = sample.sketches, sample.photos
+        labels, rows, photo_rows = sample.labels, sample.sketches, sample.photos
         if second:
             labels, photo_rows = labels[::2], photo_rows[::2]
             rows = torch.cat([rows[::2], rows[1::2]])
-        pixels = material.sketches.pixels[rows.to(device)]
-        sketch_labels = labels
-        extra_labels = labels[:0]
+        extra_rows = extra_labels = labels[:0]
         if material.extra is not None and config.extra_sketches:
-            chosen = torch.randint(len(material.extra), (config.extra_sketches,), generator=draws).to(device)
-            pixels = torch.cat([pixels, material.extra.pixels[chosen]])
-            extra_labels = material.extra.labels[chosen].cpu()
-            sketch_labels = torch.cat([labels, extra_labels])
-        taught = material.sketch_targets is not None and material.photo_targets is not None
+            extra_rows = torch.randint(len(material.extra), (config.extra_sketches,), generator=draws)
+            extra_labels = material.extra.labels[extra_rows.to(device)].cpu()
+        sketch_labels = torch.cat([labels, extra_labels]).to(device)
+        targets, photo_targets = material.sketch_targets, material.photo_targets
+        photo_rows = photo_rows.to(device)
         return Batch(
-            sketches=augment_sketches(pixels, self.preprocess, config.sketches, noise),
-            photos=augment_photos(material.photos.pixels[photo_rows.to(device)], self.preprocess, config.photos, noise),
+            sketches=self._sketches(rows.to(device), extra_rows.to(device), draws, noise),
+            photos=self._photos(photo_rows, draws, noise),
             labels=labels.to(device),
             extra_labels=extra_labels.to(device),
-            sketch_targets=material.sketch_targets[sketch_labels.to(device)] if taught else None,  # type: ignore[index]
-            photo_targets=material.photo_targets[photo_rows.to(device)] if taught else None,  # type: ignore[index]
+            sketch_targets=None if targets is None else targets[sketch_labels],
+            photo_targets=None if photo_targets is None else photo_targets[photo_rows],
         )
+
+    def _sketches(
+        self, rows: Tensor, extra_rows: Tensor, draws: torch.Generator, noise: torch.Generator
+    ) -> Tensor | Features:
+        if self.sketch_views is not None:
+            features = self.sketch_views.draw(rows, draws)
+            if self.extra_views is None or not len(extra_rows):
+                return features
+            extra = self.extra_views.draw(extra_rows, draws)
+            return Features(torch.cat([features.fine, extra.fine]), torch.cat([features.coarse, extra.coarse]))
+        pixels = self.material.sketches.pixels[rows]
+        if self.material.extra is not None and len(extra_rows):
+            pixels = torch.cat([pixels, self.material.extra.pixels[extra_rows]])
+        return augment_sketches(pixels, self.preprocess, self.config.sketches, noise)
+
+    def _photos(self, rows: Tensor, draws: torch.Generator, noise: torch.Generator) -> Tensor | Features:
+        if self.photo_views is not None:
+            return self.photo_views.draw(rows, draws)
+        return augment_photos(self.material.photos.pixels[rows], self.preprocess, self.config.photos, noise)
+
+
+def training_preprocess(preprocess: PreprocessConfig, config: TrainConfig) -> PreprocessConfig:
+    """How training images are prepared: the network's way, at the side that the configuration asks for."""
+    return replace(preprocess, image_size=config.image_size or preprocess.image_size)

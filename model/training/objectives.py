@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.network import Network
+from model.encoder import Features, Modality
+from model.network import Network, ZseNetwork
 from model.training.config import TrainConfig
 from model.training.losses import (
     relation_decide,
@@ -19,6 +20,7 @@ from model.training.losses import (
     upstream_triplet,
 )
 from model.training.sampling import wrong_photos
+from model.types import Encoding
 
 
 @dataclass(frozen=True)
@@ -26,16 +28,16 @@ class Batch:
     """Images of one step on the network's device, augmented and normalised.
 
     Attributes:
-        sketches: [B + X, 3, S, S]; the last X are of categories without photos.
-        photos: [B, 3, S, S].
+        sketches: [B + X, 3, S, S], or their feature maps; the last X are of categories without photos.
+        photos: [B, 3, S, S], or their feature maps.
         labels: [B] int64 of the first B sketches and of the photos.
         extra_labels: [X] int64 of the other sketches.
         sketch_targets: [B + X, K] soft ImageNet predictions, or None.
         photo_targets: [B, K] or None.
     """
 
-    sketches: Tensor
-    photos: Tensor
+    sketches: Tensor | Features
+    photos: Tensor | Features
     labels: Tensor
     extra_labels: Tensor
     sketch_targets: Tensor | None
@@ -57,6 +59,15 @@ class Semantics:
     classes: int = 0
     projection: Tensor | None = None
     classifier: Tensor | None = None
+
+
+def encode(network: Network, inputs: Tensor | Features, modality: Modality) -> Encoding:
+    """Encodings of images or of their stored feature maps."""
+    if isinstance(inputs, Tensor):
+        return network.encode_sketch(inputs) if modality == "sketch" else network.encode_photo(inputs)
+    if not isinstance(network, ZseNetwork):
+        raise TypeError("only a ZSE-SBIR network trains on stored features")
+    return network.encode_features(inputs, modality)
 
 
 class ContrastiveObjective(nn.Module):
@@ -83,8 +94,8 @@ class ContrastiveObjective(nn.Module):
     def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Every term of the loss, unweighted, as scalars by name."""
         weights = self.config.weights
-        sketches = self.network.encode_sketch(batch.sketches)
-        photos = self.network.encode_photo(batch.photos)
+        sketches = encode(self.network, batch.sketches, "sketch")
+        photos = encode(self.network, batch.photos, "photo")
         paired = len(batch.labels)
         labels = torch.cat([batch.labels, batch.extra_labels, batch.labels])
         descriptors = torch.cat([sketches.descriptor, photos.descriptor]).float()
@@ -131,8 +142,8 @@ class UpstreamObjective(nn.Module):
         """Triplet and relation terms; the batch's second half of sketches are the second sketches."""
         del generator
         count = len(batch.labels)
-        sketches = self.network.encode_sketch(batch.sketches)
-        photos = self.network.encode_photo(batch.photos)
+        sketches = encode(self.network, batch.sketches, "sketch")
+        photos = encode(self.network, batch.photos, "photo")
         others = torch.arange(count, device=batch.labels.device).roll(1)  # photos of other classes: all labels differ
         logit, sketch_token, photo_token = self.network.relate_aligned(sketches[:count], photos)
         wrong_logit, _, other_token = self.network.relate_aligned(sketches[count:], photos[others])

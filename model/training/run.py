@@ -12,17 +12,27 @@ from typing import Any
 import torch
 
 from model.backbone import create_classifier
-from model.checkpoint import save_checkpoint
+from model.checkpoint import load_tensors, read_checkpoint, save_checkpoint
 from model.config import ScoreRule, ZseConfig
 from model.data.items import Dataset
+from model.encoder import HybridEncoder
 from model.errors import ConfigurationError
+from model.network import Network
 from model.registry import build_network
 from model.training.config import TrainConfig
 from model.training.loop import Objective, Process, Trainer
-from model.training.material import BatchMaker, Material, load_material, with_names, with_teacher
+from model.training.material import (
+    BatchMaker,
+    Material,
+    load_material,
+    training_preprocess,
+    with_names,
+    with_teacher,
+)
 from model.training.objectives import ContrastiveObjective, Semantics, UpstreamObjective
 from model.training.teacher import semantics_of
 from model.training.validate import Validation, calibrate, validate
+from model.training.views import Views
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -36,6 +46,7 @@ class RunPlan:
         train: sketches and photos to learn from.
         validation: of held-out seen categories; None selects nothing and calibrates nothing.
         extra: more sketches to learn from.
+        initial: checkpoint to begin from, instead of the backbone's weights alone.
         start: backbone weights: "package", "hub", a file, or None for random ones.
         cache: folder for decoded images and name embeddings.
         side: of decoded training images, in pixels.
@@ -48,6 +59,7 @@ class RunPlan:
     start: str | Path | None
     cache: Path
     side: int = 256
+    initial: Path | None = None
 
 
 def train(
@@ -77,8 +89,8 @@ def train(
     _remember(plan.folder / "config.json", {"network": asdict(network_config), "training": asdict(config)})
     torch.manual_seed(config.seed)
     material, semantics = _material(network_config, config, plan, device, report)
-    network = build_network(network_config, plan.start, seed=config.seed)
-    if semantics.projection is not None:
+    network = _start(network_config, config, plan)
+    if plan.initial is None and semantics.projection is not None:
         network.start_from(semantics.projection)
     objective: Objective
     if config.objective == "upstream":
@@ -89,7 +101,10 @@ def train(
     if device.type == "cuda":
         objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         network.pair_budget = 2 * 2**30
-    trainer = Trainer(objective, BatchMaker(material, network_config.preprocess, config), config, process)
+    batches = BatchMaker(
+        material, network_config.preprocess, config, **_views(network, material, network_config, config, report)
+    )
+    trainer = Trainer(objective, batches, config, process)
     state = plan.folder / "state.pt"
     if state.is_file():
         trainer.resume(state)
@@ -147,6 +162,62 @@ def _material(
     width = network_config.encoder.descriptor_size or network_config.encoder.width
     semantics = semantics_of(classifier, material.names, width)
     return with_teacher(material, classifier, preprocess, names), semantics
+
+
+def _start(network_config: ZseConfig, config: TrainConfig, plan: RunPlan) -> Network:
+    """The network before the first step, with what stays as it is marked so."""
+    network = build_network(network_config, None if plan.initial else plan.start, seed=config.seed)
+    if plan.initial is not None:
+        _, tensors = read_checkpoint(plan.initial)
+        load_tensors(network, tensors, str(plan.initial))
+    freeze(network, config)
+    return network
+
+
+def freeze(network: Network, config: TrainConfig) -> None:
+    """Stop the gradient of the backbones' first stages, and of whole backbones whose features are stored."""
+    encoder = getattr(network, "encoder", None)
+    if not isinstance(encoder, HybridEncoder):
+        if config.frozen_stages or config.photo_views or config.sketch_views:
+            raise ConfigurationError("frozen_stages, photo_views and sketch_views need a network with a hybrid encoder")
+        return
+    shared = encoder.sketch_backbone is None
+    if shared and bool(config.photo_views) != bool(config.sketch_views):
+        raise ConfigurationError("one backbone serves both modalities: store the views of both, or of none")
+    for modality, stored in (("photo", config.photo_views), ("sketch", config.sketch_views)):
+        backbone = encoder.backbone_of(modality)  # type: ignore[arg-type]
+        stem = [backbone.conv_stem, backbone.bn1, *backbone.blocks[: max(0, config.frozen_stages - 1)]]
+        for module in [backbone] if stored else stem if config.frozen_stages else []:
+            module.requires_grad_(requires_grad=False)
+
+
+def _views(
+    network: Network, material: Material, network_config: ZseConfig, config: TrainConfig, report: Report
+) -> dict[str, Views]:
+    """Stored features of what the configuration keeps as it is."""
+    wanted = {
+        "photo_views": (material.photos, "photo", config.photo_views),
+        "sketch_views": (material.sketches, "sketch", config.sketch_views),
+        "extra_views": (material.extra, "sketch", config.sketch_views),
+    }
+    views = {}
+    for name, (images, modality, count) in wanted.items():
+        if images is None or not count:
+            continue
+
+        def progress(done: int, total: int, name: str = name) -> None:
+            report({"doing": f"storing {name}", "done": done, "total": total})
+
+        views[name] = Views(
+            network,
+            images.pixels,
+            modality,  # type: ignore[arg-type]
+            count,
+            config=config,
+            preprocess=training_preprocess(network_config.preprocess, config),
+            progress=progress,
+        )
+    return views
 
 
 def _held_out(plan: RunPlan, network_config: ZseConfig, device: torch.device, report: Report) -> Material | None:
