@@ -108,7 +108,9 @@ def _create(name: str, weights: str | Path | None, **options: Any) -> nn.Module:
     try:
         backbone: nn.Module = timm.create_model(name, pretrained=weights is not None, **options)
     except TypeError as error:
-        raise ConfigurationError(f"timm cannot build {name!r} with {', '.join(options)}: choose another kind") from error
+        raise ConfigurationError(
+            f"timm cannot build {name!r} with {', '.join(options)}: choose another encoder kind"
+        ) from error
     except Exception as error:
         if weights is None:
             raise
