@@ -131,6 +131,12 @@ def write_whole(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+def drop_temporaries(folder: Path) -> None:
+    """Remove what killed writers left; only for the one who holds the writer lock."""
+    for path in folder.glob("*.tmp"):
+        path.unlink(missing_ok=True)
+
+
 def sync_folder(folder: Path) -> None:
     """Force a folder's entries to disk, so that a rename outlives a power cut."""
     handle = os.open(folder, os.O_RDONLY)

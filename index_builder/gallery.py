@@ -265,7 +265,8 @@ def ledger_path(gallery: Path, generation: int) -> Path:
 
 def write_pointer(gallery: Path, generation: int) -> None:
     """Make a generation the current one, by one rename."""
-    write_json(gallery / POINTER, {"format": FORMAT, "generation": generation})
+    with lance_errors(f"cannot write to the gallery {gallery}", writing=True):
+        write_json(gallery / POINTER, {"format": FORMAT, "generation": generation})
 
 
 def manifest_name(commit: int) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from index_builder.checksums import drop_temporaries
 from index_builder.difference import Difference
 from index_builder.errors import GalleryDamagedError
 from index_builder.gallery import (
@@ -54,6 +55,7 @@ def rebuild_gallery(
     report, started = BuildReport(), time.monotonic()
     Gallery.open(path)
     with writer_lock(path, options.wait_s):
+        drop_temporaries(path)
         old = Gallery.open(path)
         dataset = old.dataset()
         root = Path(photos if photos is not None else old.metadata(dataset).root)

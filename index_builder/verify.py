@@ -85,6 +85,8 @@ def verify_gallery(
         report.problems += [Problem(name, str(error)) for name in getattr(error, "files", ())]
         return report
     sound = _check_files(opened, report)
+    temporaries = sorted(opened.path.glob("*.tmp"))
+    report.notes += [f"{path.name} is a leftover; the next command that writes removes it" for path in temporaries]
     _check_recall(opened.path, report)
     try:
         dataset = opened.dataset()

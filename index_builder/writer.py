@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from index_builder.checksums import Ledger
+from index_builder import commits
+from index_builder.checksums import Ledger, drop_temporaries
 from index_builder.decode import DecodedPhoto
 from index_builder.errors import GalleryError, GalleryNotFoundError, GalleryWriteError
 from index_builder.gallery import (
@@ -32,8 +33,6 @@ from index_builder.lock import writer_lock
 from index_builder.photos import photo_id, tags_of
 from index_builder.quantise import StoredTokens
 
-FRAGMENT_ROWS = 8192
-"""Rows per data file after tidying; files that have as many are never rewritten, so the work stays linear."""
 TIDY_EVERY = 64
 """Commits after which small data files are merged, so that manifests stay short."""
 KEEP_VERSIONS_S = 24 * 3600.0
@@ -113,9 +112,7 @@ class GalleryWriter:
             self._replace(table)
         else:
             with self._committing():
-                import lance
-
-                self._dataset = lance.write_dataset(table, self._dataset, mode="append")
+                self._dataset = commits.append(self._dataset, self._place, table)
         self._committed()
 
     def touch(self, photos: Sequence[DecodedPhoto]) -> None:
@@ -141,7 +138,7 @@ class GalleryWriter:
                 raise GalleryError("photo ids are letters and digits only; take them from `gallery info` or a search")
             listed = ",".join(f"'{photo}'" for photo in chosen)
             with self._committing():
-                self._dataset.delete(f"photo_id IN ({listed})")
+                self._dataset = commits.delete(self._dataset, self._place, f"photo_id IN ({listed})")
             self._committed()
         return before - len(self)
 
@@ -156,7 +153,7 @@ class GalleryWriter:
         """Merge small data files and remove versions older than `keep_versions_s` with what only they used."""
         with self._committing():
             before = self._dataset.version
-            self._dataset.optimize.compact_files(target_rows_per_fragment=FRAGMENT_ROWS, num_threads=1)
+            commits.compact(self._dataset, self._place)
             # Nobody else writes under the lock, so files that no version names are leftovers of a killed writer.
             stats = self._dataset.cleanup_old_versions(
                 older_than=timedelta(seconds=keep_versions_s), delete_unverified=True
@@ -167,9 +164,7 @@ class GalleryWriter:
 
     def _replace(self, table: pa.Table) -> None:
         with self._committing():
-            merge = self._dataset.merge_insert("path").when_matched_update_all().when_not_matched_insert_all()
-            merge.execute(table)
-            self._dataset.checkout_latest()
+            self._dataset = commits.replace(self._dataset, self._place, table, "path")
 
     def _rows(self, photos: Sequence[DecodedPhoto], stored: StoredTokens) -> pa.Table:
         schema = self.metadata.schema()
@@ -234,6 +229,7 @@ def open_writer(
     except OSError as error:
         raise GalleryWriteError(f"cannot make the folder {path}: {error.strerror}; choose another --gallery") from error
     with writer_lock(path, wait_s):
+        drop_temporaries(path)
         if metadata is not None and not (path / POINTER).exists():
             create_generation(path, 1, metadata)
             write_pointer(path, 1)

@@ -25,7 +25,7 @@ from index_builder.errors import GalleryBusyError, GalleryMismatchError, Gallery
 from index_builder.gallery import dataset_path, ledger_path
 from index_builder.lock import writer_lock
 from index_builder.tokens import TokenReader
-from index_builder.writer import FRAGMENT_ROWS, open_writer
+from index_builder.writer import open_writer
 from tests.index_builder.pictures import write_photo
 
 
@@ -113,7 +113,6 @@ def test_tidying_merges_files_and_forgets_old_versions(tmp_path, photos, network
     assert {new.photo(row).photo_id: new.descriptors([row]).tolist() for row in range(10)} == expected
     with pytest.raises(GalleryVersionGoneError):
         Gallery.open(tmp_path / "g").dataset(1)
-    assert FRAGMENT_ROWS > 1000
 
 
 def test_reading_a_version_whose_files_were_cleaned_up_says_so(tmp_path, photos, network, options):

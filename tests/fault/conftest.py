@@ -1,0 +1,90 @@
+"""Processes that can be killed, and the gallery that an undisturbed run makes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.forkserver
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from index_builder import GallerySnapshot, verify_gallery
+from tests.fault import jobs
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a process: its last word (None if it was killed first), and the seconds from "begins"."""
+
+    word: str | None
+    seconds: float
+
+
+class Runner:
+    """Runs jobs in processes of their own."""
+
+    def __init__(self) -> None:
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["tests.fault.jobs"])
+
+    def run(
+        self, job: str, root: Path, gallery: Path, *, kill_after_s: float | None = None, file_limit: int | None = None
+    ) -> Outcome:
+        """Run a job; send SIGKILL `kill_after_s` after it began."""
+        here, there = self._context.Pipe(duplex=False)
+        process = self._context.Process(target=jobs.run, args=(job, root, gallery, there, file_limit))
+        process.start()
+        there.close()
+        try:
+            assert here.recv() == "begins"
+            began = time.monotonic()
+            if kill_after_s is not None:
+                time.sleep(kill_after_s)
+                process.kill()  # SIGKILL; nothing if it is done already
+            process.join(60)
+            assert process.exitcode is not None
+            assert process.exitcode in ((0,) if kill_after_s is None else (0, -signal.SIGKILL))
+            try:
+                word = here.recv() if here.poll() else None
+            except EOFError:
+                word = None
+            return Outcome(word, time.monotonic() - began)
+        finally:
+            here.close()
+            process.join()
+            process.close()
+
+
+@pytest.fixture(scope="session")
+def runner():
+    yield Runner()
+    multiprocessing.forkserver._forkserver._stop()  # type: ignore[attr-defined]
+
+
+def contents(gallery, identity) -> dict[str, tuple[bytes, np.ndarray, np.ndarray]]:
+    """Photo id -> path, descriptor, tokens."""
+    snapshot = GallerySnapshot.load(gallery, identity)
+    rows = range(len(snapshot))
+    encoding = snapshot.encodings(rows)
+    return {
+        record.photo_id: (record.raw_path, encoding.descriptor[row].numpy(), encoding.tokens[row].numpy())
+        for row, record in enumerate(map(snapshot.photo, rows))
+    }
+
+
+def assert_part_of(actual, expected) -> None:
+    """Every photo is whole: path and encoding are those of an undisturbed run."""
+    for photo, (path, descriptor, tokens) in actual.items():
+        assert expected[photo][0] == path
+        np.testing.assert_allclose(descriptor, expected[photo][1], atol=1e-5)
+        np.testing.assert_allclose(tokens, expected[photo][2], atol=1.1 * np.abs(tokens).max() / 127)
+
+
+def assert_whole(gallery) -> None:
+    report = verify_gallery(gallery, sample=0)
+    damaged = [problem for problem in report.problems if not problem.where.startswith("recall/")]
+    assert not damaged, damaged

@@ -1,0 +1,64 @@
+"""What the killed processes do. Imported once by a fork server, so that every one of them starts in milliseconds."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import resource
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import faiss  # noqa: F401 - imported here so that children have it already
+import lance  # noqa: F401
+import torch
+
+from index_builder import BuildOptions, GallerySnapshot, add_photos, build_gallery, rebuild_gallery, sync_gallery
+from index_builder.recall import RecallSettings
+from model.errors import SketchseekError
+from model.network import CheckpointIdentity, Network
+from model.registry import build_network, preset
+
+OPTIONS = BuildOptions(batch_size=2, commit_photos=2, workers=1)
+
+
+def tiny_network(seed: int) -> Network:
+    """The same weights in every process."""
+    network = build_network(preset("zse-tiny"), seed=seed)
+    network.identity = CheckpointIdentity(f"zse-tiny-{seed}", f"{seed:064x}")
+    return network
+
+
+torch.set_num_threads(1)
+NETWORK, OTHER = tiny_network(0), tiny_network(1)
+
+
+def work(job: str, root: Path, gallery: Path) -> None:
+    """One command, from beginning to end."""
+    if job == "build":
+        build_gallery(root, gallery, NETWORK, options=OPTIONS)
+    elif job == "add":
+        add_photos(gallery, root, [root / "cat", root / "dog"], NETWORK, options=OPTIONS)
+    elif job == "sync":
+        sync_gallery(gallery, NETWORK, options=OPTIONS)
+    elif job == "rebuild":
+        rebuild_gallery(gallery, OTHER, options=OPTIONS)
+    elif job == "cache":
+        for kind in ("flat", "ivf"):
+            GallerySnapshot.load(gallery, NETWORK.identity, recall=RecallSettings(kind=kind))
+    else:
+        raise ValueError(job)
+
+
+def run(job: str, root: Path, gallery: Path, ready: Connection, file_limit: int | None = None) -> None:
+    """Say that it begins, do the job, and send "done" or the error's code."""
+    faulthandler.enable()
+    if file_limit is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
+    ready.send("begins")
+    try:
+        work(job, root, gallery)
+    except SketchseekError as error:
+        ready.send(error.code)
+    else:
+        ready.send("done")
+    os._exit(0)  # exit handlers would only add time in which nothing is killed
