@@ -8,10 +8,10 @@ from __future__ import annotations
 import ipaddress
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from model.errors import ConfigurationError
 
@@ -42,9 +42,9 @@ class Settings(BaseSettings):
     admin_port: int = Field(
         0, ge=0, le=65535, description="Port of its own for probes and metrics; 0 serves them beside the rest."
     )
-    allowed_hosts: tuple[str, ...] = Field(
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
-        description="Host names the service answers to (JSON list); empty: local ones while `host` is local, else any.",
+        description="Host names the service answers to, with commas between; none: local ones while `host` is local, else any.",
     )
     read_key: SecretStr | None = Field(
         None, description="Key that searching and looking ask for; without it, anybody may."
@@ -104,6 +104,11 @@ class Settings(BaseSettings):
     def _no_empty_key(cls, value: SecretStr | None) -> SecretStr | None:
         """An empty variable, as compose writes an unset one, means no key."""
         return value if value is not None and value.get_secret_value() else None
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
 
     @field_validator("photos", mode="before")
     @classmethod

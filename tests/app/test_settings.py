@@ -1,0 +1,91 @@
+"""Settings: defaults, the environment, and a page that lists every one."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from app.metrics import Metrics
+from app.settings import Settings, is_local_host, load_settings
+from model.errors import ConfigurationError
+
+OPERATIONS = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+
+
+def shown(value) -> str:
+    if value is None or value == ():
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"`{value}`"
+
+
+def test_the_operations_page_lists_every_setting_with_its_default_and_sentence():
+    rows = {name: (default, meaning) for name, default, meaning in re.findall(
+        r"^\| `SKETCHSEEK_(\w+)` \| (.+?) \| (.+) \|$", OPERATIONS, re.MULTILINE)}  # fmt: skip
+    expected = {name.upper(): (shown(f.default), f.description) for name, f in Settings.model_fields.items()}
+    assert rows == expected
+
+
+def test_the_operations_page_lists_every_metric():
+    named = set(re.findall(r"`(sketchseek_[a-z_]+)`", OPERATIONS.split("## Metrics")[1].split("## Alarms")[0]))
+    families = {metric.name: metric.type for metric in Metrics().registry.collect()}
+    served = {
+        name + ("_total" if kind == "counter" else "")
+        for name, kind in families.items()
+        if name.startswith("sketchseek_")
+    }
+    assert named == served
+
+
+def test_the_page_of_alarms_names_only_metrics_that_exist():
+    alarms = OPERATIONS.split("## Alarms")[1].split("## Backup")[0]
+    known = {metric.name for metric in Metrics().registry.collect()}
+    for name in re.findall(r"sketchseek_[a-z_]+", alarms):
+        assert name.removesuffix("_total") in known
+
+
+def test_every_setting_has_a_sentence():
+    for name, field in Settings.model_fields.items():
+        assert field.description, name
+        assert field.description.endswith("."), name
+        assert not field.is_required(), name
+
+
+def test_the_environment_sets_and_options_win(monkeypatch):
+    monkeypatch.setenv("SKETCHSEEK_PORT", "1234")
+    monkeypatch.setenv("SKETCHSEEK_ALLOWED_HOSTS", "a.example, b.example")
+    monkeypatch.setenv("SKETCHSEEK_READ_KEY", "")
+    monkeypatch.setenv("SKETCHSEEK_PHOTOS", "")
+    settings = load_settings(port=None)
+    assert settings.port == 1234
+    assert settings.allowed_hosts == ("a.example", "b.example")
+    assert settings.read_key is None
+    assert settings.photos is None
+    assert load_settings(port=99).port == 99
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("PORT", "70000"), ("PORT", "x"), ("MAX_PIXELS", "0"), ("REQUEST_TIMEOUT_S", "-1"), ("UPLOAD_FOLDER", "../up"),
+     ("UPLOAD_FOLDER", "a/b"), ("LOG_FORMAT", "xml")],
+)  # fmt: skip
+def test_a_value_that_cannot_work_is_named_and_not_repeated(monkeypatch, name, value):
+    monkeypatch.setenv(f"SKETCHSEEK_{name}", value)
+    with pytest.raises(ConfigurationError, match=f"SKETCHSEEK_{name}"):
+        load_settings()
+
+
+def test_keys_are_never_shown(monkeypatch):
+    monkeypatch.setenv("SKETCHSEEK_WRITE_KEY", "hush")
+    assert "hush" not in repr(load_settings())
+    assert "hush" not in str(load_settings().model_dump())
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [("localhost", True), ("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("[::1]", True), ("0.0.0.0", False),  # noqa: S104
+     ("192.168.1.2", False), ("example.org", False), ("", False), ("localhost.example.org", False)],
+)  # fmt: skip
+def test_which_hosts_are_local(host, local):
+    assert is_local_host(host) == local
