@@ -17,7 +17,7 @@ from model.types import Encoding, RelationAttention
 FloatArray = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Correspondence:
     """One sketch patch and the photo patch it matched.
 
@@ -108,17 +108,20 @@ def correspondences(
         return []
     best_photo = weights.argmax(axis=1)
     best_sketch = weights.argmax(axis=0)
-    pairs = {(int(i), int(j)) for i, j in enumerate(best_photo)} | {(int(i), int(j)) for j, i in enumerate(best_sketch)}
-    share = weights / np.maximum(weights.sum(axis=0, keepdims=True), np.finfo(np.float32).tiny)
+    pairs = set(enumerate(best_photo.tolist())) | {(i, j) for j, i in enumerate(best_sketch.tolist())}
+    columns = np.maximum(weights.sum(axis=0), np.finfo(np.float32).tiny)
+    adds = np.zeros_like(weights) if importance is None else weights * (importance / columns)
+    rows, photos = (np.fromiter(side, dtype=np.int64, count=len(pairs)) for side in zip(*pairs, strict=True))
     found = [
-        Correspondence(
-            sketch_patch=int(maps.sketch_positions[i]),
-            photo_patch=int(maps.photo_positions[j]),
-            weight=float(weights[i, j]),
-            mutual=bool(best_photo[i] == j and best_sketch[j] == i),
-            contribution=0.0 if importance is None else float(importance[j] * share[i, j]),
+        Correspondence(*values)
+        for values in zip(
+            maps.sketch_positions[rows].tolist(),
+            maps.photo_positions[photos].tolist(),
+            weights[rows, photos].tolist(),
+            ((best_photo[rows] == photos) & (best_sketch[photos] == rows)).tolist(),
+            adds[rows, photos].tolist(),
+            strict=True,
         )
-        for i, j in pairs
     ]
     found.sort(key=lambda pair: (not pair.mutual, -pair.weight, pair.sketch_patch, pair.photo_patch))
     return found[:limit]

@@ -86,22 +86,25 @@ def logits_without_patches(
     Returns:
         [Np - 1] float32 logits; of no meaning where `photo_mask` is False.
     """
-    patches = kernel[0]
-    sketch_real = _real(sketch_mask, patches.shape[0], patches)
-    photo_real = _real(photo_mask, patches.shape[1], patches)
-    counted = torch.exp(-relation._precision * (patches.unsqueeze(-1) - relation.centres.float()) ** 2)
-    photo_count = photo_real.sum()
-    over_photo = counted * photo_real[None, :, None]
+    sketch_count, photo_count = kernel.shape[1:]
+    distance = kernel[0].unsqueeze(-1) - relation.centres.float()
+    counted = distance.square_().mul_(-relation._precision).exp_()
+    sketch_real = None if sketch_mask is None else sketch_mask[0, 1:]
+    photo_real = None if photo_mask is None else photo_mask[0, 1:]
+    over_photo, over_sketch = counted, counted
+    if photo_real is not None:
+        over_photo, photo_count = counted * photo_real[None, :, None], int(photo_real.sum())
+    if sketch_real is not None:
+        over_sketch, sketch_count = counted * sketch_real[:, None, None], int(sketch_real.sum())
     # [Ns, Np, bins]: each sketch patch's mean count over the photo, without photo patch j.
-    rest = (over_photo.sum(dim=1, keepdim=True) - over_photo) / (photo_count - 1).clamp(min=1)
+    rest = (over_photo.sum(dim=1, keepdim=True) - over_photo).div_(max(1, photo_count - 1)).add_(1e-3).log_()
     sketch_weight = _shares(relation.weight_sketch(sketch[0, 1:]), sketch_real)
-    sketch_histogram = torch.einsum("n,njb->jb", sketch_weight, torch.log(rest + 1e-3))
+    sketch_histogram = (sketch_weight @ rest.flatten(1)).view(rest.shape[1:])
     # [Np, bins]: each photo patch's own histogram; without patch j the others' weights grow in proportion.
-    own = torch.log((counted * sketch_real[:, None, None]).sum(dim=0) / sketch_real.sum() + 1e-3)
-    photo_weight = _shares(relation.weight_photo(photo[0, 1:]), photo_real)
-    whole = torch.einsum("j,jb->b", photo_weight, own)
-    left = (1.0 - photo_weight).clamp(min=1e-6)
-    photo_histogram = (whole[None] - photo_weight[:, None] * own) / left[:, None]
+    own = over_sketch.sum(dim=0).div_(sketch_count).add_(1e-3).log_()
+    photo_weight = _shares(relation.weight_photo(photo[0, 1:]), photo_real)[:, None]
+    mine = photo_weight * own
+    photo_histogram = (mine.sum(dim=0, keepdim=True) - mine) / (1.0 - photo_weight).clamp_(min=1e-6)
     similarity = F.normalize(relation.project_retrieval(sketch[:, 0]).float(), dim=-1) * F.normalize(
         relation.project_retrieval(photo[:, 0]).float(), dim=-1
     )
@@ -132,11 +135,7 @@ def occlusion(network: Network, sketch: Encoding, photo: Encoding) -> FloatArray
     return np.asarray(lost.masked_fill(~real[0, 1:].to(lost.device), 0.0).float().cpu().numpy())
 
 
-def _real(mask: Tensor | None, count: int, like: Tensor) -> Tensor:
-    """[count] float32: 1 for real patches, 0 for masked ones."""
-    return like.new_ones(count) if mask is None else mask[0, 1:].to(like.dtype)
-
-
-def _shares(logits: Tensor, real: Tensor) -> Tensor:
+def _shares(logits: Tensor, real: Tensor | None) -> Tensor:
     """[N, 1] logits -> [N] float32 weights that sum to 1 over real patches."""
-    return logits.squeeze(-1).float().masked_fill(real == 0, -torch.inf).softmax(dim=-1)
+    flat = logits.squeeze(-1).float()
+    return (flat if real is None else flat.masked_fill(~real, -torch.inf)).softmax(dim=-1)

@@ -24,9 +24,9 @@ def inked_patches(sketch: Tensor, config: PreprocessConfig, grid: int) -> NDArra
         [G * G] bool, row by row: True where the patch's darkest pixel is darker than `INK_DARKNESS` (0 white, 1 black).
     """
     pixels = sketch.detach().float().cpu().numpy()
-    mean = np.asarray(config.mean, dtype=np.float32)[:, None, None]
-    std = np.asarray(config.std, dtype=np.float32)[:, None, None]
-    darkness = 1.0 - (pixels * std + mean).mean(axis=0)
+    mean = np.asarray(config.mean, dtype=np.float32)
+    std = np.asarray(config.std, dtype=np.float32)
+    darkness = (1.0 - mean.mean()) - np.tensordot(std / 3, pixels, axes=1)
     size = darkness.shape[0]
     edges = np.linspace(0, size, grid + 1).round().astype(int)
     by_rows = np.maximum.reduceat(darkness, edges[:-1], axis=0)
