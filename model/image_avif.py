@@ -10,7 +10,7 @@ import re
 import struct
 from collections.abc import Iterator
 
-from model.errors import ImageError
+from model.errors import DamagedImageError, ImageFormatError
 
 _MAX_BOXES = 10_000
 _MAX_ITEMS = 2_000  # a grid of phone-sized tiles has about 100
@@ -30,7 +30,7 @@ def still_picture(data: bytes) -> bytes:
     patched = _EXIF_ITEM.sub(rb"\1free", data)
     if data[8:12] == b"avis":  # the major brand decides which of the two a decoder takes
         if all(kind != b"meta" for kind, _, _ in _boxes(data, 0, len(data))):
-            raise ImageError("this is a film without a still picture; save one of its pictures and send that")
+            raise ImageFormatError("this is a film without a still picture; save one of its pictures and send that")
         patched = patched[:8] + b"avif" + patched[12:]
     return patched
 
@@ -39,7 +39,7 @@ def coded_size(data: bytes) -> tuple[int, int] | None:
     """Width and height, in pixels, of the largest AV1 frame that any item holds; None where no item is AV1.
 
     Raises:
-        ImageError: more parts than any honest file has, or parts outside the file.
+        DamagedImageError: more parts than any honest file has, or parts outside the file.
     """
     meta = next((box for box in _boxes(data, 0, len(data)) if box[0] == b"meta"), None)
     if meta is None:
@@ -200,5 +200,5 @@ class _Bits:
         return self._value >> self._left & (1 << count) - 1
 
 
-def _senseless(what: str) -> ImageError:
-    return ImageError(f"the image is damaged or made to harm ({what}); save it again and retry")
+def _senseless(what: str) -> DamagedImageError:
+    return DamagedImageError(f"the image is damaged or made to harm ({what}); save it again and retry")

@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from model.errors import ImageError
+from model.errors import DamagedImageError, ImageFormatError
 from model.image_avif import coded_size, still_picture
 
 MAX_SEGMENTS = 2_000  # JPEG segments before the pixels; a camera's file has about 20
@@ -50,16 +50,16 @@ class Container:
     components: int = 3
 
 
-def damaged(what: str) -> ImageError:
+def damaged(what: str) -> DamagedImageError:
     """The error for a container that makes no sense."""
-    return ImageError(f"the image is damaged or made to harm ({what}); save it again and retry")
+    return DamagedImageError(f"the image is damaged or made to harm ({what}); save it again and retry")
 
 
 def inspect(data: bytes) -> Container:
     """Walks the container that `data` begins with; unknown formats pass as they are.
 
     Raises:
-        ImageError: the container makes no sense, or has more parts than any honest file.
+        DamagedImageError: the container makes no sense, or has more parts than any honest file.
     """
     for matches, walk in _WALKS:
         if matches(data[:16]):
@@ -246,7 +246,7 @@ def _bmp(data: bytes) -> Container:
     if header >= 40:
         width, height, _, _, compression = struct.unpack_from("<iiHHI", data, 18)
         if compression in (1, 2) and (len(data) > MAX_RLE_BYTES or abs(width * height) > 2 * MAX_RLE_BYTES):
-            raise ImageError("run-length coded BMP files are read up to 2 MB only; save it as PNG and retry")
+            raise ImageFormatError("run-length coded BMP files are read up to 2 MB only; save it as PNG and retry")
     return Container(data)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from model.errors import ConfigurationError, ImageError, ImageTooLargeError
+from model.errors import ConfigurationError, DamagedImageError, ImageTooLargeError
 from model.image_containers import Container
 
 try:
@@ -61,9 +61,9 @@ class ImageLimits:
             raise ConfigurationError(f"unknown image formats {', '.join(unknown)}; choose from {', '.join(FORMATS)}")
 
     def check_size(self, width: int, height: int) -> None:
-        """Raises ImageTooLargeError, or ImageError where there is no pixel."""
+        """Raises ImageTooLargeError, or DamagedImageError where there is no pixel."""
         if width < 1 or height < 1:
-            raise ImageError("the image has no pixels; save it again and retry")
+            raise DamagedImageError("the image has no pixels; save it again and retry")
         if width * height > self.max_pixels or max(width, height) > self.max_side:
             raise ImageTooLargeError(
                 f"the image has {width} x {height} pixels; allowed are {self.max_pixels} in all and {self.max_side} on "

@@ -25,7 +25,7 @@ __all__ = ["FORMATS", "HEIF_AVAILABLE", "ImageLimits", "OpenedImage", "open_imag
 
 _SMALL_PIXELS = 4_000_000  # below, all pixels are kept: exactness is cheap
 _ORIENTATION = 0x0112
-_REDUCIBLE = ("L", "RGB", "RGBA", "CMYK", "YCbCr", "RGBX", "I", "F")
+_REDUCIBLE = ("L", "RGB", "CMYK", "YCbCr", "RGBX", "I", "F")  # without a copy on the way
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -66,7 +66,8 @@ def open_image(
             size if that leaves at least twice as many. None decodes all pixels.
 
     Raises:
-        ImageError: unreadable, empty, truncated or damaged.
+        ImageError: empty, or no image.
+        DamagedImageError: truncated or damaged.
         ImageFormatError: an image, but of a format that is not on the allow-list.
         ImageTooLargeError: too many bytes or pixels; nothing was decoded.
     """
@@ -95,6 +96,8 @@ def read_image(
 
 
 def _decode(data: bytes, limits: ImageLimits, longest_side: int | None) -> OpenedImage:
+    if (known := sniff(data)) in FORMATS and known not in limits.formats:
+        raise _unidentified(data, limits)
     container = inspect(data)
     if container.size is not None:
         limits.check_size(*container.size)
@@ -144,7 +147,7 @@ def _reduced(image: Image.Image, longest_side: int | None) -> Image.Image:
 
 
 def _reducible(image: Image.Image) -> Image.Image:
-    if image.mode in ("P", "PA", "LA", "La", "RGBa") or "transparency" in image.info:
+    if image.mode in ("P", "PA", "LA", "La", "RGBA", "RGBa") or "transparency" in image.info:
         return image.convert("RGBA" if image.has_transparency_data else "RGB")
     return to_rgb(image)
 
@@ -163,7 +166,7 @@ def _unidentified(data: bytes, limits: ImageLimits) -> ImageError:
     if known is None:
         return ImageError(f"this is not an image, or it is damaged; {accepted}")
     if known in limits.formats:
-        return ImageError(f"this {known} image is damaged; save it again and retry")
+        return DamagedImageError(f"this {known} image is damaged; save it again and retry")
     return ImageFormatError(f"files of format {known} are not accepted; {accepted}")
 
 
