@@ -28,6 +28,7 @@ FORMATS: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
 """Formats that are read by default, by Pillow's names."""
 
 WEBP_BYTES = 17  # per pixel
+_MODE_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2}  # per pixel in memory; others take 4
 # Pillow refuses more than this by itself (twice Image.MAX_IMAGE_PIXELS).
 _PILLOW_MAX_PIXELS = 178_956_970
 _MAX_SCANNED_PIXELS = 600_000_000  # pixels times passes of a progressive JPEG
@@ -85,7 +86,7 @@ def decoding_bytes(image: Image.Image, name: str, container: Container, pixels: 
     Raises:
         ImageTooLargeError: a JPEG of so many passes that decoding it would take seconds.
     """
-    result = 4 * math.prod(image.size)  # a JPEG's after draft
+    result = _MODE_BYTES.get(image.mode, 4) * math.prod(image.size)  # a JPEG's after draft
     if name == "WEBP":
         return WEBP_BYTES * pixels
     if name in ("AVIF", "HEIF"):

@@ -177,8 +177,9 @@ def _read_bytes(source: Path | str | bytes | BinaryIO, max_bytes: int) -> bytes:
         try:
             with Path(source).open("rb") as file:
                 data = file.read(max_bytes + 1)
-        except OSError as error:
-            raise ImageError(f"the image file {source} cannot be read: {error.strerror or error}") from error
+        except (OSError, ValueError) as error:  # ValueError: a name with a null character
+            reason = getattr(error, "strerror", None) or error
+            raise ImageError(f"the image file {source} cannot be read: {reason}") from error
     else:
         data = source.read(max_bytes + 1)
     if not data:
