@@ -145,9 +145,11 @@ def _skip_operating_points(bits: _Bits) -> None:
         bits.take(64)
         if bits.take(1):  # equal picture interval, an exponential Golomb code
             zeros = 0
-            while zeros < 32 and not bits.take(1):
+            while not bits.take(1):
                 zeros += 1
-            bits.take(zeros if zeros < 32 else 0)
+                if zeros == 32:  # decoders disagree about what follows
+                    raise _senseless("an endless interval")
+            bits.take(zeros)
         decoder_model = bool(bits.take(1))
         if decoder_model:
             delay_bits = bits.take(5) + 1
