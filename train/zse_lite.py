@@ -51,12 +51,14 @@ BACKBONE = TrainConfig(
 )
 RELATION = replace(
     BACKBONE,
-    steps=300,
+    steps=250,
     image_size=0,
-    sketch_views=2,
-    extra_sketches=32,
+    frozen_stages=99,
+    photo_views=0,
+    extra_sketches=0,
     learning_rate=5e-4,
-    weights=LossWeights(contrast=1.0, classify=0.25, text=0.25, distil=0.5, rank=1.0, decide=0.5),
+    batch_norm="frozen",
+    weights=LossWeights(contrast=1.0, classify=0.25, text=0.25, distil=0.0, rank=1.0, decide=0.5),
 )
 # For a GPU, in one part.
 BASE = TrainConfig(extra_sketches=64, validate_every=200, save_every=0)
