@@ -18,7 +18,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
         values = np.asarray(image).astype(np.uint32)
         return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
-        return Image.fromarray(_to_8_bits(np.asarray(image, dtype=np.float64), image.mode == "F")).convert("RGB")
+        with np.errstate(invalid="ignore"):  # a signalling NaN warns when it is merely copied
+            values = np.asarray(image, dtype=np.float64)
+        return Image.fromarray(_to_8_bits(values, image.mode == "F")).convert("RGB")
     if image.mode == "LAB":
         return _lab_to_rgb(image)
     if image.has_transparency_data:

@@ -169,6 +169,8 @@ def test_not_a_number_and_infinity_are_black() -> None:
     pixels = np.asarray(photo_image(Image.fromarray(values), PreprocessConfig(image_size=8)))
     assert pixels[0, :3].max() == 0
     assert pixels[1].min() == 128
+    signalling = np.full((8, 8), 0x7FA00000, dtype=np.uint32).view(np.float32)
+    assert np.asarray(photo_image(Image.fromarray(signalling), SMALL)).max() == 0
 
 
 def test_transparency_is_white_in_every_guise() -> None:
