@@ -12,6 +12,8 @@ EXTRA   ?= $(shell [ "$$(uname -sm)" = "Linux x86_64" ] && nvidia-smi -L >/dev/n
 ENGINE  ?= $(shell command -v docker || command -v podman || command -v buildah)
 IMAGE   ?= sketchseek:$(EXTRA)
 
+BENCH   ?= recall build
+
 SAMPLE  := .sample
 BIN     := $(VENV)/bin
 PIP     := $(BIN)/python -m pip install --constraint constraints.txt
@@ -29,10 +31,10 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve sample test lint types tests format bench fuzz image sbom licences audit clean
+.PHONY: help serve sample test lint types tests format bench image sbom licences audit clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 serve: $(RUN) ## serve the sample gallery, or PHOTOS=FOLDER, at http://127.0.0.1:8000 (PORT=...)
 ifeq ($(strip $(PHOTOS)),)
@@ -61,6 +63,9 @@ tests: $(DEV) ## pytest; ARGS="-k name" runs some
 format: $(DEV) ## rewrite the code in the house's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench: $(DEV) ## the benchmarks that bring their own data, one table per question; BENCH="recall build" picks some
+	@for name in $(BENCH); do echo; echo "== $$name"; $(BIN)/python benchmarks/$$name.py $(ARGS) || exit 1; done
 
 image: ## build the container image with docker, podman or buildah (EXTRA=cpu or gpu)
 	@[ -n "$(ENGINE)" ] || { echo "Building an image needs docker, podman or buildah." >&2; exit 1; }
