@@ -48,7 +48,7 @@ def overlay(
     Args:
         sketch: as prepared for the network (square).
         photo: upright, any shape.
-        pairs: best first; as many as the palette has colours are drawn.
+        pairs: best first. Mutual ones are drawn, so that no patch has two numbers; as many as the palette has colours.
         grid: side of the patch grid.
         photo_box: from a photo patch to its box in the photo, as shares of its sides.
         lines: how many of the pairs are joined by a line.
@@ -68,7 +68,8 @@ def overlay(
     draw = ImageDraw.Draw(canvas)
     for corner, size in ((left, (panel, panel)), (right, fitted.size)):
         draw.rectangle((*corner, corner[0] + size[0] - 1, corner[1] + size[1] - 1), outline="#c9c4ba", width=_FINE)
-    shown = list(zip(pairs, PALETTE, range(1, len(PALETTE) + 1), strict=False))
+    mutual = [pair for pair in pairs if pair.mutual]
+    shown = list(zip(mutual, PALETTE, range(1, len(PALETTE) + 1), strict=False))
     boxes = [
         (
             _placed(sketch_patch_box(pair.sketch_patch, grid), left, (panel, panel)),

@@ -45,7 +45,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ours = [item for item in items if Path(__file__).parent in item.path.parents]
     for item in ours:
         item.add_marker(pytest.mark.browser)
-        item.add_marker(pytest.mark.timeout(180))
+        item.add_marker(pytest.mark.timeout(300))
         if chromium() is None:
             item.add_marker(pytest.mark.skip(reason="NO CHROMIUM ON THIS MACHINE: THE PAGE WAS NOT TESTED"))
 
@@ -126,7 +126,7 @@ def _serve(gallery: Path, photos: Path, checkpoint: Path, **settings: str) -> It
 
 
 def _wait_until_open(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 150
     while time.monotonic() < end:
         if process.poll() is not None:
             break

@@ -358,6 +358,53 @@ def test_without_a_service_the_page_says_so_and_tries_again(site: Site, open_pag
     expect(page.get_by_role("alert")).to_have_count(0)
 
 
+def test_a_running_build_shows_its_progress_and_its_end(site: Site, open_page: OpenPage) -> None:
+    page = open_page(site)
+    expect(page.locator("#build")).to_be_hidden()
+    building = {"step": "encoding", "done": 12, "total": 48}
+
+    def answer(route: Any) -> None:
+        state = route.fetch().json()
+        route.fulfill(json={**state, "building": building or None})
+
+    page.route("**/gallery", answer)
+    page.reload()
+    expect(page.locator("#build-text")).to_contain_text("12 of 48 photos")
+    expect(page.locator("#build-progress")).to_have_attribute("value", "12")
+    building.clear()
+    expect(page.locator("#build")).to_be_hidden()
+    page.unroute_all(behavior="ignoreErrors")
+
+
+def test_a_gallery_behind_a_key_asks_for_it(site: Site, open_page: OpenPage) -> None:
+    page = open_page(site)
+
+    def guard(route: Any) -> None:
+        if route.request.headers.get("authorization") == "Bearer open sesame":
+            route.continue_(headers={**route.request.headers, "authorization": ""})
+            return
+        body = {
+            "type": "about:blank",
+            "title": "Unauthorized",
+            "status": 401,
+            "code": "key_required",
+            "detail": "A key.",
+        }
+        route.fulfill(status=401, json=body)
+
+    page.route("**/gallery", guard)
+    page.route("**/search", guard)
+    page.route("**/photos/**", guard)
+    page.reload()
+    page.get_by_role("button", name="Enter a key").click()
+    page.get_by_label("Access key").fill("open sesame")
+    page.get_by_role("button", name="Continue").click()
+    expect(page.locator(".doodle").first).to_be_visible()
+    wait_for_search(page, lambda: draw(page, circle()))
+    page.wait_for_function("() => document.querySelector('.card img').naturalWidth > 0")
+    site.console.clear()
+
+
 def test_a_busy_service_is_asked_again_by_itself(site: Site, open_page: OpenPage) -> None:
     page = open_page(site)
     times = []

@@ -83,8 +83,12 @@ export class Match extends EventTarget {
     photo.alt = name;
     photo.width = result.width;
     photo.height = result.height;
-    api.showPhoto(photo, result.url).catch(() => this.#problem("The photo cannot be loaded."));
-    byId("match-open").href = result.url;
+    const open = byId("match-open");
+    open.href = result.url;
+    api.showPhoto(photo, result.url).then(
+      () => (open.href = photo.src), // the same address, or the bytes that were fetched with a key
+      () => this.#problem("The photo cannot be loaded."),
+    );
     this.#facts(result);
     this.#said = null;
     this.#sketchSide.show([]);
@@ -174,8 +178,10 @@ export class Match extends EventTarget {
     this.#link();
   }
 
+  /** The pairs that get a number: mutual best matches, so that no patch has two. */
   #strongest() {
-    return (this.#said?.correspondences ?? []).slice(0, NUMBERED);
+    const all = this.#said?.correspondences ?? [];
+    return all.filter((pair) => pair.mutual).slice(0, NUMBERED);
   }
 
   #lightPair(pair) {

@@ -74,7 +74,7 @@ def test_the_overlay_marks_a_match_on_both_sides_in_one_colour() -> None:
 
 @pytest.mark.parametrize("size", [(200, 100), (90, 300), (1, 1)])
 def test_the_overlay_takes_photos_of_any_shape(size: tuple[int, int]) -> None:
-    pairs = [Correspondence(i, 15 - i, 0.5, mutual=False) for i in range(12)]
+    pairs = [Correspondence(i, 15 - i, 0.5, mutual=True) for i in range(12)]
     picture = overlay(Image.new("L", (64, 64), 255), Image.new("RGBA", size, "white"), pairs, GRID, box)
     assert picture.size[0] == 960
     assert picture.mode == "RGB"
