@@ -47,7 +47,7 @@ def create_backbone(config: EncoderConfig, image_size: int, weights: str | Path 
         options["dynamic_img_size"] = False
         if config.norm_eps is not None:
             options["norm_layer"] = partial(nn.LayerNorm, eps=config.norm_eps)
-    backbone = _create(config.backbone, weights, **options)
+    backbone: nn.Module = _create(config.backbone, weights, **options)
     _check_kind(backbone, config)
     return backbone
 
@@ -60,7 +60,8 @@ def create_classifier(config: EncoderConfig, weights: str | Path) -> nn.Module:
         weights: "package", "hub" or a file, as for `create_backbone`.
     """
     if weights == "hub":
-        return _create(config.backbone, weights).eval()
+        pretrained: nn.Module = _create(config.backbone, weights)
+        return pretrained.eval()
     classifier: nn.Module = timm.create_model(config.backbone)
     load_backbone_weights(classifier, packaged_weights(config.backbone) if weights == "package" else Path(weights))
     return classifier.eval()
@@ -97,16 +98,17 @@ def token_layout(name: str, image_size: int) -> tuple[int, int]:
     return int(backbone.embed_dim), image_size // patch
 
 
-def _create(name: str, weights: str | Path | None, **options: Any) -> nn.Module:
+def _create(name: str, weights: str | Path | None, **options: Any) -> Any:
     """A timm model, with its pretrained weights from the hub, its cache or a file where asked for."""
     settings = pretrained_settings(name)
     if weights == "hub":
         weights = from_hub(name, settings)
     if weights not in (None, "hub"):
-        read_weights(Path(str(weights)))  # refuses code before timm's reader sees the file
-        options["pretrained_cfg_overlay"] = {"file": str(weights)}
+        # timm ignores missing entries unless the file's own classifier is built as well.
+        classes = _classes_in(Path(str(weights)), settings)
+        options |= {"num_classes": classes, "pretrained_cfg_overlay": {"file": str(weights), "num_classes": classes}}
     try:
-        backbone: nn.Module = timm.create_model(name, pretrained=weights is not None, **options)
+        backbone: Any = timm.create_model(name, pretrained=weights is not None, **options)
     except TypeError as error:
         raise ConfigurationError(
             f"timm cannot build {name!r} with {', '.join(options)}: choose another encoder kind"
@@ -117,7 +119,15 @@ def _create(name: str, weights: str | Path | None, **options: Any) -> nn.Module:
         if weights == "hub":  # it answered a moment ago; downloading failed in one of many ways
             raise unavailable(name) from error
         raise CheckpointError(f"{weights} does not hold weights for the backbone {name!r}") from error
+    if "pretrained_cfg_overlay" in options:
+        backbone.reset_classifier(0)
     return backbone
+
+
+def _classes_in(file: Path, settings: Any) -> int:
+    """How many classes the classifier in a file of weights tells apart; 0 where there is none."""
+    classifier = read_weights(file).get(f"{settings.classifier}.weight")
+    return 0 if classifier is None else len(classifier)
 
 
 def _check_class_token(backbone: Any, name: str) -> None:

@@ -50,14 +50,13 @@ def load_checkpoint(
     arithmetic = resolve_dtype(dtype, place)
     try:
         architecture = ARCHITECTURES[metadata["architecture"]]
-        config = architecture.from_json(json.loads(metadata["config"]))
+        network = build_network(architecture.from_json(json.loads(metadata["config"])))
     except (KeyError, ValueError, ConfigurationError) as error:
         raise CheckpointError(
             f"{path} was written by another version of Sketchseek ({error}); convert or train it again"
         ) from error
-    network = build_network(config)
     load_tensors(network, tensors, str(path))
-    network.identity = CheckpointIdentity(config.preset, metadata["sha256"])
+    network.identity = CheckpointIdentity(network.config.preset, metadata["sha256"])
     return (network if trainable else network.fold()).cast(place, arithmetic).eval()
 
 
@@ -143,8 +142,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     return metadata, tensors
 
 
-def load_tensors(network: Network, tensors: dict[str, Tensor], source: str) -> None:
-    """Copy tensors into a network; every entry must be there with its shape, and no other.
+def load_tensors(network: Network, tensors: dict[str, Tensor], source: str, *, assign: bool = False) -> None:
+    """Copy (or, with `assign`, put) tensors into a network; every entry must be there with its shape, and no other.
 
     Raises:
         CheckpointError: names what is missing, extra or misshapen.
@@ -160,7 +159,7 @@ def load_tensors(network: Network, tensors: dict[str, Tensor], source: str) -> N
             if names
         ]
         raise CheckpointError(f"{source} does not fit the network {network.config.preset!r}: {'; '.join(wrong)}")
-    network.load_state_dict(tensors, strict=True)
+    network.load_state_dict(tensors, strict=True, assign=assign)
 
 
 def content_hash(tensors: dict[str, Tensor]) -> str:

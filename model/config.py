@@ -240,6 +240,9 @@ def zse_config_from_json(values: dict[str, Any]) -> ZseConfig:
         relation["hidden"] = tuple(relation["hidden"])
         preprocess = dict(parts.pop("preprocess"))
         preprocess["mean"], preprocess["std"] = tuple(preprocess["mean"]), tuple(preprocess["std"])
+        unknown = parts.keys() - {"preset", "cross_attention", "score"}
+        if unknown:
+            raise ValueError(f"unknown entries: {', '.join(sorted(unknown))}")
         return ZseConfig(
             preset=str(parts.pop("preset")),
             preprocess=PreprocessConfig(**preprocess),

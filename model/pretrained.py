@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import pickle
+import warnings
 from importlib import import_module
 from pathlib import Path
+from typing import Any, TypeGuard
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -67,6 +69,29 @@ def load_backbone_weights(backbone: nn.Module, file: Path) -> None:
     backbone.load_state_dict(chosen, strict=False)
 
 
+def read_pickle(file: Path) -> Any:
+    """Tensors, numbers and plain containers from a pickle as torch.save writes it; nothing in it is executed.
+
+    Raises:
+        CheckpointError: it is damaged or holds anything else.
+    """
+    try:
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_numpy_numbers()):
+            warnings.simplefilter("ignore")  # about pickle protocols, before the error that follows
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file fails in as many ways as there are instructions
+        raise CheckpointError(
+            f"{file} cannot be read as tensors alone: it is damaged, or it holds code; nothing in it was executed"
+        ) from error
+
+
+def _numpy_numbers() -> list[Any]:
+    """What a pickled NumPy number is made of; figures beside the weights are often of this type."""
+    scalar = np.float64(0).__reduce__()[0]
+    kinds = [type(np.dtype(kind)) for kind in ("float32", "float64", "int64")]
+    return [scalar, (scalar, "numpy.core.multiarray.scalar"), np.dtype, *kinds]
+
+
 def read_weights(file: Path) -> dict[str, Tensor]:
     """Tensors by name from a file; nothing in it is executed.
 
@@ -76,12 +101,19 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     """
     if not file.is_file():
         raise CheckpointNotFoundError(f"there is no file of weights {file}")
-    try:
-        state = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        raise CheckpointError(f"{file} cannot be read as weights alone; nothing in it was executed") from error
+    if file.suffix == ".safetensors":
+        try:
+            return load_file(file)
+        except (SafetensorError, OSError, ValueError) as error:
+            raise CheckpointError(f"{file} is no readable safetensors file; fetch it again") from error
+    state = read_pickle(file)
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not is_state_dict(state):
         raise CheckpointError(f"{file} holds more than weights by name")
     return state
+
+
+def is_state_dict(state: object) -> TypeGuard[dict[str, Tensor]]:
+    """Whether it is a dictionary of tensors by name."""
+    return isinstance(state, dict) and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items())

@@ -6,7 +6,6 @@ rebuilds tensors and plain containers and executes nothing.
 
 from __future__ import annotations
 
-import pickle
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from model.checkpoint import load_tensors, save_checkpoint
 from model.errors import CheckpointError, CheckpointNotFoundError
+from model.pretrained import is_state_dict, read_pickle
 from model.registry import build_network, preset
 
 UNUSED = re.compile(r"ca\.encoder\.layers\.")  # built by upstream's constructor, never called
@@ -98,8 +98,9 @@ def convert_upstream(source: str | Path, target: str | Path) -> Conversion:
         raise CheckpointError(
             f"{source} holds entries that no published ZSE-SBIR checkpoint has: {', '.join(sorted(unknown)[:5])}"
         )
-    network = build_network(preset("zse-vit-b16"))
-    load_tensors(network, tensors, str(source))
+    with torch.device("meta"):  # only names and shapes are needed until the tensors are known to fit
+        network = build_network(preset("zse-vit-b16"))
+    load_tensors(network, tensors, str(source), assign=True)
     sha256 = save_checkpoint(network, target, extra={"source": Path(source).name})
     return Conversion(Path(target), sha256, unused)
 
@@ -109,15 +110,9 @@ def read_published(source: str | Path) -> dict[str, Tensor]:
     path = Path(source)
     if not path.is_file():
         raise CheckpointNotFoundError(f"there is no file {path}")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise CheckpointError(
-            f"{path} cannot be read as a checkpoint of tensors alone: it is damaged, or it holds code, "
-            "which is never executed"
-        ) from error
+    content = read_pickle(path)
     state = content.get("model") if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+    if not is_state_dict(state):
         raise CheckpointError(f"{path} has no entry 'model' with a state dict, as published ZSE-SBIR checkpoints do")
     return state
 
