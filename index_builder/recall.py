@@ -6,6 +6,7 @@ Rows are in the order of photo ids, so that breaking exact ties by row breaks th
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,7 +19,8 @@ Descriptors = npt.NDArray[np.float32]
 Kind = Literal["flat", "ivf"]
 _TIE_MARGIN = 16
 _GPU_MOST = 2048  # candidates that FAISS gives out per query on a GPU
-_TRAINING_PER_LIST = 64
+_TRAINING_PER_LIST = 40
+_TRAINING_ROUNDS = 10
 
 
 @dataclass(frozen=True)
@@ -76,20 +78,42 @@ def lists_for(photos: int) -> int:
     return max(1, min(int(4 * math.sqrt(photos)), photos // _TRAINING_PER_LIST))
 
 
-def build_index(descriptors: Descriptors, kind: Kind) -> Any:
-    """A FAISS index over descriptors [n, E], row i holding descriptor i, in half precision, by inner product."""
+def build_index(descriptors: Descriptors, kind: Kind, trained: Any = None) -> Any:
+    """A FAISS index over descriptors [n, E], row i holding descriptor i, in half precision, by inner product.
+
+    Args:
+        descriptors: of all photos.
+        kind: of the index.
+        trained: an IVF index of an earlier version, whose lists are taken over if it has about as many as this one
+            needs; it is emptied. Training takes minutes and lists hardly move when some photos come and go.
+    """
     faiss = load_faiss()
     count, size = descriptors.shape
-    lists = lists_for(count)
-    index = faiss.index_factory(size, "SQfp16" if kind == "flat" else f"IVF{lists},SQfp16", faiss.METRIC_INNER_PRODUCT)
-    if kind == "ivf":
-        index.cp.min_points_per_centroid = 1
-        index.cp.seed = 1
-        wanted = min(count, lists * _TRAINING_PER_LIST)
-        chosen = np.sort(np.random.default_rng(0).choice(count, wanted, replace=False))
-        index.train(np.ascontiguousarray(descriptors[chosen]))
+    if kind == "flat":
+        index = faiss.index_factory(size, "SQfp16", faiss.METRIC_INNER_PRODUCT)
+    elif trained is not None and trained.d == size and 0.5 < trained.nlist / lists_for(count) < 2:
+        index = trained
+        index.reset()
+    else:
+        index = _trained(descriptors, lists_for(count))
     for start in range(0, count, 65536):
         index.add(np.ascontiguousarray(descriptors[start : start + 65536], dtype=np.float32))
+    return index
+
+
+def _trained(descriptors: Descriptors, lists: int) -> Any:
+    """An empty IVF index with lists trained on a seeded sample, by half of the cores: searches go on meanwhile."""
+    faiss = load_faiss()
+    index = faiss.index_factory(descriptors.shape[1], f"IVF{lists},SQfp16", faiss.METRIC_INNER_PRODUCT)
+    index.cp.min_points_per_centroid, index.cp.niter, index.cp.seed = 1, _TRAINING_ROUNDS, 1
+    wanted = min(len(descriptors), lists * _TRAINING_PER_LIST)
+    chosen = np.sort(np.random.default_rng(0).choice(len(descriptors), wanted, replace=False))
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(max(1, (os.cpu_count() or 1) // 2))
+    try:
+        index.train(np.ascontiguousarray(descriptors[chosen]))
+    finally:
+        faiss.omp_set_num_threads(before)
     return index
 
 
@@ -171,8 +195,8 @@ class RecallIndex:
                 raise ValueError(f"`allowed` must have one entry per photo: {len(self)}, not {len(allowed)}")
             selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
         if self._lists:
-            # A filter thins every list, so that as many more lists are looked at.
-            share = min(1.0, self._settings.probes * len(self) / possible)
+            # A filter thins every list, so more lists are looked at; all of them where it leaves little.
+            share = 1.0 if possible < len(self) / 5 else min(1.0, self._settings.probes * len(self) / possible)
             probes = max(1, math.ceil(self._lists * share))
             parameters = faiss.SearchParametersIVF(sel=selector, nprobe=probes)
         else:

@@ -39,7 +39,7 @@ def cached_index(
     index = _load(folder, version, source, kind, photos)
     if index is not None:
         return index, True
-    index = build_index(read(), kind)
+    index = build_index(read(), kind, _earlier(folder, kind))
     try:
         _store(folder, version, source, kind, index)
     except (OSError, RuntimeError) as error:  # FAISS raises RuntimeError when the disk is full
@@ -60,6 +60,21 @@ def _load(folder: Path, version: str, source: str, kind: Kind, photos: int) -> A
         return None
     index = load_faiss().read_index(str(path))
     return index if index.ntotal == photos else None
+
+
+def _earlier(folder: Path, kind: Kind) -> Any:
+    """A sound IVF index of an earlier version, or None."""
+    if kind != "ivf":
+        return None
+    for path in sorted(folder.glob(f"*-{kind}.json")):
+        try:
+            note = read_json(path)
+            index_path = folder / Path(str(note["file"])).name
+            if file_sum(index_path).sha256 == note["sha256"]:
+                return load_faiss().read_index(str(index_path))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return None
 
 
 def _store(folder: Path, version: str, source: str, kind: Kind, index: Any) -> None:
