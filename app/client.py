@@ -124,6 +124,12 @@ class Client:
             raise ValueError("give `sketch` or `strokes`")
         return SearchAnswer.model_validate_json(answer.content)
 
+    def explain(self, sketch: Sketch, photo_id: str) -> dict[str, Any]:
+        """Why a photo matches a sketch, as in docs/api.md. Raises as `search`."""
+        files = {"sketch": ("sketch", _content(sketch))}
+        document: dict[str, Any] = self._send("POST", "/explain", files=files, data={"photo_id": photo_id}).json()
+        return document
+
     def similar(self, photo_id: str, top_k: int = 20) -> SimilarAnswer:
         """Photos like a photo. Raises as `search`."""
         answer = self._send("GET", f"/photos/{photo_id}/similar", params={"top_k": top_k})

@@ -18,7 +18,7 @@ from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from app.errors import handle_error
+from app.errors import PROBLEM_JSON, handle_error
 from app.metrics import Metrics
 from app.middleware import RequestMiddleware
 from app.routes import docs, explain, gallery, health, photos, search
@@ -105,7 +105,7 @@ def _application(settings: Settings, title: str, lifespan: Any) -> FastAPI:
 
     def openapi() -> dict[str, Any]:
         document = original()
-        _without_unused_validation_errors(document)
+        _tidy(document)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]
@@ -116,13 +116,17 @@ def _operation_id(route: APIRoute) -> str:
     return route.name
 
 
-def _without_unused_validation_errors(document: dict[str, Any]) -> None:
-    """FastAPI announces a 422 of its own shape for every route with a parameter; ours say problem+json or nothing."""
+def _tidy(document: dict[str, Any]) -> None:
+    """Say what is so: errors are problem+json, and FastAPI's own shape of a 422 never comes."""
     for path in document.get("paths", {}).values():
         for operation in path.values():
             answers = operation.get("responses", {})
-            if "HTTPValidationError" in str(answers.get("422", {}).get("content", {}).get("application/json", "")):
-                del answers["422"]
+            for status, answer in list(answers.items()):
+                content = answer.get("content", {})
+                if "HTTPValidationError" in str(content.get("application/json", "")):
+                    del answers[status]
+                elif PROBLEM_JSON in content:
+                    content[PROBLEM_JSON] |= content.pop("application/json", {})
     schemas = document.get("components", {}).get("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)

@@ -9,6 +9,31 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from app.errors import RequestError
 
 Number = float
+_ID = "k3v5w2mz7qhd4t6ynb2rfxp5ce"
+_RESULT: dict[str, Any] = {
+    "rank": 1,
+    "photo_id": _ID,
+    "score": 0.93,
+    "relation_score": 0.93,
+    "recall_score": 0.71,
+    "recall_rank": 3,
+    "url": f"/photos/{_ID}",
+    "thumbnail_url": f"/photos/{_ID}/thumbnail",
+    "path": "pets/cat.jpg",
+    "tags": ["pets"],
+    "width": 1600,
+    "height": 1200,
+}
+_TIMINGS: dict[str, Any] = {"decode": 1.9, "queue": 0.3, "encode": 21.5, "recall": 0.6, "rerank": 61.0, "total": 85.6}
+_SERVED: dict[str, Any] = {"gallery_version": "1.42", "checkpoint": "zse-lite"}
+_JOB_ID = "9f86d081884c7d659a2feaa0c55ad015"
+_ADDED: dict[str, Any] = {
+    "file": "cat.jpg",
+    "photo_id": _ID,
+    "path": "uploads/cat-5c1f6d0a9e2b4c37.jpg",
+    "code": None,
+    "detail": None,
+}
 MOST_EXPLAINED = 20
 """Results that one search explains at most."""
 
@@ -69,7 +94,9 @@ class Result(BaseModel):
     rank: int = Field(description="From 1; counts from the whole list's beginning.")
     photo_id: str
     score: float = Field(description="What results are ordered by: the checkpoint's rule, or the recall score.")
-    relation_score: float | None = Field(description="Probability of the relation network; null without rerank.")
+    relation_score: float | None = Field(
+        default=None, description="Probability of the relation network; null without rerank."
+    )
     recall_score: float = Field(description="Cosine of the descriptors.")
     recall_rank: int = Field(description="Rank in the recall stage, from 1.")
     url: str
@@ -98,6 +125,18 @@ class Timings(BaseModel):
 class SearchAnswer(BaseModel):
     """What was found."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "results": [_RESULT],
+                "timings_ms": _TIMINGS,
+                **_SERVED,
+                "reranked": True,
+                "total_photos": 10000,
+            }
+        }
+    )
+
     results: list[Result]
     timings_ms: Timings
     gallery_version: str
@@ -108,6 +147,16 @@ class SearchAnswer(BaseModel):
 
 class SimilarAnswer(BaseModel):
     """Photos like a photo, by their descriptors."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "results": [{**_RESULT, "relation_score": None, "score": 0.71}],
+                **_SERVED,
+                "total_photos": 9999,
+            }
+        }
+    )
 
     results: list[Result]
     gallery_version: str
@@ -134,7 +183,7 @@ class Progress(BaseModel):
 
     step: str = Field(description="What is being done: scanning, encoding, ...")
     done: int
-    total: int | None = Field(description="null while it is not known.")
+    total: int | None = Field(default=None, description="null while it is not known.")
 
 
 class Limits(BaseModel):
@@ -154,13 +203,38 @@ class Limits(BaseModel):
 class GalleryInfo(BaseModel):
     """The gallery being served."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "photos": 10000,
+                "version": "1.42",
+                "checkpoint": {"name": "zse-lite", "sha256": "0" * 64},
+                "tags": [{"name": "pets", "photos": 312}],
+                "building": None,
+                "last_error": None,
+                "writable": False,
+                "limits": {
+                    "max_body_bytes": 10_000_000,
+                    "max_upload_bytes": 100_000_000,
+                    "max_upload_files": 50,
+                    "max_pixels": 50_000_000,
+                    "max_strokes": 2000,
+                    "max_points": 100_000,
+                    "max_top_k": 1000,
+                    "max_candidates": 1000,
+                    "formats": ["jpeg", "png"],
+                },
+            }
+        }
+    )
+
     photos: int
-    version: str | None = Field(description="GENERATION.COMMIT; null while there is none yet.")
+    version: str | None = Field(default=None, description="GENERATION.COMMIT; null while there is none yet.")
     checkpoint: CheckpointInfo
     tags: list[TagCount]
-    building: Progress | None = Field(description="null while nothing is being built.")
+    building: Progress | None = Field(default=None, description="null while nothing is being built.")
     last_error: str | None = Field(
-        description="Code of what went wrong in the last change of the gallery, if anything."
+        default=None, description="Code of what went wrong in the last change of the gallery, if anything."
     )
     writable: bool = Field(description="Whether the write routes are on.")
     limits: Limits
@@ -170,25 +244,42 @@ class ChangedPhoto(BaseModel):
     """What became of one uploaded or deleted photo."""
 
     file: str = Field(description="The file's name as it was sent, made harmless.")
-    photo_id: str | None = Field(description="null where it was refused or is not in yet.")
-    path: str | None
-    code: str | None = Field(description="Why it was refused, if it was.")
-    detail: str | None
+    photo_id: str | None = Field(default=None, description="null where it was refused or is not in yet.")
+    path: str | None = None
+    code: str | None = Field(default=None, description="Why it was refused, if it was.")
+    detail: str | None = None
 
 
 class Job(BaseModel):
     """A change of the gallery under way."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "job_id": _JOB_ID,
+                "status": "done",
+                "photos": [_ADDED],
+                "gallery_version": "1.43",
+                "code": None,
+                "url": f"/jobs/{_JOB_ID}",
+            }
+        }
+    )
+
     job_id: str
     status: Literal["running", "done", "failed"]
     photos: list[ChangedPhoto]
-    gallery_version: str | None = Field(description="The version that has it; null while it runs.")
-    code: str | None = Field(description="Why it failed, if it did.")
+    gallery_version: str | None = Field(default=None, description="The version that has it; null while it runs.")
+    code: str | None = Field(default=None, description="Why it failed, if it did.")
     url: str
 
 
 class Reloaded(BaseModel):
     """The outcome of looking for a new version."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"swapped": True, "gallery_version": "1.43", "photos": 10001}}
+    )
 
     swapped: bool = Field(description="Whether a newer version is being served now.")
     gallery_version: str
@@ -197,6 +288,8 @@ class Reloaded(BaseModel):
 
 class Health(BaseModel):
     """The state of the process."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"status": "ready"}})
 
     status: Literal["alive", "ready", "starting", "draining", "failed"]
     reason: str | None = Field(default=None, description="Why it is not ready.")

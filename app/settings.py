@@ -44,7 +44,7 @@ class Settings(BaseSettings):
     )
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
-        description="Host names the service answers to, with commas between; none: local ones while `host` is local, else any.",
+        description="Host names answered to, with commas between; none: local ones while `host` is local, else any.",
     )
     read_key: SecretStr | None = Field(
         None, description="Key that searching and looking ask for; without it, anybody may."

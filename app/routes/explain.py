@@ -63,6 +63,34 @@ class ExplainBody(ExplainOptions):
 class Explanation(BaseModel):
     """Why a photo matches a sketch."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "photo_id": _EXAMPLE_ID,
+                "score": 0.93,
+                "relation_score": 0.93,
+                "relation_logit": 2.59,
+                "recall_score": 0.71,
+                "grid": 14,
+                "sketch_image": "data:image/png;base64,iVBORw0KGgo=",
+                "correspondences": [
+                    {
+                        "sketch_patch": 45,
+                        "photo_patch": 59,
+                        "sketch_box": [0.21429, 0.21429, 0.07143, 0.07143],
+                        "photo_box": [0.21429, 0.28571, 0.07143, 0.07143],
+                        "weight": 0.37,
+                        "mutual": True,
+                        "contribution": 0.12,
+                    }
+                ],
+                "checkpoint": "zse-lite",
+                "gallery_version": "1.42",
+                "timings_ms": {"decode": 1.9, "encode": 21.5, "relate": 9.8, "total": 35.2},
+            }
+        }
+    )
+
     photo_id: str
     score: float
     relation_score: float

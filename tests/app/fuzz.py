@@ -1,0 +1,89 @@
+"""Schemathesis against the live service: no 5xx, no answer that the OpenAPI document does not have.
+
+python -m tests.app.fuzz --examples 200
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+
+CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
+
+
+@contextmanager
+def running(app: FastAPI) -> Iterator[str]:
+    """The application behind a real port of this process; its address."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    end = time.monotonic() + 100
+    while not server.started:
+        if time.monotonic() > end:
+            raise RuntimeError("the service did not start")
+        time.sleep(0.02)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(60)
+
+
+def attack(url: str, key: str, examples: int, seed: int) -> subprocess.CompletedProcess[str]:
+    """Run Schemathesis with every check."""
+    command = [
+        sys.executable,
+        "-m",
+        "schemathesis.cli",
+        "--config-file",
+        str(CONFIGURATION),
+        "run",
+        f"{url}/openapi.json",
+    ]
+    command += ["--checks", "all", "--max-examples", str(examples), "--seed", str(seed), "--continue-on-failure"]
+    command += ["--header", f"Authorization: Bearer {key}", "--request-timeout", "60", "--suppress-health-check", "all"]
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=tempfile.gettempdir(), env={**os.environ}, check=False
+    )
+
+
+def main() -> None:
+    """Build a small gallery, serve it, attack it."""
+    from app.main import create_app
+    from app.settings import Settings
+    from index_builder import BuildOptions, build_gallery
+    from model.network import CheckpointIdentity
+    from model.registry import build_network, preset
+    from tests.app.conftest import WRITE_KEY, fill
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--examples", type=int, default=200, help="cases per operation and phase")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    network = build_network(preset("zse-tiny"), seed=0).eval()
+    network.identity = CheckpointIdentity("zse-tiny", "0" * 64)
+    with tempfile.TemporaryDirectory() as folder:
+        photos, gallery = fill(Path(folder) / "photos"), Path(folder) / "gallery"
+        build_gallery(photos, gallery, network, options=BuildOptions(workers=1))
+        settings = Settings(gallery=gallery, photos=photos, write_key=WRITE_KEY, rate_limit_per_minute=0)  # type: ignore[arg-type]
+        with running(create_app(settings, network)) as url:
+            done = attack(url, WRITE_KEY, arguments.examples, arguments.seed)
+    sys.stdout.write(done.stdout)
+    sys.stderr.write(done.stderr)
+    raise SystemExit(done.returncode)
+
+
+if __name__ == "__main__":
+    main()
