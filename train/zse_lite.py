@@ -3,8 +3,8 @@
     python train/zse_lite.py --data DATA --extra SKETCHES --strokes strokes.ndjson.gz --variant base --steps 600
 
 DATA holds sketch/CATEGORY/* and photo/CATEGORY/*. Categories that published benchmarks test on, and those given by
---without, are left out. Without --final, 14 of the others are held out for validation: variants are chosen on them
-alone. With --final, everything is trained on, with the score rule that validation chose.
+--without, are left out. Without --final, ten of the others are held out for validation: variants are chosen on them
+alone. With --final, everything is trained on, with the score rule that validation chose (--score-from CHECKPOINT).
 """
 
 import argparse
@@ -16,20 +16,20 @@ from typing import Any
 
 import torch
 
-from model.checkpoint import resolve_device
-from model.config import EncoderConfig, ZseConfig
+from model.checkpoint import read_checkpoint, resolve_device
+from model.config import EncoderConfig, ZseConfig, zse_config_from_json
 from model.data.folders import read_categories, read_folders
-from model.data.items import Dataset, Item
+from model.data.items import Dataset
 from model.data.splits import read_category_list, reserved_categories
 from model.data.strokes import read_strokes
 from model.registry import preset
 from model.training.config import LossWeights, TrainConfig
+from model.training.holdout import thinned
 from model.training.run import RunPlan, train
 
 VALIDATION = (
     "bear", "camera", "crab", "flamingo", "house", "kangaroo", "piano", "sheep", "strawberry", "teapot",
 )  # fmt: skip
-VALIDATION_SKETCHES, VALIDATION_PHOTOS = 20, 35  # per category: every pair is related at each validation
 
 # For two CPU cores in two parts. First the sketch backbone learns to meet the photo backbone's features, which stay as
 # ImageNet made them; then both stay, and what stands behind them learns to relate, at full resolution.
@@ -103,16 +103,6 @@ def _encoder(encoder: EncoderConfig, key: str, value: str) -> EncoderConfig:
     return replace(encoder, keep_rates=())
 
 
-def thinned(dataset: Dataset) -> Dataset:
-    """A few sketches and photos of every category, spread evenly over each category's files."""
-    limits = {"sketch": VALIDATION_SKETCHES, "photo": VALIDATION_PHOTOS}
-    groups: dict[tuple[str, str], list[Item]] = {}
-    for item in dataset.items:
-        groups.setdefault((item.category, item.modality), []).append(item)
-    kept = [group[:: max(1, len(group) // limits[kind])][: limits[kind]] for (_, kind), group in groups.items()]
-    return Dataset(tuple(item for group in kept for item in group), dataset.name)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
@@ -125,8 +115,9 @@ def main() -> None:
     parser.add_argument("--variant", default="base")
     parser.add_argument("--steps", type=int, help="instead of the variant's own number")
     parser.add_argument("--initial", type=Path, help="checkpoint to begin from")
-    parser.add_argument("--final", action="store_true")
-    parser.add_argument("--recall-weight", type=float, default=0.0, help="of the score rule, with --final")
+    parser.add_argument("--final", action="store_true", help="train on the validation categories too")
+    parser.add_argument("--score-from", type=Path, help="checkpoint whose score rule to take, with --final")
+    parser.add_argument("--recall-weight", type=float, default=0.0, help="instead: of the cosine beside the logit")
     options = parser.parse_args()
 
     left_out = [*reserved_categories(), *(name for file in options.without for name in read_category_list(file))]
@@ -145,7 +136,10 @@ def main() -> None:
     config = replace(config, steps=options.steps or config.steps)
     folder = options.runs / f"{options.variant}{'-final' if options.final else ''}-{config.steps}"
     folder.mkdir(parents=True, exist_ok=True)
-    if options.final:
+    if options.final and options.score_from:
+        metadata, _ = read_checkpoint(options.score_from)
+        network = replace(network, score=zse_config_from_json(json.loads(metadata["config"])).score)
+    elif options.final:
         weight = options.recall_weight
         network = replace(network, score=replace(network.score, recall_weight=weight, bias=-weight / 2))
     plan = RunPlan(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from model.data.augment import PhotoAugment, SketchAugment
+from model.errors import ConfigurationError
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,10 @@ class LossWeights:
     rank: float = 1.0
     decide: float = 0.5
 
+    def __post_init__(self) -> None:
+        if min(vars(self).values()) < 0 or max(vars(self).values()) == 0:
+            raise ConfigurationError("the weights of the loss's terms must be 0 or more, and one of them above 0")
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -36,27 +43,33 @@ class TrainConfig:
     Attributes:
         objective: "contrastive" is ours; "upstream" is the published recipe (triplet and relation regression).
         steps: optimiser steps.
-        categories: categories in one step ("contrastive"), or samples in one step ("upstream").
-        per_category: sketches and photos drawn of each of them.
+        categories: categories in one step ("contrastive"), or samples in one step ("upstream"), each of a category of
+            its own. Per process, where several train together.
+        per_category: sketches and photos drawn of each of them; "upstream" draws what its samples need.
         extra_sketches: sketches a step of categories that have no photo.
         learning_rate: peak rate of the parts that start at random.
         backbone_rate: the pretrained backbone's rate as a share of `learning_rate`.
         weight_decay: AdamW's, on matrices only.
-        warmup: steps of linear warm-up; then cosine down to a hundredth, or constant where `schedule` says so.
-        schedule: "cosine" or "constant".
+        warmup: steps of linear warm-up, 0 for none.
+        schedule: what follows: "cosine" falls to a hundredth of the rate at the last step, "constant" keeps it.
         ema: decay of the averaged weights that are validated and saved; 0 turns averaging off.
+        keep: "last" saves the weights of the last step: a falling rate and averaging end near the best, and the best of
+            many validations on few categories is partly luck. "best" saves those with the best validation, measured
+            as mAP@all of the descriptor or of the relation, whichever is higher; for a constant rate.
         temperature: of the contrastive loss.
         scale: inverse temperature of the cosine classifiers.
-        hard: wrong photos per sketch that the relation loss takes from the descriptor's nearest.
-        easy: wrong photos per sketch that it takes at random.
+        hard: wrong photos per sketch that the relation loss takes from the descriptor's nearest; fewer where a step has
+            fewer.
+        easy: wrong photos per sketch that it takes at random, likewise.
         image_size: side of training images in pixels; 0 takes the network's. Convolutions rank better on images
             somewhat larger than those they were trained on (Touvron et al., NeurIPS 2019, "Fixing the train-test
-            resolution").
+            resolution"). Needs a hybrid encoder.
         frozen_stages: stages of the backbone, stem included, that are not trained; 0 trains all.
         photo_views: keep the photo backbone as it is and train on the stored features of so many variations of each
             photo; 0 computes photos anew each step. Needs a hybrid encoder; saves most of the work on a CPU.
         sketch_views: the same for sketches.
-        batch_norm: "frozen" keeps the backbone's running statistics; "batch" renews them.
+        batch_norm: "frozen" keeps the backbone's running statistics; "batch" renews them, in frozen stages too, but not
+            in a backbone whose features are stored.
         seed: of weights, samples and augmentation.
         validate_every, save_every: steps between validations and between saved states; 0 only at the end.
     """
@@ -72,6 +85,7 @@ class TrainConfig:
     warmup: int = 100
     schedule: Literal["cosine", "constant"] = "cosine"
     ema: float = 0.998
+    keep: Literal["last", "best"] = "last"
     temperature: float = 0.1
     scale: float = 16.0
     hard: int = 4
@@ -88,6 +102,26 @@ class TrainConfig:
     photos: PhotoAugment = field(default_factory=PhotoAugment)
     sketches: SketchAugment = field(default_factory=SketchAugment)
 
+    def __post_init__(self) -> None:
+        for name, hint in get_type_hints(type(self)).items():
+            allowed = get_args(hint)
+            if allowed and getattr(self, name) not in allowed:
+                raise ConfigurationError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+        lowest = {"steps": 1, "categories": 2, "per_category": 1}
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, int | float) and value < lowest.get(each.name, 0):
+                raise ConfigurationError(f"{each.name} must be at least {lowest.get(each.name, 0)}, not {value}")
+        if not self.learning_rate or not self.temperature or not self.ema < 1:
+            raise ConfigurationError("learning_rate and temperature must be above 0, and ema below 1")
+        if self.relates and not self.hard + self.easy:
+            raise ConfigurationError("the relation loss needs wrong photos: set hard or easy above 0")
+
+    @property
+    def relates(self) -> bool:
+        """Whether a contrastive step trains the relation."""
+        return bool(self.weights.rank or self.weights.decide)
+
 
 # Lin et al., CVPR 2023, as published: 30 epochs of 10 000 samples, 15 samples a step, constant rate, no augmentation.
 UPSTREAM_RECIPE = TrainConfig(
@@ -101,6 +135,7 @@ UPSTREAM_RECIPE = TrainConfig(
     warmup=0,
     schedule="constant",
     ema=0.0,
+    keep="best",
     photos=PhotoAugment(
         crop=1.0, aspect=1.0, turn=0.0, flip=0.0, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0, grey=0.0,
         low_resolution=0.0, blur=0.0, cutout=0.0,
@@ -110,3 +145,48 @@ UPSTREAM_RECIPE = TrainConfig(
         pressure=0.0, gaps=0.0, bitmap=0.0, paper=0.0, blur=0.0,
     ),
 )  # fmt: skip
+
+RECIPES = {"contrastive": TrainConfig(), "upstream": UPSTREAM_RECIPE}
+
+
+def with_setting(config: _T, setting: str) -> _T:
+    """A configuration with one field changed.
+
+    Args:
+        config: a dataclass, whose fields may be dataclasses.
+        setting: "steps=100", or with a dot for a field of a field: "weights.text=0". Several numbers are divided by
+            commas: "photos.sides=32,64".
+
+    Raises:
+        ConfigurationError: there is no such field, or the value is of another kind; the message names it.
+    """
+    name, equals, text = setting.partition("=")
+    if not equals:
+        raise ConfigurationError(f"a setting reads NAME=VALUE, not {setting!r}")
+    return _changed(config, name.strip(), text.strip(), name.strip())
+
+
+def _changed(config: _T, path: str, text: str, whole: str) -> _T:
+    name, _, rest = path.partition(".")
+    if not is_dataclass(config) or name not in (known := [each.name for each in fields(config)]):
+        known = known if is_dataclass(config) else []
+        raise ConfigurationError(f"there is no setting {whole!r}; {name!r} must be one of {', '.join(sorted(known))}")
+    old = getattr(config, name)
+    if rest:
+        new = _changed(old, rest, text, whole)
+    elif is_dataclass(old):
+        raise ConfigurationError(f"{whole!r} has settings of its own: {', '.join(each.name for each in fields(old))}")
+    else:
+        new = _read(old, text, whole)
+    return replace(config, **{name: new})  # type: ignore[type-var]
+
+
+def _read(old: Any, text: str, whole: str) -> Any:
+    """The text as a value of the same kind as the old one."""
+    try:
+        if isinstance(old, tuple):
+            return tuple(int(part) for part in text.split(",") if part.strip())
+        return type(old)(text)
+    except ValueError:
+        kinds = {int: "a whole number", float: "a number", tuple: "whole numbers divided by commas"}
+        raise ConfigurationError(f"{whole!r} must be {kinds[type(old)]}, not {text!r}") from None

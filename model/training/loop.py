@@ -6,7 +6,6 @@ import copy
 import math
 import pickle
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +15,13 @@ from torch import Tensor, nn
 from model.errors import CheckpointError
 from model.network import Network
 from model.training.config import TrainConfig
+from model.training.errors import DivergedError
 from model.training.material import BatchMaker
 from model.training.objectives import ContrastiveObjective, UpstreamObjective
+from model.training.processes import Process
 from model.training.sampling import generator_for
 
 Objective = ContrastiveObjective | UpstreamObjective
-
-
-@dataclass(frozen=True)
-class Process:
-    """This process among those that train together (torchrun starts several)."""
-
-    rank: int = 0
-    count: int = 1
 
 
 class Trainer:
@@ -36,17 +29,18 @@ class Trainer:
 
     Args:
         objective: on its device.
-        batches: makes the batch of a step.
         config: how to train.
-        process: this process among several.
+        process: this process among several; gradients are the mean over all of them.
+
+    Attributes:
+        step: steps done.
+        best: the best validation so far and its step; the step is 0 before the first.
     """
 
-    def __init__(
-        self, objective: Objective, batches: BatchMaker, config: TrainConfig, process: Process | None = None
-    ) -> None:
+    def __init__(self, objective: Objective, config: TrainConfig, process: Process | None = None) -> None:
         self.objective = objective
-        self.batches = batches
         self.config = config
+        self.best: tuple[float, int] = (-math.inf, 0)
         self.process = process or Process()
         self.step = 0
         self.optimiser = torch.optim.AdamW(parameter_groups(objective, config), lr=config.learning_rate)
@@ -63,34 +57,61 @@ class Trainer:
         """The network to validate and to keep: averaged weights, where there is an average."""
         return self.objective.network if self.average is None else self.average
 
-    def advance(self) -> dict[str, float]:
-        """One optimiser step; the terms of its loss by name, and their weighted sum as "loss"."""
+    def advance(self, batches: BatchMaker) -> dict[str, float]:
+        """One optimiser step; the terms of its loss by name, and their weighted sum as "loss".
+
+        Raises:
+            DivergedError: the loss is no finite number; the weights are as they were before the step.
+        """
         config = self.config
         set_training(self.objective, config)
         rate = learning_rate(config, self.step)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["share"]
-        batch = self.batches.make(self.step, self.process.rank)
+        batch = batches.make(self.step, self.process.rank)
         device = batch.labels.device
         draws = generator_for(config.seed, self.step, self.process.rank, purpose=2, device=device)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self._mixed):
             terms: dict[str, Tensor] = self._parallel(batch, draws)
         loss = self.objective.total(terms)
+        values = torch.stack([term.detach().float() for term in (*terms.values(), loss)]).tolist()
+        losses = dict(zip([*terms, "loss"], values, strict=True))
+        if not math.isfinite(losses["loss"]):
+            raise DivergedError(
+                f"the loss of step {self.step + 1} is {losses['loss']}: lower the learning_rate or raise the warmup, "
+                "and start again in another --run folder"
+            )
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.objective.parameters(), max_norm=10.0)
         self.optimiser.step()
         self.step += 1
         self._update_average()
-        names = [*terms, "loss"]
-        values = torch.stack([t.detach().float() for t in (*terms.values(), loss)]).tolist()
-        return dict(zip(names, values, strict=True))
+        return losses
 
-    def run(self, after: Callable[[int, dict[str, float]], None]) -> None:
-        """All steps that are left; `after` is called with the number of steps done and the step's losses."""
+    def run(
+        self,
+        batches: BatchMaker,
+        after: Callable[[int, dict[str, float]], None],
+        stop: Callable[[], bool] | None = None,
+    ) -> bool:
+        """All steps that are left.
+
+        Args:
+            batches: makes the batch of each step.
+            after: called with the number of steps done and the step's losses.
+            stop: asked after every step whether to stop there.
+
+        Returns:
+            whether the last step is done.
+        """
+        device = next(self.objective.parameters()).device
         while self.step < self.config.steps:
-            losses = self.advance()
+            losses = self.advance(batches)
             after(self.step, losses)
+            if stop is not None and self.process.any(flag=stop(), device=device):
+                break
+        return self.step == self.config.steps
 
     def save(self, path: Path) -> None:
         """Write the whole state; the file appears whole or not at all."""
@@ -99,6 +120,7 @@ class Trainer:
             "objective": self.objective.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
+            "best": list(self.best),
         }
         unfinished = path.with_name(f".{path.name}.unfinished")
         torch.save(state, unfinished)
@@ -116,8 +138,10 @@ class Trainer:
             self.optimiser.load_state_dict(state["optimiser"])
             if self.average is not None:
                 self.average.load_state_dict(state["average"])
+            quality, step = state.get("best", self.best)
+            self.best = (float(quality), int(step))
             self.step = int(state["step"])
-        except (pickle.UnpicklingError, RuntimeError, KeyError, ValueError, EOFError, TypeError) as error:
+        except (pickle.UnpicklingError, RuntimeError, LookupError, ValueError, EOFError, TypeError) as error:
             raise CheckpointError(
                 f"cannot resume from {path}: it is damaged or was saved by another kind of run; "
                 "remove it to start again, or give another --run folder"

@@ -30,7 +30,7 @@ class Material:
     """Training images of C categories.
 
     Attributes:
-        sketches, photos: decoded images on the device, labelled in `categories`.
+        sketches, photos: decoded images, labelled in `categories`; labels on the device, pixels where there is room.
         extra: sketches of categories without photos, labelled in `categories` too, or None.
         categories: C names.
         names: [C, T] embeddings of the names, or None.
@@ -45,6 +45,21 @@ class Material:
     names: Tensor | None = None
     photo_targets: Tensor | None = None
     sketch_targets: Tensor | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches are made."""
+        return self.photos.labels.device
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """One sentence on each image that was left out."""
+        return tuple(
+            sentence
+            for part in (self.sketches, self.photos, self.extra)
+            if part is not None
+            for sentence in part.skipped
+        )
 
 
 def load_material(
@@ -64,7 +79,8 @@ def load_material(
         extra: more sketches, of any category; those without a photo in `dataset` train the sketch side alone.
         preprocess: the network's; images are decoded at `side` pixels, so that crops do not enlarge them.
         side: of the decoded images.
-        device: where the images are kept.
+        device: where batches are made. Images are kept there, or in main memory where they would take more than half of
+            a GPU's free memory.
         cache: folder for decoded images.
         progress: called with what is done, how many are done, and how many there are.
 
@@ -79,23 +95,37 @@ def load_material(
         kind = "sketch" if modality == "sketches" else "photo"
         arrays = decode(part, kind, decoding, cache=cache, skip_damaged=True, progress=tell)  # type: ignore[arg-type]
         labels = torch.tensor([whole.label(item) for item in arrays.items])
-        return replace(arrays, labels=labels, categories=whole.categories).to(device)
+        return replace(arrays, labels=labels, categories=whole.categories)
 
     paired = {whole.label(item) for item in dataset.photos}
     if extra is not None:
         dataset = dataset.joined(extra.where(lambda item: whole.label(item) in paired))
         extra = extra.where(lambda item: whole.label(item) not in paired)
-    return Material(
+    material = Material(
         sketches=decoded(dataset, "sketches"),
         photos=decoded(dataset, "photos"),
         extra=decoded(extra, "sketches") if extra is not None and extra.items else None,
         categories=whole.categories,
     )
+    return _placed(material, device)
+
+
+def _placed(material: Material, device: torch.device) -> Material:
+    """Labels on the device, and pixels as well if all of them fit."""
+    parts = {name: getattr(material, name) for name in ("sketches", "photos", "extra")}
+    needed = sum(part.pixels.nbytes for part in parts.values() if part is not None)
+    fits = device.type != "cuda" or needed <= torch.cuda.mem_get_info(device)[0] / 2
+    moved = {
+        name: part.to(device) if fits else replace(part, labels=part.labels.to(device))
+        for name, part in parts.items()
+        if part is not None
+    }
+    return replace(material, **moved)
 
 
 def with_names(material: Material, cache: Path | None) -> Material:
     """The same with embeddings of the categories' names."""
-    return replace(material, names=embed_names(material.categories, cache).to(material.photos.pixels.device))
+    return replace(material, names=embed_names(material.categories, cache).to(material.device))
 
 
 def with_teacher(
@@ -103,7 +133,7 @@ def with_teacher(
 ) -> Material:
     """The same with the starting backbone's predictions as soft targets."""
     photos = material.photos
-    device = photos.pixels.device
+    device = material.device
     targets = predictions(classifier, photos.pixels, preprocess, device)
     means, known = category_means(targets, photos.labels, len(material.categories))
     if not bool(known.all()):
@@ -148,11 +178,11 @@ class BatchMaker:
     def make(self, step: int, rank: int) -> Batch:
         """The batch of one step of one process; the same arguments give the same batch."""
         config, material = self.config, self.material
-        device = material.photos.pixels.device
+        device = material.device
         draws = generator_for(config.seed, step, rank, purpose=0)
         noise = generator_for(config.seed, step, rank, purpose=1, device=device)
         second = config.objective == "upstream"  # a second sketch per category, behind the first ones
-        sample = self.sampler.draw(config.categories, config.per_category * (2 if second else 1), draws)
+        sample = self.sampler.draw(config.categories, 2 if second else config.per_category, draws)
         labels, rows, photo_rows = sample.labels, sample.sketches, sample.photos
         if second:
             labels, photo_rows = labels[::2], photo_rows[::2]
@@ -163,14 +193,13 @@ class BatchMaker:
             extra_labels = material.extra.labels[extra_rows.to(device)].cpu()
         sketch_labels = torch.cat([labels, extra_labels]).to(device)
         targets, photo_targets = material.sketch_targets, material.photo_targets
-        photo_rows = photo_rows.to(device)
         return Batch(
-            sketches=self._sketches(rows.to(device), extra_rows.to(device), draws, noise),
+            sketches=self._sketches(rows, extra_rows, draws, noise),
             photos=self._photos(photo_rows, draws, noise),
             labels=labels.to(device),
             extra_labels=extra_labels.to(device),
             sketch_targets=None if targets is None else targets[sketch_labels],
-            photo_targets=None if photo_targets is None else photo_targets[photo_rows],
+            photo_targets=None if photo_targets is None else photo_targets[photo_rows.to(device)],
         )
 
     def _sketches(
@@ -182,15 +211,20 @@ class BatchMaker:
                 return features
             extra = self.extra_views.draw(extra_rows, draws)
             return Features(torch.cat([features.fine, extra.fine]), torch.cat([features.coarse, extra.coarse]))
-        pixels = self.material.sketches.pixels[rows]
+        pixels = self._pixels(self.material.sketches, rows)
         if self.material.extra is not None and len(extra_rows):
-            pixels = torch.cat([pixels, self.material.extra.pixels[extra_rows]])
+            pixels = torch.cat([pixels, self._pixels(self.material.extra, extra_rows)])
         return augment_sketches(pixels, self.preprocess, self.config.sketches, noise)
 
     def _photos(self, rows: Tensor, draws: torch.Generator, noise: torch.Generator) -> Tensor | Features:
         if self.photo_views is not None:
             return self.photo_views.draw(rows, draws)
-        return augment_photos(self.material.photos.pixels[rows], self.preprocess, self.config.photos, noise)
+        pixels = self._pixels(self.material.photos, rows)
+        return augment_photos(pixels, self.preprocess, self.config.photos, noise)
+
+    def _pixels(self, images: ImageArrays, rows: Tensor) -> Tensor:
+        """The images of some rows (on the CPU), on the device."""
+        return images.pixels[rows.to(images.pixels.device)].to(self.material.device)
 
 
 def training_preprocess(preprocess: PreprocessConfig, config: TrainConfig) -> PreprocessConfig:

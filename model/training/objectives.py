@@ -22,6 +22,8 @@ from model.training.losses import (
 from model.training.sampling import wrong_photos
 from model.types import Encoding
 
+SMOOTHING = 0.1  # of the categories' labels: share of the target spread over all categories
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -93,38 +95,46 @@ class ContrastiveObjective(nn.Module):
 
     def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Every term of the loss, unweighted, as scalars by name."""
-        weights = self.config.weights
         sketches = encode(self.network, batch.sketches, "sketch")
         photos = encode(self.network, batch.photos, "photo")
-        paired = len(batch.labels)
+        with torch.autocast(batch.labels.device.type, enabled=False):  # losses divide by small temperatures
+            terms = self._descriptor_terms(sketches, photos, batch)
+            columns = self._columns(sketches, photos, batch.labels, generator) if self.config.relates else None
+        if columns is not None:
+            rows = torch.arange(len(columns), device=columns.device)[:, None].expand_as(columns)
+            logit, _, _ = self.network.relate_aligned(sketches[rows.flatten()], photos[columns.flatten()])
+            logit = logit.float().view(columns.shape)
+            terms["rank"] = relation_rank(logit)
+            terms["decide"] = relation_decide(logit)
+        return terms
+
+    def _descriptor_terms(self, sketches: Encoding, photos: Encoding, batch: Batch) -> dict[str, Tensor]:
+        """The terms that read descriptors alone."""
+        weights, scale = self.config.weights, self.config.scale
         labels = torch.cat([batch.labels, batch.extra_labels, batch.labels])
         descriptors = torch.cat([sketches.descriptor, photos.descriptor]).float()
         terms: dict[str, Tensor] = {}
         if weights.contrast:
             terms["contrast"] = supervised_contrastive(descriptors, labels, self.config.temperature)
         if weights.classify:
-            logits = self.config.scale * descriptors @ F.normalize(self.prototypes, dim=1).T
-            terms["classify"] = F.cross_entropy(logits, labels, label_smoothing=0.1)
+            logits = scale * descriptors @ F.normalize(self.prototypes, dim=1).T
+            terms["classify"] = F.cross_entropy(logits, labels, label_smoothing=SMOOTHING)
         if self.names is not None:
-            named = F.normalize(self.names(descriptors).float(), dim=1)
-            logits = self.config.scale * named @ self.name_embeddings.T
-            terms["text"] = F.cross_entropy(logits, labels, label_smoothing=0.1)
+            named = F.normalize(self.names(descriptors), dim=1)
+            terms["text"] = F.cross_entropy(scale * named @ self.name_embeddings.T, labels, label_smoothing=SMOOTHING)
         if self.classes is not None and batch.photo_targets is not None and batch.sketch_targets is not None:
-            logits = self.class_scale * self.classes(descriptors).float()
+            logits = self.class_scale * self.classes(descriptors)
             terms["distil"] = soft_cross_entropy(logits, torch.cat([batch.sketch_targets, batch.photo_targets]))
-        if weights.rank or weights.decide:
-            similarity = sketches.descriptor[:paired].detach() @ photos.descriptor.detach().T
-            same = batch.labels[:, None] == batch.labels[None, :]
-            columns = wrong_photos(similarity, same, self.config.hard, self.config.easy, generator)
-            noise = torch.rand(same.shape, generator=generator, device=same.device)
-            right = noise.masked_fill(~same, -1.0).argmax(dim=1, keepdim=True)
-            columns = torch.cat([right, columns], dim=1)
-            rows = torch.arange(paired, device=columns.device)[:, None].expand_as(columns)
-            logit, _, _ = self.network.relate_aligned(sketches[rows.flatten()], photos[columns.flatten()])
-            logit = logit.view(columns.shape)
-            terms["rank"] = relation_rank(logit)
-            terms["decide"] = relation_decide(logit)
         return terms
+
+    def _columns(self, sketches: Encoding, photos: Encoding, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """[B, 1 + wrong] photos to relate each paired sketch to: one of its category at random, then wrong ones."""
+        similarity = sketches.descriptor[: len(labels)].detach() @ photos.descriptor.detach().T
+        same = labels[:, None] == labels[None, :]
+        wrong = wrong_photos(similarity, same, self.config.hard, self.config.easy, generator)
+        noise = torch.rand(same.shape, generator=generator, device=same.device)
+        right = noise.masked_fill(~same, -1.0).argmax(dim=1, keepdim=True)
+        return torch.cat([right, wrong], dim=1)
 
     def total(self, terms: dict[str, Tensor]) -> Tensor:
         """The weighted sum."""
@@ -149,7 +159,7 @@ class UpstreamObjective(nn.Module):
         wrong_logit, _, other_token = self.network.relate_aligned(sketches[count:], photos[others])
         return {
             "triplet": upstream_triplet(sketch_token.float(), photo_token.float(), other_token.float()),
-            "relation": upstream_relation(logit.sigmoid(), wrong_logit.sigmoid()),
+            "relation": upstream_relation(logit.float().sigmoid(), wrong_logit.float().sigmoid()),
         }
 
     def total(self, terms: dict[str, Tensor]) -> Tensor:

@@ -7,34 +7,22 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from model.backbone import create_classifier
 from model.checkpoint import load_tensors, read_checkpoint, save_checkpoint
-from model.config import ScoreRule, ZseConfig
+from model.config import ZseConfig
 from model.data.items import Dataset
-from model.encoder import HybridEncoder
-from model.errors import ConfigurationError
-from model.network import Network
-from model.registry import build_network
 from model.training.config import TrainConfig
-from model.training.loop import Objective, Process, Trainer
-from model.training.material import (
-    BatchMaker,
-    Material,
-    load_material,
-    training_preprocess,
-    with_names,
-    with_teacher,
-)
-from model.training.objectives import ContrastiveObjective, Semantics, UpstreamObjective
-from model.training.teacher import semantics_of
-from model.training.validate import Validation, calibrate, validate
-from model.training.views import Views
+from model.training.errors import StoppedError
+from model.training.loop import Trainer, learning_rate
+from model.training.material import Material, load_material
+from model.training.memory import describe, remember
+from model.training.processes import Process
+from model.training.start import Report, build_objective, make_batches, prepare_material, start_network
+from model.training.validate import Validation, validate
 
-Report = Callable[[dict[str, Any]], None]
+CHECKPOINT, STATE, BEST = "checkpoint.safetensors", "state.pt", "best.safetensors"
 
 
 @dataclass(frozen=True)
@@ -42,14 +30,14 @@ class RunPlan:
     """Where a run finds and leaves things.
 
     Attributes:
-        folder: of the run: state, log and checkpoint.
+        folder: of the run: configuration, state and checkpoint.
         train: sketches and photos to learn from.
-        validation: of held-out seen categories; None selects nothing and calibrates nothing.
+        validation: of held-out seen categories; None selects nothing and leaves the score rule as configured.
         extra: more sketches to learn from.
-        initial: checkpoint to begin from, instead of the backbone's weights alone.
         start: backbone weights: "package", "hub", a file, or None for random ones.
         cache: folder for decoded images and name embeddings.
         side: of decoded training images, in pixels.
+        initial: checkpoint to begin from, instead of the backbone's weights alone.
     """
 
     folder: Path
@@ -70,154 +58,145 @@ def train(
     report: Report,
     *,
     process: Process | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> Path:
     """Train, continuing where the folder's state ends.
+
+    On the CPU a run that was stopped or killed and continued ends with the same bits as an undisturbed one, given the
+    same number of threads.
 
     Args:
         network_config: what to train.
         config: how.
         plan: on what.
         device: where.
-        report: called with plain values after every step, at validations and with the progress of decoding.
+        report: called in the first process with plain values: after every step ("step"), at validations ("validated"),
+            when the score rule is chosen ("calibrated"), with the progress of preparations ("doing"), with images that
+            cannot be used ("left_out") and at the end ("saved").
         process: this process among several.
+        stop: asked after every step whether to save the state and stop there.
 
     Returns:
         the checkpoint's path.
+
+    Raises:
+        StoppedError: `stop` said so.
+        ConfigurationError: the folder holds a run of another configuration, or the configuration does not suit the
+            network.
+        DivergedError: the loss is no number any more.
     """
     process = process or Process()
+    tell: Report = report if process.first else _silent
     plan.folder.mkdir(parents=True, exist_ok=True)
-    _remember(plan.folder / "config.json", {"network": asdict(network_config), "training": asdict(config)})
     torch.manual_seed(config.seed)
-    material, semantics = _material(network_config, config, plan, device, report)
-    network = _start(network_config, config, plan)
-    if plan.initial is None and semantics.projection is not None:
-        network.start_from(semantics.projection)
-    objective: Objective
-    if config.objective == "upstream":
-        objective = UpstreamObjective(network)
-    else:
-        objective = ContrastiveObjective(network, len(material.categories), config, semantics)
-    objective = objective.to(device)
+    with process.first_alone():
+        if process.first:
+            remember(plan.folder / "config.json", describe(network_config, config, plan))
+        material, semantics = prepare_material(
+            network_config,
+            config,
+            plan.train,
+            plan.extra,
+            side=plan.side,
+            start=plan.start,
+            cache=plan.cache,
+            device=device,
+            report=tell,
+        )
+    network = start_network(network_config, config, plan.start, plan.initial, semantics)
+    objective = build_objective(network, len(material.categories), config, semantics).to(device)
     if device.type == "cuda":
         objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         network.pair_budget = 2 * 2**30
-    batches = BatchMaker(
-        material, network_config.preprocess, config, **_views(network, material, network_config, config, report)
-    )
-    trainer = Trainer(objective, batches, config, process)
-    state = plan.folder / "state.pt"
-    if state.is_file():
-        trainer.resume(state)
-    held_out = _held_out(plan, network_config, device, report)
-    started, first = time.perf_counter(), trainer.step
-
-    def after(step: int, losses: dict[str, float]) -> None:
-        seconds = (time.perf_counter() - started) / (step - first)
-        report({"step": step, "of": config.steps, "seconds_per_step": seconds, **losses})
-        last = step == config.steps
-        if process.rank == 0 and (last or (config.save_every and step % config.save_every == 0)):
-            trainer.save(state)
-        if held_out and process.rank == 0 and (last or (config.validate_every and step % config.validate_every == 0)):
-            report({"validated": step, **figures(validate_averaged(trainer, held_out))})
-
-    trainer.run(after)
-    if process.rank == 0:
-        _finish(trainer, network_config, held_out, plan, report)
-    return plan.folder / "checkpoint.safetensors"
-
-
-def validate_averaged(trainer: Trainer, held_out: Material) -> Validation:
-    """Validation of the weights that will be kept."""
-    network = trainer.network.eval()
-    device = held_out.photos.pixels.device.type
-    with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
-        return validate(network, held_out.sketches, held_out.photos)
-
-
-def figures(validation: Validation) -> dict[str, float]:
-    """The scalars of a validation."""
-    names = ("map_recall", "precision_recall", "map_relation", "precision_relation")
-    return {name: round(getattr(validation, name), 5) for name in names}
-
-
-def _material(
-    network_config: ZseConfig, config: TrainConfig, plan: RunPlan, device: torch.device, report: Report
-) -> tuple[Material, Semantics]:
-    def progress(what: str, done: int, total: int) -> None:
-        if done % 500 == 0 or done == total:
-            report({"doing": what, "done": done, "total": total})
-
-    preprocess = network_config.preprocess
-    material = load_material(
-        plan.train, plan.extra, preprocess, side=plan.side, device=device, cache=plan.cache, progress=progress
-    )
-    if config.objective == "upstream":
-        return material, Semantics()
-    names = plan.cache / "names.safetensors"
-    if config.weights.text or material.extra is not None:
-        material = with_names(material, names)
-    if not config.weights.distil or plan.start is None:
-        return material, Semantics(names=material.names)
-    classifier = create_classifier(network_config.encoder, plan.start)
-    width = network_config.encoder.descriptor_size or network_config.encoder.width
-    semantics = semantics_of(classifier, material.names, width)
-    return with_teacher(material, classifier, preprocess, names), semantics
-
-
-def _start(network_config: ZseConfig, config: TrainConfig, plan: RunPlan) -> Network:
-    """The network before the first step, with what stays as it is marked so."""
-    network = build_network(network_config, None if plan.initial else plan.start, seed=config.seed)
-    if plan.initial is not None:
-        _, tensors = read_checkpoint(plan.initial)
-        load_tensors(network, tensors, str(plan.initial))
-    freeze(network, config)
-    return network
-
-
-def freeze(network: Network, config: TrainConfig) -> None:
-    """Stop the gradient of the backbones' first stages, and of whole backbones whose features are stored."""
-    encoder = getattr(network, "encoder", None)
-    if not isinstance(encoder, HybridEncoder):
-        if config.frozen_stages or config.photo_views or config.sketch_views:
-            raise ConfigurationError("frozen_stages, photo_views and sketch_views need a network with a hybrid encoder")
-        return
-    shared = encoder.sketch_backbone is None
-    if shared and bool(config.photo_views) != bool(config.sketch_views):
-        raise ConfigurationError("one backbone serves both modalities: store the views of both, or of none")
-    for modality, stored in (("photo", config.photo_views), ("sketch", config.sketch_views)):
-        backbone = encoder.backbone_of(modality)  # type: ignore[arg-type]
-        stem = [backbone.conv_stem, backbone.bn1, *backbone.blocks[: max(0, config.frozen_stages - 1)]]
-        for module in [backbone] if stored else stem if config.frozen_stages else []:
-            module.requires_grad_(requires_grad=False)
-
-
-def _views(
-    network: Network, material: Material, network_config: ZseConfig, config: TrainConfig, report: Report
-) -> dict[str, Views]:
-    """Stored features of what the configuration keeps as it is."""
-    wanted = {
-        "photo_views": (material.photos, "photo", config.photo_views),
-        "sketch_views": (material.sketches, "sketch", config.sketch_views),
-        "extra_views": (material.extra, "sketch", config.sketch_views),
-    }
-    views = {}
-    for name, (images, modality, count) in wanted.items():
-        if images is None or not count:
-            continue
-
-        def progress(done: int, total: int, name: str = name) -> None:
-            report({"doing": f"storing {name}", "done": done, "total": total})
-
-        views[name] = Views(
-            network,
-            images.pixels,
-            modality,  # type: ignore[arg-type]
-            count,
-            config=config,
-            preprocess=training_preprocess(network_config.preprocess, config),
-            progress=progress,
+    trainer = Trainer(objective, config, process)
+    if (plan.folder / STATE).is_file():
+        trainer.resume(plan.folder / STATE)
+    batches = make_batches(network, material, network_config, config, tell)  # after resuming: they read the network
+    run = _Run(trainer, plan, _held_out(plan, network_config, device, tell) if process.first else None, tell)
+    if not trainer.run(batches, run.after_step, stop):
+        if process.first:
+            trainer.save(plan.folder / STATE)
+        raise StoppedError(
+            f"stopped after step {trainer.step} of {config.steps}; the same command continues from {plan.folder}"
         )
-    return views
+    if process.first:
+        run.finish(network_config)
+    return plan.folder / CHECKPOINT
+
+
+class _Run:
+    """What happens around the steps of a run in its first process."""
+
+    def __init__(self, trainer: Trainer, plan: RunPlan, held_out: Material | None, report: Report) -> None:
+        self.trainer = trainer
+        self.plan = plan
+        self.held_out = held_out
+        self.report = report
+        self._validation: tuple[int, Validation] | None = None
+        self._started, self._first = time.perf_counter(), trainer.step
+
+    def after_step(self, step: int, losses: dict[str, float]) -> None:
+        """Report, validate and save where it is time to."""
+        config = self.trainer.config
+        seconds = (time.perf_counter() - self._started) / (step - self._first)
+        rate = learning_rate(config, step - 1)
+        self.report({"step": step, "of": config.steps, "seconds_per_step": seconds, "rate": rate, **losses})
+        if not self.trainer.process.first:
+            return
+        last = step == config.steps
+        if last or (config.validate_every and step % config.validate_every == 0):
+            self._validate()  # before saving: a run that is killed in between validates again
+        if last or (config.save_every and step % config.save_every == 0):
+            self.trainer.save(self.plan.folder / STATE)
+
+    def finish(self, network_config: ZseConfig) -> None:
+        """Choose the score rule on validation categories and write the checkpoint in half precision."""
+        trainer, step = self.trainer, self.trainer.step
+        if trainer.config.keep == "best" and 0 < trainer.best[1] < step:
+            step = trainer.best[1]
+            _, tensors = read_checkpoint(self.plan.folder / BEST)
+            load_tensors(trainer.network, tensors, str(self.plan.folder / BEST))
+            self._validation = None
+        validation = self._validate()
+        network = trainer.network.eval()
+        network.config = network_config
+        if validation is not None:
+            chosen = validation.choose_rule()
+            network.config = replace(network_config, score=chosen.rule)
+            quality = round(chosen.map_all[chosen.share], 5)
+            self.report({"calibrated": step, **asdict(chosen.rule), "recall_share": chosen.share, "map_fused": quality})
+        path = self.plan.folder / CHECKPOINT
+        digest = save_checkpoint(network, path, torch.float16, {"training": json.dumps(self._story(step, validation))})
+        (self.plan.folder / BEST).unlink(missing_ok=True)
+        self.report({"saved": str(path), "sha256": digest})
+
+    def _validate(self) -> Validation | None:
+        """The validation of the weights that would be kept now; the best ones are set aside."""
+        trainer = self.trainer
+        if self.held_out is None:
+            return None
+        if self._validation is not None and self._validation[0] == trainer.step:
+            return self._validation[1]
+        validation = validate(trainer.network.eval(), self.held_out.sketches, self.held_out.photos)
+        self._validation = (trainer.step, validation)
+        self.report({"validated": trainer.step, **validation.figures()})
+        if trainer.config.keep == "best" and validation.quality > trainer.best[0]:
+            trainer.best = (validation.quality, trainer.step)
+            save_checkpoint(trainer.network, self.plan.folder / BEST)
+        return validation
+
+    def _story(self, step: int, validation: Validation | None) -> dict[str, object]:
+        """Where the weights come from, for the checkpoint's metadata."""
+        config = self.trainer.config
+        return {
+            "objective": config.objective,
+            "seed": config.seed,
+            "step": step,
+            "steps": config.steps,
+            "processes": self.trainer.process.count,
+            "data": self.plan.train.name,
+            "validation": None if validation is None else validation.figures(),
+        }
 
 
 def _held_out(plan: RunPlan, network_config: ZseConfig, device: torch.device, report: Report) -> Material | None:
@@ -225,28 +204,13 @@ def _held_out(plan: RunPlan, network_config: ZseConfig, device: torch.device, re
         return None
     size = network_config.preprocess.image_size
     report({"doing": "reading validation categories", "done": 0, "total": 1})
-    return load_material(plan.validation, None, network_config.preprocess, side=size, device=device, cache=plan.cache)
+    material = load_material(
+        plan.validation, None, network_config.preprocess, side=size, device=device, cache=plan.cache
+    )
+    report({"doing": "reading validation categories", "done": 1, "total": 1})
+    return material
 
 
-def _finish(
-    trainer: Trainer, network_config: ZseConfig, held_out: Material | None, plan: RunPlan, report: Report
-) -> None:
-    """Calibrate the score rule on validation categories and write the checkpoint in half precision."""
-    network = trainer.network.eval()
-    if held_out is not None:
-        validation = validate_averaged(trainer, held_out)
-        weight, quality = calibrate(validation)
-        report({"calibrated": trainer.step, "recall_weight": weight, "map_fused": round(quality, 5)})
-        network.config = replace(network_config, score=ScoreRule(recall_weight=weight, bias=-weight / 2))
-    digest = save_checkpoint(network, plan.folder / "checkpoint.safetensors", torch.float16)
-    report({"saved": str(plan.folder / "checkpoint.safetensors"), "sha256": digest})
-
-
-def _remember(path: Path, values: dict[str, Any]) -> None:
-    """Write a run's configuration, or refuse to continue a run that was started with another one."""
-    text = json.dumps(values, indent=1, sort_keys=True)
-    if path.is_file() and path.read_text() != text:
-        raise ConfigurationError(
-            f"{path.parent} holds a run with another configuration; give another --run folder, or the same options"
-        )
-    path.write_text(text)
+def _silent(values: dict[str, object]) -> None:
+    """The report of a process that is not the first."""
+    del values

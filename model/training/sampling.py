@@ -67,9 +67,16 @@ def wrong_photos(similarity: Tensor, same: Tensor, hard: int, easy: int, generat
         generator: on the device of `similarity`.
 
     Returns:
-        [S, hard + easy] int64 columns.
+        [S, hard + easy] int64 columns, none of the sketch's own category. Where a sketch has fewer than `hard` (or
+        `easy`) wrong photos, so many are taken for every sketch.
+
+    Raises:
+        ValueError: a sketch has no wrong photo at all.
     """
-    nearest = similarity.masked_fill(same, -torch.inf).topk(hard, dim=1).indices
+    fewest = int((~same).sum(dim=1).min())
+    if fewest == 0:
+        raise ValueError("every photo is of the same category as one of the sketches")
+    nearest = similarity.masked_fill(same, -torch.inf).topk(min(hard, fewest), dim=1).indices
     noise = torch.rand(similarity.shape, generator=generator, device=similarity.device)
-    random = noise.masked_fill(same, -1.0).topk(easy, dim=1).indices
+    random = noise.masked_fill(same, -1.0).topk(min(easy, fewest), dim=1).indices
     return torch.cat([nearest, random], dim=1)

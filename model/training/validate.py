@@ -9,7 +9,9 @@ from torch import Tensor
 
 from model.data.arrays import ImageArrays
 from model.data.augment import plain
-from model.evaluation.metrics import average_precision, precision_at
+from model.evaluation.calibrate import ChosenRule, choose_score_rule
+from model.evaluation.metrics import average_precision, precision_at, rank_photos
+from model.evaluation.protocols import tie_order
 from model.network import Network
 from model.types import Encoding
 
@@ -21,7 +23,8 @@ class Validation:
     Attributes:
         map_recall, precision_recall: mAP@all and P@100 when photos are ranked by the descriptor.
         map_relation, precision_relation: the same by the relation logit, over every pair.
-        logits, cosines, relevant: [Q, P], for calibrating the score rule.
+        logits, cosines, relevant: [Q, P] on the CPU, for choosing the score rule.
+        order: [P] int64, which of two photos with equal scores comes first.
     """
 
     map_recall: float
@@ -31,11 +34,26 @@ class Validation:
     logits: Tensor
     cosines: Tensor
     relevant: Tensor
+    order: Tensor
+
+    @property
+    def quality(self) -> float:
+        """What runs are compared by: mAP@all of the better of the two rankings."""
+        return max(self.map_recall, self.map_relation)
+
+    def figures(self) -> dict[str, float]:
+        """The scalars by name."""
+        names = ("map_recall", "precision_recall", "map_relation", "precision_relation")
+        return {name: round(getattr(self, name), 5) for name in names}
+
+    def choose_rule(self) -> ChosenRule:
+        """The score rule that ranks these categories best."""
+        return choose_score_rule(self.logits, self.cosines, self.relevant, self.order)
 
 
 @torch.inference_mode()
 def validate(network: Network, sketches: ImageArrays, photos: ImageArrays, *, batch: int = 128) -> Validation:
-    """Rank all photos for every sketch by descriptor and by relation.
+    """Rank all photos for every sketch by descriptor and by relation, in the network's own arithmetic.
 
     Args:
         network: in evaluation mode.
@@ -48,35 +66,22 @@ def validate(network: Network, sketches: ImageArrays, photos: ImageArrays, *, ba
     photo = Encoding.concatenate(
         [network.encode_photo(plain(part, network.preprocess)) for part in torch.split(photos.pixels, batch)]
     )
-    cosines = sketch.descriptor @ photo.descriptor.T
-    logits = network.relate(sketch, photo).logit
-    relevant = sketches.labels[:, None] == photos.labels[None, :]
-    map_recall, precision_recall = mean_quality(cosines, relevant)
-    map_relation, precision_relation = mean_quality(logits, relevant)
-    return Validation(map_recall, precision_recall, map_relation, precision_relation, logits, cosines, relevant)
-
-
-def mean_quality(scores: Tensor, relevant: Tensor) -> tuple[float, float]:
-    """mAP@all and P@100 of scores [Q, P] against relevance [Q, P]."""
-    order = scores.sort(dim=1, descending=True, stable=True).indices
-    hits = relevant.gather(1, order)
-    count = relevant.sum(dim=1)
-    return (
-        float(average_precision(hits, count).nanmean()),
-        float(precision_at(hits, count, 100).nanmean()),
+    cosines = (sketch.descriptor @ photo.descriptor.T).cpu()
+    logits = network.relate(sketch, photo).logit.cpu()
+    relevant = (sketches.labels[:, None] == photos.labels[None, :]).cpu()
+    order = tie_order(photos.items)
+    return Validation(
+        *mean_quality(cosines, relevant, order),
+        *mean_quality(logits, relevant, order),
+        logits,
+        cosines,
+        relevant,
+        order,
     )
 
 
-def calibrate(validation: Validation) -> tuple[float, float]:
-    """The fusion weight of the cosine beside the relation logit that ranks validation categories best.
-
-    Returns:
-        the cosine's weight w in `logit + w * cosine` (0: relation alone), and the mAP@all that it reaches.
-    """
-    best = (0.0, validation.map_relation)
-    for weight in (1.0, 2.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0, 96.0, 128.0):
-        fused = validation.logits + weight * validation.cosines
-        quality, _ = mean_quality(fused, validation.relevant)
-        if quality > best[1]:
-            best = (weight, quality)
-    return best
+def mean_quality(scores: Tensor, relevant: Tensor, order: Tensor) -> tuple[float, float]:
+    """mAP@all and P@100 of scores [Q, P] against relevance [Q, P]; `order` [P] decides between equal scores."""
+    hits = relevant.gather(1, rank_photos(scores, order))
+    count = relevant.sum(dim=1)
+    return float(average_precision(hits, count).nanmean()), float(precision_at(hits, count, 100).nanmean())

@@ -74,16 +74,19 @@ class Views:
         if self._features is None:
             rows = self._count * self._images
             self._features = Features(
-                *(part.new_empty(rows, *part.shape[1:], dtype=torch.bfloat16) for part in (features.fine, features.coarse))
+                *(
+                    part.new_empty(rows, *part.shape[1:], dtype=torch.bfloat16)
+                    for part in (features.fine, features.coarse)
+                )
             )
         end = first + len(features.fine)
         self._features.fine[first:end] = features.fine
         self._features.coarse[first:end] = features.coarse
 
     def draw(self, rows: Tensor, generator: torch.Generator) -> Features:
-        """One variation of each of the images in `rows` [B], in float32."""
-        view = torch.randint(self._count, rows.shape, generator=generator).to(rows.device)
+        """One variation of each of the images in `rows` [B], in float32; rows and generator on the CPU."""
+        view = torch.randint(self._count, rows.shape, generator=generator)
         if self._features is None:
             raise ValueError("there are no stored views to draw from")
-        chosen = self._features[view * self._images + rows]
+        chosen = self._features[(view * self._images + rows).to(self._features.fine.device)]
         return Features(chosen.fine.float(), chosen.coarse.float())

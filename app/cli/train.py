@@ -1,0 +1,267 @@
+"""`sketchseek train`: train a network on sketches and photos of one's own, or on a published split."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from model.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from model.config import ZseConfig
+    from model.training.config import TrainConfig
+    from model.training.sources import Sources
+    from model.training.start import Report
+
+
+def command(
+    *,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of sketch/CATEGORY/* and photo/CATEGORY/*, or of train/ with these two.",
+            show_default=False,
+            rich_help_panel="Data",
+        ),
+    ] = None,
+    file_lists: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead: folder with the published file lists (Sketchy/, TUBerlin/ or QuickDraw/).",
+            show_default=False,
+            rich_help_panel="Data",
+        ),
+    ] = None,
+    split: Annotated[
+        str,
+        typer.Option(
+            help="Split of the file lists: sketchy-25, sketchy-21, tu-berlin-30 or quickdraw-30. Its training part.",
+            rich_help_panel="Data",
+        ),
+    ] = "sketchy-25",
+    extra: Annotated[
+        Path | None,
+        typer.Option(help="Folder of CATEGORY/* with more sketches.", show_default=False, rich_help_panel="Data"),
+    ] = None,
+    strokes: Annotated[
+        Path | None,
+        typer.Option(
+            help="Quick, Draw! drawings as more sketches: a file .ndjson(.gz), or a folder of them.",
+            show_default=False,
+            rich_help_panel="Data",
+        ),
+    ] = None,
+    without: Annotated[
+        list[Path] | None,
+        typer.Option(help="File of categories to leave out, one a line.", show_default=False, rich_help_panel="Data"),
+    ] = None,
+    without_reserved: Annotated[
+        bool,
+        typer.Option("--without-reserved", help="Leave out what published benchmarks test on.", rich_help_panel="Data"),
+    ] = False,
+    validation: Annotated[
+        str,
+        typer.Option(
+            help="Categories to hold out for validation: how many, drawn by the seed, or a file of names; 0 for none.",
+            rich_help_panel="Data",
+        ),
+    ] = "10",
+    preset: Annotated[str, typer.Option(help="Network: zse-lite or zse-vit-b16.")] = "zse-lite",
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="contrastive or upstream. Default: upstream for zse-vit-b16.", show_default=False),
+    ] = None,
+    start: Annotated[
+        str, typer.Option(help="Backbone's weights: package, hub, a file or none; auto: a package if there is one.")
+    ] = "auto",
+    initial: Annotated[Path | None, typer.Option(help="Checkpoint to begin from instead.", show_default=False)] = None,
+    score_from: Annotated[
+        Path | None,
+        typer.Option(help="Checkpoint whose score rule to take, for a run without validation.", show_default=False),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps. Default: the recipe's.", min=1)] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A setting of the recipe: learning_rate=3e-4, weights.text=0.", show_default=False),
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Folder of the run. Default: runs/PRESET.", show_default=False)
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of decoded images. Default: cache beside the run.", show_default=False)
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print every report as a line of JSON.")] = False,
+) -> None:
+    """Train a network. A run that was stopped or killed continues with the same command."""
+    from model.checkpoint import resolve_device
+    from model.data.splits import read_category_list, reserved_categories
+    from model.training.processes import joined
+    from model.training.run import RunPlan, train
+    from model.training.sources import decoding_side, gather, seen_images, starting_weights
+
+    network, config = _configuration(preset, recipe, steps, settings or [])
+    network, weights = starting_weights(network, config, start)
+    if score_from is not None:
+        network = _with_score_of(network, score_from, validation)
+    names = [name for file in without or [] for name in read_category_list(file)]
+    sources = gather(
+        seen_images(data, file_lists, split),
+        extra=extra,
+        strokes=strokes,
+        without=[*names, *(reserved_categories() if without_reserved else ())],
+        validation=validation,
+        seed=config.seed,
+    )
+    config = _with_extra_sketches(config, sources, settings or [])
+    folder = run or Path("runs") / preset
+    plan = RunPlan(
+        folder=folder,
+        train=sources.train,
+        validation=sources.validation,
+        extra=sources.extra if config.extra_sketches else None,
+        start=weights,
+        cache=cache or folder.parent / "cache",
+        side=decoding_side(network, config),
+        initial=initial,
+    )
+    with joined(resolve_device(device)) as (process, place), _reports(folder, process.first, as_json) as report:
+        report({"held_out": list(sources.held_out), "train": len(sources.train), "processes": process.count})
+        with _asked_to_stop() as stop:
+            train(network, config, plan, place, report, process=process, stop=stop)
+
+
+def _configuration(
+    preset_name: str, recipe: str | None, steps: int | None, settings: list[str]
+) -> tuple[ZseConfig, TrainConfig]:
+    from model.registry import preset
+    from model.training.config import RECIPES, with_setting
+
+    network = preset(preset_name)
+    recipe = recipe or ("upstream" if network.relation.kind == "upstream" else "contrastive")
+    if recipe not in RECIPES:
+        raise ConfigurationError(f"no recipe is named {recipe!r}; choose one of {', '.join(RECIPES)}")
+    config = RECIPES[recipe]
+    for setting in settings:
+        config = with_setting(config, setting)
+    return network, replace(config, steps=steps or config.steps)
+
+
+def _with_extra_sketches(config: TrainConfig, sources: Sources, settings: list[str]) -> TrainConfig:
+    """Extra sketches take part by as many a step as paired ones, unless a setting says how many."""
+    chosen = any(setting.partition("=")[0].strip() == "extra_sketches" for setting in settings)
+    if sources.extra is None or chosen:
+        return config
+    if config.objective == "upstream":
+        raise ConfigurationError("upstream's recipe takes no sketches without photos: leave --extra and --strokes away")
+    return replace(config, extra_sketches=min(config.categories * config.per_category, 64))
+
+
+def _with_score_of(network: ZseConfig, checkpoint: Path, validation: str) -> ZseConfig:
+    from model.checkpoint import read_checkpoint
+    from model.config import zse_config_from_json
+
+    if validation != "0":
+        raise ConfigurationError(
+            "--score-from is for --validation 0; with validation categories a rule is chosen on them"
+        )
+    metadata, _ = read_checkpoint(checkpoint)
+    return replace(network, score=zse_config_from_json(json.loads(metadata["config"])).score)
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C or SIGTERM arrived; a second one stops at once."""
+    arrived: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        del frame
+        arrived.append(number)
+        if len(arrived) > 1:
+            raise KeyboardInterrupt
+        typer.echo("stopping after this step; press Ctrl-C again to stop at once", err=True)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(arrived)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _reports(folder: Path, first: bool, as_json: bool) -> Iterator[Report]:
+    """Reports go into the run's folder and to the person or machine that waits; nowhere but in the first process."""
+    if not first:
+        yield lambda _: None
+        return
+    from model.training.record import RunRecord
+
+    with ExitStack() as stack:
+        record = stack.enter_context(RunRecord(folder))
+        shown = _print_line if as_json else stack.enter_context(_bars())
+
+        def report(values: dict[str, Any]) -> None:
+            record(values)
+            shown(values)
+
+        yield report
+
+
+def _print_line(values: dict[str, Any]) -> None:
+    print(json.dumps(values), flush=True)
+
+
+@contextmanager
+def _bars() -> Iterator[Report]:
+    """Progress with loss and time left on stderr, what was found on the way above it, the result on stdout."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def advance(name: str, text: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(text, total=total, completed=done)
+            bars.update(tasks[name], completed=done, description=text)
+
+        def show(values: dict[str, Any]) -> None:
+            if "doing" in values:
+                advance(values["doing"], values["doing"], values["done"], values["total"])
+            elif "step" in values:
+                advance("training", f"training, loss {values['loss']:.3f}", values["step"], values["of"])
+            elif line := _sentence(values):
+                bars.console.print(line, highlight=False, soft_wrap=True)
+            if "saved" in values:
+                print(f"wrote {values['saved']} (sha256 {values['sha256']})")
+
+        yield show
+
+
+def _sentence(values: dict[str, Any]) -> str:
+    """What a report says to a person, besides progress."""
+    if "held_out" in values:
+        names = ", ".join(values["held_out"])
+        return f"{values['train']} images to learn from; validation on {names or 'nothing: no score rule is chosen'}"
+    if "left_out" in values:
+        return f"left out {len(values['left_out'])} images (all in log.jsonl); the first: {values['left_out'][0]}"
+    if "validated" in values:
+        return (
+            f"step {values['validated']}: validation mAP@all {values['map_recall']:.3f} by the descriptor, "
+            f"{values['map_relation']:.3f} by the relation"
+        )
+    if "calibrated" in values:
+        return (
+            f"kept step {values['calibrated']}; the score rule weighs the descriptor by {values['recall_share']:.1f}, "
+            f"mAP@all {values['map_fused']:.3f}"
+        )
+    return ""

@@ -1,0 +1,161 @@
+"""Before the first step: images, names and old knowledge, the network with its starting weights, what stays as is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model.backbone import create_classifier
+from model.checkpoint import load_tensors, read_checkpoint
+from model.config import ZseConfig
+from model.data.items import Dataset
+from model.encoder import HybridEncoder
+from model.errors import ConfigurationError
+from model.network import Network
+from model.registry import build_network
+from model.training.config import TrainConfig
+from model.training.material import (
+    BatchMaker,
+    Material,
+    load_material,
+    training_preprocess,
+    with_names,
+    with_teacher,
+)
+from model.training.objectives import ContrastiveObjective, Semantics, UpstreamObjective
+from model.training.teacher import semantics_of
+from model.training.views import Views
+
+Report = Callable[[dict[str, Any]], None]
+Objective = ContrastiveObjective | UpstreamObjective
+
+
+def prepare_material(
+    network_config: ZseConfig,
+    config: TrainConfig,
+    train: Dataset,
+    extra: Dataset | None,
+    *,
+    side: int,
+    start: str | Path | None,
+    cache: Path,
+    device: torch.device,
+    report: Report,
+) -> tuple[Material, Semantics]:
+    """Decoded images with what the objective asks for besides: names' embeddings and the backbone's predictions.
+
+    Args:
+        network_config, config: say what is needed.
+        train, extra: see `RunPlan`.
+        side: of decoded images.
+        start: weights of the backbone that teaches, as for `create_backbone`; None: it has nothing to teach.
+        cache: folder of decoded images and names' embeddings.
+        device: where batches are made.
+        report: called with the progress of decoding and with what was left out.
+    """
+
+    def progress(what: str, done: int, total: int) -> None:
+        if done % 500 == 0 or done == total:
+            report({"doing": what, "done": done, "total": total})
+
+    preprocess = network_config.preprocess
+    material = load_material(train, extra, preprocess, side=side, device=device, cache=cache, progress=progress)
+    if material.skipped:
+        report({"left_out": list(material.skipped)})
+    if config.objective == "upstream":
+        return material, Semantics()
+    names = cache / "names.safetensors"
+    taught = bool(config.weights.distil) and start is not None
+    if config.weights.text or (taught and material.extra is not None):
+        material = with_names(material, names)
+    if not taught or start is None:
+        return material, Semantics(names=material.names)
+    classifier = create_classifier(network_config.encoder, start)
+    width = network_config.encoder.descriptor_size or network_config.encoder.width
+    semantics = semantics_of(classifier, material.names, width)
+    return with_teacher(material, classifier, preprocess, names), semantics
+
+
+def start_network(
+    network_config: ZseConfig, config: TrainConfig, start: str | Path | None, initial: Path | None, semantics: Semantics
+) -> Network:
+    """The network before the first step, with what stays as it is marked so.
+
+    Args:
+        network_config, config: of the run.
+        start: weights of the backbone, as for `create_backbone`.
+        initial: checkpoint to begin from instead.
+        semantics: gives the start of the descriptor.
+    """
+    network = build_network(network_config, None if initial else start, seed=config.seed)
+    if initial is not None:
+        _, tensors = read_checkpoint(initial)
+        load_tensors(network, tensors, str(initial))
+    elif semantics.projection is not None:
+        network.start_from(semantics.projection)
+    freeze(network, config)
+    return network
+
+
+def build_objective(network: Network, categories: int, config: TrainConfig, semantics: Semantics) -> Objective:
+    """The objective that the configuration names; its heads depend on the seed alone."""
+    if config.objective == "upstream":
+        return UpstreamObjective(network)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return ContrastiveObjective(network, categories, config, semantics)
+
+
+def freeze(network: Network, config: TrainConfig) -> None:
+    """Stop the gradient of the backbones' first stages, and of whole backbones whose features are stored.
+
+    Raises:
+        ConfigurationError: the network is not made of what the configuration would freeze.
+    """
+    encoder = getattr(network, "encoder", None)
+    if not isinstance(encoder, HybridEncoder):
+        if config.frozen_stages or config.photo_views or config.sketch_views or config.image_size:
+            raise ConfigurationError(
+                "frozen_stages, photo_views, sketch_views and image_size need a network with a hybrid encoder"
+            )
+        return
+    shared = encoder.sketch_backbone is None
+    if shared and bool(config.photo_views) != bool(config.sketch_views):
+        raise ConfigurationError("one backbone serves both modalities: store the views of both, or of none")
+    for modality, stored in (("photo", config.photo_views), ("sketch", config.sketch_views)):
+        backbone = encoder.backbone_of(modality)  # type: ignore[arg-type]
+        stem = [backbone.conv_stem, backbone.bn1, *backbone.blocks[: max(0, config.frozen_stages - 1)]]
+        for module in [backbone] if stored else stem if config.frozen_stages else []:
+            module.requires_grad_(requires_grad=False)
+
+
+def make_batches(
+    network: Network, material: Material, network_config: ZseConfig, config: TrainConfig, report: Report
+) -> BatchMaker:
+    """What makes the batch of each step, with stored features of the backbones that stay as they are."""
+    wanted = {
+        "photo_views": (material.photos, "photo", config.photo_views),
+        "sketch_views": (material.sketches, "sketch", config.sketch_views),
+        "extra_views": (material.extra, "sketch", config.sketch_views),
+    }
+    views = {}
+    for name, (images, modality, count) in wanted.items():
+        if images is None or not count:
+            continue
+
+        def progress(done: int, total: int, name: str = name) -> None:
+            report({"doing": f"storing {name}", "done": done, "total": total})
+
+        views[name] = Views(
+            network,
+            images.pixels,
+            modality,  # type: ignore[arg-type]
+            count,
+            config=config,
+            preprocess=training_preprocess(network_config.preprocess, config),
+            progress=progress,
+        )
+    return BatchMaker(material, network_config.preprocess, config, **views)
