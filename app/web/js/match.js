@@ -161,7 +161,7 @@ export class Match extends EventTarget {
         const number = make("span", { class: "number" }, String(i + 1));
         const spoken = make("span", { class: "sr" }, "Pair ");
         const button = make("button", { type: "button", dataset: { pair: i + 1 } }, spoken, number, ` ${percent(pair)}`);
-        if (pair.contribution) button.append(" ", make("small", {}, signed(pair.contribution)));
+        if (Math.abs(pair.contribution) >= 0.005) button.append(" ", make("small", {}, signed(pair.contribution)));
         const places = `sketch ${where(pair.sketch_patch)}, photo ${where(pair.photo_patch)}`;
         button.append(make("span", { class: "sr" }, `: ${places}`));
         button.title = "Strength of the match, and what it adds to the relation logit";
