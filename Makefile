@@ -31,7 +31,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve sample test lint types tests format bench image sbom licences audit clean
+.PHONY: help serve sample test lint types tests format bench fuzz image sbom licences audit clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -66,6 +66,9 @@ format: $(DEV) ## rewrite the code in the house's format
 
 bench: $(DEV) ## the benchmarks that bring their own data, one table per question; BENCH="recall build" picks some
 	@for name in $(BENCH); do echo; echo "== $$name"; $(BIN)/python benchmarks/$$name.py $(ARGS) || exit 1; done
+
+fuzz: $(DEV) ## thousands of requests, right and wrong, against the live service (schemathesis); ARGS="--examples 50"
+	$(BIN)/python -m tests.app.fuzz $(ARGS)
 
 image: ## build the container image with docker, podman or buildah (EXTRA=cpu or gpu)
 	@[ -n "$(ENGINE)" ] || { echo "Building an image needs docker, podman or buildah." >&2; exit 1; }
