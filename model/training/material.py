@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from model.config import PreprocessConfig
 from model.data.arrays import ImageArrays, decode
 from model.data.augment import augment_photos, augment_sketches
-from model.data.items import Dataset
+from model.data.items import Dataset, Modality
 from model.encoder import Features
 from model.errors import DatasetError
 from model.training.config import TrainConfig
@@ -90,10 +90,9 @@ def load_material(
     whole = dataset if extra is None else dataset.joined(extra)
     decoding = replace(preprocess, image_size=side)
 
-    def decoded(part: Dataset, modality: str) -> ImageArrays:
-        tell = None if progress is None else (lambda done, total: progress(f"decoding {modality}", done, total))
-        kind = "sketch" if modality == "sketches" else "photo"
-        arrays = decode(part, kind, decoding, cache=cache, skip_damaged=True, progress=tell)  # type: ignore[arg-type]
+    def decoded(part: Dataset, modality: Modality, what: str) -> ImageArrays:
+        tell = None if progress is None else (lambda done, total: progress(f"decoding {what}", done, total))
+        arrays = decode(part, modality, decoding, cache=cache, skip_damaged=True, progress=tell)
         labels = torch.tensor([whole.label(item) for item in arrays.items])
         return replace(arrays, labels=labels, categories=whole.categories)
 
@@ -102,9 +101,9 @@ def load_material(
         dataset = dataset.joined(extra.where(lambda item: whole.label(item) in paired))
         extra = extra.where(lambda item: whole.label(item) not in paired)
     material = Material(
-        sketches=decoded(dataset, "sketches"),
-        photos=decoded(dataset, "photos"),
-        extra=decoded(extra, "sketches") if extra is not None and extra.items else None,
+        sketches=decoded(dataset, "sketch", "sketches"),
+        photos=decoded(dataset, "photo", "photos"),
+        extra=decoded(extra, "sketch", "extra sketches") if extra is not None and extra.items else None,
         categories=whole.categories,
     )
     return _placed(material, device)

@@ -74,4 +74,4 @@ def _writer(folder: Path, first: int) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return False
-    return SummaryWriter(str(folder), purge_step=first)  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(folder), purge_step=first)

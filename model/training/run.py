@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from model.checkpoint import load_tensors, read_checkpoint, save_checkpoint
 from model.config import ZseConfig
@@ -150,7 +151,7 @@ class _Run:
             self.trainer.save(self.plan.folder / STATE)
 
     def finish(self, network_config: ZseConfig) -> None:
-        """Choose the score rule on validation categories and write the checkpoint in half precision."""
+        """Choose the score rule on validation categories and write the checkpoint, in half precision where it fits."""
         trainer, step = self.trainer, self.trainer.step
         if trainer.config.keep == "best" and 0 < trainer.best[1] < step:
             step = trainer.best[1]
@@ -166,7 +167,8 @@ class _Run:
             quality = round(chosen.map_all[chosen.share], 5)
             self.report({"calibrated": step, **asdict(chosen.rule), "recall_share": chosen.share, "map_fused": quality})
         path = self.plan.folder / CHECKPOINT
-        digest = save_checkpoint(network, path, torch.float16, {"training": json.dumps(self._story(step, validation))})
+        story = {"training": json.dumps(self._story(step, validation))}
+        digest = save_checkpoint(network, path, torch.float16 if _fits_half(network) else None, story)
         (self.plan.folder / BEST).unlink(missing_ok=True)
         self.report({"saved": str(path), "sha256": digest})
 
@@ -209,6 +211,12 @@ def _held_out(plan: RunPlan, network_config: ZseConfig, device: torch.device, re
     )
     report({"doing": "reading validation categories", "done": 1, "total": 1})
     return material
+
+
+def _fits_half(network: nn.Module) -> bool:
+    """Whether no value would become infinite in half precision, as a running variance may."""
+    values = (value for value in network.state_dict().values() if value.is_floating_point())
+    return all(bool(value.half().isfinite().all()) for value in values)
 
 
 def _silent(values: dict[str, object]) -> None:

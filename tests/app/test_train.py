@@ -43,6 +43,12 @@ def arguments(data, folder, *more, steps=4):
     return [*TINY, *SETTINGS, "--data", str(data), "--run", str(folder / "run"), "--steps", str(steps), *more]
 
 
+def succeed(command):
+    with pytest.raises(SystemExit) as ended:
+        main(command)
+    assert ended.value.code == 0
+
+
 def reports(text):
     return [json.loads(line) for line in text.splitlines()]
 
@@ -56,7 +62,7 @@ def same_bits(one, other):
 
 
 def test_a_person_sees_progress_and_finds_a_checkpoint(data, tmp_path, capsys):
-    main(arguments(data, tmp_path))
+    succeed(arguments(data, tmp_path))
     printed = capsys.readouterr()
     assert printed.out.startswith(f"wrote {tmp_path / 'run' / 'checkpoint.safetensors'} (sha256 ")
     for words in ("training, loss", "validation on", "step 4: validation mAP@all", "the score rule weighs"):
@@ -72,7 +78,7 @@ def test_machines_read_a_report_a_line(data, tmp_path, capsys):
     extra.write_text("".join(json.dumps({**drawing, "key_id": str(number)}) + "\n" for number in range(3)))
     (tmp_path / "without.txt").write_text("elk\n")
     left_out = ["--strokes", str(extra), "--without", str(tmp_path / "without.txt"), "--without-reserved"]
-    main(arguments(data, tmp_path, "--json", "--validation", "0", *left_out, steps=1))
+    succeed(arguments(data, tmp_path, "--json", "--validation", "0", *left_out, steps=1))
     lines = reports(capsys.readouterr().out)
     assert lines[0] == {"held_out": [], "train": 16, "processes": 1}  # bee and dog: ant and cow are reserved
     assert [line["step"] for line in lines if "step" in line] == [1]
@@ -80,11 +86,11 @@ def test_machines_read_a_report_a_line(data, tmp_path, capsys):
 
 
 def test_a_rule_can_be_taken_from_a_validated_run(data, tmp_path, capsys):
-    main(arguments(data, tmp_path, steps=2))
+    succeed(arguments(data, tmp_path, steps=2))
     rule = load_checkpoint(tmp_path / "run" / "checkpoint.safetensors", "cpu").config.score
     whole = tmp_path / "whole"
     taken = ["--score-from", str(tmp_path / "run" / "checkpoint.safetensors")]
-    main(arguments(data, whole, "--validation", "0", *taken, steps=2))
+    succeed(arguments(data, whole, "--validation", "0", *taken, steps=2))
     assert load_checkpoint(whole / "run" / "checkpoint.safetensors", "cpu").config.score == rule
     with pytest.raises(SystemExit):
         main(arguments(data, whole, *taken))
@@ -119,7 +125,7 @@ def test_published_file_lists_train_on_their_training_part(data, tmp_path, capsy
             lines = [f"{path.relative_to(data)} {categories.index(path.parent.name)}" for path in files]
             (data / "zeroshot" / f"{name}_{part}.txt").write_text("\n".join(lines) + "\n")
     lists = ["--file-lists", str(data), "--split", "quickdraw-30", "--run", str(tmp_path / "run"), "--steps", "1"]
-    main([*TINY, *SETTINGS, *lists, "--json"])
+    succeed([*TINY, *SETTINGS, *lists, "--json"])
     first = reports(capsys.readouterr().out)[0]
     assert first["train"] == 16  # two of the four training categories; the test category is nowhere
     assert len(first["held_out"]) == 2
@@ -133,7 +139,7 @@ def environment():
 @pytest.mark.timeout(600)
 def test_a_killed_run_ends_bit_equal_to_an_undisturbed_one(data, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    main(arguments(data, whole, steps=12))
+    succeed(arguments(data, whole, steps=12))
     command = [sys.executable, "-c", "from app.cli import main; main()", *arguments(data, killed, "--json", steps=12)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment()) as process:
         assert process.stdout is not None
@@ -144,7 +150,7 @@ def test_a_killed_run_ends_bit_equal_to_an_undisturbed_one(data, tmp_path):
         assert process.wait() == -signal.SIGKILL
     assert not (killed / "run" / "checkpoint.safetensors").exists()
     assert int(torch.load(killed / "run" / "state.pt", weights_only=True)["step"]) in range(4, 12)
-    main(arguments(data, killed, steps=12))
+    succeed(arguments(data, killed, steps=12))
     assert same_bits(weights(killed), weights(whole))
 
 

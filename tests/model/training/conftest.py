@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -82,7 +83,7 @@ def plan(tmp_path, dataset, cache):
     )
 
 
-class Reports(list):
+class Reports(list[dict[str, Any]]):
     """Collects what a run reports."""
 
     def __call__(self, values):

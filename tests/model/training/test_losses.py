@@ -50,6 +50,7 @@ def test_contrastive_gradient_is_finite_and_pulls_partners_together():
     labels = torch.tensor([0, 0, 1, 1])
     loss = supervised_contrastive(descriptors, labels, 0.1)
     loss.backward()
+    assert descriptors.grad is not None
     moved = F.normalize(descriptors.detach() - 0.05 * descriptors.grad, dim=1)
     assert bool(torch.isfinite(descriptors.grad).all())
     assert float(supervised_contrastive(moved, labels, 0.1)) < float(loss.detach())

@@ -4,7 +4,8 @@ import os
 
 import pytest
 import torch
-from torch import distributed, multiprocessing, nn
+from torch import distributed, nn
+from torch.multiprocessing.spawn import spawn
 
 from model.config import ZSE_TINY
 from model.errors import ConfigurationError
@@ -68,7 +69,7 @@ def test_gradients_are_the_mean_over_two_processes(tmp_path, dataset, cache):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         (tmp_path / "port").write_text(str(probe.getsockname()[1]))
-    multiprocessing.spawn(together, (tmp_path, dataset, cache), nprocs=2)
+    spawn(together, (tmp_path, dataset, cache), nprocs=2)
     assert {path.name for path in tmp_path.iterdir()} >= {"done-0", "done-1"}
 
 

@@ -29,14 +29,12 @@ def test_losses_are_thinned_and_everything_else_is_kept(tmp_path, monkeypatch):
 
 
 def test_curves_are_drawn_where_tensorboard_is_installed(tmp_path):
-    pytest.importorskip("tensorboard")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     with RunRecord(tmp_path, every=1) as record:
         for number in (1, 2):
             record(step(number))
         record({"validated": 2, "map_recall": 0.5})
-    curves = EventAccumulator(str(tmp_path / "tensorboard"))
+    curves = events.EventAccumulator(str(tmp_path / "tensorboard"))
     curves.Reload()
     assert [(event.step, event.value) for event in curves.Scalars("training/loss")] == [(1, 1.0), (2, 0.5)]
     assert [(event.step, event.value) for event in curves.Scalars("validation/map_recall")] == [(2, 0.5)]

@@ -12,7 +12,7 @@ from model.config import ZSE_TINY, ZSE_VIT_B16, ScoreRule
 from model.data.items import category_key
 from model.errors import ConfigurationError, DatasetError, MissingExtraError
 from model.evaluation.calibrate import choose_score_rule
-from model.training.config import UPSTREAM_RECIPE, LossWeights
+from model.training.config import UPSTREAM_RECIPE, LossWeights, with_setting
 from model.training.errors import StoppedError
 from model.training.holdout import thinned
 from model.training.material import load_material
@@ -81,12 +81,12 @@ def test_the_score_rule_is_the_one_that_validation_chose(plan):
 
 def test_training_never_meets_the_validation_categories(plan, monkeypatch):
     met = []
-    from model.training import start
 
-    real = start.load_material
-    monkeypatch.setattr(
-        start, "load_material", lambda train, *rest, **kind: met.append(train) or real(train, *rest, **kind)
-    )
+    def meet(dataset, *rest, **how):
+        met.append(dataset)
+        return load_material(dataset, *rest, **how)
+
+    monkeypatch.setattr("model.training.start.load_material", meet)
     run(plan, tiny(steps=1))
     keys = {category_key(item.category) for one in met for item in one.items}
     assert keys == {"ant", "bee", "cow"}
@@ -322,9 +322,9 @@ def test_a_run_on_stored_views_continues_bit_equal(plan, tmp_path):
 def test_what_cannot_be_frozen_is_refused(plan):
     with pytest.raises(ConfigurationError, match="store the views of both, or of none"):
         run(plan, tiny(photo_views=1))
-    for setting in ("frozen_stages", "photo_views", "sketch_views", "image_size"):
+    for setting in ("frozen_stages=1", "photo_views=1", "sketch_views=1", "image_size=32"):
         with pytest.raises(ConfigurationError, match="need a network with a hybrid encoder"):
-            start_network(UPSTREAM_TINY, replace(UPSTREAM_RECIPE, **{setting: 1}), None, None, Semantics())
+            start_network(UPSTREAM_TINY, with_setting(UPSTREAM_RECIPE, setting), None, None, Semantics())
 
 
 # --- upstream's recipe

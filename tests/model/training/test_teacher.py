@@ -59,6 +59,8 @@ def test_semantics_read_the_classifier_of_a_backbone():
 
     semantics = semantics_of(Backbone(), None, 3)
     assert semantics.classes == 5
+    assert semantics.projection is not None
+    assert semantics.classifier is not None
     assert semantics.projection.shape == (3, 9)
     assert semantics.classifier.shape == (5, 3)
     torch.testing.assert_close(semantics.classifier.norm(dim=1).mean(), torch.tensor(1.0))
