@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -94,22 +95,20 @@ def _fill(root: Path, count: int) -> None:
 
 
 @contextlib.contextmanager
-def _serve(gallery: Path, photos: Path, checkpoint: Path, **settings: str) -> Iterator[str]:
+def _serve(gallery: Path, **settings: str | Path) -> Iterator[str]:
     """`sketchseek serve` in a process of its own, as users run it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SKETCHSEEK_")}
-    environment |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    environment |= {f"SKETCHSEEK_{name.upper()}": value for name, value in settings.items()}
+    environment["OMP_WAIT_POLICY"] = "PASSIVE"
+    environment |= {f"SKETCHSEEK_{name.upper()}": str(value) for name, value in settings.items()}
     environment |= {
         "SKETCHSEEK_GALLERY": str(gallery),
-        "SKETCHSEEK_PHOTOS": str(photos),
-        "SKETCHSEEK_CHECKPOINT": str(checkpoint),
         "SKETCHSEEK_FOLLOW_INTERVAL_S": "0.2",
         "SKETCHSEEK_DRAIN_S": "0.01",
     }
-    log = gallery.parent / f"serve-{port}.log"
+    log = Path(tempfile.gettempdir()) / f"sketchseek-test-{port}.log"
     command = [sys.executable, "-c", "from app.cli import main; main()", "serve", "--port", str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
@@ -123,6 +122,7 @@ def _serve(gallery: Path, photos: Path, checkpoint: Path, **settings: str) -> It
             process.wait(30)
         except subprocess.TimeoutExpired:
             process.kill()
+        log.unlink()
 
 
 def _wait_until_open(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -155,7 +155,7 @@ def site(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     _fill(place / "photos", 60)
     network = load_checkpoint(checkpoint, "cpu", "float32")
     build_gallery(place / "photos", place / "gallery", network, options=BuildOptions(workers=1))
-    with _serve(place / "gallery", place / "photos", checkpoint, write_key=WRITE_KEY) as url:
+    with _serve(place / "gallery", photos=place / "photos", checkpoint=checkpoint, write_key=WRITE_KEY) as url:
         yield Site(url)
 
 
@@ -164,7 +164,17 @@ def empty_site(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     """A service whose folder of photos is empty."""
     place = tmp_path_factory.mktemp("empty")
     (place / "photos").mkdir()
-    with _serve(place / "gallery", place / "photos", checkpoint, write_key=WRITE_KEY) as url:
+    with _serve(place / "gallery", photos=place / "photos", checkpoint=checkpoint, write_key=WRITE_KEY) as url:
+        yield Site(url)
+
+
+@pytest.fixture(scope="session")
+def sample_site() -> Iterator[Site]:
+    """The sample gallery that `make serve` leaves in .sample, or the gallery that SKETCHSEEK_TEST_GALLERY names."""
+    gallery = Path(os.environ.get("SKETCHSEEK_TEST_GALLERY", Path(__file__).parents[2] / ".sample" / "gallery"))
+    if not gallery.is_dir():
+        pytest.skip("there is no sample gallery here; `make serve` makes one")
+    with _serve(gallery) as url:
         yield Site(url)
 
 
@@ -180,6 +190,25 @@ def browser() -> Iterator[Browser]:
 
 OpenPage = Callable[..., Page]
 
+# Counts the page's searches, so that a test can wait until the last of them is shown however slow the machine is.
+_COUNT_SEARCHES = """
+window.searches = {started: 0, ended: 0, at: 0, answer: null};
+const real = window.fetch;
+window.fetch = async (url, options) => {
+  if (!String(url).endsWith('/search')) return real(url, options);
+  const mine = (window.searches.started += 1);
+  window.searches.at = performance.now();
+  try {
+    const response = await real(url, options);
+    const answer = response.ok ? await response.clone().json() : null;
+    if (answer && mine === window.searches.started) window.searches.answer = answer;
+    return response;
+  } finally {
+    window.searches.ended += 1;
+  }
+};
+"""
+
 
 @pytest.fixture
 def open_page(browser: Browser) -> Iterator[OpenPage]:
@@ -194,6 +223,7 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
         site.console.clear()
         site.foreign.clear()
         page = context.new_page()
+        page.add_init_script(_COUNT_SEARCHES)
         page.set_default_timeout(40_000)
         page.on("console", lambda message: site.console.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: site.console.append(str(error)))
