@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.config import CrossAttentionConfig
+from model.linear import linear
 
 
 class UpstreamNorm(nn.Module):
@@ -80,9 +81,9 @@ class AttendingLayer(nn.Module):
 
     def finish(self, tokens: Tensor, attended: Tensor) -> Tensor:
         """Residual, norm, feed-forward, norm. tokens [P or 1, N, D] and attended [P, N, D] -> [P, N, D]."""
-        x = self.norm_attention(_add(self.output(attended), tokens))
-        hidden = F.relu(self.expand(x), inplace=True)
-        y: Tensor = self.norm_feed_forward(_add(self.contract(hidden), x))
+        x = self.norm_attention(_add(linear(self.output, attended), tokens))
+        hidden = linear(self.expand, x, "relu")
+        y: Tensor = self.norm_feed_forward(_add(linear(self.contract, hidden), x))
         return y
 
 
@@ -100,7 +101,7 @@ class CrossAttention(nn.Module):
         """Everything one side needs that does not depend on the other: tokens [B, N, D] -> Projected."""
         own, other = (self.sketch, self.photo) if side == "sketch" else (self.photo, self.sketch)
         value = own.value if self.values == "own" else other.value
-        query, key, values = (self._split(layer(tokens)) for layer in (own.query, other.key, value))
+        query, key, values = (self._split(linear(layer, tokens)) for layer in (own.query, other.key, value))
         return Projected(tokens, query, key, values, mask)
 
     def forward(

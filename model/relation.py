@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.config import RelationConfig
+from model.linear import linear
 
 
 def multilayer_perceptron(sizes: tuple[int, ...]) -> nn.Sequential:
@@ -87,7 +88,7 @@ class PooledRelation(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Cross-attended tokens [P, N, D] of each side -> logit [P] float32 and kernel [P, Ns - 1, Np - 1] float32."""
         # Layers read all tokens and drop the retrieval token afterwards: slicing first would copy every token.
-        sketch_kernel, photo_kernel = (self._unit(self.project(tokens)[:, 1:]) for tokens in (sketch, photo))
+        sketch_kernel, photo_kernel = (self._unit(linear(self.project, tokens)[:, 1:]) for tokens in (sketch, photo))
         kernel = sketch_kernel @ photo_kernel.transpose(1, 2)
         distance = kernel.unsqueeze(-1) - self.centres.float()
         counted = distance.square_().mul_(-self._precision).exp_()

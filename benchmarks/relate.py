@@ -1,0 +1,162 @@
+"""Milliseconds per pair of sketch and photo: the naive way beside `relate` as served, and whether they rank alike.
+
+    python benchmarks/relate.py                                    # both presets, random weights
+    python benchmarks/relate.py --presets zse-lite --checkpoint zse-lite
+    python benchmarks/relate.py --threads 1 --clock cpu            # on a machine that does other things as well
+
+The naive way repeats the sketch's tokens for every photo, projects both sides in every pair and writes attention out
+as products and a softmax, in float32. A second line gives it the fused attention, so that what sharing alone gains can
+be read off. All sides take the same tokens and take turns in one process; medians are printed. Rank agreement is
+Spearman's over the photos, averaged over sketches. With random weights tokens are random too and the last layers are
+enlarged, so that scores spread as those of a trained network do; a checkpoint encodes made-up images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.checkpoint import load_checkpoint, resolve_dtype
+from model.cross_attention import AttendingLayer
+from model.network import ZseNetwork
+from model.registry import build_network, preset
+from model.types import Encoding
+
+TARGETS = {("zse-vit-b16", "float32"): 1.3, ("zse-vit-b16", "bfloat16"): 2.0, ("zse-lite", "bfloat16"): 1.7}
+
+
+@torch.inference_mode()
+def naive(network: ZseNetwork, sketch: Tensor, photos: Tensor, chunk: int, *, fused: bool) -> Tensor:
+    """Relation logits [P] of sketch tokens [1, N, D] and photo tokens [P, N, D], everything once per pair."""
+    cross, logits = network.cross_attention, []
+    for start in range(0, len(photos), chunk):
+        photo = photos[start : start + chunk]
+        repeated = sketch.repeat(len(photo), 1, 1)
+        values = (repeated, photo) if cross.values == "own" else (photo, repeated)
+        one = naive_side(cross.sketch, cross.heads, repeated, photo, values[0], fused=fused)
+        two = naive_side(cross.photo, cross.heads, photo, repeated, values[1], fused=fused)
+        logits.append(network.relation(one, two, None, None)[0])
+    return torch.cat(logits)
+
+
+def naive_side(layer: AttendingLayer, heads: int, own: Tensor, other: Tensor, values: Tensor, *, fused: bool) -> Tensor:
+    """One side of the cross-attention for P pairs, [P, N, D], as a textbook writes it."""
+    query, key, value = (
+        linear(tokens).unflatten(2, (heads, -1)).transpose(1, 2)
+        for linear, tokens in ((layer.query, own), (layer.key, other), (layer.value, values))
+    )
+    if fused:
+        attended = F.scaled_dot_product_attention(query, key, value)
+    else:
+        attended = (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).softmax(dim=-1) @ value
+    x = layer.norm_attention(own + layer.output(attended.transpose(1, 2).flatten(2)))
+    out: Tensor = layer.norm_feed_forward(x + layer.contract(F.relu(layer.expand(x))))
+    return out
+
+
+def rank_agreement(one: Tensor, other: Tensor) -> float:
+    """Spearman's rank correlation of two [S, P] score matrices, averaged over rows."""
+    ranks = torch.stack([one, other]).argsort(dim=-1).argsort(dim=-1).double()
+    centred = ranks - ranks.mean(dim=-1, keepdim=True)
+    a, b = F.normalize(centred, dim=-1)
+    return float((a * b).sum(dim=-1).mean())
+
+
+def make_network(name: str, checkpoint: str | None) -> ZseNetwork:
+    network = load_checkpoint(checkpoint, "cpu", "float32") if checkpoint else build_network(preset(name), seed=0)
+    assert isinstance(network, ZseNetwork), "this benchmark looks inside ZSE-SBIR"
+    if not checkpoint:
+        with torch.no_grad():
+            for layer in network.relation.mlp:
+                if isinstance(layer, nn.Linear):
+                    layer.weight.mul_(3)
+    return network
+
+
+@torch.inference_mode()
+def make_encodings(network: ZseNetwork, sketches: int, photos: int, *, encode: bool) -> tuple[Encoding, Encoding]:
+    generator = torch.Generator().manual_seed(0)
+    if not encode:
+        count, width = network.photo_tokens, network.token_width
+        tokens = torch.randn(sketches + photos, count, width, generator=generator)
+        descriptor = F.normalize(tokens[:, 0, : network.descriptor_size], dim=-1)
+        both = Encoding(descriptor, tokens, torch.arange(count - 1).expand(sketches + photos, -1))
+        return both[:sketches], both[sketches:]
+    size = network.preprocess.image_size
+    coarse = torch.rand(sketches + photos, 3, 6, 6, generator=generator) * 2 - 1
+    images = F.interpolate(coarse, size=(size, size), mode="bicubic").clamp(-1, 1)
+    encoded = [network.encode_photo(batch) for batch in torch.split(images[sketches:], 16)]
+    return network.encode_sketch(images[:sketches]), Encoding.concatenate(encoded)
+
+
+def measure(name: str, arguments: argparse.Namespace) -> None:
+    network = make_network(name, arguments.checkpoint)
+    sketches, photos = make_encodings(
+        network, arguments.sketches, arguments.photos, encode=arguments.checkpoint is not None
+    )
+    half = copy.deepcopy(network).cast("cpu", torch.bfloat16)
+    half_sketches, half_photos = (e.to("cpu", torch.bfloat16) for e in (sketches, photos))
+
+    def each_sketch(relate: Callable[[Tensor], Tensor]) -> Tensor:
+        return torch.stack([relate(sketches.tokens[s : s + 1]) for s in range(len(sketches))])
+
+    @torch.inference_mode()
+    def served(which: ZseNetwork, some: Encoding, among: Encoding) -> Tensor:
+        return torch.cat([which.relate(some[s : s + 1], among).logit for s in range(len(some))])
+
+    def plainly(*, fused: bool) -> Tensor:
+        return each_sketch(lambda s: naive(network, s, photos.tokens, arguments.naive_batch, fused=fused))
+
+    sides: dict[str, Callable[[], Tensor]] = {
+        "naive, float32": lambda: plainly(fused=False),
+        "naive + fused attention, float32": lambda: plainly(fused=True),
+        "relate, float32": lambda: served(network, sketches, photos),
+        "relate, bfloat16": lambda: served(half, half_sketches, half_photos),
+    }
+    clock = time.perf_counter if arguments.clock == "wall" else time.process_time
+    results = {side: run() for side, run in sides.items()}  # also warms up
+    times: dict[str, list[float]] = {side: [] for side in sides}
+    for _ in range(arguments.rounds):
+        for side, run in sides.items():
+            start = clock()
+            run()
+            times[side].append(1e3 * (clock() - start) / (len(sketches) * len(photos)))
+    print(f"\n{name}: {len(photos)} photos of {network.photo_tokens} tokens of {network.token_width}")
+    print(f"{'':34s} {'ms per pair':>12s} {'gain':>6s} {'target':>7s} {'Spearman':>9s}")
+    reference = statistics.median(times["naive, float32"])
+    for side, values in times.items():
+        target = TARGETS.get((name, side.removeprefix("relate, "))) if side.startswith("relate") else None
+        agreement = rank_agreement(results["naive, float32"], results[side])
+        middle = statistics.median(values)
+        print(f"{side:34s} {middle:12.3f} {reference / middle:5.2f}x {target or '':>7} {agreement:9.5f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--presets", nargs="+", default=["zse-vit-b16", "zse-lite"])
+    parser.add_argument("--checkpoint", help="name or file; its weights and encodings instead of random ones")
+    parser.add_argument("--sketches", type=int, default=1)
+    parser.add_argument("--photos", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--naive-batch", type=int, default=20, help="pairs at once in the naive way (upstream: 20)")
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu sums the seconds of all threads")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    served = str(resolve_dtype("auto", torch.device("cpu"))).removeprefix("torch.")
+    print(
+        f"{arguments.threads} threads, {arguments.clock} clock, medians of {arguments.rounds}; served here as {served}"
+    )
+    for name in arguments.presets:
+        measure(name, arguments)
+
+
+if __name__ == "__main__":
+    main()
