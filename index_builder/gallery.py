@@ -91,9 +91,7 @@ class GalleryMetadata:
             "tags": pa.list_(pa.field("item", pa.string(), nullable=False)),
             "added_ns": pa.int64(),
             "descriptor": pa.list_(pa.float32(), shape.descriptor),
-            "tokens": pa.list_(pa.int8(), shape.tokens * shape.width),
-            "token_scales": pa.list_(pa.float32(), shape.tokens),
-            "positions": pa.list_(pa.uint16(), shape.tokens - 1),
+            "tokens": pa.binary(shape.record_bytes),
         }
         fields = [pa.field(name, kind, nullable=False) for name, kind in columns.items()]
         return pa.schema(fields, metadata={METADATA_KEY: self.to_json()})

@@ -1,7 +1,10 @@
 """How tokens are stored: int8 with one scale per token, and back. The only code that knows.
 
-A token t of width D is stored as round(t / s) with s = max |t| / 127, one float32 s per token. Rounding leaves
-an error of at most s / 2 in every value. A masked (padding) token is stored with scale 0, which no real token has.
+A token t of width D is stored as round(t / s) with s = max |t| / 127, one float32 s per token. Rounding leaves an error
+of at most s / 2 in every value. A masked (padding) token is stored with scale 0, which no real token has.
+
+One photo is one record of bytes, since reading it is one access where several columns are several: N x D int8 (tokens),
+N float32 (scales), N - 1 uint16 (positions in the original patch grid), all little-endian.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from torch import Tensor
 
 from model.types import Encoding
 
-TOKEN_ENCODING = "int8-per-token"  # noqa: S105 - a name, not a secret
+TOKEN_ENCODING = "int8-per-token-record"  # noqa: S105 - a name, not a secret
 _LEVELS = 127
 _SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
 
@@ -37,9 +40,14 @@ class TokenShape:
     descriptor: int
 
     @property
+    def record_bytes(self) -> int:
+        """R, bytes of one photo's record."""
+        return self.tokens * (self.width + 4) + (self.tokens - 1) * 2
+
+    @property
     def bytes_per_photo(self) -> int:
-        """Bytes of one photo's descriptor, tokens, scales and positions as stored, before compression."""
-        return self.descriptor * 4 + self.tokens * (self.width + 4) + (self.tokens - 1) * 2
+        """Bytes of one photo's record and descriptor, before compression."""
+        return self.record_bytes + self.descriptor * 4
 
     def to_json(self) -> dict[str, int]:
         """Plain values for the dataset's metadata."""
@@ -57,18 +65,14 @@ class StoredTokens:
 
     Attributes:
         descriptor: [B, E] float32.
-        tokens: [B, N, D] int8.
-        scales: [B, N] float32; 0 marks a masked token.
-        positions: [B, N - 1] uint16, in the original patch grid.
+        records: [B, R] uint8.
     """
 
     descriptor: npt.NDArray[np.float32]
-    tokens: npt.NDArray[np.int8]
-    scales: npt.NDArray[np.float32]
-    positions: npt.NDArray[np.uint16]
+    records: npt.NDArray[np.uint8]
 
     def __len__(self) -> int:
-        return len(self.scales)
+        return len(self.records)
 
     @staticmethod
     def concatenate(parts: Sequence[StoredTokens]) -> StoredTokens:
@@ -95,25 +99,40 @@ def quantise(encoding: Encoding, shape: TokenShape) -> StoredTokens:
         positions = positions * encoding.mask[:, 1:]
     if positions.numel() and (int(positions.max()) > np.iinfo(np.uint16).max or int(positions.min()) < 0):
         raise ValueError("patch positions do not fit into 16 bits")
-    return StoredTokens(
-        descriptor=encoding.descriptor.detach().float().cpu().numpy(),
-        tokens=stored.cpu().numpy(),
-        scales=scales.cpu().numpy(),
-        positions=positions.cpu().numpy().astype(np.uint16),
+    parts = (stored.cpu().numpy(), scales.cpu().numpy(), positions.cpu().numpy().astype(np.uint16))
+    return StoredTokens(encoding.descriptor.detach().float().cpu().numpy(), record_of(*parts))
+
+
+def record_of(
+    tokens: npt.NDArray[np.int8], scales: npt.NDArray[np.float32], positions: npt.NDArray[np.uint16]
+) -> npt.NDArray[np.uint8]:
+    """[B, N, D], [B, N] and [B, N - 1] -> records [B, R]."""
+    parts = (np.ascontiguousarray(part).reshape(len(part), -1).view(np.uint8) for part in (tokens, scales, positions))
+    return np.concatenate(list(parts), axis=1)
+
+
+def parts_of(records: Tensor, shape: TokenShape) -> tuple[Tensor, Tensor, Tensor]:
+    """Records [B, R] uint8 -> tokens [B, N, D] int8, scales [B, N] float32, positions [B, N - 1] int64; any device."""
+    first, second = shape.tokens * shape.width, shape.tokens * (shape.width + 4)
+    values, scales, positions = records[:, :first], records[:, first:second], records[:, second:]
+    # Copies, because a view as wider values needs an aligned start.
+    return (
+        values.view(torch.int8).reshape(len(records), shape.tokens, shape.width),
+        scales.clone(memory_format=torch.contiguous_format).view(torch.float32),
+        positions.clone(memory_format=torch.contiguous_format).view(torch.int16).long() & 0xFFFF,
     )
 
 
-def dequantise(
-    descriptor: Tensor, tokens: Tensor, scales: Tensor, positions: Tensor, dtype: torch.dtype = torch.float32
-) -> Encoding:
-    """What is stored, as tensors on any device -> Encoding there, tokens as `dtype`.
+def dequantise(descriptor: Tensor, records: Tensor, shape: TokenShape, dtype: torch.dtype = torch.float32) -> Encoding:
+    """Descriptors [B, E] and records [B, R] uint8, on any device -> Encoding there, tokens as `dtype`.
 
-    Shapes as in `StoredTokens`; the mask is None where no token is masked.
+    The mask is None where no token is masked.
     """
+    tokens, scales, positions = parts_of(records, shape)
     mask = scales > 0
     return Encoding(
         descriptor=descriptor,
-        tokens=(tokens.float() * scales[..., None]).to(dtype),
-        positions=positions.long(),
+        tokens=(tokens * scales[..., None]).to(dtype),
+        positions=positions,
         mask=None if bool(mask.all()) else mask,
     )

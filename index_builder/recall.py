@@ -129,6 +129,8 @@ class RecallIndex:
         self._faiss = load_faiss()
         self._index, self._settings = index, settings
         self._lists: int = getattr(index, "nlist", 0)
+        if self._lists:
+            index.make_direct_map()  # so that descriptors can be read by row
         self._gpu = _on_gpus(index, settings)
 
     def __len__(self) -> int:
@@ -143,6 +145,13 @@ class RecallIndex:
     def device(self) -> str:
         """Where it searches: "cpu", or how many GPUs."""
         return "cpu" if self._gpu is None else f"{self._faiss.get_num_gpus()} gpu"
+
+    def descriptors(self, rows: npt.NDArray[np.int64]) -> Descriptors:
+        """Rows [k] -> descriptors [k, E] float32 as they are searched, in half precision."""
+        if not len(rows):
+            return np.empty((0, self._index.d), dtype=np.float32)
+        found: Descriptors = self._index.reconstruct_batch(rows)
+        return found
 
     def search(
         self, descriptors: Descriptors, k: int, allowed: npt.NDArray[np.bool_] | None = None

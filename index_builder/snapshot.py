@@ -110,6 +110,7 @@ class GallerySnapshot:
         started = time.perf_counter()
         kind = settings.kind_for(len(places))
         index, cached = cached_index(opened.path, version, source, kind=kind, photos=len(places), read=descriptors)
+        searcher = RecallIndex(index, settings)
         snapshot = GallerySnapshot(
             version=version,
             metadata=metadata,
@@ -117,8 +118,16 @@ class GallerySnapshot:
             load_times=LoadTimes(table_s, time.perf_counter() - started, cached),
             _table=table,
             _ids=ids[places],
-            _recall=RecallIndex(index, settings),
-            _tokens=TokenReader(dataset, places, metadata.shape, device=device, dtype=dtype, cache_bytes=cache_bytes),
+            _recall=searcher,
+            _tokens=TokenReader(
+                dataset,
+                places,
+                metadata.shape,
+                searcher.descriptors,
+                device=device,
+                dtype=dtype,
+                cache_bytes=cache_bytes,
+            ),
         )
         if preload:
             snapshot._tokens.warm()
@@ -185,7 +194,10 @@ class GallerySnapshot:
         return mask
 
     def encodings(self, rows: Rows | Sequence[int]) -> Encoding:
-        """Rows [k] -> Encoding of those photos, dequantised, on the device and in the dtype of `load`."""
+        """Rows [k] -> Encoding of those photos, dequantised, on the device and in the dtype of `load`.
+
+        Descriptors are those that are searched, in half precision; `descriptors` has them as the network gave them.
+        """
         return self._tokens.encodings(np.asarray(rows, dtype=np.int64))
 
     def descriptors(self, rows: Rows | Sequence[int]) -> Descriptors:

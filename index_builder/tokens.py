@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,6 @@ from index_builder.quantise import TokenShape, dequantise
 from model.types import Encoding
 
 Rows = npt.NDArray[np.int64]
-COLUMNS = ("descriptor", "tokens", "token_scales", "positions")
-_DTYPES = (torch.float32, torch.int8, torch.float32, torch.int32)
 _READ_ROWS = 4096  # rows per read while warming, so that memory stays bounded
 
 
@@ -29,6 +28,7 @@ class TokenReader:
         dataset: the Lance dataset of one version.
         places: [n] int64, where each row stands in the dataset's own order.
         shape: of every photo's tokens.
+        descriptors: rows [k] -> descriptors [k, E] float32, from memory.
         device, dtype: of the encodings given out.
         cache_bytes: most that the cache may take on `device`; 0 turns it off. It holds tokens as stored, so that int8
             and not floats take the room. Where all photos fit, `warm` reads them once and for all.
@@ -39,17 +39,18 @@ class TokenReader:
         dataset: Any,
         places: Rows,
         shape: TokenShape,
+        descriptors: Callable[[Rows], npt.NDArray[np.float32]],
         *,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         cache_bytes: int = 0,
     ) -> None:
-        self._dataset, self._places, self._shape = dataset, places, shape
+        self._dataset, self._places, self._shape, self._descriptors = dataset, places, shape, descriptors
         self._device, self._dtype = torch.device(device), dtype
         self._lock = threading.Lock()
         self._slots: OrderedDict[int, int] = OrderedDict()
-        self.capacity = min(len(places), cache_bytes // shape.bytes_per_photo)
-        self._pools = self._empty(self.capacity)
+        self.capacity = min(len(places), cache_bytes // shape.record_bytes)
+        self._pool = torch.empty((self.capacity, shape.record_bytes), dtype=torch.uint8, device=self._device)
         self.hits = self.misses = 0
 
     def encodings(self, rows: Rows) -> Encoding:
@@ -62,17 +63,15 @@ class TokenReader:
         rows = np.asarray(rows, dtype=np.int64)
         if rows.size and (rows.min() < 0 or rows.max() >= len(self._places)):
             raise IndexError(f"rows must lie in [0, {len(self._places)})")
-        values = self._empty(len(rows))
-        missing = self._from_cache(rows, values)
+        missing, records = self._from_cache(rows)
         if len(missing):
             read = self._read(rows[missing])
-            index = torch.from_numpy(missing).to(self._device)
-            for value, new in zip(values, read, strict=True):
-                value[index] = new
+            present = np.setdiff1d(np.arange(len(rows)), missing)
+            order = torch.from_numpy(np.argsort(np.concatenate([present, missing]))).to(self._device)
+            records = torch.cat([records, read]).index_select(0, order)
             self._to_cache(rows[missing], read)
-        descriptor, tokens, scales, positions = values
-        shape = self._shape
-        return dequantise(descriptor, tokens.view(-1, shape.tokens, shape.width), scales, positions, self._dtype)
+        descriptors = torch.from_numpy(self._descriptors(rows)).to(self._device)
+        return dequantise(descriptors, records, self._shape, self._dtype)
 
     def descriptors(self, rows: Rows) -> npt.NDArray[np.float32]:
         """Rows [k] int64 -> descriptors [k, E] float32, as the network gave them."""
@@ -87,31 +86,20 @@ class TokenReader:
             self._to_cache(rows, self._read(rows))
         return True
 
-    def _empty(self, count: int) -> list[Tensor]:
-        shape = self._shape
-        widths = (shape.descriptor, shape.tokens * shape.width, shape.tokens, shape.tokens - 1)
-        return [
-            torch.empty((count, width), dtype=dtype, device=self._device)
-            for width, dtype in zip(widths, _DTYPES, strict=True)
-        ]
-
-    def _from_cache(self, rows: Rows, values: list[Tensor]) -> npt.NDArray[np.int64]:
-        """Fill `values` where the cache has the row; the indices in `rows` of those it has not."""
+    def _from_cache(self, rows: Rows) -> tuple[npt.NDArray[np.int64], Tensor]:
+        """The indices in `rows` of those that the cache has not, and the records of the others, in order."""
         with self._lock:
-            slots = np.array([self._slots.get(int(row), -1) for row in rows], dtype=np.int64)
-            (present,) = np.nonzero(slots >= 0)
-            for row in rows[present]:
-                self._slots.move_to_end(int(row))
-            if len(present):
-                target = torch.from_numpy(present).to(self._device)
-                source = torch.from_numpy(slots[present]).to(self._device)
-                for value, pool in zip(values, self._pools, strict=True):
-                    value[target] = pool[source]
-            self.hits += len(present)
-            self.misses += len(rows) - len(present)
-        return np.nonzero(slots < 0)[0]
+            slots = np.array([self._slots.get(row, -1) for row in rows.tolist()], dtype=np.int64)
+            present = slots >= 0
+            for row in rows[present].tolist():
+                self._slots.move_to_end(row)
+            source = torch.from_numpy(slots[present]).to(self._device)
+            records = self._pool.index_select(0, source)
+            self.hits += len(source)
+            self.misses += len(rows) - len(source)
+        return np.flatnonzero(~present), records
 
-    def _to_cache(self, rows: Rows, values: list[Tensor]) -> None:
+    def _to_cache(self, rows: Rows, records: Tensor) -> None:
         if not self.capacity:
             return
         with self._lock:
@@ -125,14 +113,11 @@ class TokenReader:
             if kept:
                 target = torch.tensor(list(kept), device=self._device)
                 source = torch.tensor(list(kept.values()), device=self._device)
-                for pool, value in zip(self._pools, values, strict=True):
-                    pool[target] = value[source]
+                self._pool[target] = records[source]
 
-    def _read(self, rows: Rows) -> list[Tensor]:
-        table = self._take(rows, list(COLUMNS))
-        arrays = [fixed_size(table, name) for name in COLUMNS]
-        arrays[3] = arrays[3].astype(np.int32)
-        return [torch.tensor(array, device=self._device) for array in arrays]
+    def _read(self, rows: Rows) -> Tensor:
+        column = self._take(rows, ["tokens"]).column("tokens")
+        return torch.from_numpy(records_of(column, self._shape)).to(self._device)
 
     def _take(self, rows: Rows, columns: list[str]) -> pa.Table:
         places = self._places[rows]
@@ -159,3 +144,14 @@ def fixed_size(table: pa.Table, name: str) -> npt.NDArray[Any]:
         return np.empty((0, size), dtype=column.type.value_type.to_pandas_dtype())
     parts = [chunk.flatten().to_numpy(zero_copy_only=False).reshape(-1, size) for chunk in column.chunks]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def records_of(column: pa.ChunkedArray, shape: TokenShape) -> npt.NDArray[np.uint8]:
+    """A column of records -> [rows, R] uint8, a copy."""
+    parts = [
+        np.frombuffer(chunk.buffers()[1], dtype=np.uint8).reshape(-1, shape.record_bytes)[
+            chunk.offset : chunk.offset + len(chunk)
+        ]
+        for chunk in column.chunks
+    ]
+    return np.concatenate([np.empty((0, shape.record_bytes), dtype=np.uint8), *parts])

@@ -10,14 +10,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 
 from index_builder.checksums import HINT, FileSum, Ledger, dataset_files, file_sum, read_json
 from index_builder.decode import Failed, Job, read_photo
 from index_builder.errors import GalleryError
 from index_builder.gallery import Gallery, GalleryMetadata, latest_commit, manifest_name, referenced_files
 from index_builder.photos import absolute, photo_id, shown_path, tags_of
+from index_builder.quantise import parts_of
 from index_builder.recall_cache import FOLDER
-from index_builder.tokens import fixed_size
+from index_builder.tokens import fixed_size, records_of
 from model.config import PreprocessConfig
 
 _BATCH_ROWS = 1024
@@ -193,7 +195,9 @@ def _check_rows(opened: Gallery, dataset: Any, metadata: GalleryMetadata, report
 
 def _row_problems(table: pa.Table, metadata: GalleryMetadata, ids: set[str]) -> Iterator[Problem]:
     values = {name: table.column(name).to_pylist() for name in ("photo_id", "path", "content_hash", "tags")}
-    descriptor, scales, positions = (fixed_size(table, name) for name in ("descriptor", "token_scales", "positions"))
+    descriptor = fixed_size(table, "descriptor")
+    records = torch.from_numpy(records_of(table.column("tokens"), metadata.shape))
+    _, scales, positions = (part.numpy() for part in parts_of(records, metadata.shape))
     with np.errstate(invalid="ignore", over="ignore"):
         length = np.sqrt(np.square(descriptor).sum(axis=1, keepdims=True))
         sane = np.concatenate(

@@ -181,9 +181,15 @@ class GalleryWriter:
             "added_ns": [time.time_ns()] * len(photos),
         }
         arrays = [pa.array(values, type=schema.field(name).type) for name, values in columns.items()]
-        for values in (stored.descriptor, stored.tokens, stored.scales, stored.positions):
-            flat = values.reshape(len(photos), -1)
-            arrays.append(pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), flat.shape[1]))
+        records = np.ascontiguousarray(stored.records)
+        arrays.append(
+            pa.FixedSizeListArray.from_arrays(pa.array(stored.descriptor.reshape(-1)), stored.descriptor.shape[1])
+        )
+        arrays.append(
+            pa.FixedSizeBinaryArray.from_buffers(
+                pa.binary(records.shape[1]), len(records), [None, pa.py_buffer(records)]
+            )
+        )
         return pa.table([array.cast(field.type) for array, field in zip(arrays, schema, strict=True)], schema=schema)
 
     @contextmanager

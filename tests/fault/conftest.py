@@ -69,9 +69,9 @@ def contents(gallery, identity) -> dict[str, tuple[bytes, np.ndarray, np.ndarray
     """Photo id -> path, descriptor, tokens."""
     snapshot = GallerySnapshot.load(gallery, identity)
     rows = range(len(snapshot))
-    encoding = snapshot.encodings(rows)
+    encoding, descriptors = snapshot.encodings(rows), snapshot.descriptors(rows)
     return {
-        record.photo_id: (record.raw_path, encoding.descriptor[row].numpy(), encoding.tokens[row].numpy())
+        record.photo_id: (record.raw_path, descriptors[row], encoding.tokens[row].numpy())
         for row, record in enumerate(map(snapshot.photo, rows))
     }
 

@@ -25,9 +25,8 @@ def encoding(values, mask=None, positions=None):
 
 
 def back(stored: StoredTokens) -> Encoding:
-    positions = torch.from_numpy(stored.positions.astype(np.int32))
-    descriptor, tokens, scales = map(torch.from_numpy, (stored.descriptor, stored.tokens, stored.scales))
-    return dequantise(descriptor, tokens, scales, positions)
+    assert stored.records.shape[1] == SHAPE.record_bytes
+    return dequantise(torch.from_numpy(stored.descriptor), torch.from_numpy(stored.records), SHAPE)
 
 
 floats = st.floats(-1e6, 1e6, width=32)
@@ -75,6 +74,8 @@ def test_values_that_are_not_finite_are_refused(bad):
 def test_positions_beyond_16_bits_are_refused():
     with pytest.raises(ValueError, match="16 bits"):
         quantise(encoding(torch.ones(1, 5, 6), positions=torch.full((1, 4), 65536)), SHAPE)
+    largest = back(quantise(encoding(torch.ones(1, 5, 6), positions=torch.full((1, 4), 65535)), SHAPE))
+    assert largest.positions.tolist() == [[65535] * 4]
 
 
 def test_batches_join():

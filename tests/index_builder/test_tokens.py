@@ -21,7 +21,7 @@ def gallery(tmp_path, photos, network, options):
 def per_photo(gallery) -> int:
     opened = Gallery.open(gallery)
     shape: TokenShape = opened.metadata(opened.dataset()).shape
-    return shape.bytes_per_photo
+    return shape.record_bytes
 
 
 def assert_equal(actual, expected):

@@ -119,7 +119,9 @@ def test_reading_a_version_whose_files_were_cleaned_up_says_so(tmp_path, photos,
     build_gallery(photos, tmp_path / "g", network, options=options)
     opened = Gallery.open(tmp_path / "g")
     dataset = opened.dataset()
-    reader = TokenReader(dataset, np.arange(10), opened.metadata(dataset).shape)
+    reader = TokenReader(
+        dataset, np.arange(10), opened.metadata(dataset).shape, lambda _: np.ones((2, 16), dtype=np.float32)
+    )
     write_photo(photos / "dog" / "new.jpg", 40)
     sync_gallery(tmp_path / "g", network, options=options)
     with open_writer(tmp_path / "g") as writer:
