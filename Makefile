@@ -23,6 +23,7 @@ PINS    := pyproject.toml constraints.txt
 RUN     := $(VENV)/.for-serving-on-$(EXTRA)
 DEV     := $(VENV)/.for-testing-on-$(EXTRA)
 AUDIT   := $(VENV)/audit
+comma   := ,
 # Not every shell replaces a tilde that follows "PHOTOS=".
 FOLDER  := $(patsubst ~/%,$(HOME)/%,$(PHOTOS))
 GALLERY ?= $(if $(PHOTOS),gallery/$(shell printf '%s' "$(FOLDER)" | cksum | cut -d' ' -f1),$(SAMPLE)/gallery)
@@ -90,16 +91,21 @@ $(BIN)/python:
 	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer is needed. Name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-# faiss-cpu and faiss-gpu own the same folder, so the other one has to leave first.
-$(RUN): $(PINS) | $(BIN)/python
+# faiss-cpu and faiss-gpu own the same folder, so the other one has to leave first. Bytecode is left to the first import,
+# which compiles a tenth of what pip would.
+define install
 	@$(BIN)/python -m pip uninstall --quiet --yes faiss-$(OTHER) 2>/dev/null
-	$(PIP) --editable ".[$(EXTRA),heic]"
 	@rm -f $(VENV)/.for-*-on-$(OTHER)
+	$(PIP) --no-compile --editable ".[$(1)]"
+endef
+
+$(RUN): $(PINS) | $(BIN)/python
+	$(call install,$(EXTRA)$(comma)heic)
 	@touch $@
 
-$(DEV): $(RUN)
-	$(PIP) --editable ".[$(EXTRA),heic,text,train,dev]"
-	@touch $@
+$(DEV): $(PINS) | $(BIN)/python
+	$(call install,$(EXTRA)$(comma)heic$(comma)text$(comma)train$(comma)dev)
+	@touch $(RUN) $@
 
 $(AUDIT)/.installed: $(PINS) | $(BIN)/python
 	$(PYTHON) -m venv $(AUDIT)
