@@ -13,6 +13,7 @@ export class GalleryState extends EventTarget {
   version = null;
   tags = []; // [{name, photos}]
   writable = false;
+  explains = true;
   #timer = 0;
 
   constructor() {
@@ -30,6 +31,7 @@ export class GalleryState extends EventTarget {
     this.version = state.version;
     this.tags = state.tags;
     this.writable = state.writable;
+    this.explains = state.explains;
     byId("gallery-status").textContent = plural(state.photos, "photo");
     this.#showBuild(state.building);
     if (changed) this.dispatchEvent(new Event("change"));
