@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import math
 import pickle
 from collections.abc import Callable
@@ -112,6 +113,16 @@ class Trainer:
             if stop is not None and self.process.any(flag=stop(), device=device):
                 break
         return self.step == self.config.steps
+
+    def release(self) -> None:
+        """Let go of the other processes; no step can follow.
+
+        A gradient reducer that outlives its process group can deadlock when it is freed: it then frees the group while
+        holding the interpreter's lock, which a thread of the group may be waiting for (seen with torch 2.13 and gloo).
+        """
+        self._parallel = self.objective
+        if self.process.count > 1:
+            gc.collect()
 
     def save(self, path: Path) -> None:
         """Write the whole state; the file appears whole or not at all."""

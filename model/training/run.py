@@ -110,16 +110,19 @@ def train(
         objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         network.pair_budget = 2 * 2**30
     trainer = Trainer(objective, config, process)
-    if (plan.folder / STATE).is_file():
-        trainer.resume(plan.folder / STATE)
-    batches = make_batches(network, material, network_config, config, tell)  # after resuming: they read the network
-    run = _Run(trainer, plan, _held_out(plan, network_config, device, tell) if process.first else None, tell)
-    if not trainer.run(batches, run.after_step, stop):
-        if process.first:
-            trainer.save(plan.folder / STATE)
-        raise StoppedError(
-            f"stopped after step {trainer.step} of {config.steps}; the same command continues from {plan.folder}"
-        )
+    try:
+        if (plan.folder / STATE).is_file():
+            trainer.resume(plan.folder / STATE)
+        batches = make_batches(network, material, network_config, config, tell)  # after resuming: they read the network
+        run = _Run(trainer, plan, _held_out(plan, network_config, device, tell) if process.first else None, tell)
+        if not trainer.run(batches, run.after_step, stop):
+            if process.first:
+                trainer.save(plan.folder / STATE)
+            raise StoppedError(
+                f"stopped after step {trainer.step} of {config.steps}; the same command continues from {plan.folder}"
+            )
+    finally:
+        trainer.release()
     if process.first:
         run.finish(network_config)
     return plan.folder / CHECKPOINT

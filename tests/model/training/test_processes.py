@@ -57,6 +57,7 @@ def together(rank, folder, dataset, cache):
         others = [torch.empty_like(whole) for _ in range(2)]
         distributed.all_gather(others, whole)
         assert torch.equal(others[0], others[1])
+        trainer.release()
         (folder / f"done-{rank}").touch()
 
 
