@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 
 from app.logs import get_logger, request_id
 from model.errors import SketchseekError
@@ -171,4 +172,16 @@ async def handle_error(request: Request, error: Exception) -> Response:
     request.state.problem_code = code_of(error)
     if not is_expected(error):
         get_logger("app").error("request failed", exc_info=error)
-    return problem_response(error)
+    response = problem_response(error)
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        response.headers["Allow"] = ", ".join(_methods_at(request))
+    return response
+
+
+def _methods_at(request: Request) -> list[str]:
+    """Every method that the address knows; Starlette names those of the first route only."""
+    methods: set[str] = set()
+    for route in (one for router in request.app.state.routers for one in router.routes):
+        if route.matches(request.scope)[0] is not Match.NONE:
+            methods |= route.methods
+    return sorted(methods)

@@ -66,10 +66,11 @@ def create_app(settings: Settings | None = None, network: Network | None = None)
     app = _application(settings, "Sketchseek", lifespan)
     bodies = app.state.bodies = BodyBudget(settings.max_bodies_bytes, settings.retry_after_s)
     app.add_middleware(RequestMiddleware, settings=settings, metrics=counted, bodies=bodies)
-    for router in (search.router, explain.router, photos.router, gallery.router, docs.router):
-        app.include_router(router)
+    app.state.routers = [search.router, explain.router, photos.router, gallery.router, docs.router]
     if not settings.admin_port:
-        app.include_router(health.router)
+        app.state.routers.append(health.router)
+    for router in app.state.routers:
+        app.include_router(router)
     _add_page(app)
     return app
 

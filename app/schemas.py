@@ -31,8 +31,6 @@ _ADDED: dict[str, Any] = {
     "file": "cat.jpg",
     "photo_id": _ID,
     "path": "uploads/cat-5c1f6d0a9e2b4c37.jpg",
-    "code": None,
-    "detail": None,
 }
 MOST_EXPLAINED = 20
 """Results that one search explains at most."""
@@ -241,13 +239,19 @@ class GalleryInfo(BaseModel):
 
 
 class ChangedPhoto(BaseModel):
-    """What became of one uploaded or deleted photo."""
+    """A photo that was added or deleted, or is about to be."""
 
     file: str = Field(description="The file's name as it was sent, made harmless.")
-    photo_id: str | None = Field(default=None, description="null where it was refused or is not in yet.")
-    path: str | None = None
-    code: str | None = Field(default=None, description="Why it was refused, if it was.")
-    detail: str | None = None
+    photo_id: str
+    path: str = Field(description="Where it lies in the photos' folder.")
+
+
+class RefusedPhoto(BaseModel):
+    """An uploaded file that did not become a photo."""
+
+    file: str = Field(description="The file's name as it was sent, made harmless.")
+    code: str = Field(description="Stable; for programs.")
+    detail: str = Field(description="For people.")
 
 
 class Job(BaseModel):
@@ -259,6 +263,7 @@ class Job(BaseModel):
                 "job_id": _JOB_ID,
                 "status": "done",
                 "photos": [_ADDED],
+                "refused": [{"file": "notes.txt", "code": "unreadable_image", "detail": "this is not an image"}],
                 "gallery_version": "1.43",
                 "code": None,
                 "url": f"/jobs/{_JOB_ID}",
@@ -269,6 +274,7 @@ class Job(BaseModel):
     job_id: str
     status: Literal["running", "done", "failed"]
     photos: list[ChangedPhoto]
+    refused: list[RefusedPhoto]
     gallery_version: str | None = Field(default=None, description="The version that has it; null while it runs.")
     code: str | None = Field(default=None, description="Why it failed, if it did.")
     url: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -48,15 +49,17 @@ def command(
     from index_builder.errors import GalleryNotFoundError
     from model.checkpoint import load_checkpoint
 
-    listener = listen(settings.host, settings.port)
-    admin = listen(settings.host, settings.admin_port) if settings.admin_port else None
-    network = load_checkpoint(settings.checkpoint, settings.device, settings.dtype)
-    try:
-        opened = Gallery.open(settings.gallery)
-        opened.metadata(opened.dataset()).check(network.identity, network.preprocess.identity)
-    except GalleryNotFoundError:
-        if settings.photos is None:
-            raise
-    typer.echo(f"Sketchseek listens at http://{settings.host}:{listener.getsockname()[1]}", err=True)
-    if not serve(create_app(settings, network), settings, listener, admin):
-        raise typer.Exit(1)
+    with ExitStack() as stack:
+        # Listening first says at once that a port is taken, before anything slow is done.
+        listener = stack.enter_context(listen(settings.host, settings.port))
+        admin = stack.enter_context(listen(settings.host, settings.admin_port)) if settings.admin_port else None
+        network = load_checkpoint(settings.checkpoint, settings.device, settings.dtype)
+        try:
+            opened = Gallery.open(settings.gallery)
+            opened.metadata(opened.dataset()).check(network.identity, network.preprocess.identity)
+        except GalleryNotFoundError:
+            if settings.photos is None:
+                raise
+        typer.echo(f"Sketchseek listens at http://{settings.host}:{listener.getsockname()[1]}", err=True)
+        if not serve(create_app(settings, network), settings, listener, admin):
+            raise typer.Exit(1)

@@ -18,7 +18,7 @@ from app import files, thumbnails
 from app.errors import STATUS_OF_CODE, BusyError, RequestError
 from app.jobs import Job, Upload
 from app.routes.common import problems, result_of, service_of
-from app.schemas import ChangedPhoto, SimilarAnswer
+from app.schemas import ChangedPhoto, RefusedPhoto, SimilarAnswer
 from app.schemas import Job as JobDocument
 from app.security import require_read, require_write
 from app.service import Service
@@ -181,12 +181,8 @@ async def add(request: Request) -> Response:
     if not stored:
         first = uploads[0]
         code = first.code or "no_photo"
-        raise RequestError(
-            code,
-            first.detail or "",
-            STATUS_OF_CODE.get(code, 422),
-            photos=[_changed(one).model_dump() for one in uploads],
-        )
+        refused = [one.model_dump() for one in _refused(uploads)]
+        raise RequestError(code, first.detail or "", STATUS_OF_CODE.get(code, 422), refused=refused)
     job = service.jobs.add(Job(uploads))
     await _wait(service, service.library.add(job, stored))
     return _answer(request, job, done=201)
@@ -264,7 +260,8 @@ def _answer(request: Request, job: Job, *, done: int, always: bool = False) -> R
     document = JobDocument(
         job_id=job.job_id,
         status=job.status,
-        photos=[_changed(upload) for upload in job.uploads],
+        photos=_changed(job.uploads),
+        refused=_refused(job.uploads),
         gallery_version=job.gallery_version,
         code=job.code,
         url=url,
@@ -274,7 +271,15 @@ def _answer(request: Request, job: Job, *, done: int, always: bool = False) -> R
     return JSONResponse(document.model_dump(), 202 if running else done, headers)
 
 
-def _changed(upload: Upload) -> ChangedPhoto:
-    return ChangedPhoto(
-        file=upload.file, photo_id=upload.photo_id, path=upload.path, code=upload.code, detail=upload.detail
-    )
+def _changed(uploads: list[Upload]) -> list[ChangedPhoto]:
+    return [
+        ChangedPhoto(file=one.file, photo_id=one.photo_id, path=one.path)
+        for one in uploads
+        if one.photo_id is not None and one.path is not None
+    ]
+
+
+def _refused(uploads: list[Upload]) -> list[RefusedPhoto]:
+    return [
+        RefusedPhoto(file=one.file, code=one.code, detail=one.detail or "") for one in uploads if one.code is not None
+    ]

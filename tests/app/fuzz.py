@@ -53,7 +53,16 @@ def attack(url: str, key: str, examples: int, seed: int) -> subprocess.Completed
         f"{url}/openapi.json",
     ]
     command += ["--checks", "all", "--max-examples", str(examples), "--seed", str(seed), "--continue-on-failure"]
-    command += ["--header", f"Authorization: Bearer {key}", "--request-timeout", "60", "--suppress-health-check", "all"]
+    command += [
+        "--header",
+        f"Authorization: Bearer {key}",
+        "--request-timeout",
+        "60",
+        "--max-response-time",
+        "60",
+        "--suppress-health-check",
+        "all",
+    ]
     return subprocess.run(
         command, capture_output=True, text=True, cwd=tempfile.gettempdir(), env={**os.environ}, check=False
     )
@@ -66,7 +75,7 @@ def main() -> None:
     from index_builder import BuildOptions, build_gallery
     from model.network import CheckpointIdentity
     from model.registry import build_network, preset
-    from tests.app.conftest import WRITE_KEY, fill
+    from tests.app.conftest import READ_KEY, WRITE_KEY, fill
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--examples", type=int, default=200, help="cases per operation and phase")
@@ -77,7 +86,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         photos, gallery = fill(Path(folder) / "photos"), Path(folder) / "gallery"
         build_gallery(photos, gallery, network, options=BuildOptions(workers=1))
-        settings = Settings(gallery=gallery, photos=photos, write_key=WRITE_KEY, rate_limit_per_minute=0)  # type: ignore[arg-type]
+        settings = Settings(
+            gallery=gallery, photos=photos, read_key=READ_KEY, write_key=WRITE_KEY, rate_limit_per_minute=0
+        )  # type: ignore[arg-type]
         with running(create_app(settings, network)) as url:
             done = attack(url, WRITE_KEY, arguments.examples, arguments.seed)
     sys.stdout.write(done.stdout)

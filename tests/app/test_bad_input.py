@@ -198,7 +198,10 @@ def test_similar_checks_top_k(service):
 
 def test_addresses_and_methods_that_do_not_exist(service):
     check(service.get("/nothing/here"), 404, "not_found")
-    check(service.get("/search"), 405, "method_not_allowed")
+    refused = service.get("/search")
+    check(refused, 405, "method_not_allowed")
+    assert refused.headers["allow"] == "POST"
+    assert service.put("/photos/x").headers["allow"] == "DELETE, GET"
 
 
 def test_a_defect_is_a_500_that_says_nothing_but_the_request_id(shared_gallery, network, monkeypatch, capsys):

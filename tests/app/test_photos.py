@@ -77,7 +77,7 @@ def test_an_uploaded_photo_is_found_at_once(writable, photos):
     job = answer.json()
     (one,) = job["photos"]
     assert job["status"] == "done"
-    assert one["code"] is None
+    assert job["refused"] == []
     assert one["path"].startswith("uploads/Mein-Foto-1-")
     assert one["path"].endswith(".jpg")
     assert (photos / one["path"]).read_bytes() == data
@@ -102,15 +102,16 @@ def test_several_photos_of_which_one_is_none(writable):
     files = [("photo", ("a.png", encoded(picture(1)))), ("photo", ("b.png", b"no picture")), ("photo", ("c.png", b""))]
     answer = writable.post("/photos", files=files)
     assert answer.status_code == 201
-    assert [one["code"] for one in answer.json()["photos"]] == [None, "unreadable_image", "empty_file"]
-    assert [one["photo_id"] is None for one in answer.json()["photos"]] == [False, True, True]
+    assert [one["file"] for one in answer.json()["photos"]] == ["a.png"]
+    refused = [(one["file"], one["code"]) for one in answer.json()["refused"]]
+    assert refused == [("b.png", "unreadable_image"), ("c.png", "empty_file")]
 
 
 def test_uploads_that_are_refused_leave_nothing_behind(writable, photos):
     before = sorted(photos.rglob("*"))
     refused = writable.post("/photos", files=[("photo", ("b.png", b"no picture"))])
     assert (refused.status_code, refused.json()["code"]) == (422, "unreadable_image")
-    assert refused.json()["photos"][0]["file"] == "b.png"
+    assert refused.json()["refused"][0]["file"] == "b.png"
     for files, code in (([("other", b"x")], "unknown_field"), ([("photo", b"x")] * 51, "too_many_files")):
         answer = writable.post("/photos", files=files)
         assert (answer.status_code, answer.json()["code"]) == (422, code)
