@@ -71,7 +71,7 @@ def attack(url: str, key: str, examples: int, seed: int) -> subprocess.Completed
 def main() -> None:
     """Build a small gallery, serve it, attack it."""
     from app.main import create_app
-    from app.settings import Settings
+    from app.settings import load_settings
     from index_builder import BuildOptions, build_gallery
     from model.network import CheckpointIdentity
     from model.registry import build_network, preset
@@ -86,9 +86,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         photos, gallery = fill(Path(folder) / "photos"), Path(folder) / "gallery"
         build_gallery(photos, gallery, network, options=BuildOptions(workers=1))
-        settings = Settings(
+        settings = load_settings(
             gallery=gallery, photos=photos, read_key=READ_KEY, write_key=WRITE_KEY, rate_limit_per_minute=0
-        )  # type: ignore[arg-type]
+        )
         with running(create_app(settings, network)) as url:
             done = attack(url, WRITE_KEY, arguments.examples, arguments.seed)
     sys.stdout.write(done.stdout)
