@@ -92,7 +92,7 @@ def add_photos(
     """
     root, gallery, options = Path(root), Path(gallery), options or BuildOptions()
     report, started = BuildReport(), time.monotonic()
-    below = [relative_path(root, path) for path in paths]
+    below = _outermost({relative_path(root, path) for path in paths})
     metadata = GalleryMetadata.of(network, root)
     with (
         open_writer(gallery, metadata, wait_s=options.wait_s, moved=options.moved) as writer,
@@ -160,6 +160,16 @@ def relative_path(root: Path, path: str | Path) -> bytes:
     if relative == ".." or relative.startswith("../"):
         raise GalleryError(f"{path} is not below the photos' folder {root}; move it there first")
     return os.fsencode(relative)
+
+
+def _outermost(paths: set[bytes]) -> list[bytes]:
+    """Without those that lie in a folder that is listed as well, so that no file comes twice."""
+
+    def folders(path: bytes) -> set[bytes]:
+        parts = path.split(b"/")
+        return {b"/".join(parts[:depth]) for depth in range(len(parts))} if path else set()
+
+    return sorted(path for path in paths if not folders(path) & paths)
 
 
 def _whole_folder(

@@ -223,6 +223,18 @@ def test_add_and_remove(tmp_path, photos, network, options):
     assert (first.added, len(first.added_ids)) == (6, 6)
     again = add_photos(tmp_path / "g", photos, ["cat/1.jpg", "cat/3.jpg"], network, options=options)
     assert (again.added, again.unchanged) == (1, 1)
+    nested = [
+        "cat/5.jpg",
+        "cat",
+        "cat/5.jpg",
+        photos / "dog" / "..",
+        "dog/0.jpg",
+    ]  # each file once, however often it is named
+    assert add_photos(tmp_path / "g", photos, nested, network, options=options).photos == 10
+    assert verify_gallery(tmp_path / "g").whole
+    keep = GallerySnapshot.load(tmp_path / "g", network.identity)
+    others = [r.photo_id for r in map(keep.photo, range(10)) if r.path in ("cat/5.jpg", "cat/7.jpg", "cat/9.jpg")]
+    assert remove_photos(tmp_path / "g", others).removed == 3
     snapshot = GallerySnapshot.load(tmp_path / "g", network.identity)
     gone = snapshot.photo(2).photo_id
     report = remove_photos(tmp_path / "g", [gone, "a" * 26])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from index_builder.recall import RecallIndex, RecallSettings, build_index, lists_for
+from index_builder import recall as recall_module
+from index_builder.recall import RecallIndex, RecallSettings, build_index, lists_for, load_faiss
 from index_builder.recall_cache import FOLDER, cached_index
 from model.errors import ConfigurationError
 
@@ -191,6 +193,40 @@ def test_a_cache_that_cannot_be_written_costs_only_time(tmp_path, caplog):
     assert "could not be written" in caplog.text
 
 
+@pytest.fixture
+def two_gpus(monkeypatch):
+    """FAISS as its GPU build looks from outside, everything kept on the CPU; what it was told."""
+    faiss = load_faiss()
+    told = []
+
+    def to_all_gpus(index, options):
+        told.append((type(index).__name__, bool(options.useFloat16), bool(options.shard)))
+        return index
+
+    monkeypatch.setattr(faiss, "StandardGpuResources", object, raising=False)
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 2, raising=False)
+    monkeypatch.setattr(faiss, "GpuMultipleClonerOptions", SimpleNamespace, raising=False)
+    monkeypatch.setattr(faiss, "index_cpu_to_all_gpus", to_all_gpus, raising=False)
+    return told
+
+
+@pytest.mark.parametrize(("gpu", "shard"), [("shard", True), ("replicate", False)])
+def test_with_gpus_the_results_are_the_same(two_gpus, gpu, shard):
+    """What can be checked without one: what is handed to FAISS; filters and deep searches stay on the CPU."""
+    descriptors, queries = unit(3000), unit(4, seed=1)
+    expected = RecallIndex(build_index(descriptors, "flat"), RecallSettings(gpu="off"))
+    assert not two_gpus
+    index = RecallIndex(build_index(descriptors, "flat"), RecallSettings(gpu=gpu))
+    assert two_gpus == [("IndexFlatIP", True, shard)]
+    assert index.device == "2 gpu"
+    allowed = np.arange(3000) % 2 == 0
+    for k, mask in ((10, None), (10, allowed), (2500, None)):
+        rows, scores = index.search(queries, k, mask)
+        exact_rows, exact = expected.search(queries, k, mask)
+        np.testing.assert_allclose(scores, exact, atol=1e-5)
+        assert (rows == exact_rows).mean() > 0.99
+
+
 def test_torch_keeps_its_threads():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
@@ -199,3 +235,28 @@ def test_torch_keeps_its_threads():
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_ivf_lists_are_taken_over_from_an_earlier_version(tmp_path, monkeypatch):
+    """Training takes minutes for millions of photos; a commit of a few must not."""
+    trainings = []
+    real = recall_module._trained
+
+    def train(*arguments):
+        trainings.append(arguments)
+        return real(*arguments)
+
+    monkeypatch.setattr(recall_module, "_trained", train)
+    descriptors = clustered(3000)
+
+    def get(version, count):
+        return cached_index(tmp_path, version, version, kind="ivf", photos=count, read=lambda: descriptors[:count])[0]
+
+    for version, count in (("1.1", 2900), ("1.2", 3000), ("1.3", 2000)):
+        index = get(version, count)
+        assert index.ntotal == count
+        rows, _ = RecallIndex(index, RecallSettings(probes=1.0)).search(descriptors[5:6], 1)
+        assert rows.tolist() == [[5]]
+    assert len(trainings) == 1
+    get("1.4", 300)  # too few for so many lists
+    assert len(trainings) == 2
