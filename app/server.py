@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.errors import ServiceError
 from app.logs import get_logger
@@ -77,6 +79,49 @@ class _AdminServer(uvicorn.Server):
         yield
 
 
+def protocol_within(seconds: float) -> type[HttpToolsProtocol]:
+    """uvicorn's protocol for HTTP, which also gives up a connection whose next request's headers take too long.
+
+    uvicorn itself waits for headers for ever, so that a few thousand silent clients would use up the process's files.
+    """
+
+    class Protocol(HttpToolsProtocol):
+        _patience: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._wait_for_headers()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._stop_waiting()
+            super().connection_lost(exc)
+
+        def on_message_begin(self) -> None:
+            self._wait_for_headers()
+            super().on_message_begin()
+
+        def on_headers_complete(self) -> None:
+            self._stop_waiting()
+            super().on_headers_complete()
+
+        def _wait_for_headers(self) -> None:
+            self._stop_waiting()
+            self._patience = self.loop.call_later(seconds, self.transport.close)
+
+        def _stop_waiting(self) -> None:
+            if self._patience is not None:
+                self._patience.cancel()
+
+    return Protocol
+
+
+def allow_many_connections() -> None:
+    """Let the process open as many files as the system allows it; each connection is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket, made before anything slow is done, so that a taken port is said at once.
 
@@ -107,6 +152,7 @@ def serve(app: FastAPI, settings: Settings, listener: socket.socket, admin: sock
         listener: from `listen`.
         admin: a second one for probes and metrics, or None.
     """
+    allow_many_connections()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_serve(app, settings, listener, admin))
 
@@ -127,6 +173,7 @@ async def _serve(app: FastAPI, settings: Settings, listener: socket.socket, admi
 def _config(app: FastAPI, settings: Settings, lifespan: str = "on") -> uvicorn.Config:
     return uvicorn.Config(
         app,
+        http=protocol_within(settings.body_timeout_s),
         lifespan=lifespan,  # type: ignore[arg-type]
         log_config=None,
         access_log=False,

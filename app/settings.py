@@ -60,7 +60,9 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(10 * MEGABYTE, ge=1, description="Largest body of a search, counted as it streams.")
     max_upload_bytes: int = Field(100 * MEGABYTE, ge=1, description="Largest body of an upload of photos.")
     max_upload_files: int = Field(50, ge=1, description="Most photos in one upload.")
-    body_timeout_s: float = Field(30.0, gt=0, description="Seconds a client may take to send a body.")
+    body_timeout_s: float = Field(
+        30.0, gt=0, description="Seconds a client may take to send its headers, and again its body."
+    )
     max_requests: int = Field(512, ge=1, description="Requests held at the same time, slow senders included.")
     max_pixels: int = Field(
         50_000_000, ge=1, description="Most pixels of an image, read from its header before anything is decoded."

@@ -107,7 +107,11 @@ def test_slow_clients_keep_nobody_waiting_and_sigterm_during_load_loses_no_reque
     assert readable == [], "the fast client was answered only after the slow ones had been given up"
     slow[0].settimeout(60)
     assert slow[0].recv(100).startswith(b"HTTP/1.1 408")
-    for one in slow:
+    silent = socket.create_connection(("127.0.0.1", running.port))
+    silent.sendall(b"GET /gallery HTTP/1.1\r\nHost: 127")
+    silent.settimeout(60)
+    assert silent.recv(100) == b"", "a client that never ends its headers is let go"
+    for one in (silent, *slow):
         one.close()
 
     statuses, failures, unready = load_and_terminate(running)
