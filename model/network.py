@@ -135,7 +135,7 @@ class ZseNetwork(Network):
             stay near the caches; a GPU gets sixteen times as much, so that its cores have enough to do.
     """
 
-    def __init__(self, config: ZseConfig, backbone: nn.Module, *, pair_budget: int = 32 * 2**20) -> None:
+    def __init__(self, config: ZseConfig, backbone: nn.Module, *, pair_budget: int = 48 * 2**20) -> None:
         super().__init__()
         self.config: ZseConfig = config
         encoder = config.encoder
