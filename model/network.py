@@ -171,15 +171,12 @@ class ZseNetwork(Network):
     def relate(self, sketches: Encoding, photos: Encoding, *, attention: bool = False) -> Relation:
         """See `Network.relate`."""
         sketch_side = self._project(sketches, "sketch")
-        photo_side = self._project(photos, "photo")
         chunk = self.pairs_per_chunk(sketches.tokens.shape[1], photos.tokens.shape[1])
-        rows = [
-            [
-                self._relate_pairs(sketch_side[s : s + 1], photo_side[p : p + chunk], attention=attention)
-                for p in range(0, len(photos), chunk)
-            ]
-            for s in range(len(sketches))
-        ]
+        rows: list[list[Relation]] = [[] for _ in range(len(sketches))]
+        for start in range(0, len(photos), chunk):
+            photo_side = self._project(photos[start : start + chunk], "photo")
+            for number, row in enumerate(rows):
+                row.append(self._relate_pairs(sketch_side[number : number + 1], photo_side, attention=attention))
         return join_relations(rows, len(sketches), len(photos), self.device)
 
     def relate_aligned(self, sketches: Encoding, photos: Encoding) -> tuple[Tensor, Tensor, Tensor]:

@@ -150,20 +150,20 @@ def test_cast_keeps_the_deciding_layers_exact():
 
 
 @EVERY_KIND
-def test_a_sketch_is_projected_once_whatever_the_number_of_photos(config, monkeypatch):
+def test_every_image_is_projected_once_whatever_the_number_of_pairs(config, monkeypatch):
     network = build(config)
     seen = []
 
     def record(layer, x, activation="none"):
-        if layer is network.cross_attention.sketch.query:
-            seen.append(tuple(x.shape))
+        if layer in (network.cross_attention.sketch.query, network.cross_attention.photo.query):
+            seen.append(len(x) if layer is network.cross_attention.sketch.query else -len(x))
         return linear(layer, x, activation)
 
     monkeypatch.setattr("model.cross_attention.linear", record)
     network.pair_budget = 1
     with torch.inference_mode():
         network.relate(encodings(network, 2, seed=1), encodings(network, 9, seed=2))
-    assert seen == [(2, network.photo_tokens, network.token_width)]
+    assert seen == [2] + [-1] * 9, "two sketches at once, and every photo once for both of them"
 
 
 @pytest.mark.parametrize("preset", [*PRESETS, "upstream-tiny", "vit-pooled"])
