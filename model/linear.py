@@ -26,7 +26,8 @@ def linear(layer: nn.Linear, x: Tensor, activation: Literal["none", "relu"] = "n
 @cache
 def _fused(dtype: torch.dtype) -> bool:
     """Whether oneDNN is here, computes this type and agrees with torch on a small example."""
-    if not torch.backends.mkldnn.is_available() or dtype not in (torch.float32, torch.bfloat16):
+    available: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if not available or dtype not in (torch.float32, torch.bfloat16):
         return False
     x, weight = torch.ones(1, 4, 3, dtype=dtype), torch.tensor([[1.0, 2.0, 3.0], [-1.0, 0.0, 0.0]], dtype=dtype)
     try:

@@ -157,7 +157,7 @@ class ZseNetwork(Network):
         precise = {name: value.to(device, copy=True) for name, value in self.relation.mlp.state_dict().items()}
         super().cast(device, dtype)
         self.relation.mlp.float().load_state_dict(precise)
-        self.encoder.to(memory_format=torch.channels_last)
+        self.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its stubs
         return self
 
     def encode_sketch(self, images: Tensor) -> Encoding:

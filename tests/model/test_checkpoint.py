@@ -83,7 +83,8 @@ def test_weights_stored_in_half_are_read_as_float32(tmp_path):
     save_checkpoint(network, tmp_path / "half.safetensors", torch.float16)
     loaded = load_checkpoint(tmp_path / "half.safetensors", "cpu", "float32", trainable=True)
     assert {v.dtype for v in loaded.parameters()} == {torch.float32}
-    torch.testing.assert_close(loaded.relation.mlp[0].weight, network.relation.mlp[0].weight, rtol=1e-3, atol=1e-6)
+    name = "relation.mlp.0.weight"
+    torch.testing.assert_close(loaded.state_dict()[name], network.state_dict()[name], rtol=1e-3, atol=1e-6)
 
 
 def test_saving_over_a_file_leaves_the_old_one_when_it_fails(saved, monkeypatch):
@@ -253,6 +254,7 @@ def test_arithmetic_follows_the_hardware():
     assert fastest_on_gpu((6, 1)) == torch.float32
 
 
+@pytest.mark.timeout(300)
 def test_loading_needs_no_network(saved):
     """In a process of its own, in which any attempt to open a connection fails loudly."""
     program = (
@@ -263,6 +265,6 @@ def test_loading_needs_no_network(saved):
         "print(load_checkpoint(sys.argv[1], 'cpu').identity.name)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program, str(saved)], capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, "-c", program, str(saved)], capture_output=True, text=True, timeout=280, check=False
     )
     assert done.stdout.strip() == "zse-tiny", done.stderr

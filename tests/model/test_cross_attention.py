@@ -66,7 +66,9 @@ def test_products_agree_with_fused_attention(batches, masked):
         mask[:, 0] = True
     pairs = max(batches)
     fused = F.scaled_dot_product_attention(
-        *(x.expand(pairs, -1, -1, -1) for x in (query, key, value)),
+        query.expand(pairs, -1, -1, -1),
+        key.expand(pairs, -1, -1, -1),
+        value.expand(pairs, -1, -1, -1),
         attn_mask=None if mask is None else mask[:, None, None].expand(pairs, -1, -1, -1),
     )
     for weights in (False, True):

@@ -12,8 +12,10 @@ import timm
 
 from model.backbone import create_backbone
 from model.config import PRESETS, ZSE_LITE, ZSE_TINY, ZSE_VIT_B16, EncoderConfig, to_json, zse_config_from_json
+from model.encoder import VitEncoder
 from model.errors import CheckpointError, CheckpointNotFoundError, ConfigurationError, WeightsUnavailableError
 from model.folding import fold_batch_norms
+from model.network import ZseNetwork
 from model.registry import build_network, preset, with_backbone
 from tests.model.networks import UPSTREAM_TINY, VIT_POOLED, images
 
@@ -74,6 +76,8 @@ def test_other_vits_work_whole(name, size, base):
     config = with_backbone(base, name, size)
     config = replace(config, cross_attention=replace(config.cross_attention, heads=2))
     network = build_network(config, seed=0)
+    assert isinstance(network, ZseNetwork)
+    assert isinstance(network.encoder, VitEncoder)
     with torch.inference_mode():
         sketches, photos = network.encode_sketch(images(1, size, 1)), network.encode_photo(images(2, size, 2))
         relation = network.relate(sketches, photos)
@@ -212,6 +216,8 @@ def test_folding_changes_nothing_but_rounding(name):
     for module in backbone.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             count += 1
+            assert module.running_mean is not None
+            assert module.running_var is not None
             module.running_mean.normal_(std=0.2)
             module.running_var.uniform_(0.5, 2)
             torch.nn.init.normal_(module.weight, 1, 0.2)

@@ -11,6 +11,7 @@ from safetensors import safe_open
 
 from model import convert_upstream, load_checkpoint
 from model.errors import CheckpointError, CheckpointNotFoundError
+from model.network import ZseNetwork
 from model.upstream import translate_key
 
 PARITY = Path(__file__).parents[3] / "shared" / "parity"
@@ -62,6 +63,7 @@ def relative(ours, theirs):
 @pytest.mark.timeout(600)  # 102 million values: seconds on a quiet machine
 def test_outputs_equal_the_published_codes(conversion, recipe, upstream):
     network = load_checkpoint(conversion.path, device="cpu", dtype="float32")
+    assert isinstance(network, ZseNetwork)
     seed = upstream["seed"]
     with torch.inference_mode():
         sketches = network.encode_sketch(torch.from_numpy(recipe.images("sketch", 3, seed)))
