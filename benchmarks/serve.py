@@ -1,10 +1,14 @@
 """How fast the service answers, beside the bare time of its stages in the same run.
 
-    python benchmarks/serve.py --gallery GALLERY --sketches FOLDER [--candidates 50] [--requests 200]
+    python benchmarks/serve.py --gallery GALLERY --sketches FOLDER [--candidates 50] [--pairs 60] [--rounds 3]
 
-Starts the service in one process and clients in others, each with one connection kept open; in between, the bare stages
-are timed in this process with the same threads. Prints a table per number of clients, the ratio of the service's median
-to the bare stages', how many answers were not 200, and the service's memory before and after.
+The service runs in a process of its own. Two measurements, both made in turns, so that whatever else the machine does
+falls on both sides alike:
+
+* pairs: one search over HTTP from this process, then the same three stages bare in this process with as many threads;
+  the ratio of the medians is what serving costs.
+* rounds: so many seconds with one client, then with eight, each a process of its own with one connection kept open;
+  their throughputs are compared, and every answer that is not 200 is counted.
 """
 
 from __future__ import annotations
@@ -24,56 +28,82 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+_WARM_UP = 3
+_STAGES = ("encode", "recall", "rerank")
 
 
 @dataclass(frozen=True)
-class Load:
-    """What the clients do: searches with these sketches and form fields, so many, and for so long at most."""
+class Work:
+    """What is searched for: sketches and form fields."""
 
     url: str
     sketches: list[Path]
     form: dict[str, str]
-    seconds: float
-    most: int
 
 
-def client(work: Load, share: int, start: Any, out: Any) -> None:
-    """One client: a search at a time until its share or the time is used up; puts what it saw into `out`."""
+Seen = tuple[float, int, str, dict[str, float]]
+"""Milliseconds, status, Retry-After and stages of one answer."""
+
+
+def ask(http: Any, work: Work, sketch: bytes) -> Seen:
+    """One search."""
+    began = time.perf_counter()
+    answer = http.post("/search", files={"sketch": sketch}, data=work.form)
+    took = (time.perf_counter() - began) * 1000
+    return took, answer.status_code, answer.headers.get("retry-after", ""), answer.json().get("timings_ms", {})
+
+
+def client(work: Work, orders: Any) -> None:
+    """One client process: searches for as many seconds as it is told, again and again, until told None."""
     import httpx2
 
     files = [path.read_bytes() for path in work.sketches]
-    seen: list[tuple[float, int, str, dict[str, float]]] = []
-    with httpx2.Client(base_url=work.url, timeout=60) as http:
+    with httpx2.Client(base_url=work.url, timeout=120) as http:
         http.get("/healthz")
-        start.wait()
-        end = time.monotonic() + work.seconds
-        while time.monotonic() < end and len(seen) < share:
-            began = time.perf_counter()
-            answer = http.post("/search", files={"sketch": files[len(seen) % len(files)]}, data=work.form)
-            took = (time.perf_counter() - began) * 1000
-            wait = answer.headers.get("retry-after", "")
-            seen.append((took, answer.status_code, wait, answer.json().get("timings_ms", {})))
-    out.put(seen)
+        orders.send("ready")
+        while (seconds := orders.recv()) is not None:
+            seen: list[Seen] = []
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                seen.append(ask(http, work, files[len(seen) % len(files)]))
+            orders.send(seen)
 
 
-def load(work: Load, clients: int) -> dict[str, Any]:
-    """What `clients` processes measured together."""
-    context = multiprocessing.get_context("spawn")
-    out, start = context.Queue(), context.Barrier(clients + 1)
-    share = -(-work.most // clients)
-    workers = [context.Process(target=client, args=(work, share, start, out)) for _ in range(clients)]
-    for worker in workers:
-        worker.start()
-    start.wait()
-    began = time.monotonic()
-    seen = [one for _ in workers for one in out.get()]
-    took = time.monotonic() - began
-    for worker in workers:
-        worker.join()
+class Clients:
+    """Client processes, of which as many work at a time as wanted."""
+
+    def __init__(self, work: Work, count: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipes = []
+        self._processes = []
+        for _ in range(count):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=client, args=(work, theirs))
+            process.start()
+            self._pipes.append(ours)
+            self._processes.append(process)
+        for pipe in self._pipes:
+            pipe.recv()
+
+    def load(self, count: int, seconds: float) -> tuple[list[Seen], float]:
+        """What `count` clients saw together, and the seconds it took."""
+        began = time.monotonic()
+        for pipe in self._pipes[:count]:
+            pipe.send(seconds)
+        seen = [one for pipe in self._pipes[:count] for one in pipe.recv()]
+        return seen, time.monotonic() - began
+
+    def end(self) -> None:
+        """Let the processes go."""
+        for pipe, process in zip(self._pipes, self._processes, strict=True):
+            pipe.send(None)
+            process.join()
+
+
+def summary(clients: int, seen: list[Seen], took: float) -> dict[str, Any]:
+    """The row of a table for so many clients."""
     fine = [one for one in seen if one[1] == 200]
     times = sorted(one[0] for one in fine)
-    stages = {name: statistics.median(one[3][name] for one in fine) for name in fine[0][3]}
     return {
         "clients": clients,
         "answers": len(seen),
@@ -83,7 +113,7 @@ def load(work: Load, clients: int) -> dict[str, Any]:
         "p95_ms": round(percentile(times, 95), 1),
         "longest_ms": round(times[-1], 1),
         "per_s": round(len(fine) / took, 2),
-        "stages_p50_ms": {name: round(ms, 2) for name, ms in stages.items()},
+        "stages_p50_ms": {n: round(statistics.median(one[3][n] for one in fine), 2) for n in fine[0][3]},
     }
 
 
@@ -92,8 +122,9 @@ def percentile(ordered: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share / 100))]
 
 
-def bare(arguments: argparse.Namespace, sketches: list[Path], form: dict[str, str]) -> dict[str, float]:
-    """Median milliseconds of each stage, one search at a time, with nothing around them."""
+def pairs(arguments: argparse.Namespace, work: Work) -> tuple[list[Seen], list[dict[str, float]]]:
+    """Searches over HTTP and the same stages bare, in turns."""
+    import httpx2
     import torch
 
     from app.search import Query, Stopwatch, TwoStageSearcher
@@ -107,22 +138,24 @@ def bare(arguments: argparse.Namespace, sketches: list[Path], form: dict[str, st
         arguments.gallery, network.identity, device=network.device, dtype=network.dtype, preload=True
     )
     searcher = TwoStageSearcher(network, snapshot)
-    query = Query(top_k=int(form["top_k"]), candidates=int(form["candidates"]))
-    laps: dict[str, list[float]] = {}
-    for number in range(arguments.bare + 3):
-        clock = Stopwatch()
-        tensor = searcher.prepare(open_image(sketches[number % len(sketches)]))
-        clock.lap("decode")
-        encoding = searcher.encode(tensor[None])
-        clock.lap("encode")
-        (candidates,) = searcher.recall(encoding.descriptor.float().cpu().numpy(), [query])
-        clock.lap("recall")
-        searcher.rerank(encoding, candidates, query)
-        clock.lap("rerank")
-        if number >= 3:
-            for name, ms in clock.laps_ms.items():
-                laps.setdefault(name, []).append(ms)
-    return {name: statistics.median(times) for name, times in laps.items()}
+    query = Query(top_k=arguments.top_k, candidates=arguments.candidates)
+    served: list[Seen] = []
+    bare: list[dict[str, float]] = []
+    with httpx2.Client(base_url=work.url, timeout=120) as http:
+        for number in range(arguments.pairs + _WARM_UP):
+            sketch = work.sketches[number % len(work.sketches)].read_bytes()
+            served.append(ask(http, work, sketch))
+            clock = Stopwatch()
+            tensor = searcher.prepare(open_image(sketch))
+            clock.lap("decode")
+            encoding = searcher.encode(tensor[None])
+            clock.lap("encode")
+            (candidates,) = searcher.recall(encoding.descriptor.float().cpu().numpy(), [query])
+            clock.lap("recall")
+            searcher.rerank(encoding, candidates, query)
+            clock.lap("rerank")
+            bare.append(clock.laps_ms)
+    return served[_WARM_UP:], bare[_WARM_UP:]
 
 
 def memory_mb(pid: int) -> float:
@@ -169,50 +202,56 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, default=50)
     parser.add_argument("--top-k", type=int, default=20)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8])
-    parser.add_argument("--requests", type=int, default=200, help="most searches per row of the table")
-    parser.add_argument("--seconds", type=float, default=60, help="most seconds per row of the table")
-    parser.add_argument("--bare", type=int, default=30, help="searches that time the bare stages, before and after")
+    parser.add_argument("--pairs", type=int, default=60, help="searches over HTTP beside bare ones")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of load")
+    parser.add_argument("--seconds", type=float, default=10, help="of each round and number of clients")
     parser.add_argument("--json", type=Path, help="also write everything here")
     arguments = parser.parse_args()
-    sketches = sorted(arguments.sketches.rglob("*.png"))[:: max(1, len(list(arguments.sketches.rglob("*.png"))) // 64)]
+    found = sorted(arguments.sketches.rglob("*.png"))
     form = {"top_k": str(arguments.top_k), "candidates": str(arguments.candidates)}
-
-    stages = [bare(arguments, sketches, form)]
     process, url, ready_s = started(arguments)
-    work = Load(url, sketches, form, arguments.seconds, arguments.requests)
-    rows, memory = [], [memory_mb(process.pid)]
+    work = Work(url, found[:: max(1, len(found) // 64)], form)
+    memory = [memory_mb(process.pid)]
     try:
-        for clients in arguments.clients:
-            rows.append(load(work, clients))
-            memory.append(memory_mb(process.pid))
+        served, bare = pairs(arguments, work)
+        memory.append(memory_mb(process.pid))
+        clients = Clients(work, max(arguments.clients))
+        loads: dict[int, tuple[list[Seen], float]] = {count: ([], 0.0) for count in arguments.clients}
+        for _ in range(arguments.rounds):
+            for count in arguments.clients:
+                seen, took = clients.load(count, arguments.seconds)
+                loads[count] = (loads[count][0] + seen, loads[count][1] + took)
+        clients.end()
+        memory.append(memory_mb(process.pid))
     finally:
         process.terminate()
         process.wait()
-    stages.append(bare(arguments, sketches, form))
 
-    names = ("encode", "recall", "rerank")
-    sums = [sum(one[name] for name in names) for one in stages]
-    reference = statistics.mean(sums)
-    print(
-        f"ready after {ready_s:.1f} s; memory {memory[0]:.0f} MB at start, " + ", ".join(f"{m:.0f}" for m in memory[1:])
-    )
-    for when, one, total in zip(("before", "after"), stages, sums, strict=True):
-        print(
-            f"bare stages {when}: "
-            + ", ".join(f"{n} {ms:.1f}" for n, ms in one.items())
-            + f"; three stages {total:.1f} ms"
-        )
-    print(f"{'clients':>7} {'p50 ms':>8} {'p95 ms':>8} {'longest':>8} {'per s':>7} {'p50 / bare':>10}  statuses")
+    over_http = statistics.median(one[0] for one in served)
+    sums = [sum(one[stage] for stage in _STAGES) for one in bare]
+    three = statistics.median(sums)
+    print(f"ready after {ready_s:.1f} s; memory in MB: {', '.join(f'{one:.0f}' for one in memory)}")
+    print(f"pairs: {len(served)}; p50 over HTTP {over_http:.1f} ms, three bare stages {three:.1f} ms, ")
+    print(f"       ratio of medians {over_http / three:.2f}, median of ratios "
+          f"{statistics.median(h[0] / b for h, b in zip(served, sums, strict=True)):.2f}")  # fmt: skip
+    print("  bare    : " + shown({name: statistics.median(one[name] for one in bare) for name in bare[0]}))
+    print("  service : " + shown(summary(1, served, 1.0)["stages_p50_ms"]))
+    rows = [summary(count, *loads[count]) for count in arguments.clients]
+    print(f"{'clients':>7} {'p50 ms':>8} {'p95 ms':>8} {'longest':>8} {'per s':>7}  statuses")
     for row in rows:
         print(
             f"{row['clients']:7d} {row['p50_ms']:8.1f} {row['p95_ms']:8.1f} {row['longest_ms']:8.1f} "
-            f"{row['per_s']:7.2f} {row['p50_ms'] / reference:10.2f}  {row['statuses']}"
+            f"{row['per_s']:7.2f}  {row['statuses']}, {row['refused_without_retry_after']} of 503 without Retry-After"
         )
-        print("        stages of the service: " + ", ".join(f"{n} {ms:.1f}" for n, ms in row["stages_p50_ms"].items()))
+        print("  service : " + shown(row["stages_p50_ms"]))
     if arguments.json:
-        arguments.json.write_text(
-            json.dumps({"bare_ms": stages, "rows": rows, "memory_mb": memory, "ready_s": ready_s}, indent=1) + "\n"
-        )
+        written = {"pairs": summary(1, served, 1.0), "bare_ms": three, "rows": rows, "memory_mb": memory}
+        arguments.json.write_text(json.dumps({**written, "ready_s": ready_s}, indent=1) + "\n")
+
+
+def shown(stages: dict[str, float]) -> str:
+    """Milliseconds of stages in one line."""
+    return ", ".join(f"{name} {ms:.1f}" for name, ms in stages.items())
 
 
 if __name__ == "__main__":
