@@ -31,6 +31,9 @@ _FADE = 6  # pixels along which a stroke may fade out
 _DARK, _VISIBLE = 300, 600  # R + G + B at most: of ink by upstream's rule, and of anything visible
 _DARK_SHARE = 0.35  # of visible pixels; measured: dark drawings 0.54 and more, TU-Berlin's grey ones 0.16 and less
 _NEARLY_WHITE, _NEARLY_BLACK = 705, 60  # R + G + B
+_WHITE_SHARE = 0.2  # of a clean drawing's pixels; scribbled shapes fill most of some
+_GREY_SHARE, _GREY_SHARE_TINY = 0.15, 0.5  # of a clean drawing's pixels at most
+_TINY = 96  # pixels: bitmaps of 28 x 28 and icons
 _DARK_CANVAS = 360  # R + G + B at most
 _MIN_SKEWNESS = 0.5  # of light lines; noise has none
 _SAME = 2  # brightness may differ by this on a canvas of one colour
@@ -58,11 +61,12 @@ def _is_canvas(values: NDArray[Any], colour: float, tolerance: float) -> bool:
 def clean_drawing_box(rgb: Image.Image, margin: int) -> Box | None:
     """Box of the dark pixels (R + G + B <= 300, upstream's rule) of a clean drawing; None if the picture is not one.
 
-    Clean is: mostly white, hardly any grey, lines that are mostly dark, and none that a crop to this box and `margin`
-    would cut off.
+    Clean is: white where nothing is drawn, hardly any grey, lines that are mostly dark, and none that a crop to this
+    box and `margin` would cut off. A picture of few pixels is no photograph, and its lines have grey edges all along.
     """
     sample = _totals(rgb, sampled=True)
-    if (sample >= _NEARLY_WHITE).mean() < 0.5 or ((sample > 330) & (sample < 690)).mean() > 0.15:
+    grey_share = _GREY_SHARE_TINY if max(rgb.size) <= _TINY else _GREY_SHARE
+    if (sample >= _NEARLY_WHITE).mean() < _WHITE_SHARE or ((sample > 330) & (sample < 690)).mean() > grey_share:
         return None
     totals = _totals(rgb, sampled=False)
     dark, visible = totals <= _DARK, totals <= _VISIBLE

@@ -249,6 +249,19 @@ def test_any_lines_that_differ_become_dark_on_white(line: tuple[int, int, int], 
     assert overlap(ink(result), ink(sketch_image(picture, CONFIG))) > 0.6  # 0.68 to 0.89 measured
 
 
+@pytest.mark.parametrize("side", [28, 48])
+@pytest.mark.parametrize("filled", [False, True])
+def test_tiny_bitmaps_that_fill_their_canvas_are_drawings(side: int, filled: bool) -> None:
+    canvas = Image.new("L", (side * 4, side * 4), 255)
+    pen = ImageDraw.Draw(canvas)
+    pen.rectangle((0, 0, side * 4 - 1, side * 4 - 1), outline=0, width=8)  # touches every border
+    pen.ellipse((side, side, side * 3, side * 3), outline=0, fill=0 if filled else 255, width=8)
+    tiny = canvas.reduce(4).convert("RGB")
+    ink = np.asarray(sketch_image(tiny, CONFIG).convert("L")) < 128
+    assert 0.05 < ink.mean() < 0.6
+    assert ink[112, 112] == filled
+
+
 def test_faint_parts_outside_the_dark_ones_are_not_cut_off() -> None:
     picture = Image.new("RGB", (256, 256), "white")
     pen = ImageDraw.Draw(picture)
