@@ -119,9 +119,10 @@ def _serve(gallery: Path, **settings: str | Path) -> Iterator[str]:
     finally:
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(30)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
+            process.wait()
         log.unlink()
 
 

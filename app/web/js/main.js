@@ -55,7 +55,8 @@ search.addEventListener("blank", () => {
   begin();
 });
 
-search.addEventListener("results", async ({ detail: { answer, results, appended } }) => {
+search.addEventListener("results", async ({ detail: { results, appended } }) => {
+  const { answer } = search;
   byId("grid").classList.remove("waiting");
   byId("state").replaceChildren();
   if (results.length === 0) byId("state").append(await nothing());

@@ -5,9 +5,9 @@
 import * as api from "./api.js";
 import { Debounce, Latest } from "./query.js";
 
-const PAGE = 24;
-const LIKES = 48;
-const CANDIDATES = 96; // a multiple of the page: as far as both stages go
+const PAGE = 48;
+const CANDIDATES = 96; // depth of the recall stage, until one scrolls further than that
+const MOST = 480; // results of one search
 
 export class Search extends EventTarget {
   order = "rerank";
@@ -44,7 +44,7 @@ export class Search extends EventTarget {
       if (!this.sketch) return this.#blank();
     }
     this.dispatchEvent(new Event("waiting"));
-    return this.#receive(this.#latest, 0);
+    return this.#receive(this.#latest, PAGE);
   }
 
   async similarTo(result) {
@@ -64,32 +64,35 @@ export class Search extends EventTarget {
   async more() {
     if (this.#loading || !this.canGrow) return;
     this.#loading = true;
-    await this.#receive(this.#more, this.results.length);
+    await this.#receive(this.#more, this.results.length + PAGE);
     this.#loading = false;
   }
 
-  async #receive(line, offset) {
+  /** Asks for the best `count`. Further pages look deeper, so they are asked for whole, and what is new is appended. */
+  async #receive(line, count) {
     const reranked = this.order === "rerank";
-    const fields = { top_k: PAGE, candidates: CANDIDATES, rerank: reranked, offset, tag: this.tags };
+    const fields = { top_k: count, candidates: Math.max(CANDIDATES, count), rerank: reranked, tag: this.tags };
     const { like, sketch } = this;
+    const appending = line === this.#more;
     try {
       const answer = await line.run((signal) =>
-        like ? api.similar(like.photo_id, LIKES, signal) : api.search(sketch, fields, signal),
+        like ? api.similar(like.photo_id, count, signal) : api.search(sketch, fields, signal),
       );
-      if (answer) this.#show(answer, offset);
+      if (answer) this.#show(answer, count, appending);
     } catch (problem) {
       if (problem.code === "blank_sketch") this.#blank();
-      else this.dispatchEvent(new CustomEvent("problem", { detail: { problem, appending: offset > 0 } }));
+      else this.dispatchEvent(new CustomEvent("problem", { detail: { problem, appending } }));
     }
   }
 
-  #show(answer, offset) {
-    const known = new Set(offset ? this.results.map((result) => result.photo_id) : []);
+  #show(answer, count, appending) {
+    const shown = appending ? this.results : [];
+    const known = new Set(shown.map((result) => result.photo_id));
     const fresh = answer.results.filter((result) => !known.has(result.photo_id));
-    this.results = offset ? [...this.results, ...fresh] : answer.results;
-    this.#complete = this.like !== null || fresh.length < PAGE || this.results.length + PAGE > CANDIDATES;
-    if (!offset) this.answer = answer;
-    this.dispatchEvent(new CustomEvent("results", { detail: { answer, results: this.results, appended: offset > 0 } }));
+    this.results = [...shown, ...fresh.map((result, i) => ({ ...result, rank: shown.length + i + 1 }))];
+    this.#complete = answer.results.length < count || count >= MOST;
+    if (!appending) this.answer = answer;
+    this.dispatchEvent(new CustomEvent("results", { detail: { results: this.results, appended: appending } }));
   }
 
   #blank() {
