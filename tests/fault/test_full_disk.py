@@ -15,6 +15,7 @@ from tests.fault import jobs
 from tests.fault.conftest import assert_part_of, assert_whole, contents
 from tests.index_builder.pictures import write_photo
 
+pytestmark = pytest.mark.timeout(600)  # seconds where nothing else runs, minutes on a busy machine
 PHOTOS = 16
 
 

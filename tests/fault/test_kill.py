@@ -16,6 +16,7 @@ from tests.fault import jobs
 from tests.fault.conftest import assert_part_of, assert_whole, contents
 from tests.index_builder.pictures import write_photo
 
+pytestmark = pytest.mark.timeout(600)  # seconds where nothing else runs, minutes on a busy machine
 KILLS = {"build": 14, "add": 8, "sync": 10, "rebuild": 10, "cache": 8}
 PHOTOS = 16
 
@@ -48,7 +49,6 @@ def setting(tmp_path, request):
     return job, root, start
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("setting", KILLS, indirect=True)
 def test_kill(setting, tmp_path, runner):
     job, root, start = setting
