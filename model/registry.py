@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from model.backbone import create_backbone, pretrained_settings, token_layout
-from model.config import PRESETS, ZseConfig, to_json, zse_config_from_json
+from model.config import PRESETS, EncoderConfig, ZseConfig, to_json, zse_config_from_json
 from model.errors import ConfigurationError
 from model.network import Network, ZseNetwork
 
@@ -85,8 +85,13 @@ def with_backbone(config: ZseConfig, backbone: str, image_size: int | None = Non
     size = image_size or config.preprocess.image_size
     width, grid = token_layout(backbone, size)
     settings = pretrained_settings(backbone)
-    encoder = replace(
-        config.encoder, kind="vit", backbone=backbone, width=width, grid=grid, scale_embedding=False, norm_eps=None
+    encoder = EncoderConfig(
+        kind="vit",
+        backbone=backbone,
+        grid=grid,
+        width=width,
+        keep_rates=config.encoder.keep_rates,
+        descriptor_size=config.encoder.descriptor_size,
     )
     preprocess = replace(config.preprocess, image_size=size, mean=tuple(settings.mean), std=tuple(settings.std))
     return replace(config, preset="custom", preprocess=preprocess, encoder=encoder)

@@ -104,6 +104,13 @@ def test_unsuitable_backbones_are_refused_in_one_sentence(name, says):
         with_backbone(VIT_POOLED, name)
 
 
+def test_the_documented_backbone_can_be_had():
+    config = with_backbone(ZSE_LITE, "vit_small_patch14_reg4_dinov2.lvd142m", image_size=224)
+    assert (config.encoder.width, config.encoder.grid, config.preprocess.image_size) == (384, 16, 224)
+    assert config.encoder.keep_rates == ZSE_LITE.encoder.keep_rates
+    assert not config.encoder.separate_backbones
+
+
 def test_patches_must_divide_the_image():
     with pytest.raises(ConfigurationError, match="patches of 14 pixels, which do not divide 100"):
         with_backbone(VIT_POOLED, "vit_small_patch14_dinov2", 100)
