@@ -140,7 +140,8 @@ def _totals(rgb: Image.Image, *, sampled: bool) -> NDArray[np.uint16]:
     """[height, width] R + G + B; of every k-th pixel, 60 000 to 250 000 of them, where `sampled`."""
     step = max(1, int((rgb.width * rgb.height / 60_000) ** 0.5)) if sampled else 1
     pixels = np.asarray(rgb)[::step, ::step]
-    return pixels[..., 0].astype(np.uint16) + pixels[..., 1] + pixels[..., 2]
+    total: NDArray[np.uint16] = pixels[..., 0].astype(np.uint16) + pixels[..., 1] + pixels[..., 2]
+    return total
 
 
 def _box(mask: Mask) -> Box | None:
@@ -219,7 +220,8 @@ def _levelling_gain(grey: Image.Image) -> Floats:
         residuals = small.ravel() - terms @ coefficients
         paper = residuals > -2 * np.median(np.abs(residuals)) - 0.01
     light = (_plane(grey.size) @ coefficients).reshape(grey.height, grey.width)
-    return np.exp(np.clip(light.max() - light, 0, 2)).astype(np.float32)
+    lift: NDArray[np.float32] = np.exp(np.clip(light.max() - light, 0, 2)).astype(np.float32)
+    return lift
 
 
 def _plane(size: tuple[int, int]) -> NDArray[np.float64]:
@@ -249,7 +251,9 @@ def _supported(mask: Mask) -> Mask:
 def _box_count(mask: Mask, window: int) -> NDArray[np.int32]:
     """How many of the window x window pixels around each are set."""
     padded = np.pad(mask, window // 2 + 1).astype(np.int32)[:-1, :-1].cumsum(axis=0).cumsum(axis=1)
-    return padded[window:, window:] - padded[:-window, window:] - padded[window:, :-window] + padded[:-window, :-window]
+    count: NDArray[np.int32] = padded[window:, window:] - padded[:-window, window:]
+    count += padded[:-window, :-window] - padded[window:, :-window]
+    return count
 
 
 def _grown(mask: Mask, window: int) -> Mask:

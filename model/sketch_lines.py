@@ -32,7 +32,7 @@ def with_line_width(image: Image.Image, width: float) -> Image.Image:
 
 def _ink(image: Image.Image) -> Floats:
     """[height, width] coverage: 0 white .. 1 black."""
-    return 1 - np.asarray(image.convert("L"), dtype=np.float32) / 255
+    return (1 - np.asarray(image.convert("L"), dtype=np.float32) / 255).astype(np.float32, copy=False)
 
 
 def _dilated(ink: Floats, radius: float) -> Floats:
@@ -41,7 +41,8 @@ def _dilated(ink: Floats, radius: float) -> Floats:
     for _ in range(whole):
         ink = _cross(ink, np.maximum)
     rest = np.float32(radius - whole)
-    return (1 - rest) * ink + rest * _cross(ink, np.maximum)
+    blend: Floats = ((1 - rest) * ink + rest * _cross(ink, np.maximum)).astype(np.float32, copy=False)
+    return blend
 
 
 def _thinned(ink: Floats, radius: float) -> Floats:
@@ -52,7 +53,8 @@ def _thinned(ink: Floats, radius: float) -> Floats:
         ink, ridges = _eroded(ink, ridges)
     rest = np.float32(radius - whole)
     thinner, thinner_ridges = _eroded(ink, ridges)
-    return (1 - rest) * np.maximum(ink, ridges) + rest * np.maximum(thinner, thinner_ridges)
+    blend = (1 - rest) * np.maximum(ink, ridges) + rest * np.maximum(thinner, thinner_ridges)
+    return blend.astype(np.float32, copy=False)
 
 
 def _eroded(ink: Floats, ridges: Floats) -> tuple[Floats, Floats]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -66,7 +67,7 @@ def big_tiff(entries: int) -> bytes:
 
 def aliased(count: int) -> bytes:
     """`count` private tags that all point at the same megabyte."""
-    tags = {f"t{40_000 + index}": (7, 1_000_000, 8) for index in range(count)}
+    tags: dict[str, Any] = {f"t{40_000 + index}": (7, 1_000_000, 8) for index in range(count)}
     return grey(64, 64, bytes(1_000_000), **tags)
 
 
