@@ -38,8 +38,8 @@ from model.types import Encoding
 
 Array = NDArray[np.float32]
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
-PIXEL_SHARES = (0.1, 0.2, 0.4)
-RANDOM_ORDERS = 4
+PIXEL_SHARES = (0.2, 0.4)
+RANDOM_ORDERS = 3
 
 
 def category_pairs(root: Path, categories: list[str], count: int, seed: int) -> list[tuple[Path, Path]]:
@@ -107,7 +107,8 @@ class Pair:
         cover = torch.nn.functional.interpolate(cover, size=(size, size), mode="nearest")
         mean = self.photo_image.mean(dim=(1, 2), keepdim=True)
         painted = self.photo_image * (1 - cover) + mean * cover
-        return self._relate(self.network.encode_photo(painted))
+        parts = [self.network.encode_photo(painted[start : start + 12]) for start in range(0, len(painted), 12)]
+        return self._relate(Encoding.concatenate(parts))
 
     def on_grid(self, values: Array) -> Array:
         """[N - 1] values of kept patches -> [G * G], spread over neighbours: features look past their own patch."""
@@ -133,16 +134,26 @@ def hide_first(order: NDArray[np.int64], share: float, *, at_least_one_stays: bo
 
 
 def curves(
-    values: Array, shares: tuple[float, ...], logits: Callable[[NDArray[np.bool_]], Array], seed: int, *, stay: bool
-) -> dict[str, Array]:
-    """Logits [len(shares)] with the most important, the least important and random patches hidden."""
-    most = np.argsort(-values, kind="stable")
-    orders = [most, most[::-1]]
+    measures: dict[str, Array],
+    shares: tuple[float, ...],
+    logits: Callable[[NDArray[np.bool_]], Array],
+    *,
+    seed: int,
+    stay: bool,
+) -> dict[str, dict[str, Array]]:
+    """By measure: logits [len(shares)] with the most important, the least important and random patches hidden."""
     numbers = np.random.default_rng(seed)
-    orders += [numbers.permutation(len(values)) for _ in range(RANDOM_ORDERS)]
+    orders: list[NDArray[np.int64]] = []
+    for values in measures.values():
+        most = np.argsort(-values, kind="stable")
+        orders += [most, most[::-1]]
+    orders += [numbers.permutation(len(orders[0])) for _ in range(RANDOM_ORDERS)]
     hidden = np.stack([hide_first(order, share, at_least_one_stays=stay) for order in orders for share in shares])
     found = logits(hidden).reshape(len(orders), len(shares))
-    return {"most": found[0], "least": found[1], "random": found[2:].mean(axis=0)}
+    random = found[-RANDOM_ORDERS:].mean(axis=0)
+    return {
+        name: {"most": found[2 * n], "least": found[2 * n + 1], "random": random} for n, name in enumerate(measures)
+    }
 
 
 def pointing(pair: Pair, seed: int) -> tuple[float, float] | None:
@@ -195,13 +206,15 @@ def measure(network: Network, pairs: list[tuple[Path, Path]], pixels: int) -> di
     for number, (sketch, photo) in enumerate(pairs):
         pair = Pair(network, sketch, photo)
         logits.append(pair.logit)
-        for name, values in pair.measures.items():
-            found = curves(values, SHARES, pair.logits_of_masked, number, stay=True)
-            _keep(tokens, name, found)
-            if number < pixels and name in ("importance", "attention of both", "occlusion"):
-                whole = np.array([pair.logit], dtype=np.float32)
-                found = curves(pair.on_grid(values), PIXEL_SHARES, pair.logits_of_painted, number, stay=False)
-                _keep(painted, name, {kind: np.concatenate([whole, line]) for kind, line in found.items()})
+        found = curves(pair.measures, SHARES, pair.logits_of_masked, seed=number, stay=True)
+        for name, lines in found.items():
+            _keep(tokens, name, lines)
+        if number < pixels:
+            whole = np.array([pair.logit], dtype=np.float32)
+            on_grid = {name: pair.on_grid(values) for name, values in pair.measures.items()}
+            found = curves(on_grid, PIXEL_SHARES, pair.logits_of_painted, seed=number, stay=False)
+            for name, lines in found.items():
+                _keep(painted, name, {kind: np.concatenate([whole, line]) for kind, line in lines.items()})
         pointed = pointing(pair, number)
         if pointed is not None:
             points.append(pointed)
