@@ -50,7 +50,9 @@ def _run_version(searcher: TwoStageSearcher, tickets: Sequence[SearchTicket], me
     for stage in ("encode", "recall"):
         metrics.stage_seconds.labels(stage).observe(clock.laps_ms[stage] / 1000)
     for number, ticket in enumerate(tickets):
-        if not ticket.wanted:
+        if not ticket.wanted:  # a deadline that passed is answered by the worker
+            if ticket.future.cancelled():
+                metrics.dropped.labels("client_left").inc()
             continue
         clock.restart()
         try:

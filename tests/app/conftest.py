@@ -127,6 +127,7 @@ def settings_for(gallery: Path, **changes: Any) -> Settings:
         "gallery": gallery,
         "rate_limit_per_minute": 0,
         "torch_threads": 1,
+        "request_timeout_s": 60,
         "follow_interval_s": 0.1,
     }
     return Settings(**{**values, **changes})
@@ -140,7 +141,7 @@ def service_in(client: TestClient) -> Service:
     return service
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 20.0) -> None:
+def wait_until(true: Callable[[], bool], seconds: float = 100.0) -> None:
     """Wait for something that happens beside the test."""
     end = time.monotonic() + seconds
     while not true():
@@ -171,6 +172,6 @@ def service(shared_gallery: Path, network: Network) -> Iterator[TestClient]:
 @pytest.fixture
 def writable(gallery: Path, photos: Path, network: Network) -> Iterator[TestClient]:
     """A running service that may be changed, with the write key in its headers."""
-    settings = settings_for(gallery, photos=photos, write_key=WRITE_KEY, upload_wait_s=20)
+    settings = settings_for(gallery, photos=photos, write_key=WRITE_KEY, upload_wait_s=100)
     with open_client(create_app(settings, network), headers={"Authorization": f"Bearer {WRITE_KEY}"}) as client:
         yield client

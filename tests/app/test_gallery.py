@@ -42,7 +42,7 @@ def test_changes_by_the_command_line_are_served_by_themselves(gallery, photos, n
     with open_client(create_app(settings_for(gallery), network)) as client:
         picture(55).save(photos / "new.png")
         add_photos(gallery, photos, ["new.png"], network, options=OPTIONS)
-        wait_until(lambda: client.get("/gallery").json()["photos"] == 14, 5)
+        wait_until(lambda: client.get("/gallery").json()["photos"] == 14)
         assert "new.png" in {one["path"] for one in found(client)["results"]}
 
 
@@ -117,11 +117,11 @@ def test_a_watched_folder_is_reconciled_at_start_and_followed(gallery, photos, n
 
         wait_until(lambda: known("while-it-slept.png") and not known("animals/animals-0.png"))
         picture(61).save(photos / "things" / "copied-in.png")
-        wait_until(lambda: known("things/copied-in.png"), 10)
+        wait_until(lambda: known("things/copied-in.png"))
         (photos / "things" / "copied-in.png").rename(photos / "animals" / "moved.png")
-        wait_until(lambda: known("animals/moved.png") and not known("things/copied-in.png"), 10)
+        wait_until(lambda: known("animals/moved.png") and not known("things/copied-in.png"))
         (photos / "animals" / "moved.png").unlink()
-        wait_until(lambda: not known("animals/moved.png"), 10)
+        wait_until(lambda: not known("animals/moved.png"))
 
 
 def test_a_gallery_of_another_checkpoint_is_not_served(gallery):

@@ -179,7 +179,7 @@ def test_nothing_outside_of_the_root_is_shown_or_deleted(writable, photos, tmp_p
     for url in (one["url"], one["thumbnail_url"]):
         answer = writable.get(url)
         assert (answer.status_code, answer.json()["code"]) == (404, "photo_gone")
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60
     writable.delete(one["url"])
     assert (secret / "tiny.png").read_bytes() == b"secret"
 

@@ -178,7 +178,7 @@ def test_the_token_bucket():
 
 def test_the_log_has_no_keys_no_queries_and_no_pictures(gallery, photos, network, capsys):
     configure_logging("debug")
-    settings = settings_for(gallery, photos=photos, read_key=READ_KEY, write_key=WRITE_KEY, upload_wait_s=20)
+    settings = settings_for(gallery, photos=photos, read_key=READ_KEY, write_key=WRITE_KEY, upload_wait_s=100)
     with open_client(create_app(settings, network)) as client:
         headers = bearer(WRITE_KEY)
         client.post("/search", files={"sketch": sketch()}, headers=headers)

@@ -16,7 +16,7 @@ import pytest
 from app.cli import main
 from tests.app.conftest import sketch, wait_until
 
-pytestmark = pytest.mark.timeout(400)  # starting a process may take a minute on a busy machine
+pytestmark = pytest.mark.timeout(900)  # starting a process may take a minute on a busy machine
 
 COMMAND = [sys.executable, "-c", "from app.cli import main; main()"]
 
@@ -54,7 +54,7 @@ class Running:
             )
 
     def get(self, path):
-        return httpx2.get(self.url + path, timeout=20)
+        return httpx2.get(self.url + path, timeout=100)
 
     def wait_ready(self):
         def ready():
@@ -64,7 +64,7 @@ class Running:
             except httpx2.TransportError:
                 return False
 
-        wait_until(ready, 110)
+        wait_until(ready, 300)
 
     def end(self):
         if self.process.poll() is None:
@@ -99,23 +99,23 @@ def hold_back(running: Running, count: int) -> list[socket.socket]:
 
 
 def test_slow_clients_keep_nobody_waiting_and_sigterm_during_load_loses_no_request(start):
-    running = start(BODY_TIMEOUT_S="10")
+    running = start(BODY_TIMEOUT_S="20")
     slow = hold_back(running, 200)
-    answer = httpx2.post(running.url + "/search", files={"sketch": sketch()}, timeout=20)
+    answer = httpx2.post(running.url + "/search", files={"sketch": sketch()}, timeout=100)
     assert answer.status_code == 200
     readable, _, _ = select.select(slow, [], [], 0)
     assert readable == [], "the fast client was answered only after the slow ones had been given up"
-    slow[0].settimeout(60)
+    slow[0].settimeout(200)
     assert slow[0].recv(100).startswith(b"HTTP/1.1 408")
     silent = socket.create_connection(("127.0.0.1", running.port))
     silent.sendall(b"GET /gallery HTTP/1.1\r\nHost: 127")
-    silent.settimeout(60)
+    silent.settimeout(200)
     assert silent.recv(100) == b"", "a client that never ends its headers is let go"
     for one in (silent, *slow):
         one.close()
 
     statuses, failures, unready = load_and_terminate(running)
-    assert running.process.wait(60) == 0
+    assert running.process.wait(200) == 0
     assert "draining" in unready
     assert set(statuses) == {200}
     assert failures == []
@@ -137,7 +137,7 @@ def load_and_terminate(running: Running) -> tuple[list[int], list[str], list[str
         # A new connection each time: those that come after the door is closed are refused, which is no failed request.
         while not ended.is_set():
             try:
-                answer = httpx2.post(running.url + "/search", files={"sketch": sketch()}, timeout=30)
+                answer = httpx2.post(running.url + "/search", files={"sketch": sketch()}, timeout=100)
                 statuses.append(answer.status_code)
             except httpx2.ConnectError:
                 return
@@ -158,9 +158,9 @@ def load_and_terminate(running: Running) -> tuple[list[int], list[str], list[str
     threads = [threading.Thread(target=search) for _ in range(3)] + [threading.Thread(target=probe)]
     for thread in threads:
         thread.start()
-    wait_until(lambda: len(statuses) >= 10, 60)
+    wait_until(lambda: len(statuses) >= 10, 200)
     running.process.send_signal(signal.SIGTERM)
-    running.process.wait(60)
+    running.process.wait(200)
     ended.set()
     for thread in threads:
         thread.join()
@@ -175,10 +175,10 @@ def test_a_killed_service_is_ready_again_with_everything_and_probes_have_a_port_
     port = free_port()
     again = start(ADMIN_PORT=str(port))
     assert again.get("/gallery").json()["photos"] == before
-    assert httpx2.get(f"http://127.0.0.1:{port}/metrics", timeout=20).status_code == 200
+    assert httpx2.get(f"http://127.0.0.1:{port}/metrics", timeout=100).status_code == 200
     assert again.get("/metrics").status_code == 404
     again.process.send_signal(signal.SIGINT)
-    assert again.process.wait(60) == 0
+    assert again.process.wait(200) == 0
 
 
 def run(capsys, *arguments: str) -> tuple[int, str]:
