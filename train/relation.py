@@ -1,0 +1,173 @@
+"""Train the relation alone, on stored encodings of an encoder that stays as it is.
+
+    python train/relation.py CHECKPOINT TARGET --data DATA --without test.txt
+
+Encoding is most of a training step's work on a CPU and the relation needs many steps, so each image is varied and
+encoded once, and the relation then sees as many pairs as it likes. Wrong photos are drawn from the descriptor's nearest
+in the whole training set, which is what the relation meets behind a recall stage. The score rule is chosen on the
+validation categories of `train/zse_lite.py`.
+"""
+
+import argparse
+import json
+import random
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from zse_lite import VALIDATION
+
+from model.checkpoint import load_checkpoint, save_checkpoint
+from model.config import PreprocessConfig
+from model.data.arrays import ImageArrays, decode
+from model.data.augment import PhotoAugment, SketchAugment, augment_photos, augment_sketches
+from model.data.folders import read_folders
+from model.data.items import Dataset, Item, Modality
+from model.data.splits import read_category_list, reserved_categories
+from model.network import Network, ZseNetwork
+from model.training.holdout import thinned
+from model.training.losses import relation_decide, relation_rank
+from model.training.material import load_material
+from model.training.sampling import generator_for
+from model.training.validate import validate
+from model.types import Encoding
+
+BATCH = 64
+NEAREST = 60  # wrong photos are drawn from so many of the nearest
+
+
+def sampled(dataset: Dataset, modality: Modality, per_category: int, seed: int) -> Dataset:
+    """At most so many images of one modality of each category."""
+    groups: dict[str, list[Item]] = {}
+    for item in dataset.items:
+        if item.modality == modality:
+            groups.setdefault(item.category, []).append(item)
+    draw = random.Random(seed)
+    return Dataset(tuple(i for g in groups.values() for i in draw.sample(g, min(per_category, len(g)))), dataset.name)
+
+
+@torch.no_grad()
+def encoded(
+    network: Network, images: ImageArrays, modality: Modality, preprocess: PreprocessConfig, seed: int
+) -> Encoding:
+    """Encodings of one variation of each image; tokens in bfloat16."""
+    parts = []
+    for start in range(0, len(images), BATCH):
+        pixels = images.pixels[start : start + BATCH].to(network.device)
+        noise = generator_for(seed, start, 0, 5 + (modality == "sketch"), network.device)
+        varied = (
+            augment_sketches(pixels, preprocess, SketchAugment(), noise)
+            if modality == "sketch"
+            else augment_photos(pixels, preprocess, PhotoAugment(), noise)
+        )
+        with torch.autocast(network.device.type, dtype=torch.bfloat16):
+            part = network.encode_sketch(varied) if modality == "sketch" else network.encode_photo(varied)
+        parts.append(replace(part, tokens=part.tokens.bfloat16()))
+        print(f"\rencoding {modality} {start + len(pixels)}/{len(images)}", end="", flush=True)
+    print()
+    return Encoding.concatenate(parts)
+
+
+def relation_parameters(network: ZseNetwork) -> list[nn.Parameter]:
+    """What is trained: cross-attention and relation network."""
+    network.requires_grad_(requires_grad=False)
+    parts = [network.cross_attention, network.relation]
+    for part in parts:
+        part.requires_grad_(requires_grad=True)
+    return [parameter for part in parts for parameter in part.parameters()]
+
+
+def choices(similarity: Tensor, same: Tensor, wrong: int, draws: torch.Generator) -> Tensor:
+    """For each row one right column at random, and wrong ones: half of the nearest, half of all. -> [S, 1 + wrong]."""
+    noise = torch.rand(similarity.shape, generator=draws)
+    right = noise.masked_fill(~same, -1.0).argmax(dim=1, keepdim=True)
+    near = similarity.masked_fill(same, -torch.inf).topk(NEAREST, dim=1).indices
+    hard = near.gather(1, torch.rand(near.shape, generator=draws).topk(wrong - wrong // 2, dim=1).indices)
+    easy = noise.masked_fill(same, -1.0).topk(wrong // 2, dim=1).indices
+    return torch.cat([right, hard, easy], dim=1)
+
+
+def fit(network: ZseNetwork, sketch: Encoding, photo: Encoding, same: Tensor, options: argparse.Namespace) -> None:
+    """Train the relation on S sketches and P photos; `same` [S, P] says which belong together."""
+    similarity = (sketch.descriptor @ photo.descriptor.T).cpu()
+    parameters = relation_parameters(network)
+    optimiser = torch.optim.AdamW(parameters, lr=options.rate, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, options.rate, total_steps=options.steps, pct_start=0.1)
+    started = time.time()
+    for step in range(options.steps):
+        draws = generator_for(options.seed, step, 0, purpose=7)
+        rows = torch.randperm(len(sketch), generator=draws)[: options.sketches]
+        columns = choices(similarity[rows], same[rows], options.wrong, draws)
+        repeated = rows[:, None].expand_as(columns).flatten()
+        with torch.autocast(network.device.type, dtype=torch.bfloat16):
+            logit, _, _ = network.relate_aligned(sketch[repeated], photo[columns.flatten()])
+        logit = logit.view(columns.shape)
+        loss = relation_rank(logit) + 0.5 * relation_decide(logit)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(parameters, max_norm=5.0)
+        optimiser.step()
+        schedule.step()
+        if (step + 1) % 20 == 0:
+            right = float((logit.argmax(dim=1) == 0).float().mean())
+            print(
+                json.dumps(
+                    {
+                        "step": step + 1,
+                        "loss": round(float(loss), 4),
+                        "right": round(right, 3),
+                        "seconds": round(time.time() - started),
+                    }
+                ),
+                flush=True,
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("target", type=Path)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--without", type=Path, action="append", default=[])
+    parser.add_argument("--cache", type=Path)
+    parser.add_argument("--per-category", type=int, default=45, help="sketches and photos encoded of each")
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--sketches", type=int, default=48, help="a step")
+    parser.add_argument("--wrong", type=int, default=5, help="wrong photos per sketch")
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--seed", type=int, default=2021)
+    options = parser.parse_args()
+
+    network = load_checkpoint(options.checkpoint, dtype="float32", trainable=True)
+    if not isinstance(network, ZseNetwork):
+        raise SystemExit("this recipe trains the relation of a ZSE-SBIR network")
+    left_out = [*reserved_categories(), *(name for file in options.without for name in read_category_list(file))]
+    seen = read_folders(options.data).without(left_out)
+    train = seen.without(VALIDATION)
+    larger = replace(network.preprocess, image_size=256)
+    few = {kind: sampled(train, kind, options.per_category, options.seed) for kind in ("sketch", "photo")}
+    sketches = decode(few["sketch"], "sketch", larger, cache=options.cache, skip_damaged=True)
+    photos = decode(few["photo"], "photo", larger, cache=options.cache)
+    sketch = encoded(network, sketches, "sketch", network.preprocess, options.seed)
+    photo = encoded(network, photos, "photo", network.preprocess, options.seed)
+    fit(network, sketch, photo, sketches.labels[:, None] == photos.labels[None, :], options)
+
+    held_out = load_material(
+        thinned(seen.only(VALIDATION)),
+        None,
+        network.preprocess,
+        side=network.preprocess.image_size,
+        device=network.device,
+        cache=options.cache,
+    )
+    validation = validate(network.eval(), held_out.sketches, held_out.photos)
+    chosen = validation.choose_rule()
+    network.config = replace(network.config, score=chosen.rule)
+    print(json.dumps({**validation.figures(), "recall_share": chosen.share, "map_by_share": chosen.map_all}))
+    print(json.dumps({"saved": str(options.target), "sha256": save_checkpoint(network, options.target, torch.float16)}))
+
+
+if __name__ == "__main__":
+    main()
