@@ -7,6 +7,7 @@ import contextlib
 import resource
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
 
@@ -23,6 +24,9 @@ _log = get_logger("app.server")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _BACKLOG = 2048
 _KEEP_ALIVE_S = 30
+_SWITCH_S = 0.0005
+"""Python hands its lock on after 5 ms by default; the device's thread, which asks for it between any two operations,
+would wait that long behind every request that is being parsed or decoded."""
 
 
 class PortTakenError(ServiceError):
@@ -153,6 +157,7 @@ def serve(app: FastAPI, settings: Settings, listener: socket.socket, admin: sock
         admin: a second one for probes and metrics, or None.
     """
     allow_many_connections()
+    sys.setswitchinterval(_SWITCH_S)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_serve(app, settings, listener, admin))
 

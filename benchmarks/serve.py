@@ -1,6 +1,6 @@
 """How fast the service answers, beside the bare time of its stages in the same run.
 
-    python benchmarks/serve.py --gallery GALLERY --sketches FOLDER [--candidates 50] [--pairs 60] [--rounds 3]
+    python benchmarks/serve.py --gallery GALLERY --sketches FOLDER [--candidates 50] [--pairs 60] [--rounds 6]
 
 The service runs in a process of its own. Two measurements, both made in turns, so that whatever else the machine does
 falls on both sides alike:
@@ -203,8 +203,8 @@ def main() -> None:
     parser.add_argument("--top-k", type=int, default=20)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--pairs", type=int, default=60, help="searches over HTTP beside bare ones")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds of load")
-    parser.add_argument("--seconds", type=float, default=10, help="of each round and number of clients")
+    parser.add_argument("--rounds", type=int, default=6, help="rounds of load")
+    parser.add_argument("--seconds", type=float, default=3, help="of each round and number of clients")
     parser.add_argument("--json", type=Path, help="also write everything here")
     arguments = parser.parse_args()
     found = sorted(arguments.sketches.rglob("*.png"))
