@@ -12,8 +12,6 @@ export class GalleryState extends EventTarget {
   photos = null;
   version = null;
   tags = []; // [{name, photos}]
-  writable = false;
-  explains = true;
   #timer = 0;
 
   constructor() {
@@ -30,8 +28,6 @@ export class GalleryState extends EventTarget {
     this.photos = state.photos;
     this.version = state.version;
     this.tags = state.tags;
-    this.writable = state.writable;
-    this.explains = state.explains;
     byId("gallery-status").textContent = plural(state.photos, "photo");
     this.#showBuild(state.building);
     if (changed) this.dispatchEvent(new Event("change"));

@@ -128,7 +128,7 @@ const similar = (result) => {
   search.similarTo(result);
   byId("results").scrollIntoView({ block: "nearest" });
 };
-grid.addEventListener("open", ({ detail }) => match.open(search.results, detail, gallery.explains ? search.sketch : null));
+grid.addEventListener("open", ({ detail }) => match.open(search.results, detail, search.sketch));
 grid.addEventListener("similar", ({ detail }) => similar(resultOf(detail)));
 match.addEventListener("similar", ({ detail }) => similar(detail));
 match.addEventListener("closed", ({ detail }) => grid.focus(detail));
