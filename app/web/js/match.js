@@ -10,7 +10,7 @@ const NUMBERED = 8; // pairs with a colour and a number of their own
 const LINKED = 5; // of these, so many joined by a line
 const BADGE = 11; // pixels from the middle of a number to where its line begins
 
-const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`;
+const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(3)}`;
 
 const HELP = "Point at a part of the sketch or of the photo, or go there with Tab and the arrow keys: what it matched lights up on the other side.";
 const BESIDE = {
@@ -161,7 +161,7 @@ export class Match extends EventTarget {
         const number = make("span", { class: "number" }, String(i + 1));
         const spoken = make("span", { class: "sr" }, "Pair ");
         const button = make("button", { type: "button", dataset: { pair: i + 1 } }, spoken, number, ` ${percent(pair)}`);
-        if (Math.abs(pair.contribution) >= 0.005) button.append(" ", make("small", {}, signed(pair.contribution)));
+        if (Math.abs(pair.contribution) >= 0.0005) button.append(" ", make("small", {}, signed(pair.contribution)));
         const places = `sketch ${where(pair.sketch_patch)}, photo ${where(pair.photo_patch)}`;
         button.append(make("span", { class: "sr" }, `: ${places}`));
         button.title = "Strength of the match, and what it adds to the relation logit";
