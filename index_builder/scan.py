@@ -19,6 +19,7 @@ SUFFIXES = frozenset(
     (b".jpg", b".jpeg", b".jpe", b".jfif", b".png", b".webp", b".bmp", b".dib", b".tif", b".tiff", b".gif", b".avif")
 )
 LINKED_TWICE = "a link to a folder that is already part of the gallery"
+LEAVES_ROOT = "a link that leaves the folder of photos; the service would not show it"
 HIDDEN = "hidden"
 PASSED_OVER = frozenset((LINKED_TWICE, HIDDEN))
 """Reasons that are nothing to mend."""
@@ -114,12 +115,20 @@ def _walk(root: bytes, below: bytes, skipped: Report, forbidden: tuple[int, int]
                 path = folder + b"/" + entry.name if folder else entry.name
                 if entry.name.startswith(b"."):
                     skipped(Skipped(shown_path(path), HIDDEN))
+                elif entry.is_symlink() and _leaves(root, entry.path):
+                    skipped(Skipped(shown_path(path), LEAVES_ROOT))
                 elif _is_folder(entry):
                     (links if entry.is_symlink() else folders).append(path)
                 elif (found := _judge(entry.path, path, skipped)) is not None:
                     yield found
         folders.sort(reverse=True)
         links.sort()
+
+
+def _leaves(root: bytes, place: bytes) -> bool:
+    """Whether a link leads to something that exists outside the photos' root."""
+    target = os.path.realpath(place)
+    return os.path.exists(target) and not (target + b"/").startswith(os.path.realpath(root) + b"/")  # noqa: PTH110
 
 
 def _is_folder(entry: os.DirEntry[bytes]) -> bool:
