@@ -84,7 +84,7 @@ def variant(name: str) -> tuple[ZseConfig, TrainConfig]:
             config = replace(config, extra_sketches=int(value))
         elif key in {"rate", "lr", "ema", "temperature", "seed", "categories", "norm"}:
             config = replace(config, **_field(key, value))
-        elif key in {"backbone", "separate", "depth", "keep"}:
+        elif key in {"backbone", "shared", "depth", "keep"}:
             network = replace(network, encoder=_encoder(network.encoder, key, value))
         else:
             raise SystemExit(f"no variant is named {key!r}")
@@ -100,8 +100,8 @@ def _field(key: str, value: str) -> dict[str, Any]:
 def _encoder(encoder: EncoderConfig, key: str, value: str) -> EncoderConfig:
     if key == "backbone":
         return replace(encoder, backbone=value)
-    if key == "separate":
-        return replace(encoder, separate_backbones=True)
+    if key == "shared":
+        return replace(encoder, separate_backbones=False)
     if key == "depth":
         return replace(encoder, depth=int(value))
     return replace(encoder, keep_rates=())
