@@ -118,9 +118,10 @@ class Follower:
                 served = await asyncio.to_thread(self._load)
                 await asyncio.wrap_future(self._worker.call(lambda: _warm_up(served.searcher)))
             except SketchseekError as error:
-                if self.problem is None or self.problem.code != error.code:
-                    self._metrics.gallery_failures.labels("load").inc()
-                self._refused, self.problem = version, error
+                if not self._is_being_built(error):
+                    if self.problem is None or self.problem.code != error.code:
+                        self._metrics.gallery_failures.labels("load").inc()
+                    self._refused, self.problem = version, error
                 raise
             self._load_s = time.monotonic() - started
             self._swap(served)
@@ -134,7 +135,7 @@ class Follower:
                 await self.refresh()
                 said = None
             except SketchseekError as error:
-                if str(error) != said:  # once, not at every look
+                if str(error) != said and not self._is_being_built(error):  # once, not at every look
                     level = _log.info if isinstance(error, GalleryNotFoundError) else _log.error
                     level("cannot serve the gallery's latest version", code=error.code, reason=str(error))
                 said = str(error)
@@ -142,6 +143,10 @@ class Follower:
                 self._metrics.gallery_failures.labels("load").inc()
                 _log.error("following the gallery failed", exc_info=error)
             await asyncio.sleep(max(self._settings.follow_interval_s, 3 * self._load_s))
+
+    def _is_being_built(self, error: SketchseekError) -> bool:
+        """Whether `error` is what every first start begins with: no gallery yet, and photos to build it from."""
+        return isinstance(error, GalleryNotFoundError) and self._current is None and self._settings.photos is not None
 
     def _load(self) -> Served:
         network = self._network
@@ -164,7 +169,9 @@ class Follower:
         self._metrics.gallery_generation.set(int(generation))
         self._metrics.gallery_commit.set(int(commit))
         self._metrics.gallery_swaps.inc()
-        _log.info(
+        # A first build begins with a version without photos, which is no news to anybody.
+        log = _log.info if len(served.snapshot) else _log.debug
+        log(
             "serving gallery",
             version=served.snapshot.version,
             photos=len(served.snapshot),

@@ -109,7 +109,7 @@ class Library:
 
     async def reconcile(self) -> None:
         """Make the gallery what the folder of photos is; build it where there is none."""
-        await self._change("sync", self._sync)
+        await self._change("sync" if await asyncio.to_thread(self.exists) else "build", self._sync)
 
     async def watch(self) -> None:
         """Reconcile whenever something changes in the folder, for ever."""
@@ -176,6 +176,8 @@ class Library:
         try:
             report = await asyncio.get_running_loop().run_in_executor(self._thread, self._patiently, change)
             self.problem = None
+            _say(kind, report)
+            await self._serve()
         except (StoppedError, CancelledError):
             return None
         except SketchseekError as error:
@@ -184,23 +186,14 @@ class Library:
             _log.error("changing the gallery failed", change=kind, code=error.code, reason=str(error))
             return None
         finally:
-            self.progress = None
-        _log.info(
-            "changed the gallery",
-            change=kind,
-            added=report.added,
-            changed=report.changed,
-            removed=report.removed,
-            skipped=len(report.skipped),
-            photos=report.photos,
-            version=report.version,
-            seconds=round(report.seconds, 2),
-        )
+            self.progress = None  # not before the result is served: a first build would seem ready with no photos
+        return report
+
+    async def _serve(self) -> None:
         try:
             await self._follower.refresh()
         except SketchseekError as error:
             _log.error("the changed gallery cannot be served", code=error.code, reason=str(error))
-        return report
 
     def _patiently(self, change: Callable[[], T]) -> T:
         """Run `change` as soon as no other process writes to the gallery."""
@@ -221,6 +214,7 @@ class Library:
             return sync_gallery(
                 self._settings.gallery, self._network, photos=root, options=self._options, progress=self._report
             )
+        _log.info("there is no gallery yet: building it", gallery=str(self._settings.gallery), photos=str(root))
         return build_gallery(root, self._settings.gallery, self._network, options=self._options, progress=self._report)
 
     def _report(self, progress: BuildProgress) -> None:
@@ -238,6 +232,22 @@ class Library:
             photos_per_s=round(progress.rate, 1),
             seconds_left=None if progress.seconds_left is None else round(progress.seconds_left),
         )
+
+
+def _say(kind: str, report: BuildReport) -> None:
+    changes = report.added + report.changed + report.removed
+    event = "changed the gallery" if changes else "the gallery is up to date"
+    _log.info(
+        "built the gallery" if kind == "build" else event,
+        change=kind,
+        added=report.added,
+        changed=report.changed,
+        removed=report.removed,
+        skipped=len(report.skipped),
+        photos=report.photos,
+        version=report.version,
+        seconds=round(report.seconds, 2),
+    )
 
 
 class _Photos:

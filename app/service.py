@@ -28,6 +28,7 @@ from model.network import Network, ZseNetwork
 T = TypeVar("T")
 _log = get_logger("app.service")
 _MOST_CALLS_WAITING = 16  # so that they never crowd out the searches
+_LOOK_EVERY_S = 0.1
 _STUCK_S = 120.0  # a batch that takes longer than this means that the device hangs
 
 
@@ -80,6 +81,7 @@ class Service:
         if not self.settings.is_local and self.settings.read_key is None:
             _log.warning("listening to the network without a key: anybody who reaches this port can search and look")
         self.spawn(self.follower.follow(), "follow")
+        self.spawn(self._say_when_ready(), "say_when_ready")
         if self.settings.watch or (self.settings.photos and not await asyncio.to_thread(self.library.exists)):
             self.spawn(self.library.reconcile(), "reconcile")
         if self.settings.watch:
@@ -166,6 +168,14 @@ class Service:
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
+
+    async def _say_when_ready(self) -> None:
+        """One line in the log once searches are answered, which is what people wait for after a start."""
+        began = time.monotonic()
+        while self.readiness().status != "ready":
+            await asyncio.sleep(_LOOK_EVERY_S)
+        photos = len(self.follower.serve().snapshot)
+        _log.info("ready to search", photos=photos, seconds=round(time.monotonic() - began, 1))
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

@@ -1,10 +1,13 @@
 """The gallery changes while it is served: no request fails, none mixes versions."""
 
+import asyncio
 import threading
 from functools import partial
 
 import pytest
+from structlog.testing import capture_logs
 
+from app.follower import Follower
 from app.main import create_app
 from index_builder import BuildOptions, GallerySnapshot, add_photos, build_gallery, remove_photos, sync_gallery
 from index_builder.errors import GalleryVersionGoneError
@@ -104,6 +107,52 @@ def test_a_first_build_is_said_and_then_served(tmp_path, network):
         wait_until(lambda: client.get("/gallery").json()["photos"] == 41)
         assert client.get("/readyz").json() == {"status": "ready"}
         assert found(client)["total_photos"] == 41
+
+
+def test_the_log_of_a_first_start_tells_the_build_and_nothing_that_sounds_like_a_failure(tmp_path, network):
+    photos = fill(tmp_path / "photos")
+    settings = settings_for(tmp_path / "gallery", photos=photos, watch=True)
+    with capture_logs() as lines, open_client(create_app(settings, network)) as client:
+        wait_until(lambda: any(line["event"] == "ready to search" for line in lines))
+        assert client.get("/gallery").json()["last_error"] is None
+        counted = client.get("/metrics").text
+    assert not [line for line in counted.splitlines() if line.startswith("sketchseek_gallery_failures_total")]
+    told = [line for line in lines if line["event"] != "request" and line["log_level"] != "debug"]
+    assert [line["event"] for line in told] == [
+        "there is no gallery yet: building it",
+        "encoding photos",
+        "built the gallery",
+        "serving gallery",
+        "ready to search",
+        "draining",
+    ]
+    assert {line["log_level"] for line in told} == {"info"}
+    assert told[-2]["photos"] == 13
+
+
+def test_a_service_that_builds_its_first_gallery_is_not_ready_before_the_photos_are_served(
+    tmp_path, network, monkeypatch
+):
+    photos = fill(tmp_path / "photos")
+    settings = settings_for(tmp_path / "gallery", photos=photos, follow_interval_s=0.01)
+    seen = set()
+    refresh = Follower.refresh
+
+    async def slow(self, *, retry=False):
+        await asyncio.sleep(0.3)
+        return await refresh(self, retry=retry)
+
+    monkeypatch.setattr(Follower, "refresh", slow)
+    with open_client(create_app(settings, network), ready=False) as client:
+
+        def ready():
+            if client.get("/readyz").status_code != 200:
+                return False
+            seen.add(client.get("/gallery").json()["photos"])
+            return True
+
+        wait_until(ready)
+    assert seen == {13}
 
 
 def test_a_watched_folder_is_reconciled_at_start_and_followed(gallery, photos, network):
