@@ -34,7 +34,8 @@ WEB = Path(__file__).parent / "web"
 _ASK_EACH_TIME = {"Cache-Control": "no-cache"}
 _DESCRIPTION = """Send a sketch, get the photos it shows.
 
-Errors are `application/problem+json` (RFC 9457) with a stable `code`. Every answer carries `X-Request-ID`."""
+Errors are `application/problem+json` (RFC 9457) with a stable `code`. Every answer carries `X-Request-ID`.
+A parameter or field that a route does not know is refused, never passed over."""
 
 
 def create_app(settings: Settings | None = None, network: Network | None = None) -> FastAPI:

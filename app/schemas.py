@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.errors import RequestError
+from app.names import unknown_field
 
 Number = float
 _ID = "k3v5w2mz7qhd4t6ynb2rfxp5ce"
@@ -34,6 +36,10 @@ _ADDED: dict[str, Any] = {
 }
 MOST_EXPLAINED = 20
 """Results that one search explains at most."""
+
+
+SKETCH_FIELDS = {False: ("sketch",), True: ("strokes", "image")}
+"""Fields that carry the sketch, in a form (False) and in JSON (True)."""
 
 
 class SearchOptions(BaseModel):
@@ -328,7 +334,7 @@ def parse_options(values: dict[str, Any], max_top_k: int, max_candidates: int, *
     try:
         options = SearchOptions.model_validate(values, strict=strict)
     except ValidationError as error:
-        raise invalid_field(error) from None
+        raise invalid_field(error, [*SKETCH_FIELDS[strict], *SearchOptions.model_fields]) from None
     if options.top_k > max_top_k:
         raise RequestError("invalid_top_k", f"`top_k` may be at most {max_top_k}.", maximum=max_top_k)
     if options.depth > max_candidates:
@@ -343,10 +349,15 @@ def parse_options(values: dict[str, Any], max_top_k: int, max_candidates: int, *
     return options
 
 
-def invalid_field(error: ValidationError) -> RequestError:
-    """The first thing wrong, under a code that names the field; the value sent is not repeated."""
+def invalid_field(error: ValidationError, known: Iterable[str]) -> RequestError:
+    """The first thing wrong, under a code that names the field; the value sent is not repeated.
+
+    Args:
+        error: of pydantic.
+        known: the fields that the body may have.
+    """
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     name = str(first["loc"][0]) if first["loc"] else "body"
     if first["type"] == "extra_forbidden":
-        return RequestError("unknown_field", "The request has a field that this route does not know.")
+        return unknown_field(name, known)
     return RequestError(f"invalid_{name}", f"`{name}`: {first['msg']}.", field=name)

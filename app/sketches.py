@@ -12,6 +12,7 @@ from PIL import Image
 from starlette.requests import Request
 
 from app.errors import RequestError
+from app.names import unknown_field
 from app.settings import Settings
 from app.uploads import media_type, parse_data_uri, parse_json, parse_strokes, read_body, read_form
 from model.images import ImageLimits, open_image
@@ -85,8 +86,12 @@ async def _from_form(request: Request, settings: Settings, repeatable: frozenset
     form = await read_form(request, settings.max_body_bytes, settings.body_timeout_s, max_files=_FORM_FILES)
     try:
         sketches = form.files.get("sketch", [])
-        if form.files.keys() - {"sketch"}:
-            raise RequestError("unknown_field", "The form has a file other than `sketch`.")
+        for name in form.files.keys() - {"sketch"}:
+            raise unknown_field(name, ["sketch"])
+        if "sketch" in form.fields:
+            raise RequestError(
+                "no_sketch", "The field `sketch` came as text; send a file (with curl: sketch=@cat.png)."
+            )
         if not sketches:
             raise RequestError("no_sketch", "The form needs a file in the field `sketch`.")
         if len(sketches) > 1:

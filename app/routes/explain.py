@@ -21,8 +21,9 @@ from app.explaining import (
     prepare_sketch,
 )
 from app.follower import Served
+from app.names import only_known_parameters
 from app.routes.common import problems, service_of
-from app.schemas import CorrespondenceDocument, invalid_field
+from app.schemas import SKETCH_FIELDS, CorrespondenceDocument, invalid_field
 from app.security import require_read
 from app.service import Service
 from app.sketches import SketchRequest, read_sketch
@@ -131,7 +132,7 @@ def _request_body() -> dict[str, Any]:
         200: {"content": {"image/png": {}}, "description": "The correspondences, or the picture asked for."},
         **problems(400, 401, 404, 408, 413, 415, 422),
     },
-    dependencies=[Depends(require_read)],
+    dependencies=[Depends(require_read), Depends(only_known_parameters)],
     openapi_extra={"requestBody": _request_body()},
     summary="Why a photo matches a sketch",
 )
@@ -201,7 +202,7 @@ def _options(sketch: SketchRequest) -> ExplainOptions:
     try:
         return ExplainOptions.model_validate(sketch.values)
     except ValidationError as error:
-        raise invalid_field(error) from None
+        raise invalid_field(error, [*SKETCH_FIELDS[sketch.from_json], *ExplainOptions.model_fields]) from None
 
 
 def _wants_picture(request: Request) -> bool:

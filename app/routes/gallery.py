@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Depends, Request
 
 from app.errors import RequestError
+from app.names import only_known_parameters
 from app.routes.common import problems, service_of
 from app.schemas import CheckpointInfo, GalleryInfo, Limits, Progress, Reloaded, TagCount
 from app.security import require_read, require_write
@@ -16,8 +17,8 @@ router = APIRouter(tags=["gallery"])
 @router.get(
     "/gallery",
     response_model=GalleryInfo,
-    responses=problems(401),
-    dependencies=[Depends(require_read)],
+    responses=problems(401, 422),
+    dependencies=[Depends(require_read), Depends(only_known_parameters)],
     summary="What is being served",
 )
 async def gallery(request: Request) -> GalleryInfo:
@@ -53,8 +54,8 @@ async def gallery(request: Request) -> GalleryInfo:
 @router.post(
     "/gallery/reload",
     response_model=Reloaded,
-    responses=problems(401, 403, 409),
-    dependencies=[Depends(require_write)],
+    responses=problems(401, 403, 409, 422),
+    dependencies=[Depends(require_write), Depends(only_known_parameters)],
     summary="Serve the latest version now",
 )
 async def reload(request: Request) -> Reloaded:

@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from app import files, thumbnails
 from app.errors import STATUS_OF_CODE, BusyError, RequestError
 from app.jobs import Job, Upload
+from app.names import only_known_parameters, unknown_field
 from app.routes.common import problems, result_of, service_of
 from app.schemas import ChangedPhoto, RefusedPhoto, SimilarAnswer
 from app.schemas import Job as JobDocument
@@ -61,8 +62,8 @@ _UPLOAD_BODY = {
 
 @router.get(
     "/photos/{photo_id}",
-    responses={200: {"content": {"image/*": {}}, "description": "The file as it is."}, **problems(401, 404)},
-    dependencies=[Depends(require_read)],
+    responses={200: {"content": {"image/*": {}}, "description": "The file as it is."}, **problems(401, 404, 422)},
+    dependencies=[Depends(require_read), Depends(only_known_parameters)],
     response_class=Response,
     summary="A photo's file",
 )
@@ -89,7 +90,7 @@ async def photo(request: Request, photo_id: PhotoId) -> Response:
         200: {"content": {thumbnails.MEDIA_TYPE: {}}, "description": "A WebP picture."},
         **problems(401, 404, 422),
     },
-    dependencies=[Depends(require_read)],
+    dependencies=[Depends(require_read), Depends(only_known_parameters)],
     response_class=Response,
     summary="A small version of a photo",
 )
@@ -109,7 +110,7 @@ async def thumbnail(request: Request, photo_id: PhotoId) -> Response:
     "/photos/{photo_id}/similar",
     response_model=SimilarAnswer,
     responses=problems(401, 404, 422),
-    dependencies=[Depends(require_read)],
+    dependencies=[Depends(require_read), Depends(only_known_parameters)],
     summary="Photos like a photo",
 )
 async def similar(
@@ -142,7 +143,7 @@ async def similar(
         202: {"model": JobDocument, "description": "Taken in; `url` says when the photos can be found."},
         **problems(400, 401, 403, 408, 409, 413, 415, 422, 507),
     },
-    dependencies=[Depends(require_write)],
+    dependencies=[Depends(require_write), Depends(only_known_parameters)],
     openapi_extra={"requestBody": _UPLOAD_BODY},
     summary="Add photos",
 )
@@ -166,8 +167,11 @@ async def add(request: Request) -> Response:
     )
     try:
         sent = form.files.get("photo", [])
-        if form.fields or form.files.keys() - {"photo"}:
-            raise RequestError("unknown_field", "The form has a field other than the files `photo`.")
+        for name in [*form.fields, *form.files]:
+            if name != "photo":
+                raise unknown_field(name, ["photo"])
+        if "photo" in form.fields:
+            raise RequestError("no_photo", "The field `photo` came as text; send a file (with curl: photo=@cat.jpg).")
         if not sent:
             raise RequestError("no_photo", "The form needs at least one file in the field `photo`.")
         if len(sent) > settings.max_upload_files:
@@ -214,9 +218,9 @@ def _shown(name: str | None) -> str:
     responses={
         204: {"description": "Deleted, and found no more."},
         202: {"model": JobDocument, "description": "The file is deleted; `url` says when it is found no more."},
-        **problems(401, 403, 404, 409),
+        **problems(401, 403, 404, 409, 422),
     },
-    dependencies=[Depends(require_write)],
+    dependencies=[Depends(require_write), Depends(only_known_parameters)],
     response_class=Response,
     summary="Delete a photo",
 )
@@ -232,8 +236,8 @@ async def delete(request: Request, photo_id: PhotoId) -> Response:
 @router.get(
     "/jobs/{job_id}",
     response_model=JobDocument,
-    responses=problems(401, 403, 404),
-    dependencies=[Depends(require_write)],
+    responses=problems(401, 403, 404, 422),
+    dependencies=[Depends(require_write), Depends(only_known_parameters)],
     summary="How far a change is",
 )
 async def job_status(

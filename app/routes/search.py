@@ -14,6 +14,7 @@ from app.batches import SearchItem
 from app.errors import RequestError
 from app.explaining import as_document, explain_rows, prepare_sketch
 from app.follower import Served
+from app.names import only_known_parameters
 from app.routes.common import problems, result_of, service_of, wait_for_ticket
 from app.schemas import (
     CorrespondenceDocument,
@@ -70,7 +71,7 @@ def _request_body() -> dict[str, Any]:
     "/search",
     response_model=SearchAnswer,
     responses={**problems(400, 401, 408, 413, 415, 422)},
-    dependencies=[Depends(require_read)],
+    dependencies=[Depends(require_read), Depends(only_known_parameters)],
     openapi_extra={"requestBody": _request_body()},
     summary="Find photos by a sketch",
 )

@@ -79,6 +79,78 @@ def test_options(service, fields, code):
     check(service.post("/search", files={"sketch": sketch()}, data=fields), 422, code)
 
 
+@pytest.mark.parametrize(
+    ("fields", "nearest"),
+    [({"topk": "5"}, "top_k"), ({"topK": "5"}, "top_k"), ({"tags": "pets"}, "tag"), ({"quite_another": "1"}, None)],
+)
+def test_an_unknown_field_is_named_with_the_nearest_known_one(service, fields, nearest):
+    (name,) = fields
+    in_form = service.post("/search", files={"sketch": sketch()}, data=fields)
+    in_json = service.post("/search", json={"strokes": [[[1, 2], [1, 2]]], **fields})
+    for answer, first in ((in_form, "sketch"), (in_json, "strokes")):
+        document = check(answer, 422, "unknown_field")
+        assert (document["field"], document.get("nearest")) == (name, nearest)
+        assert f"`{name}`" in document["detail"]
+        assert f"`{nearest or first}`" in document["detail"]
+
+
+def test_an_unknown_field_of_an_explanation_is_named(service):
+    answer = service.post("/explain", files={"sketch": sketch()}, data={"photo_id": "x", "fromat": "overlay"})
+    assert check(answer, 422, "unknown_field")["nearest"] == "format"
+
+
+def test_an_unknown_field_is_shown_short_and_printable(service):
+    document = check(
+        service.post("/search", json={"strokes": [[[1, 2], [1, 2]]], "\n\x1b" + "x" * 500: 1}), 422, "unknown_field"
+    )
+    assert document["field"] == "x" * 40
+
+
+UNKNOWN = [
+    ("POST", "/search?top_k=5", "top_k", "top_k"),
+    ("POST", "/search?topk=5", "topk", "top_k"),
+    ("POST", "/search?utm_source=x", "utm_source", None),
+    ("POST", "/explain?photo=x", "photo", "photo_id"),
+    ("GET", "/photos/x?size=5", "size", None),
+    ("GET", "/photos/x/thumbnail?size=5", "size", None),
+    ("GET", "/photos/x/similar?topk=5", "topk", "top_k"),
+    ("GET", "/gallery?verbose", "verbose", None),
+]
+
+
+@pytest.mark.parametrize(("method", "address", "name", "nearest"), UNKNOWN, ids=[one[1] for one in UNKNOWN])
+def test_an_unknown_parameter_is_named_with_the_nearest_known_one(service, method, address, name, nearest):
+    document = check(service.request(method, address), 422, "unknown_parameter")
+    assert (document["parameter"], document.get("nearest")) == (name, nearest)
+    assert f"`{name}`" in document["detail"]
+    assert nearest is None or f"`{nearest}`" in document["detail"]
+
+
+def test_a_parameter_of_the_body_in_the_address_is_sent_to_the_body(service):
+    document = check(service.post("/search?top_k=5", files={"sketch": sketch()}), 422, "unknown_parameter")
+    assert "in the body" in document["detail"]
+
+
+def test_a_parameter_given_twice(service):
+    check(service.get("/photos/x/similar?top_k=5&top_k=6"), 422, "repeated_parameter")
+
+
+def test_every_route_of_the_interface_refuses_unknown_parameters(writable):
+    document = writable.get("/openapi.json").json()
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            if operation["tags"] == ["operations"]:
+                continue  # what asks for probes and metrics may have parameters of its own
+            address = path.replace("{photo_id}", "x").replace("{job_id}", "x")
+            check(writable.request(method, address, params={"nothing_like_it": "1"}), 422, "unknown_parameter")
+            assert "422" in operation["responses"], (method, path)
+
+
+def test_a_file_sent_as_text(service):
+    document = check(service.post("/search", files=[("sketch", (None, "cat.png"))]), 422, "no_sketch")
+    assert "text" in document["detail"]
+
+
 def test_no_file(service):
     check(service.post("/search", data={"top_k": "5"}, files={"other": ""}), 422, "unknown_field")
     check(service.post("/search", files=[("top_k", (None, "5"))]), 422, "no_sketch")
