@@ -16,6 +16,7 @@ from app.names import unknown_field
 from app.settings import Settings
 from app.uploads import media_type, parse_data_uri, parse_json, parse_strokes, read_body, read_form
 from model.images import ImageLimits, open_image
+from model.preprocess import SKETCH_LONGEST_SIDE
 from model.strokes import draw_strokes
 
 _FORM_FILES = 8  # more files than one are an error; a few are read so that the error can say so
@@ -37,15 +38,15 @@ class SketchRequest:
     strokes: list[list[list[float]]] | None = None
     from_json: bool = True
 
-    def open(self, limits: ImageLimits, longest_side: int) -> Image.Image:
-        """The sketch's pixels; slow, so not for the event loop.
+    def open(self, limits: ImageLimits) -> Image.Image:
+        """The sketch's pixels, as many as its clean-up needs; slow, so not for the event loop.
 
         Raises:
             ImageError and its kinds: see `model.images.open_image`.
         """
         if self.image is None:
             return draw_strokes(self.strokes or [])
-        return open_image(self.image, limits, longest_side)
+        return open_image(self.image, limits, SKETCH_LONGEST_SIDE)
 
 
 async def read_sketch(request: Request, settings: Settings, repeatable: frozenset[str]) -> SketchRequest:

@@ -52,6 +52,7 @@ def command(
     from index_builder.errors import UnknownPhotoError
     from model.checkpoint import load_checkpoint
     from model.images import open_image
+    from model.preprocess import SKETCH_LONGEST_SIDE
 
     settings = load_settings(gallery=gallery, photos=photos, checkpoint=checkpoint, device=device)
     network = load_checkpoint(settings.checkpoint, settings.device, settings.dtype)
@@ -64,7 +65,7 @@ def command(
         cache_bytes=0,
     )
     searcher = TwoStageSearcher(network, snapshot)
-    image = open_image(sketch)
+    image = open_image(sketch, longest_side=SKETCH_LONGEST_SIDE)
     rows: list[int] = []
     if photo is not None:
         rows.append(_row_of(searcher, photo))

@@ -62,16 +62,18 @@ def _local(
     from index_builder.errors import GalleryError
     from model.checkpoint import load_checkpoint
     from model.images import open_image
+    from model.preprocess import SKETCH_LONGEST_SIDE
 
     settings = load_settings(gallery=gallery, checkpoint=checkpoint, device=device)
     network = load_checkpoint(settings.checkpoint, settings.device, settings.dtype)
     snapshot = GallerySnapshot.load(
         settings.gallery, network.identity, device=network.device, dtype=network.dtype, cache_bytes=0
     )
+    opened = open_image(_readable(sketch), longest_side=SKETCH_LONGEST_SIDE)
     unknown = [name for name in query.tags if name not in snapshot.tags]
     if unknown:
         raise GalleryError(f"no photo has the tag {unknown[0]!r}; `sketchseek gallery info` lists the tags")
-    answer = TwoStageSearcher(network, snapshot).search(open_image(_readable(sketch)), query)
+    answer = TwoStageSearcher(network, snapshot).search(opened, query)
     return {
         "results": [
             {

@@ -33,7 +33,6 @@ from model.images import open_image, to_rgb
 router = APIRouter(tags=["explain"])
 
 _MOST_SOURCES = 24
-_SKETCH_SIDES = 4
 _EXAMPLE_ID = "k3v5w2mz7qhd4t6ynb2rfxp5ce"
 _STROKES = [[[20, 235, 235, 20, 20], [60, 60, 200, 200, 60]], [[20, 128, 235], [60, 10, 60]]]
 
@@ -164,8 +163,7 @@ async def _answer(
         rows += [served.snapshot.row_of(one) for one in others]
 
     def prepare() -> Image.Image:
-        sides = _SKETCH_SIDES * service.network.preprocess.image_size
-        return prepare_sketch(served.searcher, sketch.open(service.image_limits, sides))
+        return prepare_sketch(served.searcher, sketch.open(service.image_limits))
 
     def read(row: int) -> Image.Image:
         with files.open_photo(served.root, served.snapshot.photo(row)) as file:

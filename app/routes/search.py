@@ -33,9 +33,6 @@ from index_builder.errors import GalleryVersionGoneError
 router = APIRouter(tags=["search"])
 
 _REPEATABLE = frozenset({"tag"})
-_SKETCH_SIDES = (
-    4  # a JPEG is decoded at no less than this many times the network's input: the ink may fill a part of it
-)
 _STROKES = [[[20, 235, 235, 20, 20], [60, 60, 200, 200, 60]], [[20, 128, 235], [60, 10, 60]]]
 _UNEXPLAINED: Any = {"results": {"__all__": {"correspondences"}}, "timings_ms": {"explain"}}
 _OPTIONS = {"top_k": 5, "candidates": 50}
@@ -122,8 +119,7 @@ async def _find(
     service = service_of(request)
 
     def prepare() -> Tensor:
-        image = sketch.open(service.image_limits, _SKETCH_SIDES * service.network.preprocess.image_size)
-        return served.searcher.prepare(image)
+        return served.searcher.prepare(sketch.open(service.image_limits))
 
     started = time.perf_counter()
     tensor = await service.decode(prepare, deadline)
@@ -144,9 +140,8 @@ async def _explain(
     """
     service = service_of(request)
     started = time.perf_counter()
-    sides = _SKETCH_SIDES * service.network.preprocess.image_size
     prepared = await service.decode(
-        lambda: prepare_sketch(served.searcher, sketch.open(service.image_limits, sides)), deadline
+        lambda: prepare_sketch(served.searcher, sketch.open(service.image_limits)), deadline
     )
     for one, result in zip(found.results, results, strict=True):
         explained = await service.on_device(partial(explain_rows, served.searcher, prepared, [one.row]), deadline)

@@ -15,7 +15,7 @@ from model.data.items import Item
 from model.errors import DatasetError, SketchseekError
 from model.images import open_image
 from model.network import Network
-from model.preprocess import draw_strokes, photo_tensor, sketch_tensor
+from model.preprocess import SKETCH_LONGEST_SIDE, draw_strokes, photo_tensor, sketch_tensor
 from model.types import Encoding
 
 Progress = Callable[[int, int], None]
@@ -32,7 +32,7 @@ def prepare(item: Item, config: PreprocessConfig) -> Tensor:
         if item.strokes is not None:
             return sketch_tensor(draw_strokes(item.strokes), config)
         if item.modality == "sketch":
-            return sketch_tensor(open_image(item.path), config)
+            return sketch_tensor(open_image(item.path, longest_side=SKETCH_LONGEST_SIDE), config)
         return photo_tensor(open_image(item.path, longest_side=config.image_size), config)
     except SketchseekError as error:
         raise DatasetError(f"{item.path} cannot be used: {error}") from error

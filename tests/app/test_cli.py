@@ -4,14 +4,19 @@ import json
 import os
 import subprocess
 import sys
+from unittest.mock import patch
 
 import pytest
+from PIL import Image, ImageDraw
 
 from app.cli import COMMANDS, main
 from app.client import Client, ServiceAnswerError, ServiceUnreachableError
 from app.doctor import examine
 from app.logs import configure_logging
 from app.main import create_app
+from app.search import TwoStageSearcher
+from app.sketches import SketchRequest
+from model.images import ImageLimits
 from tests.app.conftest import READ_KEY, encoded, picture, settings_for, sketch
 from tests.app.fuzz import running
 
@@ -73,6 +78,23 @@ def test_search_prints_paths_best_first(capsys, shared_gallery, checkpoint, draw
     answer = json.loads(out)
     assert [line.split()[-1] for line in lines] == [result["path"] for result in answer["results"]]
     assert answer["total_photos"] == 13
+
+
+def test_a_large_photographed_sketch_is_decoded_as_the_service_does_it(capsys, shared_gallery, checkpoint, tmp_path):
+    """Four times as many pixels as clean-up looks at would cost time and memory, and give other numbers."""
+    large = Image.new("L", (4000, 4000), 255)
+    ImageDraw.Draw(large).line([(400, 500), (3500, 900), (2000, 3600), (400, 500)], fill=0, width=90)
+    path = tmp_path / "sketch.jpg"
+    large.save(path)
+    given = ["--gallery", shared_gallery, "--checkpoint", checkpoint, "--device", "cpu", "--json"]
+    with patch.object(TwoStageSearcher, "prepare", autospec=True, side_effect=TwoStageSearcher.prepare) as prepare:
+        run(capsys, "search", path, *given)
+        run(capsys, "explain", path, *given)
+    sketches = [call.args[1] for call in prepare.call_args_list]
+    served = SketchRequest({}, image=path.read_bytes()).open(ImageLimits())
+    assert served.size == (2000, 2000)
+    assert len(sketches) == 2
+    assert all(image.tobytes() == served.tobytes() for image in sketches)
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,16 @@ def test_saving_over_a_file_leaves_the_old_one_when_it_fails(saved, monkeypatch)
     assert [p.name for p in saved.parent.iterdir()] == [saved.name]
 
 
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_a_saved_file_may_be_read_by_whom_the_umask_lets(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        save_checkpoint(build(ZSE_TINY, seed=1), tmp_path / "new.safetensors")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "new.safetensors").stat().st_mode & 0o777 == mode
+
+
 def test_unknown_names_are_told_what_exists(tmp_path):
     with pytest.raises(CheckpointNotFoundError, match="no checkpoint 'nothing'"):
         load_checkpoint("nothing")
