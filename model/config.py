@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Literal
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any, ClassVar, Literal, TypeVar, get_type_hints
 
 from model.errors import ConfigurationError
+
+C = TypeVar("C", bound="NetworkConfig")
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ class EncoderConfig:
         width: token width D.
         keep_rates: (block index from 1, share of patch tokens kept after it); () keeps all. ZSE-SBIR section 3.2.
         depth, heads: of the hybrid's own blocks; unused for "vit", where the backbone decides.
-        separate_backbones: sketches get a backbone of their own, which starts as a copy ("hybrid" only).
+        separate_backbones: sketches get a backbone of their own, which starts as a copy: a "hybrid" shares the blocks
+            behind it, a "vit" shares nothing.
         scale_embedding: average the patch embedding with upstream's four-convolution "scale embedding".
         descriptor_size: E of a learned linear descriptor head; 0 uses the normalised retrieval token itself (E = D).
         norm_eps: of the LayerNorms; None keeps the backbone's own (1e-6 for "hybrid").
@@ -152,16 +155,31 @@ class ScoreRule:
 
 
 @dataclass(frozen=True)
-class ZseConfig:
-    """A ZSE-SBIR network (Lin et al., CVPR 2023)."""
+class NetworkConfig:
+    """What every network's configuration holds; each kind of network adds its own parts.
 
-    architecture: ClassVar[str] = "zse"
+    Attributes:
+        architecture: which kind, as `model/registry.py` knows it.
+        preset: the configuration's name.
+        preprocess: how images are prepared.
+        encoder: from images to tokens.
+        score: what results are ordered by.
+    """
+
+    architecture: ClassVar[str] = ""
     preset: str = "custom"
     preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    score: ScoreRule = field(default_factory=ScoreRule)
+
+
+@dataclass(frozen=True)
+class ZseConfig(NetworkConfig):
+    """A ZSE-SBIR network (Lin et al., CVPR 2023)."""
+
+    architecture: ClassVar[str] = "zse"
     cross_attention: CrossAttentionConfig = field(default_factory=CrossAttentionConfig)
     relation: RelationConfig = field(default_factory=RelationConfig)
-    score: ScoreRule = field(default_factory=ScoreRule)
 
     def __post_init__(self) -> None:
         encoder, heads = self.encoder, self.cross_attention.heads
@@ -226,37 +244,46 @@ ZSE_TINY = ZseConfig(
 PRESETS: dict[str, ZseConfig] = {c.preset: c for c in (ZSE_VIT_B16, ZSE_LITE, ZSE_TINY)}
 
 
-def zse_config_from_json(values: dict[str, Any]) -> ZseConfig:
-    """The configuration stored as `to_json` wrote it.
+def config_from_json(kind: type[C], values: Any) -> C:
+    """The configuration of one kind of network, as `to_json` wrote it.
+
+    Args:
+        kind: of the network.
+        values: plain values; every part must be there, while fields that a part lacks take their default.
 
     Raises:
         ConfigurationError: an entry is missing, unknown or of the wrong kind.
     """
     try:
-        parts = dict(values)
-        encoder = dict(parts.pop("encoder"))
-        encoder["keep_rates"] = tuple((int(layer), float(rate)) for layer, rate in encoder["keep_rates"])
-        relation = dict(parts.pop("relation"))
-        relation["hidden"] = tuple(relation["hidden"])
-        preprocess = dict(parts.pop("preprocess"))
-        preprocess["mean"], preprocess["std"] = tuple(preprocess["mean"]), tuple(preprocess["std"])
-        unknown = parts.keys() - {"preset", "cross_attention", "score"}
-        if unknown:
-            raise ValueError(f"unknown entries: {', '.join(sorted(unknown))}")
-        return ZseConfig(
-            preset=str(parts.pop("preset")),
-            preprocess=PreprocessConfig(**preprocess),
-            encoder=EncoderConfig(**encoder),
-            cross_attention=CrossAttentionConfig(**parts.pop("cross_attention")),
-            relation=RelationConfig(**relation),
-            score=ScoreRule(**parts.pop("score")),
-        )
+        missing = {each.name for each in fields(kind)} - dict(values).keys()
+        if missing:
+            raise ValueError(f"missing entries: {', '.join(sorted(missing))}")
+        config: C = _part_from_json(kind, values)
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigurationError(
             f"the stored network configuration does not fit this version of Sketchseek ({error})"
         ) from error
+    return config
 
 
-def to_json(config: ZseConfig) -> dict[str, Any]:
-    """Plain values for JSON; `zse_config_from_json` reads them back."""
+def zse_config_from_json(values: dict[str, Any]) -> ZseConfig:
+    """The configuration of a ZSE-SBIR network, as `config_from_json` reads it."""
+    return config_from_json(ZseConfig, values)
+
+
+def to_json(config: NetworkConfig) -> dict[str, Any]:
+    """Plain values for JSON; `config_from_json` reads them back."""
     return asdict(config)
+
+
+def _part_from_json(kind: Any, values: Any) -> Any:
+    """A dataclass from a mapping, a tuple from a list, anything else as it is."""
+    if isinstance(values, list | tuple):
+        return tuple(_part_from_json(None, value) for value in values)
+    if not is_dataclass(kind):
+        return values
+    given, hints = dict(values), get_type_hints(kind)
+    unknown = given.keys() - {each.name for each in fields(kind)}
+    if unknown:
+        raise ValueError(f"unknown entries: {', '.join(sorted(unknown))}")
+    return kind(**{name: _part_from_json(hints[name], value) for name, value in given.items()})  # type: ignore[operator]

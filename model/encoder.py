@@ -274,3 +274,24 @@ class HybridEncoder(nn.Module):
         tokens = self.norm(tokens)
         descriptor = self.head(tokens[:, 0]) + self.shortcut(pooled)
         return tokens, positions, F.normalize(descriptor.float(), dim=-1)
+
+
+class TwinEncoder(nn.Module):
+    """Two vision transformers of one kind, one per modality; the sketch's starts as a copy of the photo's."""
+
+    def __init__(self, config: EncoderConfig, backbone: Any) -> None:
+        super().__init__()
+        self.photo = VitEncoder(config, backbone)
+        self.sketch = copy.deepcopy(self.photo)
+
+    def forward(self, images: Tensor, modality: Modality) -> tuple[Tensor, Tensor, Tensor]:
+        """Images [B, 3, S, S] -> tokens [B, N, D], positions [B, N - 1], descriptor [B, E] float32, L2-normalised."""
+        encoded: tuple[Tensor, Tensor, Tensor] = (self.sketch if modality == "sketch" else self.photo)(images, modality)
+        return encoded
+
+
+def make_encoder(config: EncoderConfig, backbone: nn.Module) -> VitEncoder | TwinEncoder | HybridEncoder:
+    """The encoder that a configuration describes, around its backbone."""
+    if config.kind == "hybrid":
+        return HybridEncoder(config, backbone)
+    return TwinEncoder(config, backbone) if config.separate_backbones else VitEncoder(config, backbone)

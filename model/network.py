@@ -1,4 +1,4 @@
-"""The interface every network offers, and ZSE-SBIR behind it: encode once, score many.
+"""The interface every network offers, what networks around an encoder share, and ZSE-SBIR: encode once, score many.
 
 Sketches and photos are encoded each on their own; `relate` scores all pairs of them. What depends on one image alone is
 computed once, pairs run in chunks under a memory budget, and a sketch is never copied per pair.
@@ -13,9 +13,9 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from model.config import PreprocessConfig, ScoreRule, ZseConfig
+from model.config import NetworkConfig, PreprocessConfig, ScoreRule, ZseConfig
 from model.cross_attention import CrossAttention, Projected
-from model.encoder import Features, HybridEncoder, Modality, VitEncoder
+from model.encoder import Features, HybridEncoder, Modality, make_encoder
 from model.folding import fold_batch_norms
 from model.relation import PooledRelation, UpstreamRelation
 from model.types import Encoding, Relation, RelationAttention
@@ -94,6 +94,20 @@ class Network(nn.Module, ABC):
         """Begin training with the backbone's knowledge, where the network can: see `HybridEncoder.start_from`."""
         del projection
 
+    def encode_features(self, features: Features, modality: Modality) -> Encoding:
+        """Encode from a hybrid encoder's feature maps, for training on a backbone that stays as it is.
+
+        Raises:
+            TypeError: the network has no hybrid encoder.
+        """
+        del features
+        raise TypeError(f"only a hybrid encoder has feature maps of a {modality} to encode from")
+
+    @property
+    def hash_projection(self) -> Tensor | None:
+        """[bits, E] float32 on the CPU: the signs of its product with a descriptor are a learnt hash code; or None."""
+        return None
+
     @property
     def preprocess(self) -> PreprocessConfig:
         """How images are prepared for this network."""
@@ -125,48 +139,97 @@ class Network(nn.Module, ABC):
         return torch.sigmoid(rule.relation_weight * logit + rule.recall_weight * cosine + rule.bias)
 
 
-class ZseNetwork(Network):
-    """ZSE-SBIR (Lin et al., CVPR 2023): encoder, cross-attention, kernel-based relation network.
+class EncoderNetwork(Network):
+    """A network around an encoder of tokens, which is handed to it: what ZSE-SBIR and its neighbours share.
 
     Args:
         config: what it is made of.
-        backbone: the timm model that `config.encoder.backbone` names, with or without pretrained weights.
+        encoder: (images, modality) -> tokens, positions, descriptor, as `model/encoder.py` makes it.
         pair_budget: bytes that the intermediate values of one chunk of pairs may take on a CPU, where a chunk should
             stay near the caches; a GPU gets sixteen times as much, so that its cores have enough to do.
     """
 
-    def __init__(self, config: ZseConfig, backbone: nn.Module, *, pair_budget: int = 48 * 2**20) -> None:
+    def __init__(self, config: NetworkConfig, encoder: nn.Module, *, pair_budget: int = 48 * 2**20) -> None:
         super().__init__()
-        self.config: ZseConfig = config
-        encoder = config.encoder
+        self.config = config
         self.pair_budget = pair_budget
-        self.grid = encoder.grid
-        self.token_width = encoder.width
-        self.descriptor_size = encoder.descriptor_size or encoder.width
-        self.photo_tokens = 1 + encoder.kept_patches
-        self.encoder = (VitEncoder if encoder.kind == "vit" else HybridEncoder)(encoder, backbone)
-        self.cross_attention = CrossAttention(encoder.width, config.cross_attention)
-        self.relation: UpstreamRelation | PooledRelation
-        if config.relation.kind == "upstream":
-            self.relation = UpstreamRelation(encoder.width, encoder.grid, config.relation)
-        else:
-            self.relation = PooledRelation(encoder.width, config.relation)
+        self.grid = config.encoder.grid
+        self.token_width = config.encoder.width
+        self.descriptor_size = config.encoder.descriptor_size or config.encoder.width
+        self.photo_tokens = 1 + config.encoder.kept_patches
+        self.encoder = encoder
+
+    @property
+    def exact_parts(self) -> tuple[nn.Module, ...]:
+        """The last layers, which stay float32: a logit of 8 bits would tie good candidates."""
+        return ()
 
     def cast(self, device: torch.device | str, dtype: torch.dtype) -> Self:
-        """See `Network.cast`: the last layers stay float32, because a logit of 8 bits would tie good candidates."""
-        precise = {name: value.to(device, copy=True) for name, value in self.relation.mlp.state_dict().items()}
+        """See `Network.cast`: the exact parts stay float32."""
+        parts = self.exact_parts
+        exact = [{name: value.to(device, copy=True) for name, value in part.state_dict().items()} for part in parts]
         super().cast(device, dtype)
-        self.relation.mlp.float().load_state_dict(precise)
+        for part, values in zip(parts, exact, strict=True):
+            part.float().load_state_dict(values)
         self.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its stubs
         return self
 
     def encode_sketch(self, images: Tensor) -> Encoding:
         """See `Network.encode_sketch`."""
-        return self._encode(images, "sketch")
+        return self._finish(self.encoder(images.to(self.device, self.dtype), "sketch"), "sketch")
 
     def encode_photo(self, images: Tensor) -> Encoding:
         """See `Network.encode_photo`."""
-        return self._encode(images, "photo")
+        return self._finish(self.encoder(images.to(self.device, self.dtype), "photo"), "photo")
+
+    def encode_features(self, features: Features, modality: Modality) -> Encoding:
+        """See `Network.encode_features`."""
+        if not isinstance(self.encoder, HybridEncoder):
+            return super().encode_features(features, modality)
+        return self._finish(self.encoder.from_features(features, modality), modality)
+
+    def start_from(self, projection: Tensor) -> None:
+        """See `Network.start_from`."""
+        if isinstance(self.encoder, HybridEncoder):
+            self.encoder.start_from(projection)
+
+    def pairs_within_budget(self, values: int) -> int:
+        """How many pairs of so many intermediate values each fit the memory budget; at least one."""
+        budget = self.pair_budget * (16 if self.device.type == "cuda" else 1)
+        return max(1, budget // (self.dtype.itemsize * values))
+
+    def _finish(self, encoded: tuple[Tensor, Tensor, Tensor], modality: Modality) -> Encoding:
+        """The encoding of what leaves the encoder: tokens [B, N, D], positions [B, N - 1], descriptor [B, E]."""
+        del modality
+        tokens, positions, descriptor = encoded
+        return Encoding(descriptor=descriptor, tokens=tokens, positions=positions)
+
+
+class ZseNetwork(EncoderNetwork):
+    """ZSE-SBIR (Lin et al., CVPR 2023): encoder, cross-attention, kernel-based relation network.
+
+    Args:
+        config: what it is made of.
+        backbone: the timm model that `config.encoder.backbone` names, with or without pretrained weights.
+        pair_budget: see `EncoderNetwork`.
+    """
+
+    config: ZseConfig
+
+    def __init__(self, config: ZseConfig, backbone: nn.Module, *, pair_budget: int = 48 * 2**20) -> None:
+        super().__init__(config, make_encoder(config.encoder, backbone), pair_budget=pair_budget)
+        width = config.encoder.width
+        self.cross_attention = CrossAttention(width, config.cross_attention)
+        self.relation: UpstreamRelation | PooledRelation
+        if config.relation.kind == "upstream":
+            self.relation = UpstreamRelation(width, config.encoder.grid, config.relation)
+        else:
+            self.relation = PooledRelation(width, config.relation)
+
+    @property
+    def exact_parts(self) -> tuple[nn.Module, ...]:
+        """See `EncoderNetwork.exact_parts`."""
+        return (self.relation.mlp,)
 
     def relate(self, sketches: Encoding, photos: Encoding, *, attention: bool = False) -> Relation:
         """See `Network.relate`."""
@@ -186,29 +249,12 @@ class ZseNetwork(Network):
         logit, _ = self.relation(sketch_tokens, photo_tokens, sketches.mask, photos.mask)
         return logit, sketch_tokens[:, 0], photo_tokens[:, 0]
 
-    def start_from(self, projection: Tensor) -> None:
-        """See `Network.start_from`."""
-        if isinstance(self.encoder, HybridEncoder):
-            self.encoder.start_from(projection)
-
     def pairs_per_chunk(self, sketch_tokens: int, photo_tokens: int) -> int:
         """How many pairs of these token counts fit the memory budget; at least one."""
         config = self.config
         values = (sketch_tokens + photo_tokens) * (4 * self.token_width + config.cross_attention.hidden)
         values += sketch_tokens * photo_tokens * (2 * config.cross_attention.heads + config.relation.bins)
-        budget = self.pair_budget * (16 if self.device.type == "cuda" else 1)
-        return max(1, budget // (self.dtype.itemsize * values))
-
-    def encode_features(self, features: Features, modality: Modality) -> Encoding:
-        """Encode from a hybrid encoder's feature maps, for training on a backbone that stays as it is."""
-        if not isinstance(self.encoder, HybridEncoder):
-            raise TypeError("only a hybrid encoder has feature maps to encode from")
-        tokens, positions, descriptor = self.encoder.from_features(features, modality)
-        return Encoding(descriptor=descriptor, tokens=tokens, positions=positions)
-
-    def _encode(self, images: Tensor, modality: Modality) -> Encoding:
-        tokens, positions, descriptor = self.encoder(images.to(self.device, self.dtype), modality)
-        return Encoding(descriptor=descriptor, tokens=tokens, positions=positions)
+        return self.pairs_within_budget(values)
 
     def _project(self, encoding: Encoding, side: Modality) -> Projected:
         on_device = encoding.to(self.device, self.dtype)

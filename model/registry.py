@@ -1,6 +1,7 @@
 """Which networks exist: the only place that knows every architecture and preset.
 
-A new architecture adds one module (its configuration and its network) and one entry here.
+A new architecture adds one module (its configuration, its presets and its network) and one entry here; docs/networks.md
+says how.
 """
 
 from __future__ import annotations
@@ -8,14 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
+from model import crossatnet, text_aligned
 from model.backbone import create_backbone, pretrained_settings, token_layout
-from model.config import PRESETS, EncoderConfig, ZseConfig, to_json, zse_config_from_json
+from model.config import PRESETS as ZSE_PRESETS
+from model.config import EncoderConfig, NetworkConfig, ZseConfig, config_from_json, to_json
+from model.crossatnet import CrossAtNet, CrossAtNetConfig
 from model.errors import ConfigurationError
 from model.network import Network, ZseNetwork
+from model.text_aligned import TextAlignedConfig, TextAlignedNetwork
+
+K = TypeVar("K", bound=NetworkConfig)
 
 
 @dataclass(frozen=True)
@@ -23,26 +31,39 @@ class Architecture:
     """How configurations of one architecture become networks.
 
     Attributes:
-        build: configuration and backbone weights (None, "hub" or a file) -> network in float32 on the CPU.
-        from_json, to_json: the configuration as plain values, as checkpoints store it.
+        config: the class of its configurations.
+        build: configuration and backbone -> network in float32 on the CPU.
+        presets: its configurations that have a name.
     """
 
-    build: Callable[[Any, str | Path | None], Network]
-    from_json: Callable[[dict[str, Any]], Any]
-    to_json: Callable[[Any], dict[str, Any]]
+    config: type[NetworkConfig]
+    build: Callable[[Any, nn.Module], Network]
+    presets: tuple[NetworkConfig, ...] = ()
 
+    def from_json(self, values: dict[str, Any]) -> NetworkConfig:
+        """The configuration stored as plain values, as checkpoints hold it."""
+        return config_from_json(self.config, values)
 
-def _build_zse(config: ZseConfig, weights: str | Path | None) -> Network:
-    return ZseNetwork(config, create_backbone(config.encoder, config.preprocess.image_size, weights))
+    def to_json(self, config: NetworkConfig) -> dict[str, Any]:
+        """The configuration as plain values."""
+        return to_json(config)
 
 
 ARCHITECTURES: dict[str, Architecture] = {
-    ZseConfig.architecture: Architecture(_build_zse, zse_config_from_json, to_json),
+    each.config.architecture: each
+    for each in (
+        Architecture(ZseConfig, ZseNetwork, tuple(ZSE_PRESETS.values())),
+        Architecture(CrossAtNetConfig, CrossAtNet, crossatnet.PRESETS),
+        Architecture(TextAlignedConfig, TextAlignedNetwork, text_aligned.PRESETS),
+    )
+}
+PRESETS: dict[str, NetworkConfig] = {
+    config.preset: config for each in ARCHITECTURES.values() for config in each.presets
 }
 
 
-def preset(name: str) -> ZseConfig:
-    """The configuration of a preset.
+def preset(name: str) -> Any:
+    """The configuration of a preset: a `NetworkConfig` of its architecture's own class.
 
     Raises:
         ConfigurationError: no preset has this name.
@@ -63,11 +84,12 @@ def build_network(config: Any, weights: str | Path | None = None, seed: int | No
     with torch.random.fork_rng(enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
-        network = ARCHITECTURES[config.architecture].build(config, weights)
+        backbone = create_backbone(config.encoder, config.preprocess.image_size, weights)
+        network = ARCHITECTURES[config.architecture].build(config, backbone)
     return network.eval()
 
 
-def with_backbone(config: ZseConfig, backbone: str, image_size: int | None = None) -> ZseConfig:
+def with_backbone(config: K, backbone: str, image_size: int | None = None) -> K:
     """The same network around another timm vision transformer with a class token.
 
     Token width and patch grid are asked of timm; images are normalised as the backbone was pretrained; keep rates count
@@ -91,6 +113,7 @@ def with_backbone(config: ZseConfig, backbone: str, image_size: int | None = Non
         grid=grid,
         width=width,
         keep_rates=config.encoder.keep_rates,
+        separate_backbones=config.encoder.kind == "vit" and config.encoder.separate_backbones,
         descriptor_size=config.encoder.descriptor_size,
     )
     preprocess = replace(config.preprocess, image_size=size, mean=tuple(settings.mean), std=tuple(settings.std))

@@ -106,9 +106,13 @@ class Relation:
     Attributes:
         logit: [S, P] float32, unbounded; rank on this.
         score: [S, P] float32 in [0, 1], the sigmoid of the logit.
-        attention: what the explanations need, or None unless asked for.
+        attention: which patches matched which, for explanations; None unless asked for, or where the network matches
+            none.
+        photo_map: [S, P, Np - 1] float32, how much each of the photo's patches counted for each sketch, rows sum to 1
+            over real patches; of networks that weigh the photo's patches without matching them, if asked for.
     """
 
     logit: Tensor
     score: Tensor
     attention: RelationAttention | None = None
+    photo_map: Tensor | None = None
