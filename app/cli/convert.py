@@ -8,12 +8,14 @@ from typing import Annotated
 
 import typer
 
+from app.cli.options import JsonOption
+
 
 def command(
     source: Annotated[Path, typer.Argument(help="The published file (.pth).")],
     target: Annotated[Path, typer.Argument(help="The safetensors file to write.")],
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Convert a checkpoint published with ZSE-SBIR; nothing in it is executed."""
     from model import convert_upstream

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from app.cli.options import CheckpointOption, DeviceOption, GalleryOption, JsonOption
+
 
 def command(
     *,
-    gallery: Annotated[Path | None, typer.Option(help="Folder of the gallery.")] = None,
-    checkpoint: Annotated[str | None, typer.Option(help="Name or path of the checkpoint.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    gallery: GalleryOption = None,
+    checkpoint: CheckpointOption = None,
+    device: DeviceOption = None,
     host: Annotated[str | None, typer.Option(help="Address the service is to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port the service is to listen on.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Check torch, FAISS, checkpoint, gallery, photos, disk, port, keys; exit code 1 if anything cannot work."""
     from app.doctor import examine

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.cli.options import FileListsOption, JsonOption, SplitOption, in_data
 from model.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -18,41 +19,14 @@ if TYPE_CHECKING:
 
 def command(
     *,
-    sketches: Annotated[
-        Path | None, typer.Option(help="Folder of sketches, CATEGORY/*.", show_default=False, rich_help_panel="Data")
-    ] = None,
-    photos: Annotated[
-        Path | None, typer.Option(help="Folder of photos, CATEGORY/*.", show_default=False, rich_help_panel="Data")
-    ] = None,
-    file_lists: Annotated[
-        Path | None,
-        typer.Option(
-            help="Instead: folder with the published file lists (Sketchy/, TUBerlin/ or QuickDraw/).",
-            show_default=False,
-            rich_help_panel="Data",
-        ),
-    ] = None,
-    split: Annotated[
-        str,
-        typer.Option(
-            help="Split of the file lists: sketchy-25, sketchy-21, tu-berlin-30 or quickdraw-30.",
-            rich_help_panel="Data",
-        ),
-    ] = "sketchy-25",
+    sketches: Annotated[Path | None, in_data("Folder of sketches, CATEGORY/*.")] = None,
+    photos: Annotated[Path | None, in_data("Folder of photos, CATEGORY/*.")] = None,
+    file_lists: FileListsOption = None,
+    split: SplitOption = "sketchy-25",
     pairs: Annotated[
-        Path | None,
-        typer.Option(
-            help="Instead: table of instance-level pairs (category, sketch, photo), or its folder.",
-            show_default=False,
-            rich_help_panel="Data",
-        ),
+        Path | None, in_data("Instead: table of instance-level pairs (category, sketch, photo), or its folder.")
     ] = None,
-    categories: Annotated[
-        Path | None,
-        typer.Option(
-            help="Text file of category names, one a line: keep to these.", show_default=False, rich_help_panel="Data"
-        ),
-    ] = None,
+    categories: Annotated[Path | None, in_data("Text file of category names, one a line: keep to these.")] = None,
     protocol: Annotated[
         str, typer.Option(help="inter-category, generalised, cross-dataset, or instance (Sketchy's file names).")
     ] = "inter-category",
@@ -69,7 +43,7 @@ def command(
     plots: Annotated[
         Path | None, typer.Option(help="Also draw plots as PNG into this folder.", show_default=False)
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Measure a checkpoint: recall alone, relation of all pairs, recall then relation, and a fusion of both."""
     from app.evaluate import EvaluationOptions

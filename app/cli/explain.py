@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli.options import CheckpointOption, DeviceOption, GalleryOption, JsonOption, SketchArgument
+
 if TYPE_CHECKING:
     from app.explaining import Explained
     from app.search import TwoStageSearcher
@@ -26,23 +28,23 @@ _SHOWN = 8
 
 
 def command(
-    sketch: Annotated[Path, typer.Argument(help="A picture of a sketch.")],
+    sketch: SketchArgument,
     photo: Annotated[
         str | None, typer.Argument(help="Id of a photo, or its path within the gallery; default: the best match.")
     ] = None,
     *,
-    gallery: Annotated[Path | None, typer.Option(help="Folder of the gallery; default SKETCHSEEK_GALLERY.")] = None,
+    gallery: GalleryOption = None,
     photos: Annotated[
         Path | None, typer.Option(help="Folder the photos lie in; default: where the gallery was built from.")
     ] = None,
-    checkpoint: Annotated[str | None, typer.Option(help="Name or path of the checkpoint.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    checkpoint: CheckpointOption = None,
+    device: DeviceOption = None,
     picture: Annotated[
         Path | None, typer.Option("--picture", help="Draw into this file (PNG, JPEG or WebP by its name).")
     ] = None,
     kind: Annotated[Picture, typer.Option(help="What to draw.")] = Picture.OVERLAY,
     universal: Annotated[int, typer.Option(min=1, max=100, help="Photos a synthesis may take pieces from.")] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the correspondences as JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show which part of a sketch matched which part of a photo."""
     from app.explaining import as_document, explain_rows, prepare_sketch

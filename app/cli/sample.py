@@ -8,11 +8,13 @@ from typing import Annotated
 
 import typer
 
+from app.cli.options import JsonOption
+
 
 def command(
     folder: Annotated[Path, typer.Argument(help="Where the folder `photos` and the note on licences go.")],
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the photos' folder as JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Fetch the sample gallery's pictures, once; npm gets them, or scikit-image gives a few photographs."""
     from app.sample import ensure_sample

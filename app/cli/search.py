@@ -8,25 +8,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli.options import CheckpointOption, DeviceOption, GalleryOption, JsonOption, SketchArgument
+
 if TYPE_CHECKING:
     from app.search import Query
 
 
 def command(
-    sketch: Annotated[Path, typer.Argument(help="A picture of a sketch.")],
+    sketch: SketchArgument,
     *,
-    gallery: Annotated[Path | None, typer.Option(help="Folder of the gallery; default SKETCHSEEK_GALLERY.")] = None,
+    gallery: GalleryOption = None,
     url: Annotated[str | None, typer.Option(help="Ask the service at this address instead.")] = None,
     key: Annotated[str | None, typer.Option(envvar="SKETCHSEEK_READ_KEY", help="The service's key.")] = None,
-    checkpoint: Annotated[str | None, typer.Option(help="Name or path of the checkpoint.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    checkpoint: CheckpointOption = None,
+    device: DeviceOption = None,
     top_k: Annotated[int, typer.Option(min=1, help="Results wanted.")] = 20,
     candidates: Annotated[int | None, typer.Option(min=1, help="Depth of the recall stage.")] = None,
     rerank: Annotated[bool, typer.Option(help="Compare the candidates in detail.")] = True,
     tag: Annotated[
         list[str] | None, typer.Option(help="Only photos with this tag; may be given several times.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Find the photos that a sketch shows."""
     from app.search import Query

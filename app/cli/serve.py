@@ -9,16 +9,18 @@ from typing import Annotated
 
 import typer
 
+from app.cli.options import CheckpointOption, DeviceOption, GalleryOption
+
 
 def command(
     *,
-    gallery: Annotated[Path | None, typer.Option(help="Folder of the gallery.")] = None,
+    gallery: GalleryOption = None,
     photos: Annotated[
         Path | None, typer.Option(help="Folder of the photos; builds the gallery at the first start.")
     ] = None,
     watch: Annotated[Path | None, typer.Option(help="As --photos, and follow what changes in that folder.")] = None,
-    checkpoint: Annotated[str | None, typer.Option(help="Name or path of the checkpoint.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    checkpoint: CheckpointOption = None,
+    device: DeviceOption = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on; 0.0.0.0 opens it to the network.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
     log_format: Annotated[str | None, typer.Option(help="json or console.")] = None,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli.options import FileListsOption, SplitOption, in_data
 from model.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -25,44 +26,15 @@ if TYPE_CHECKING:
 def command(
     *,
     data: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of sketch/CATEGORY/* and photo/CATEGORY/*, or of train/ with these two.",
-            show_default=False,
-            rich_help_panel="Data",
-        ),
+        Path | None, in_data("Folder of sketch/CATEGORY/* and photo/CATEGORY/*, or of train/ with these two.")
     ] = None,
-    file_lists: Annotated[
-        Path | None,
-        typer.Option(
-            help="Instead: folder with the published file lists (Sketchy/, TUBerlin/ or QuickDraw/).",
-            show_default=False,
-            rich_help_panel="Data",
-        ),
-    ] = None,
-    split: Annotated[
-        str,
-        typer.Option(
-            help="Split of the file lists: sketchy-25, sketchy-21, tu-berlin-30 or quickdraw-30. Its training part.",
-            rich_help_panel="Data",
-        ),
-    ] = "sketchy-25",
-    extra: Annotated[
-        Path | None,
-        typer.Option(help="Folder of CATEGORY/* with more sketches.", show_default=False, rich_help_panel="Data"),
-    ] = None,
+    file_lists: FileListsOption = None,
+    split: SplitOption = "sketchy-25",
+    extra: Annotated[Path | None, in_data("Folder of CATEGORY/* with more sketches.")] = None,
     strokes: Annotated[
-        Path | None,
-        typer.Option(
-            help="Quick, Draw! drawings as more sketches: a file .ndjson(.gz), or a folder of them.",
-            show_default=False,
-            rich_help_panel="Data",
-        ),
+        Path | None, in_data("Quick, Draw! drawings as more sketches: a file .ndjson(.gz), or a folder of them.")
     ] = None,
-    without: Annotated[
-        list[Path] | None,
-        typer.Option(help="File of categories to leave out, one a line.", show_default=False, rich_help_panel="Data"),
-    ] = None,
+    without: Annotated[list[Path] | None, in_data("File of categories to leave out, one a line.")] = None,
     without_reserved: Annotated[
         bool,
         typer.Option("--without-reserved", help="Leave out what published benchmarks test on.", rich_help_panel="Data"),
