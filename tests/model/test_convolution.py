@@ -44,6 +44,7 @@ def test_a_cast_or_copied_one_uses_its_own_weights():
         before = fused(x)
         other = copy.deepcopy(fused)
         nn.init.zeros_(other.convolution.weight)
+        assert other.convolution.bias is not None
         nn.init.constant_(other.convolution.bias, 2.0)
         assert torch.equal(other(x), torch.full_like(before, 2))
         half = fused.to(torch.bfloat16)(x.bfloat16())
