@@ -204,6 +204,10 @@ class GallerySnapshot:
         """Rows [k] -> their descriptors [k, E] float32, as queries for similar photos."""
         return self._tokens.descriptors(np.asarray(rows, dtype=np.int64))
 
+    def searched_descriptors(self, rows: Rows | Sequence[int]) -> Descriptors:
+        """Rows [k] -> their descriptors [k, E] float32 as they are searched: from memory, in half precision."""
+        return self._recall.descriptors(np.asarray(rows, dtype=np.int64))
+
     def photo(self, row: int) -> PhotoRecord:
         """What is known of the photo in a row.
 
