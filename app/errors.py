@@ -94,6 +94,8 @@ STATUS_OF_CODE: dict[str, int] = {
     "damaged_image": 422,
     "unsupported_image_format": 415,
     "image_too_large": 413,
+    "image_file_too_large": 413,
+    "image_memory": 413,
     "unknown_photo": 404,
     "unknown_tag": 422,
     "bad_strokes": 422,

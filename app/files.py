@@ -19,8 +19,11 @@ from typing import BinaryIO
 
 from app.errors import RequestError
 from index_builder.photos import PhotoRecord, absolute
+from model.image_containers import sniff
+from model.images import FORMATS
 
 _CHUNK = 256 * 1024
+_HEAD = 64  # bytes that tell a picture's format
 _EXTENSION = {
     "JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif", "GIF": ".gif", "AVIF": ".avif",
     "HEIF": ".heic",
@@ -39,8 +42,10 @@ def _gone() -> RequestError:
 def open_photo(root: Path, photo: PhotoRecord) -> BinaryIO:
     """The photo's file, opened for reading; the caller closes it.
 
+    Only pictures leave, whatever lies there by now and whatever folder a gallery of strangers names as its root.
+
     Raises:
-        RequestError: `photo_gone`: no regular file there, or one outside of the root.
+        RequestError: `photo_gone`: no regular file there, one outside of the root, or no picture any more.
     """
     path = absolute(root, photo.raw_path)
     real = os.path.realpath(path)
@@ -53,6 +58,9 @@ def open_photo(root: Path, photo: PhotoRecord) -> BinaryIO:
         raise _gone() from None
     # Something may have been swapped between the check and the opening: what is open now must be what was checked.
     if not stat.S_ISREG(os.fstat(handle).st_mode) or not _same_file(handle, real) or os.path.realpath(path) != real:
+        os.close(handle)
+        raise _gone()
+    if sniff(os.pread(handle, _HEAD, 0)) not in FORMATS:
         os.close(handle)
         raise _gone()
     return os.fdopen(handle, "rb")

@@ -25,7 +25,6 @@ from app.routes import docs, explain, gallery, health, photos, search
 from app.security import require_read
 from app.service import Service
 from app.settings import Settings, load_settings
-from app.uploads import BodyBudget
 from model.checkpoint import load_checkpoint
 from model.errors import SketchseekError
 from model.network import Network
@@ -65,8 +64,7 @@ def create_app(settings: Settings | None = None, network: Network | None = None)
             await service.stop()
 
     app = _application(settings, "Sketchseek", lifespan)
-    bodies = app.state.bodies = BodyBudget(settings.max_bodies_bytes, settings.retry_after_s)
-    app.add_middleware(RequestMiddleware, settings=settings, metrics=counted, bodies=bodies)
+    app.add_middleware(RequestMiddleware, settings=settings, metrics=counted)
     app.state.routers = [search.router, explain.router, photos.router, gallery.router, docs.router]
     if not settings.admin_port:
         app.state.routers.append(health.router)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import ipaddress
 import math
 import time
 from typing import Any
@@ -9,13 +12,13 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.admission import Admission, Held
 from app.errors import BusyError, RequestError, code_of, is_expected, problem_response
 from app.logs import get_logger, new_request_id, request_id
 from app.metrics import Metrics
 from app.ratelimit import RateLimiter
 from app.security import SECURITY_HEADERS, may_read
 from app.settings import Settings, is_local_host
-from app.uploads import BodyBudget
 
 _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 _log = get_logger("app.request")
@@ -27,13 +30,12 @@ class RequestMiddleware:
     Defects are caught here: they are logged with their traceback and answered 500 without it.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics, bodies: BodyBudget) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
         self._app = app
-        self._bodies = bodies
+        self._admission = Admission(settings.max_requests, settings.max_bodies_bytes, settings.retry_after_s)
         self._settings = settings
         self._metrics = metrics
         self._limiter = RateLimiter(settings.rate_limit_per_minute, settings.rate_limit_burst)
-        self._in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -56,39 +58,58 @@ class RequestMiddleware:
                 message["headers"] = [*message.get("headers", []), *extra, (b"x-request-id", identity.encode())]
             await send(message)
 
-        self._in_flight += 1
         self._metrics.in_flight.inc()
         try:
-            self._admit(scope, headers)
-            await self._app(scope, receive, send_with_headers)
+            if scope["path"] in _PROBES:
+                self._check_probe(scope["path"], headers.get("host", ""))
+                await self._app(scope, receive, send_with_headers)
+            else:
+                self._admit(scope, headers)
+                await self._serve(scope, receive, send_with_headers)
         except Exception as error:
             state["problem_code"] = code_of(error)
             if not is_expected(error):
                 _log.error("request failed", exc_info=error)
-            if status:  # too late for another answer: let the server cut the connection
+            if not status:
+                await problem_response(error)(scope, receive, send_with_headers)
+            elif "cut" in state:  # too late for another answer
+                state["cut"]()
+                await asyncio.sleep(0)  # the server hears of it in its own turn
+            else:
                 raise
-            await problem_response(error)(scope, receive, send_with_headers)
         finally:
-            self._in_flight -= 1
             self._metrics.in_flight.dec()
-            self._bodies.give_back(state)
             self._record(scope, state, status, time.perf_counter() - started)
             request_id.reset(token)
 
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request in a place of its own, and tell that place when it is the client that is waited for."""
+        async with self._admission.hold(_address(scope)) as held:
+            scope["state"]["held"] = held
+            whole = False
+
+            async def receive_waiting() -> Message:
+                nonlocal whole
+                with contextlib.nullcontext() if whole else held.waiting():
+                    message = await receive()
+                whole = whole or not message.get("more_body", False)
+                return message
+
+            await self._app(scope, receive_waiting, _sends_waiting(send, held))
+
     def _admit(self, scope: Scope, headers: Headers) -> None:
-        """Turn away what comes to a wrong name, too often, or at a time when there is no room."""
-        if scope["path"] in _PROBES:
-            return
+        """Turn away what comes to a wrong name or too often."""
         self._check_host(headers.get("host", ""))
-        if self._in_flight > self._settings.max_requests:
-            raise BusyError(
-                "overloaded", "The service holds as many requests as it may; come again.", self._settings.retry_after_s
-            )
         wait = self._limiter.wait(self._caller(scope, headers))
         if wait:
             raise BusyError(
                 "rate_limited", "You have sent more requests than the rate limit allows.", math.ceil(wait), status=429
             )
+
+    def _check_probe(self, path: str, host: str) -> None:
+        """Probes come by any name; what a local service measures is no page's business either."""
+        if path == "/metrics" and self._settings.is_local:
+            self._check_host(host)
 
     def _check_host(self, host: str) -> None:
         """Refuse other host names: a web page must not reach a local service by pointing its own name here."""
@@ -105,8 +126,7 @@ class RequestMiddleware:
         scheme, _, offered = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and self._settings.read_key is not None and may_read(self._settings, offered):
             return "key:" + offered
-        client = scope.get("client")
-        return client[0] if client else "-"
+        return _address(scope)
 
     def _record(self, scope: Scope, state: dict[str, Any], status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "other")
@@ -123,3 +143,25 @@ class RequestMiddleware:
             facts["client"] = scope["client"][0]
         log = _log.debug if scope["path"] in _PROBES else _log.info
         log("request", **facts)
+
+
+def _sends_waiting(send: Send, held: Held) -> Send:
+    async def send_waiting(message: Message) -> None:
+        with held.waiting():
+            await send(message)
+
+    return send_waiting
+
+
+def _address(scope: Scope) -> str:
+    """The client's address; of IPv6 the network, of which one client has all addresses."""
+    client = scope.get("client")
+    if not client:
+        return "-"
+    try:
+        address = ipaddress.ip_address(client[0])
+    except ValueError:
+        return str(client[0])
+    if address.version == 6 and address.ipv4_mapped is None:
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    return str(client[0])

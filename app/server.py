@@ -13,11 +13,11 @@ from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.errors import ServiceError
 from app.logs import get_logger
 from app.main import create_admin_app
+from app.protocol import protocol_for
 from app.settings import Settings
 
 _log = get_logger("app.server")
@@ -83,42 +83,6 @@ class _AdminServer(uvicorn.Server):
         yield
 
 
-def protocol_within(seconds: float) -> type[HttpToolsProtocol]:
-    """uvicorn's protocol for HTTP, which also gives up a connection whose next request's headers take too long.
-
-    uvicorn itself waits for headers for ever, so that a few thousand silent clients would use up the process's files.
-    """
-
-    class Protocol(HttpToolsProtocol):
-        _patience: asyncio.TimerHandle | None = None
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            self._wait_for_headers()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._stop_waiting()
-            super().connection_lost(exc)
-
-        def on_message_begin(self) -> None:
-            self._wait_for_headers()
-            super().on_message_begin()
-
-        def on_headers_complete(self) -> None:
-            self._stop_waiting()
-            super().on_headers_complete()
-
-        def _wait_for_headers(self) -> None:
-            self._stop_waiting()
-            self._patience = self.loop.call_later(seconds, self.transport.close)
-
-        def _stop_waiting(self) -> None:
-            if self._patience is not None:
-                self._patience.cancel()
-
-    return Protocol
-
-
 def allow_many_connections() -> None:
     """Let the process open as many files as the system allows it; each connection is one."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -163,10 +127,10 @@ def serve(app: FastAPI, settings: Settings, listener: socket.socket, admin: sock
 
 
 async def _serve(app: FastAPI, settings: Settings, listener: socket.socket, admin: socket.socket | None) -> bool:
-    server = _Server(_config(app, settings), settings, app)
+    server = _Server(configuration(app, settings), settings, app)
     probes: asyncio.Task[None] | None = None
     if admin is not None:
-        admin_server = _AdminServer(_config(create_admin_app(app), settings, lifespan="off"))
+        admin_server = _AdminServer(configuration(create_admin_app(app), settings, lifespan="off"))
         probes = asyncio.create_task(admin_server.serve(sockets=[admin]))
     await server.serve(sockets=[listener])
     if probes is not None:
@@ -175,10 +139,12 @@ async def _serve(app: FastAPI, settings: Settings, listener: socket.socket, admi
     return server.started
 
 
-def _config(app: FastAPI, settings: Settings, lifespan: str = "on") -> uvicorn.Config:
+def configuration(app: FastAPI, settings: Settings, lifespan: str = "on") -> uvicorn.Config:
+    """How uvicorn serves an application of `app.main`."""
     return uvicorn.Config(
         app,
-        http=protocol_within(settings.body_timeout_s),
+        http=protocol_for(settings),
+        ws="none",
         lifespan=lifespan,  # type: ignore[arg-type]
         log_config=None,
         access_log=False,

@@ -51,7 +51,11 @@ class Service:
         self.settings = settings
         self.network = network
         self.metrics = metrics
-        self.image_limits = ImageLimits(max_pixels=settings.max_pixels, max_bytes=settings.max_upload_bytes)
+        self.image_limits = ImageLimits(
+            max_pixels=settings.max_pixels,
+            max_bytes=settings.max_image_bytes,
+            max_memory=settings.max_image_memory_bytes,
+        )
         self.worker: Worker = Worker(
             self._run_searches,
             queue_limit=settings.queue_limit,

@@ -63,9 +63,25 @@ class Settings(BaseSettings):
     body_timeout_s: float = Field(
         30.0, gt=0, description="Seconds a client may take to send its headers, and again its body."
     )
-    max_requests: int = Field(512, ge=1, description="Requests held at the same time, slow senders included.")
+    answer_timeout_s: float = Field(
+        30.0, gt=0, description="Seconds a client may take to read what was written to it so far."
+    )
+    max_header_bytes: int = Field(64_000, ge=1000, description="Largest headers of a request, all together.")
+    max_requests: int = Field(
+        512, ge=1, description="Requests held at the same time; in need, the slowest clients give way to new ones."
+    )
+    max_connections: int = Field(
+        4096, ge=1, description="Connections that may wait between requests; the one silent for longest gives way."
+    )
+    max_image_bytes: int = Field(100 * MEGABYTE, ge=1, description="Largest file of one image.")
     max_pixels: int = Field(
-        50_000_000, ge=1, description="Most pixels of an image, read from its header before anything is decoded."
+        50_000_000,
+        ge=1,
+        le=178_956_970,
+        description="Most pixels of an image, read from its header before anything is decoded.",
+    )
+    max_image_memory_bytes: int = Field(
+        260 * MEGABYTE, ge=1, description="Memory that decoding an image may take, estimated from its header."
     )
     max_strokes: int = Field(2000, ge=1, description="Most strokes of a drawing sent as JSON.")
     max_points: int = Field(100_000, ge=1, description="Most points of a drawing sent as JSON.")

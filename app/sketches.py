@@ -72,7 +72,8 @@ async def read_sketch(request: Request, settings: Settings, repeatable: frozense
 
 
 def _from_json(body: bytes, settings: Settings) -> SketchRequest:
-    values = parse_json(body)
+    # x, y and perhaps the time of each point, an empty list or two a stroke, and the options.
+    values = parse_json(body, 3 * settings.max_points + 4 * settings.max_strokes + 1000)
     strokes, image = values.pop("strokes", None), values.pop("image", None)
     if strokes is None and image is None:
         raise RequestError("no_sketch", "The body needs `strokes` or `image`.")

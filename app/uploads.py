@@ -16,7 +16,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from app.errors import BodyTimeoutError, BodyTooLargeError, BusyError, ClientLeftError, RequestError
+from app.errors import BodyTimeoutError, BodyTooLargeError, ClientLeftError, RequestError
 
 _MAX_FIELDS = 64
 _MAX_FIELD_BYTES = 64_000
@@ -36,42 +36,11 @@ class Form:
                 await file.close()
 
 
-class BodyBudget:
-    """Memory that the bodies of all requests may take together; used on the event loop alone.
-
-    Args:
-        limit: bytes.
-        retry_after_s: what a client is told that comes when it is used up.
-    """
-
-    def __init__(self, limit: int, retry_after_s: int) -> None:
-        self._limit = limit
-        self._retry_after_s = retry_after_s
-        self.held = 0
-
-    def take(self, request: Request, count: int) -> None:
-        """Hold `count` more bytes for `request`.
-
-        Raises:
-            BusyError: `overloaded`.
-        """
-        if self.held + count > self._limit:
-            raise BusyError("overloaded", "Too many large requests are being served; come again.", self._retry_after_s)
-        self.held += count
-        request.scope["state"]["held_bytes"] = request.scope["state"].get("held_bytes", 0) + count
-
-    def give_back(self, state: dict[str, Any]) -> None:
-        """Let go of what the request with this state held."""
-        self.held -= state.pop("held_bytes", 0)
-
-
 class _InMemoryParser(MultiPartParser):
     spool_max_size = 1 << 30  # the body's own limit is smaller: a search never touches the disk
 
 
-async def _counted(
-    request: Request, limit: int, timeout_s: float, budget: BodyBudget | None
-) -> AsyncGenerator[bytes, None]:
+async def _counted(request: Request, limit: int, timeout_s: float, *, in_memory: bool) -> AsyncGenerator[bytes, None]:
     """The body's chunks, as long as they stay under `limit` bytes and arrive within `timeout_s` seconds altogether."""
     declared = request.headers.get("content-length", "")
     too_large = BodyTooLargeError(f"The body is larger than the {limit:,} bytes allowed.", limit_bytes=limit)
@@ -93,8 +62,8 @@ async def _counted(
         received += len(chunk)
         if received > limit:
             raise too_large
-        if budget is not None:
-            budget.take(request, len(chunk))
+        if in_memory:
+            request.scope["state"]["held"].take(len(chunk))
         yield chunk
 
 
@@ -103,8 +72,9 @@ async def read_body(request: Request, limit: int, timeout_s: float) -> bytes:
 
     Raises:
         BodyTooLargeError, BodyTimeoutError, ClientLeftError: see `app.errors`.
+        BusyError: `bodies_full`.
     """
-    async with contextlib.aclosing(_counted(request, limit, timeout_s, request.app.state.bodies)) as chunks:
+    async with contextlib.aclosing(_counted(request, limit, timeout_s, in_memory=True)) as chunks:
         return b"".join([chunk async for chunk in chunks])
 
 
@@ -115,8 +85,7 @@ async def read_form(request: Request, limit: int, timeout_s: float, *, max_files
         RequestError: `malformed_form`.
         BodyTooLargeError, BodyTimeoutError, ClientLeftError: see `app.errors`.
     """
-    budget = request.app.state.bodies if in_memory else None
-    async with contextlib.aclosing(_counted(request, limit, timeout_s, budget)) as chunks:
+    async with contextlib.aclosing(_counted(request, limit, timeout_s, in_memory=in_memory)) as chunks:
         kind = _InMemoryParser if in_memory else MultiPartParser
         parser = kind(
             request.headers, chunks, max_files=max_files, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES
@@ -139,12 +108,19 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").split(";")[0].strip().lower()
 
 
-def parse_json(body: bytes) -> dict[str, Any]:
+def parse_json(body: bytes, most_values: int = 1_000_000) -> dict[str, Any]:
     """A JSON object.
 
+    Args:
+        body: its text in UTF-8.
+        most_values: that it may hold; counted by commas before anything is parsed, because Python's parser keeps the
+            whole process waiting, and ten megabytes of empty lists take it seconds and gigabytes.
+
     Raises:
-        RequestError: `malformed_json` (no JSON, or no object), `not_finite` (NaN or an infinity).
+        RequestError: `malformed_json` (no JSON, or no object), `not_finite` (NaN or an infinity), `too_many_points`.
     """
+    if body.count(b",") > most_values:
+        raise RequestError("too_many_points", f"The body holds more than the {most_values:,} values allowed.")
 
     def refuse(constant: str) -> Never:
         raise RequestError("not_finite", f"{constant} is not a number that can be drawn or compared.")

@@ -46,9 +46,15 @@ class ImageFormatError(ImageError):
 
 
 class ImageTooLargeError(ImageError):
-    """The image's header declares more pixels than allowed; nothing was decoded."""
+    """The image needs more pixels, bytes or memory than allowed; nothing was decoded.
 
-    code = "image_too_large"
+    Attributes:
+        code: "image_too_large" (pixels), "image_file_too_large" (bytes) or "image_memory" (what decoding takes).
+    """
+
+    def __init__(self, message: str, code: str = "image_too_large") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class CheckpointError(SketchseekError):

@@ -76,7 +76,8 @@ class ImageLimits:
         if needed > self.max_memory:
             raise ImageTooLargeError(
                 f"decoding the image takes about {needed / 1e6:.0f} MB, more than the {self.max_memory / 1e6:.0f} "
-                "allowed; send a smaller one, or a plain JPEG"
+                "allowed; send a smaller one, or a plain JPEG",
+                code="image_memory",
             )
 
 
@@ -96,7 +97,8 @@ def decoding_bytes(image: Image.Image, name: str, container: Container, pixels: 
     if name == "JPEG" and container.scans > 1:
         if container.scans * pixels > _MAX_SCANNED_PIXELS:
             raise ImageTooLargeError(
-                f"the image stores {pixels} pixels in {container.scans} passes; send a smaller one, or a plain JPEG"
+                f"the image stores {pixels} pixels in {container.scans} passes; send a smaller one, or a plain JPEG",
+                code="image_memory",
             )
         return result + 2 * container.components * pixels
     if name == "TIFF":

@@ -90,7 +90,9 @@ def read_image(
                 f"the image has more pixels than the {limits.max_pixels} allowed; send a smaller one"
             ) from error
         except MemoryError as error:
-            raise ImageTooLargeError("the image needs more memory than there is; send a smaller one") from error
+            raise ImageTooLargeError(
+                "the image needs more memory than there is; send a smaller one", code="image_memory"
+            ) from error
         except Exception as error:  # decoders of damaged data raise nearly anything
             raise DamagedImageError("the image is damaged or truncated; save it again and retry") from error
 
@@ -185,7 +187,9 @@ def _read_bytes(source: Path | str | bytes | BinaryIO, max_bytes: int) -> bytes:
     if not data:
         raise ImageError("the image is empty; send a file with content")
     if len(data) > max_bytes:
-        raise ImageTooLargeError(f"the image is larger than the {max_bytes} bytes allowed; send a smaller one")
+        raise ImageTooLargeError(
+            f"the image is larger than the {max_bytes} bytes allowed; send a smaller one", code="image_file_too_large"
+        )
     return data
 
 

@@ -7,12 +7,13 @@ import hashlib
 import time
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi import Path as PathParameter
 from starlette.datastructures import UploadFile
 from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from app import files, thumbnails
 from app.errors import STATUS_OF_CODE, BusyError, RequestError
@@ -81,7 +82,22 @@ async def photo(request: Request, photo_id: PhotoId) -> Response:
         return Response(status_code=304, headers={"ETag": etag, "Cache-Control": _FOR_A_DAY})
     headers = {"ETag": etag, "Cache-Control": _FOR_A_DAY} if unchanged else {"Cache-Control": "no-store"}
     headers["Content-Length"] = str(files.size_of(file))
-    return StreamingResponse(files.chunks_of(file), media_type=files.media_type_of(record), headers=headers)
+    return _FileResponse(file, files.media_type_of(record), headers)
+
+
+class _FileResponse(StreamingResponse):
+    """A file in pieces; it is closed also where the client leaves before the end."""
+
+    def __init__(self, file: BinaryIO, media_type: str, headers: dict[str, str]) -> None:
+        super().__init__(files.chunks_of(file), media_type=media_type, headers=headers)
+        self._file = file
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As any streamed answer."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._file.close()
 
 
 @router.get(
@@ -102,7 +118,8 @@ async def thumbnail(request: Request, photo_id: PhotoId) -> Response:
     headers = {"ETag": service.thumbnails.etag(record), "Cache-Control": _FOR_A_DAY}
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
-    data = await service.decode(lambda: service.thumbnails.get(served.root, record))
+    deadline = time.monotonic() + service.settings.request_timeout_s
+    data = await service.decode(lambda: service.thumbnails.get(served.root, record), deadline)
     return Response(data, media_type=thumbnails.MEDIA_TYPE, headers=headers)
 
 

@@ -214,10 +214,15 @@ def test_format_outside_the_allow_list() -> None:
 def test_limits_are_inclusive_and_checked_from_the_header() -> None:
     data = encoded("PNG")
     assert open_image(data, ImageLimits(max_pixels=2400, max_side=60, max_bytes=len(data))).size == (60, 40)
-    for limits in (ImageLimits(max_pixels=2399), ImageLimits(max_side=59), ImageLimits(max_bytes=len(data) - 1)):
+    for limits, code in (
+        (ImageLimits(max_pixels=2399), "image_too_large"),
+        (ImageLimits(max_side=59), "image_too_large"),
+        (ImageLimits(max_bytes=len(data) - 1), "image_file_too_large"),
+        (ImageLimits(max_memory=1000), "image_memory"),
+    ):
         with pytest.raises(ImageTooLargeError, match="send a smaller one") as caught:
             open_image(data, limits)
-        assert caught.value.code == "image_too_large"
+        assert caught.value.code == code
 
 
 def test_memory_is_bounded_before_decoding() -> None:
