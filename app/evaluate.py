@@ -7,13 +7,14 @@ quality that costs is measured by a benchmark of its own).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
+from model.config import ExpansionRule, ScoreRule
 from model.data.filelists import read_file_lists
 from model.data.folders import read_categories
 from model.data.items import Dataset, Item, category_key
@@ -23,6 +24,7 @@ from model.evaluation import protocols
 from model.evaluation.arms import (
     Arms,
     checkpoint_fusion,
+    expanded_queries,
     relate_all,
     relate_candidates,
     standardised_fusion,
@@ -50,6 +52,7 @@ class EvaluationOptions:
     Attributes:
         arms: some of `ARMS`. "fused" fuses over all photos and, where "two_stage" is asked for too, within candidates.
         candidates: depths k of the two-stage arms.
+        expansion: expand queries as the checkpoint declares; otherwise search once, with the sketch's descriptor alone.
         max_sketches: measure with a balanced sample of so many sketches; 0 takes all.
         seed: of that sample.
         batch_size: images encoded at once.
@@ -57,6 +60,7 @@ class EvaluationOptions:
 
     arms: tuple[str, ...] = ARMS
     candidates: tuple[int, ...] = (25, 50, 100, 200)
+    expansion: bool = True
     max_sketches: int = 0
     seed: int = 0
     batch_size: int = 64
@@ -163,7 +167,9 @@ def evaluate(
     sketches = encode_items(network, task.sketches, batch_size=size, progress=_step(progress, "sketches"))
     arms = _scores(network, sketches, photos, protocols.tie_order(task.photos), options, progress=progress)
     shown = torch.stack([prepare(item, network.preprocess) for item in task.sketches[:_TIMED_SKETCHES]])
-    times = time_queries(network, shown, photos, _related_depths(options), exhaustive=arms.logits is not None)
+    expansion = _expansion(network, options)
+    depths, exhaustive = _related_depths(options), arms.logits is not None
+    times = time_queries(network, shown, photos, depths, expansion=expansion, exhaustive=exhaustive)
     outcomes = _measured(arms, task, options, progress)
     report: dict[str, Any] = {
         "protocol": "instance" if isinstance(task, Pairs) else task.name,
@@ -176,6 +182,7 @@ def evaluate(
             "photos": len(task.photos),
             "categories": len({category_key(item.category) for item in task.sketches}),
         },
+        "expansion": asdict(expansion),
         "sample": {"seed": options.seed} if len(task.sketches) < available else None,
         "arms": arm_values(outcomes, None, times),
         "sources": source_values(task.sketches, outcomes),
@@ -222,8 +229,9 @@ def _scores(
     progress: Progress,
 ) -> Arms:
     """Relates what the arms need: all pairs, or recall's candidates alone."""
+    rule = _expansion(network, options)
     arms = Arms(
-        sketches.descriptor,
+        expanded_queries(sketches.descriptor, photos.descriptor, order, rule),
         photos.descriptor,
         order,
         fuse=checkpoint_fusion(network) or standardised_fusion,
@@ -235,6 +243,12 @@ def _scores(
         logits = relate_candidates(network, sketches, photos, candidates, _step(progress, "candidates"))
         return replace(arms, candidates=candidates, candidate_logits=logits)
     return arms
+
+
+def _expansion(network: Network, options: EvaluationOptions) -> ExpansionRule:
+    """How queries are expanded: as the checkpoint declares, unless the options say otherwise."""
+    score: ScoreRule = network.config.score
+    return score.expansion if options.expansion else ExpansionRule()
 
 
 def _recalled(arms: Arms, sketches: int, depth: int) -> Tensor:

@@ -18,7 +18,9 @@ from PIL import Image
 from torch import Tensor
 
 from index_builder import GallerySnapshot, PhotoRecord
+from model.config import ExpansionRule
 from model.errors import DeviceError
+from model.expansion import expand
 from model.network import Network
 from model.preprocess import sketch_tensor
 from model.types import Encoding
@@ -55,7 +57,7 @@ class Candidates:
 
     Attributes:
         rows: [C] int64, rows of the snapshot.
-        scores: [C] float32, cosines in [-1, 1].
+        scores: [C] float32, cosines in [-1, 1] with the descriptor that searched last.
         searched: photos looked at: the gallery's, or those with the tags.
     """
 
@@ -74,7 +76,7 @@ class Found:
         photo: what the gallery knows of it.
         score: what the results are ordered by.
         relation_score: the relation network's probability, or None without rerank.
-        recall_score: cosine of the descriptors.
+        recall_score: cosine of the photo's descriptor with the one that searched, the sketch's or its expansion.
         recall_rank: from 1, in the recall stage.
     """
 
@@ -152,13 +154,17 @@ class TwoStageSearcher:
             parts = in_chunks(lambda s: self.network.encode_sketch(sketches[s]), len(sketches), len(sketches))
             return Encoding.concatenate(parts)
 
-    def recall(self, descriptors: npt.NDArray[np.float32], queries: Sequence[Query]) -> list[Candidates]:
+    def recall(
+        self, descriptors: npt.NDArray[np.float32], queries: Sequence[Query], expansion: ExpansionRule | None = None
+    ) -> list[Candidates]:
         """Candidates of each query; queries without tags are looked up together.
 
         Args:
             descriptors: [Q, E] float32, L2-normalised.
             queries: Q of them.
+            expansion: how queries are expanded; None does as the checkpoint declares.
         """
+        rule = expansion or self.network.config.score.expansion
         found: dict[int, Candidates] = {}
         groups: dict[tuple[str, ...], list[int]] = {}
         for number, query in enumerate(queries):
@@ -171,12 +177,26 @@ class TwoStageSearcher:
                 empty = Candidates(np.empty(0, np.int64), np.empty(0, np.float32), searched)
                 found |= dict.fromkeys(members, empty)
                 continue
-            rows, scores = self.snapshot.recall(descriptors[members], depth, allowed)
+            asked = self._expanded(descriptors[members], allowed, rule)
+            rows, scores = self.snapshot.recall(asked, depth, allowed)
             for place, number in enumerate(members):
                 keep = rows[place] >= 0
                 keep[queries[number].candidates :] = False
                 found[number] = Candidates(rows[place][keep], scores[place][keep], searched)
         return [found[number] for number in range(len(queries))]
+
+    def _expanded(
+        self, descriptors: npt.NDArray[np.float32], allowed: npt.NDArray[np.bool_] | None, rule: ExpansionRule
+    ) -> npt.NDArray[np.float32]:
+        """Descriptors [Q, E] moved towards their first hits among the photos that may be found."""
+        if not rule.neighbours:
+            return descriptors
+        first, _ = self.snapshot.recall(descriptors, rule.neighbours, allowed)
+        moved = []
+        for descriptor, rows in zip(torch.from_numpy(descriptors), first, strict=True):
+            hits = torch.from_numpy(self.snapshot.searched_descriptors(rows[rows >= 0]))
+            moved.append(expand(descriptor[None], hits[None], rule.weight))
+        return torch.cat(moved).numpy()
 
     def relate(self, sketch: Encoding, rows: Rows) -> npt.NDArray[np.float64]:
         """Relation logits [C] of one sketch (an encoding of length 1) and the photos of `rows`."""
@@ -229,7 +249,7 @@ class TwoStageSearcher:
     def similar(self, row: int, top_k: int) -> Answer:
         """Photos with descriptors like the photo of `row`, which is left out."""
         depth = min(top_k + 1, len(self.snapshot))
-        (found,) = self.recall(self.snapshot.descriptors([row]), [Query(candidates=depth)])
+        (found,) = self.recall(self.snapshot.descriptors([row]), [Query(candidates=depth)], ExpansionRule())
         others = found.rows != row
         rest = Candidates(found.rows[others][:top_k], found.scores[others][:top_k], found.searched - 1)
         return self.order(rest, None, Query(top_k=top_k))

@@ -60,6 +60,7 @@ class EncoderConfig:
         scale_embedding: average the patch embedding with upstream's four-convolution "scale embedding".
         descriptor_size: E of a learned linear descriptor head; 0 uses the normalised retrieval token itself (E = D).
         norm_eps: of the LayerNorms; None keeps the backbone's own (1e-6 for "hybrid").
+        whitened: descriptors pass through a whitening that is fitted after training (`model/whitening.py`).
     """
 
     kind: Literal["vit", "hybrid"] = "vit"
@@ -73,6 +74,7 @@ class EncoderConfig:
     scale_embedding: bool = False
     descriptor_size: int = 0
     norm_eps: float | None = None
+    whitened: bool = False
 
     def __post_init__(self) -> None:
         layers = [layer for layer, _ in self.keep_rates]
@@ -142,16 +144,35 @@ class RelationConfig:
 
 
 @dataclass(frozen=True)
+class ExpansionRule:
+    """How the recall stage widens a query by its own first hits (`model/expansion.py`).
+
+    Attributes:
+        neighbours: first hits that are read; 0 searches once, with the sketch's descriptor alone.
+        weight: of their mean direction beside the sketch's.
+    """
+
+    neighbours: int = 0
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.neighbours < 0 or self.weight < 0:
+            raise ConfigurationError(f"query expansion needs neighbours and a weight of at least 0, not {self}")
+
+
+@dataclass(frozen=True)
 class ScoreRule:
     """What results are ordered by: sigmoid(relation_weight * logit + recall_weight * cosine + bias).
 
     The default is the relation score itself. A fusion is calibrated on validation categories, never on test categories,
-    and stored with the checkpoint.
+    and stored with the checkpoint, and so is whether the recall stage expands queries. The cosine is that of the
+    descriptor which searched last.
     """
 
     relation_weight: float = 1.0
     recall_weight: float = 0.0
     bias: float = 0.0
+    expansion: ExpansionRule = field(default_factory=ExpansionRule)
 
 
 @dataclass(frozen=True)
@@ -218,6 +239,7 @@ ZSE_LITE = ZseConfig(
         keep_rates=((2, 0.5), (3, 0.68)),
         separate_backbones=True,
         descriptor_size=256,
+        whitened=True,
     ),
     cross_attention=CrossAttentionConfig(heads=8, hidden=256, values="other", norm="layer"),
     relation=RelationConfig(kind="pooled", width=128, hidden=(64,), bins=11),
@@ -269,6 +291,19 @@ def config_from_json(kind: type[C], values: Any) -> C:
 def zse_config_from_json(values: dict[str, Any]) -> ZseConfig:
     """The configuration of a ZSE-SBIR network, as `config_from_json` reads it."""
     return config_from_json(ZseConfig, values)
+
+
+def score_rule_from_json(values: dict[str, Any]) -> ScoreRule:
+    """The score rule of any network's stored configuration.
+
+    Raises:
+        ConfigurationError: there is none that this version knows.
+    """
+    try:
+        rule: ScoreRule = _part_from_json(ScoreRule, values["score"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigurationError(f"the stored configuration has no score rule that can be read ({error})") from error
+    return rule
 
 
 def to_json(config: NetworkConfig) -> dict[str, Any]:

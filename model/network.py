@@ -19,6 +19,7 @@ from model.encoder import Features, HybridEncoder, Modality, make_encoder
 from model.folding import fold_batch_norms
 from model.relation import PooledRelation, UpstreamRelation
 from model.types import Encoding, Relation, RelationAttention
+from model.whitening import Whitening
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,7 @@ class EncoderNetwork(Network):
         self.descriptor_size = config.encoder.descriptor_size or config.encoder.width
         self.photo_tokens = 1 + config.encoder.kept_patches
         self.encoder = encoder
+        self.whitening = Whitening(self.descriptor_size) if config.encoder.whitened else None
 
     @property
     def exact_parts(self) -> tuple[nn.Module, ...]:
@@ -165,8 +167,8 @@ class EncoderNetwork(Network):
         return ()
 
     def cast(self, device: torch.device | str, dtype: torch.dtype) -> Self:
-        """See `Network.cast`: the exact parts stay float32."""
-        parts = self.exact_parts
+        """See `Network.cast`: the exact parts and the whitening stay float32."""
+        parts = [*self.exact_parts, *([] if self.whitening is None else [self.whitening])]
         exact = [{name: value.to(device, copy=True) for name, value in part.state_dict().items()} for part in parts]
         super().cast(device, dtype)
         for part, values in zip(parts, exact, strict=True):
@@ -200,8 +202,9 @@ class EncoderNetwork(Network):
 
     def _finish(self, encoded: tuple[Tensor, Tensor, Tensor], modality: Modality) -> Encoding:
         """The encoding of what leaves the encoder: tokens [B, N, D], positions [B, N - 1], descriptor [B, E]."""
-        del modality
         tokens, positions, descriptor = encoded
+        if self.whitening is not None:
+            descriptor = self.whitening(descriptor, modality)
         return Encoding(descriptor=descriptor, tokens=tokens, positions=positions)
 
 

@@ -33,6 +33,13 @@ def command(
     checkpoint: Annotated[str, typer.Option(help="Name of a bundled checkpoint, or a file.")] = "zse-lite",
     candidates: Annotated[str, typer.Option(help="Depths of the two-stage arms.")] = "25,50,100,200",
     arms: Annotated[str, typer.Option(help="Arms to measure.")] = "recall,relation,two_stage,fused",
+    expansion: Annotated[
+        bool,
+        typer.Option(
+            "--expansion/--no-expansion",
+            help="Expand queries by their first hits as the checkpoint declares, or search with the sketch alone.",
+        ),
+    ] = True,
     max_sketches: Annotated[
         int, typer.Option(help="Measure with a balanced sample of so many sketches; 0 takes all.", min=0)
     ] = 0,
@@ -54,6 +61,7 @@ def command(
     options = EvaluationOptions(
         arms=tuple(name.strip() for name in arms.split(",")),
         candidates=_numbers(candidates),
+        expansion=expansion,
         max_sketches=max_sketches,
         seed=seed,
         batch_size=batch_size,

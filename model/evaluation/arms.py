@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from model.config import ScoreRule
+from model.config import ExpansionRule, ScoreRule
 from model.evaluation.metrics import rank_photos
 from model.evaluation.protocols import Rank
+from model.expansion import expand
 from model.network import Network
 from model.types import Encoding
 
@@ -25,6 +26,7 @@ Progress = Callable[[int, int], None]
 Fuse = Callable[[Tensor, Tensor], Tensor]
 _PHOTO_CHUNK = 1024
 _SKETCH_BLOCK = 16
+_EXPANDED_BLOCK = 256
 
 
 @torch.inference_mode()
@@ -69,6 +71,27 @@ def relate_candidates(
     return logits
 
 
+def expanded_queries(sketches: Tensor, photos: Tensor, tie_order: Tensor, rule: ExpansionRule) -> Tensor:
+    """What searches a gallery in the end: descriptors of sketches, each moved towards its first hits.
+
+    Args:
+        sketches: [S, E] float32, L2-normalised.
+        photos: [P, E] float32, L2-normalised.
+        tie_order: [P] int64, see `metrics.rank_photos`.
+        rule: how; without neighbours nothing is moved.
+
+    Returns:
+        [S, E] float32, L2-normalised.
+    """
+    if not rule.neighbours:
+        return sketches
+    blocks = []
+    for block in torch.split(sketches, _EXPANDED_BLOCK):
+        first = rank_photos(block @ photos.T, tie_order)[:, : rule.neighbours]
+        blocks.append(expand(block, photos[first], rule.weight))
+    return torch.cat([sketches[:0], *blocks])
+
+
 def checkpoint_fusion(network: Network) -> Fuse | None:
     """The checkpoint's score rule where it weighs both scores, else None. Logits and cosines in, scores out."""
     rule: ScoreRule = network.config.score
@@ -96,7 +119,7 @@ class Arms:
     """The scores of S sketches with P photos, and the rankings that follow from them.
 
     Attributes:
-        sketch_descriptors: [S, E] float32, L2-normalised.
+        sketch_descriptors: [S, E] float32, L2-normalised, as they search: expanded or not.
         photo_descriptors: [P, E] float32, L2-normalised.
         tie_order: [P] int64, see `metrics.rank_photos`.
         logits: [S, P] float32 relation logits of all pairs, or None where only candidates were related.

@@ -9,6 +9,8 @@ from statistics import median
 import torch
 from torch import Tensor
 
+from model.config import ExpansionRule
+from model.expansion import expand
 from model.network import Network
 from model.types import Encoding
 
@@ -18,7 +20,13 @@ _ENOUGH_SECONDS = 10.0
 
 @torch.inference_mode()
 def time_queries(
-    network: Network, images: Tensor, photos: Encoding, candidates: Sequence[int], *, exhaustive: bool
+    network: Network,
+    images: Tensor,
+    photos: Encoding,
+    candidates: Sequence[int],
+    *,
+    expansion: ExpansionRule = ExpansionRule(),
+    exhaustive: bool,
 ) -> dict[str, float]:
     """Median milliseconds of a query's steps over a few sketches, after a warm-up.
 
@@ -27,6 +35,7 @@ def time_queries(
         images: [n, 3, S, S] prepared sketches to measure with; reading the files is not counted.
         photos: P encodings on the CPU, as a gallery hands them over.
         candidates: depths at which the relation of k photos is measured.
+        expansion: how the recall stage expands queries.
         exhaustive: also measure the relation of all P photos.
 
     Returns:
@@ -39,8 +48,11 @@ def time_queries(
         depths["relate_all"] = len(photos)
 
     def recall(row: int) -> None:
-        scores = descriptors @ sketches.descriptor[row].float()
-        scores.topk(min(max(candidates, default=1), len(photos)))
+        query = sketches.descriptor[row].float()
+        if expansion.neighbours:
+            first = (descriptors @ query).topk(min(expansion.neighbours, len(photos))).indices
+            query = expand(query[None], descriptors[first][None], expansion.weight)[0]
+        (descriptors @ query).topk(min(max(candidates, default=1), len(photos)))
 
     def relate(depth: int) -> Callable[[int], None]:
         some = photos[:depth]  # which photos does not matter to the cost

@@ -1,12 +1,16 @@
 """The two-stage searcher against slow and simple ways to compute the same."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from app.search import Candidates, Query, TwoStageSearcher, in_chunks
 from index_builder import GallerySnapshot
+from model.config import ExpansionRule, ScoreRule
 from model.errors import DeviceError
+from model.evaluation.arms import expanded_queries
 from model.images import open_image
 from tests.app.conftest import sketch
 
@@ -44,6 +48,27 @@ def test_two_stages_find_what_a_naive_loop_finds(searcher, snapshot, network, ca
         found = searcher.search(image(seed), Query(top_k=100, candidates=candidates)).results
         assert [one.score for one in found] == pytest.approx([score for _, score in expected], abs=1e-5)
         assert {one.row for one in found} == {row for row, _ in expected}
+
+
+@pytest.mark.parametrize("tags", [(), ("things",)])
+def test_expanded_queries_find_what_the_evaluation_finds(network, snapshot, monkeypatch, tags):
+    """Two searches through FAISS against whole rankings; with tags, the first hits have the tags too."""
+    rule = ExpansionRule(neighbours=3, weight=2.0)
+    monkeypatch.setattr(network, "config", replace(network.config, score=ScoreRule(expansion=rule)))
+    searcher = TwoStageSearcher(network, snapshot)
+    allowed = snapshot.allowed(tags=tags) if tags else np.ones(len(snapshot), bool)
+    rows = np.flatnonzero(allowed)
+    photos = torch.tensor(snapshot.descriptors(rows))
+    for seed in range(4):
+        encoding = network.encode_sketch(searcher.prepare(image(seed))[None])
+        asked = expanded_queries(encoding.descriptor.detach(), photos, torch.arange(len(rows)), rule)
+        cosines = (asked @ photos.T)[0]
+        best = cosines.argsort(descending=True)
+        found = searcher.search(image(seed), Query(rerank=False, tags=tags)).results
+        assert [one.recall_score for one in found] == pytest.approx(cosines[best[: len(found)]].tolist(), abs=2e-3)
+        assert {one.row for one in found} <= set(rows.tolist())
+    plain = searcher.recall(encoding.descriptor.detach().numpy(), [Query(tags=tags)], ExpansionRule())
+    assert plain[0].scores[0] == pytest.approx(float((photos @ encoding.descriptor[0].detach()).max()), abs=2e-3)
 
 
 def test_batched_equals_single(searcher):

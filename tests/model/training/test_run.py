@@ -17,6 +17,7 @@ from model.training.errors import StoppedError
 from model.training.holdout import thinned
 from model.training.material import load_material
 from model.training.objectives import Semantics
+from model.training.run import train
 from model.training.semantics import embed_names, imagenet_names
 from model.training.start import start_network
 from model.training.validate import validate
@@ -77,6 +78,22 @@ def test_the_score_rule_is_the_one_that_validation_chose(plan):
     assert again.share == chosen["recall_share"]
     assert again.rule.recall_weight == pytest.approx(rule.recall_weight, rel=0.05)  # stored in half precision
     assert rule.relation_weight > 0 or rule.recall_weight > 0
+
+
+def test_a_whitening_is_fitted_when_training_ends_and_the_rule_is_chosen_behind_it(plan):
+    config = replace(ZSE_TINY, encoder=replace(ZSE_TINY.encoder, whitened=True))
+    reports = []
+    train(config, tiny(), plan, CPU, reports.append)
+    network = load_checkpoint(plan.folder / "checkpoint.safetensors", "cpu", "float32")
+    size = network.descriptor_size
+    assert not torch.allclose(network.whitening.matrix, torch.eye(size), atol=0.05)
+    held_out = load_material(plan.validation, None, ZSE_TINY.preprocess, side=64, device=CPU, cache=None)
+    found = validate(network, held_out.sketches, held_out.photos)
+    last = [values for values in reports if "validated" in values][-1]
+    assert last["map_recall"] == pytest.approx(found.map_recall, abs=0.02)  # stored in half precision
+    # a run that begins there learns without it, and fits its own
+    again = replace(plan, folder=plan.folder / "again", initial=plan.folder / "checkpoint.safetensors")
+    train(config, tiny(steps=1), again, CPU, reports.append)
 
 
 def test_training_never_meets_the_validation_categories(plan, monkeypatch):
