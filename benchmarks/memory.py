@@ -1,0 +1,69 @@
+"""Whether the service's memory stays flat: resident memory, open files and threads after every so many requests.
+
+    python benchmarks/memory.py --gallery GALLERY --sketches FOLDER [--requests 10000] [--every 1000]
+
+The service runs in a process of its own and this process is its client, one request after the other: searches, among
+them one in twenty that is refused (a file that is no picture), because errors have paths of their own that can leak.
+Growth counts from a fifth of the requests on: the first ones fill caches and the allocator's arenas.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import Counter
+from pathlib import Path
+
+import httpx2
+from serve import Work, ask, memory_mb, started
+
+_REFUSED_EACH = 20
+_SETTLED = 0.2
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gallery", required=True)
+    parser.add_argument("--sketches", type=Path, required=True, help="folder with pictures of sketches, looked through")
+    parser.add_argument("--checkpoint", default="zse-lite")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--candidates", type=int, default=50)
+    parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--every", type=int, default=1000)
+    arguments = parser.parse_args()
+    files = [path.read_bytes() for path in sorted(arguments.sketches.rglob("*.png"))[:2000]]
+    process, url, ready_s = started(arguments)
+    work = Work(url, [], {"top_k": "20", "candidates": str(arguments.candidates)})
+    print(
+        f"ready after {ready_s:.1f} s\n{'requests':>8} {'MB':>8} {'files':>6} {'threads':>8} {'ms each':>8}  statuses"
+    )
+    statuses: Counter[int] = Counter()
+    memory: list[tuple[int, float]] = [(0, memory_mb(process.pid))]
+    try:
+        with httpx2.Client(base_url=url, timeout=120) as http:
+            began = time.monotonic()
+            for number in range(1, arguments.requests + 1):
+                sketch = b"no picture" if number % _REFUSED_EACH == 0 else files[number % len(files)]
+                statuses[ask(http, work, sketch)[1]] += 1
+                if number % arguments.every == 0:
+                    memory.append((number, memory_mb(process.pid)))
+                    each_ms = (time.monotonic() - began) * 1000 / arguments.every
+                    proc = Path(f"/proc/{process.pid}")
+                    handles, threads = len(list((proc / "fd").iterdir())), len(list((proc / "task").iterdir()))
+                    print(
+                        f"{number:8d} {memory[-1][1]:8.1f} {handles:6d} {threads:8d} {each_ms:8.1f}  {dict(statuses)}",
+                        flush=True,
+                    )
+                    began = time.monotonic()
+    finally:
+        process.terminate()
+        process.wait()
+    settled = [mb for number, mb in memory if number >= _SETTLED * arguments.requests]
+    print(
+        f"at first {memory[0][1]:.1f} MB; grew by {settled[-1] - settled[0]:+.1f} MB over the last {1 - _SETTLED:.0%}"
+    )
+
+
+if __name__ == "__main__":
+    main()
