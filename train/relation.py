@@ -4,8 +4,9 @@
 
 Encoding is most of a training step's work on a CPU and the relation needs many steps, so each image is varied and
 encoded once, and the relation then sees as many pairs as it likes. Wrong photos are drawn from the descriptor's nearest
-in the whole training set, which is what the relation meets behind a recall stage. The score rule is chosen on the
-validation categories of `train/zse_lite.py`.
+in the whole training set, which is what the relation meets behind a recall stage. With --beside, half of the loss reads
+the sum of logit and cosine, so that the relation learns what the descriptor lacks. A whitening of descriptors is fitted
+first. The score rule is chosen on the validation categories of `train/zse_lite.py`.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from zse_lite import VALIDATION
 
-from model.checkpoint import load_checkpoint, save_checkpoint
+from model.checkpoint import load_checkpoint, load_tensors, save_checkpoint
 from model.config import PreprocessConfig
 from model.data.arrays import ImageArrays, decode
 from model.data.augment import PhotoAugment, SketchAugment, augment_photos, augment_sketches
@@ -27,11 +28,14 @@ from model.data.folders import read_folders
 from model.data.items import Dataset, Item, Modality
 from model.data.splits import read_category_list, reserved_categories
 from model.network import Network, ZseNetwork
+from model.registry import build_network
 from model.training.holdout import thinned
 from model.training.losses import relation_decide, relation_rank
 from model.training.material import load_material
 from model.training.sampling import generator_for
+from model.training.start import WHITENING
 from model.training.validate import validate
+from model.training.whiten import fit_whitening
 from model.types import Encoding
 
 BATCH = 64
@@ -70,6 +74,18 @@ def encoded(
     return Encoding.concatenate(parts)
 
 
+def with_whitening(network: ZseNetwork) -> ZseNetwork:
+    """The same network with a whitening, which changes nothing before it is fitted."""
+    if network.whitening is not None:
+        return network
+    whitened = build_network(replace(network.config, encoder=replace(network.config.encoder, whitened=True)), None)
+    own = {name: value for name, value in whitened.state_dict().items() if name.startswith(WHITENING)}
+    load_tensors(whitened, {**network.state_dict(), **own}, "the network")
+    if not isinstance(whitened, ZseNetwork):
+        raise TypeError("a ZSE-SBIR network stays one")
+    return whitened
+
+
 def relation_parameters(network: ZseNetwork) -> list[nn.Parameter]:
     """What is trained: cross-attention and relation network."""
     network.requires_grad_(requires_grad=False)
@@ -103,8 +119,11 @@ def fit(network: ZseNetwork, sketch: Encoding, photo: Encoding, same: Tensor, op
         repeated = rows[:, None].expand_as(columns).flatten()
         with torch.autocast(network.device.type, dtype=torch.bfloat16):
             logit, _, _ = network.relate_aligned(sketch[repeated], photo[columns.flatten()])
-        logit = logit.view(columns.shape)
+        logit = logit.float().view(columns.shape)
         loss = relation_rank(logit) + 0.5 * relation_decide(logit)
+        if options.beside:
+            both = logit + options.beside * similarity[rows].gather(1, columns).to(logit.device)
+            loss = (loss + relation_rank(both)) / 2
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(parameters, max_norm=5.0)
@@ -137,12 +156,14 @@ def main() -> None:
     parser.add_argument("--sketches", type=int, default=48, help="a step")
     parser.add_argument("--wrong", type=int, default=5, help="wrong photos per sketch")
     parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--beside", type=float, default=0.0, help="weight of the cosine in half of the loss")
     parser.add_argument("--seed", type=int, default=2021)
     options = parser.parse_args()
 
     network = load_checkpoint(options.checkpoint, dtype="float32", trainable=True)
     if not isinstance(network, ZseNetwork):
         raise SystemExit("this recipe trains the relation of a ZSE-SBIR network")
+    network = with_whitening(network)
     left_out = [*reserved_categories(), *(name for file in options.without for name in read_category_list(file))]
     seen = read_folders(options.data).without(left_out)
     train = seen.without(VALIDATION)
@@ -150,6 +171,7 @@ def main() -> None:
     few = {kind: sampled(train, kind, options.per_category, options.seed) for kind in ("sketch", "photo")}
     sketches = decode(few["sketch"], "sketch", larger, cache=options.cache, skip_damaged=True)
     photos = decode(few["photo"], "photo", larger, cache=options.cache)
+    fit_whitening(network.eval(), sketches, photos, options.seed)
     sketch = encoded(network, sketches, "sketch", network.preprocess, options.seed)
     photo = encoded(network, photos, "photo", network.preprocess, options.seed)
     fit(network, sketch, photo, sketches.labels[:, None] == photos.labels[None, :], options)

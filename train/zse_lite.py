@@ -66,9 +66,12 @@ RELATION = replace(
 )
 # What follows the first part: more things, one drawing of each, while the rate falls to nothing.
 WIDER = replace(BACKBONE, steps=600, extra_sketches=40, singles=24, learning_rate=7e-4, warmup=30, validate_every=200)
+# For comparing starting points and objectives on a CPU: all backbones stay as they are, so their features are stored.
+FROZEN = replace(BACKBONE, steps=300, extra_sketches=0, sketch_views=2, batch_norm="frozen", validate_every=0,
+                 weights=LossWeights())  # fmt: skip
 # For a GPU, in one part.
 BASE = TrainConfig(extra_sketches=64, validate_every=200, save_every=0)
-PARTS = {"base": BASE, "backbone": BACKBONE, "wider": WIDER, "relation": RELATION}
+PARTS = {"base": BASE, "backbone": BACKBONE, "wider": WIDER, "frozen": FROZEN, "relation": RELATION}
 
 
 def variant(name: str) -> tuple[ZseConfig, TrainConfig]:
@@ -84,7 +87,7 @@ def variant(name: str) -> tuple[ZseConfig, TrainConfig]:
             weights = replace(weights, **{key: float(value)})
         elif key == "extra":
             config = replace(config, extra_sketches=int(value))
-        elif key in {"rate", "lr", "ema", "temperature", "seed", "categories", "norm", "singles"}:
+        elif key in {"rate", "lr", "ema", "objective", "temperature", "seed", "categories", "norm", "singles"}:
             config = replace(config, **_field(key, value))
         elif key in {"backbone", "shared", "depth", "keep"}:
             network = replace(network, encoder=_encoder(network.encoder, key, value))
@@ -95,7 +98,7 @@ def variant(name: str) -> tuple[ZseConfig, TrainConfig]:
 
 def _field(key: str, value: str) -> dict[str, Any]:
     names = {"rate": "backbone_rate", "lr": "learning_rate", "norm": "batch_norm"}
-    kinds = {"seed": int, "categories": int, "norm": str, "singles": int}
+    kinds = {"seed": int, "categories": int, "norm": str, "singles": int, "objective": str}
     return {names.get(key, key): kinds.get(key, float)(value)}
 
 

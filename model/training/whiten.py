@@ -5,21 +5,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from model.data.arrays import ImageArrays
 from model.data.augment import plain
 from model.network import EncoderNetwork, Network
-from model.training.material import Material
 from model.training.sampling import generator_for
 
 PER_CATEGORY = 20
 _PURPOSE = 8  # of the draw, which no other draw of a run shares
 
 
-def fit_whitening(network: Network, material: Material, seed: int, *, batch: int = 128) -> bool:
+def fit_whitening(network: Network, sketches: ImageArrays, photos: ImageArrays, seed: int, *, batch: int = 128) -> bool:
     """Fit the whitening, where the network has one, on seen categories; validation categories are not touched.
 
     Args:
         network: in evaluation mode.
-        material: that it was trained on.
+        sketches, photos: that it was trained on.
         seed: of the sample: at most `PER_CATEGORY` sketches and photos of each category.
         batch: images encoded at once.
 
@@ -31,7 +31,7 @@ def fit_whitening(network: Network, material: Material, seed: int, *, batch: int
     network.whitening.reset()
     device = network.device
     with torch.inference_mode():
-        sketches, photos = (
+        sketch, photo = (
             torch.cat(
                 [
                     encode(
@@ -40,9 +40,9 @@ def fit_whitening(network: Network, material: Material, seed: int, *, batch: int
                     for rows in torch.split(_sample(images.labels.cpu(), seed), batch)
                 ]
             )
-            for images, encode in ((material.sketches, network.encode_sketch), (material.photos, network.encode_photo))
+            for images, encode in ((sketches, network.encode_sketch), (photos, network.encode_photo))
         )
-    network.whitening.fit(sketches, photos)
+    network.whitening.fit(sketch, photo)
     return True
 
 
