@@ -24,7 +24,7 @@ What it can explain: which of the photo's patches counted for this sketch, not w
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -60,8 +60,11 @@ class CrossAtNetConfig(NetworkConfig):
             raise ConfigurationError(f"hash_bits must be a multiple of 8, or 0 for none, not {self.hash_bits}")
 
 
+# Its relation and its codes read the descriptor as it was learnt, so no whitening comes after.
 PRESETS: tuple[CrossAtNetConfig, ...] = (
-    CrossAtNetConfig(preset="crossatnet", preprocess=ZSE_LITE.preprocess, encoder=ZSE_LITE.encoder),
+    CrossAtNetConfig(
+        preset="crossatnet", preprocess=ZSE_LITE.preprocess, encoder=replace(ZSE_LITE.encoder, whitened=False)
+    ),
     CrossAtNetConfig(
         preset="crossatnet-tiny",
         preprocess=ZSE_TINY.preprocess,
@@ -187,7 +190,7 @@ class CrossAtNet(EncoderNetwork):
             weights = self.attention.own_map(tokens, None).exp()
             gathered = torch.einsum("bn,bne->be", weights, self.attention.values(tokens))
             descriptor = F.normalize(descriptor + self.attention.gates.weight[0, 0] * gathered, dim=-1)
-        return Encoding(descriptor=descriptor, tokens=tokens, positions=positions)
+        return super()._finish((tokens, positions, descriptor), modality)
 
     def _logit(self, cosine: Tensor) -> Tensor:
         logit: Tensor = self.calibration(cosine.unsqueeze(-1)).squeeze(-1)

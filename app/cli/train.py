@@ -17,7 +17,7 @@ from app.cli.options import FileListsOption, SplitOption, in_data
 from model.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from model.config import ZseConfig
+    from model.config import NetworkConfig
     from model.training.config import TrainConfig
     from model.training.sources import Sources
     from model.training.start import Report
@@ -46,10 +46,20 @@ def command(
             rich_help_panel="Data",
         ),
     ] = "10",
-    preset: Annotated[str, typer.Option(help="Network: zse-lite or zse-vit-b16.")] = "zse-lite",
+    preset: Annotated[
+        str, typer.Option(help="Network: zse-lite, zse-vit-b16, crossatnet, text-aligned or text-aligned-vit-b16.")
+    ] = "zse-lite",
     recipe: Annotated[
         str | None,
-        typer.Option(help="contrastive or upstream. Default: upstream for zse-vit-b16.", show_default=False),
+        typer.Option(
+            help="contrastive, upstream, crossatnet or text-aligned. Default: the network's own.", show_default=False
+        ),
+    ] = None,
+    descriptions: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of sentences that describe categories, besides those that come along.", show_default=False
+        ),
     ] = None,
     start: Annotated[
         str, typer.Option(help="Backbone's weights: package, hub, a file or none; auto: a package if there is one.")
@@ -105,6 +115,7 @@ def command(
         cache=cache or folder.parent / "cache",
         side=decoding_side(network, config),
         initial=initial,
+        descriptions=descriptions,
     )
     with joined(resolve_device(device)) as (process, place), _reports(folder, process.first, as_json) as report:
         report({"held_out": list(sources.held_out), "train": len(sources.train), "processes": process.count})
@@ -114,12 +125,12 @@ def command(
 
 def _configuration(
     preset_name: str, recipe: str | None, steps: int | None, settings: list[str]
-) -> tuple[ZseConfig, TrainConfig]:
+) -> tuple[NetworkConfig, TrainConfig]:
     from model.registry import preset
-    from model.training.config import RECIPES, with_setting
+    from model.training.config import RECIPES, recipe_for, with_setting
 
     network = preset(preset_name)
-    recipe = recipe or ("upstream" if network.relation.kind == "upstream" else "contrastive")
+    recipe = recipe or recipe_for(network)
     if recipe not in RECIPES:
         raise ConfigurationError(f"no recipe is named {recipe!r}; choose one of {', '.join(RECIPES)}")
     config = RECIPES[recipe]
@@ -138,16 +149,16 @@ def _with_extra_sketches(config: TrainConfig, sources: Sources, settings: list[s
     return replace(config, extra_sketches=min(config.categories * config.per_category, 64))
 
 
-def _with_score_of(network: ZseConfig, checkpoint: Path, validation: str) -> ZseConfig:
+def _with_score_of(network: NetworkConfig, checkpoint: Path, validation: str) -> NetworkConfig:
     from model.checkpoint import read_checkpoint
-    from model.config import zse_config_from_json
+    from model.config import score_rule_from_json
 
     if validation != "0":
         raise ConfigurationError(
             "--score-from is for --validation 0; with validation categories a rule is chosen on them"
         )
     metadata, _ = read_checkpoint(checkpoint)
-    return replace(network, score=zse_config_from_json(json.loads(metadata["config"])).score)
+    return replace(network, score=score_rule_from_json(json.loads(metadata["config"])))
 
 
 @contextmanager

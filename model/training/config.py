@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
+from model.config import NetworkConfig, ZseConfig
 from model.data.augment import PhotoAugment, SketchAugment
 from model.errors import ConfigurationError
 
@@ -22,6 +23,11 @@ class LossWeights:
         distil: cross-entropy against the starting backbone's ImageNet predictions, so that its knowledge is kept.
         rank: softmax over the relation logits of one right photo and several wrong ones.
         decide: binary cross-entropy of the same relation logits, so that the relation score is a probability.
+        triplet: cross-modal triplet loss between descriptors; of the recipes "crossatnet" and "text-aligned".
+        attend: a photo's own attention learns to be what sketches of its category would give it ("crossatnet").
+        graph: cosine classification of descriptors into prototypes from the graph of names ("crossatnet").
+        hash: learnt hash codes rank a step's photos as descriptors do ("crossatnet").
+        sentences: alignment of tokens with sentences that describe the categories ("text-aligned").
     """
 
     contrast: float = 1.0
@@ -30,6 +36,11 @@ class LossWeights:
     distil: float = 1.0
     rank: float = 1.0
     decide: float = 0.5
+    triplet: float = 0.0
+    attend: float = 0.0
+    graph: float = 0.0
+    hash: float = 0.0
+    sentences: float = 0.0
 
     def __post_init__(self) -> None:
         if min(vars(self).values()) < 0 or max(vars(self).values()) == 0:
@@ -41,11 +52,15 @@ class TrainConfig:
     """Everything that a training run depends on besides data and network.
 
     Attributes:
-        objective: "contrastive" is ours; "upstream" is the published recipe (triplet and relation regression).
+        objective: "contrastive" is ours; "upstream" is the published recipe (triplet and relation regression);
+            "crossatnet" and "text-aligned" add what these networks learn from.
         steps: optimiser steps.
         categories: categories in one step ("contrastive"), or samples in one step ("upstream"), each of a category of
             its own. Per process, where several train together.
         per_category: sketches and photos drawn of each of them; "upstream" draws what its samples need.
+        singles: how many categories are drawn beside these from among those with fewer than `per_category` sketches or
+            photos, one sketch and one photo of each; such categories are then drawn in no other way. 0 treats all
+            categories alike. "contrastive" only.
         extra_sketches: sketches a step of categories that have no photo.
         learning_rate: peak rate of the parts that start at random.
         backbone_rate: the pretrained backbone's rate as a share of `learning_rate`.
@@ -74,10 +89,11 @@ class TrainConfig:
         validate_every, save_every: steps between validations and between saved states; 0 only at the end.
     """
 
-    objective: Literal["contrastive", "upstream"] = "contrastive"
+    objective: Literal["contrastive", "upstream", "crossatnet", "text-aligned"] = "contrastive"
     steps: int = 2000
     categories: int = 32
     per_category: int = 4
+    singles: int = 0
     extra_sketches: int = 0
     learning_rate: float = 1e-3
     backbone_rate: float = 0.1
@@ -146,7 +162,28 @@ UPSTREAM_RECIPE = TrainConfig(
     ),
 )  # fmt: skip
 
-RECIPES = {"contrastive": TrainConfig(), "upstream": UPSTREAM_RECIPE}
+CROSSATNET_RECIPE = TrainConfig(
+    objective="crossatnet",
+    weights=LossWeights(contrast=0.0, classify=0.0, text=0.0, triplet=1.0, attend=0.5, graph=0.5, hash=0.5),
+)
+TEXT_ALIGNED_RECIPE = TrainConfig(
+    objective="text-aligned",
+    weights=LossWeights(contrast=0.0, classify=0.0, text=0.0, triplet=1.0, sentences=0.5),
+)
+
+RECIPES = {
+    "contrastive": TrainConfig(),
+    "upstream": UPSTREAM_RECIPE,
+    "crossatnet": CROSSATNET_RECIPE,
+    "text-aligned": TEXT_ALIGNED_RECIPE,
+}
+
+
+def recipe_for(network: NetworkConfig) -> str:
+    """Name of the recipe that a network is trained by unless another is asked for."""
+    if isinstance(network, ZseConfig):
+        return "upstream" if network.relation.kind == "upstream" else "contrastive"
+    return network.architecture if network.architecture in RECIPES else "contrastive"
 
 
 def with_setting(config: _T, setting: str) -> _T:

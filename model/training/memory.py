@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model.config import ZseConfig
+from model.config import NetworkConfig
 from model.data.items import Dataset, category_key
 from model.errors import ConfigurationError
 from model.training.config import TrainConfig
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from model.training.run import RunPlan
 
 
-def describe(network: ZseConfig, config: TrainConfig, plan: RunPlan) -> dict[str, Any]:
+def describe(network: NetworkConfig, config: TrainConfig, plan: RunPlan) -> dict[str, Any]:
     """Plain values of all that the result of a run depends on."""
     return {
         "network": asdict(network),

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.encoder import Features, Modality
-from model.network import Network, ZseNetwork
+from model.network import Network
 from model.training.config import TrainConfig
 from model.training.losses import (
     relation_decide,
@@ -53,6 +53,8 @@ class Semantics:
     Attributes:
         names: [C, T] float32 embeddings of all categories' names, L2-normalised, or None.
         classes: K, the number of the backbone's own classes, or 0 without distillation.
+        sentences: [C, T, W] float32 tokens of the sentences that describe each category, or None.
+        sentence_mask: [C, T] bool, True for real tokens, or None.
         projection: [E, F] float32 start of the descriptor from F pooled features, or None.
         classifier: [K, E] float32 start of the head that repeats the backbone's predictions, or None.
     """
@@ -61,14 +63,14 @@ class Semantics:
     classes: int = 0
     projection: Tensor | None = None
     classifier: Tensor | None = None
+    sentences: Tensor | None = None
+    sentence_mask: Tensor | None = None
 
 
 def encode(network: Network, inputs: Tensor | Features, modality: Modality) -> Encoding:
     """Encodings of images or of their stored feature maps."""
     if isinstance(inputs, Tensor):
         return network.encode_sketch(inputs) if modality == "sketch" else network.encode_photo(inputs)
-    if not isinstance(network, ZseNetwork):
-        raise TypeError("only a ZSE-SBIR network trains on stored features")
     return network.encode_features(inputs, modality)
 
 
@@ -106,7 +108,20 @@ class ContrastiveObjective(nn.Module):
             logit = logit.float().view(columns.shape)
             terms["rank"] = relation_rank(logit)
             terms["decide"] = relation_decide(logit)
-        return terms
+        return {**terms, **self.own_terms(sketches, photos, batch, columns)}
+
+    def own_terms(
+        self, sketches: Encoding, photos: Encoding, batch: Batch, columns: Tensor | None
+    ) -> dict[str, Tensor]:
+        """The terms that only one kind of network has; none here.
+
+        Args:
+            sketches, photos: encodings of the batch.
+            batch: gives the labels.
+            columns: [B, 1 + wrong] photos that each paired sketch was related to, the right one first, or None.
+        """
+        del sketches, photos, batch, columns
+        return {}
 
     def _descriptor_terms(self, sketches: Encoding, photos: Encoding, batch: Batch) -> dict[str, Tensor]:
         """The terms that read descriptors alone."""

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from model.checkpoint import load_tensors, read_checkpoint, save_checkpoint
-from model.config import ZseConfig
+from model.config import NetworkConfig
 from model.data.items import Dataset
 from model.training.config import TrainConfig
 from model.training.errors import StoppedError
@@ -22,6 +22,7 @@ from model.training.memory import describe, remember
 from model.training.processes import Process
 from model.training.start import Report, build_objective, make_batches, prepare_material, start_network
 from model.training.validate import Validation, validate
+from model.training.whiten import fit_whitening
 
 CHECKPOINT, STATE, BEST = "checkpoint.safetensors", "state.pt", "best.safetensors"
 
@@ -39,6 +40,7 @@ class RunPlan:
         cache: folder for decoded images and name embeddings.
         side: of decoded training images, in pixels.
         initial: checkpoint to begin from, instead of the backbone's weights alone.
+        descriptions: file of sentences that describe categories, besides those that come with the package.
     """
 
     folder: Path
@@ -49,10 +51,11 @@ class RunPlan:
     cache: Path
     side: int = 256
     initial: Path | None = None
+    descriptions: Path | None = None
 
 
 def train(
-    network_config: ZseConfig,
+    network_config: NetworkConfig,
     config: TrainConfig,
     plan: RunPlan,
     device: torch.device,
@@ -103,6 +106,7 @@ def train(
             cache=plan.cache,
             device=device,
             report=tell,
+            descriptions=plan.descriptions,
         )
     network = start_network(network_config, config, plan.start, plan.initial, semantics)
     objective = build_objective(network, len(material.categories), config, semantics).to(device)
@@ -124,7 +128,7 @@ def train(
     finally:
         trainer.release()
     if process.first:
-        run.finish(network_config)
+        run.finish(network_config, material)
     return plan.folder / CHECKPOINT
 
 
@@ -153,13 +157,16 @@ class _Run:
         if last or (config.save_every and step % config.save_every == 0):
             self.trainer.save(self.plan.folder / STATE)
 
-    def finish(self, network_config: ZseConfig) -> None:
-        """Choose the score rule on validation categories and write the checkpoint, in half precision where it fits."""
+    def finish(self, network_config: NetworkConfig, material: Material) -> None:
+        """Whiten, choose the score rule on validation categories and write the checkpoint, in half precision where it
+        fits."""
         trainer, step = self.trainer, self.trainer.step
         if trainer.config.keep == "best" and 0 < trainer.best[1] < step:
             step = trainer.best[1]
             _, tensors = read_checkpoint(self.plan.folder / BEST)
             load_tensors(trainer.network, tensors, str(self.plan.folder / BEST))
+            self._validation = None
+        if fit_whitening(trainer.network.eval(), material.sketches, material.photos, trainer.config.seed):
             self._validation = None
         validation = self._validate()
         network = trainer.network.eval()
@@ -168,7 +175,9 @@ class _Run:
             chosen = validation.choose_rule()
             network.config = replace(network_config, score=chosen.rule)
             quality = round(chosen.map_all[chosen.share], 5)
-            self.report({"calibrated": step, **asdict(chosen.rule), "recall_share": chosen.share, "map_fused": quality})
+            rule = asdict(chosen.rule)
+            rule |= {f"expansion_{name}": value for name, value in rule.pop("expansion").items()}
+            self.report({"calibrated": step, **rule, "recall_share": chosen.share, "map_fused": quality})
         path = self.plan.folder / CHECKPOINT
         story = {"training": json.dumps(self._story(step, validation))}
         digest = save_checkpoint(network, path, torch.float16 if _fits_half(network) else None, story)
@@ -204,7 +213,7 @@ class _Run:
         }
 
 
-def _held_out(plan: RunPlan, network_config: ZseConfig, device: torch.device, report: Report) -> Material | None:
+def _held_out(plan: RunPlan, network_config: NetworkConfig, device: torch.device, report: Report) -> Material | None:
     if plan.validation is None:
         return None
     size = network_config.preprocess.image_size

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from model.config import ZseConfig
+from model.config import NetworkConfig
 from model.data.filelists import read_file_lists
 from model.data.folders import read_categories, read_folders
 from model.data.items import Dataset
@@ -96,7 +96,9 @@ def gather(
     return Sources(left, sketches if sketches and sketches.items else None, held_out, names)
 
 
-def starting_weights(network: ZseConfig, config: TrainConfig, start: str) -> tuple[ZseConfig, str | Path | None]:
+def starting_weights(
+    network: NetworkConfig, config: TrainConfig, start: str
+) -> tuple[NetworkConfig, str | Path | None]:
     """The network's configuration and the weights of its backbone, as `RunPlan` takes them.
 
     Args:
@@ -123,7 +125,7 @@ def starting_weights(network: ZseConfig, config: TrainConfig, start: str) -> tup
     return network, Path(start)
 
 
-def decoding_side(network: ZseConfig, config: TrainConfig) -> int:
+def decoding_side(network: NetworkConfig, config: TrainConfig) -> int:
     """Side of decoded images in pixels: a third more than the network's, so that crops are not enlarged from less."""
     size = network.preprocess.image_size
     return size if config.photos.crop == 1 else round(size / 0.75)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,15 @@ import torch
 
 from model.backbone import create_classifier
 from model.checkpoint import load_tensors, read_checkpoint
-from model.config import ZseConfig
+from model.config import NetworkConfig
 from model.data.items import Dataset
+from model.descriptions import bundled_descriptions, read_descriptions
 from model.encoder import HybridEncoder
 from model.errors import ConfigurationError
 from model.network import Network
 from model.registry import build_network
 from model.training.config import TrainConfig
+from model.training.crossatnet import CrossAtNetObjective
 from model.training.material import (
     BatchMaker,
     Material,
@@ -26,15 +29,23 @@ from model.training.material import (
     with_teacher,
 )
 from model.training.objectives import ContrastiveObjective, Semantics, UpstreamObjective
+from model.training.sentences import embed_sentences
 from model.training.teacher import semantics_of
+from model.training.text_aligned import TextAlignedObjective
 from model.training.views import Views
 
+WHITENING = "whitening."  # how its tensors' names begin
 Report = Callable[[dict[str, Any]], None]
 Objective = ContrastiveObjective | UpstreamObjective
+OBJECTIVES: dict[str, type[ContrastiveObjective]] = {
+    "contrastive": ContrastiveObjective,
+    "crossatnet": CrossAtNetObjective,
+    "text-aligned": TextAlignedObjective,
+}
 
 
 def prepare_material(
-    network_config: ZseConfig,
+    network_config: NetworkConfig,
     config: TrainConfig,
     train: Dataset,
     extra: Dataset | None,
@@ -44,6 +55,7 @@ def prepare_material(
     cache: Path,
     device: torch.device,
     report: Report,
+    descriptions: Path | None = None,
 ) -> tuple[Material, Semantics]:
     """Decoded images with what the objective asks for besides: names' embeddings and the backbone's predictions.
 
@@ -55,6 +67,7 @@ def prepare_material(
         cache: folder of decoded images and names' embeddings.
         device: where batches are made.
         report: called with the progress of decoding and with what was left out.
+        descriptions: see `RunPlan`.
     """
 
     def progress(what: str, done: int, total: int) -> None:
@@ -69,18 +82,42 @@ def prepare_material(
         return material, Semantics()
     names = cache / "names.safetensors"
     taught = bool(config.weights.distil) and start is not None
-    if config.weights.text or (taught and material.extra is not None):
+    if config.weights.text or config.weights.graph or (taught and (material.extra is not None or config.singles)):
         material = with_names(material, names)
     if not taught or start is None:
-        return material, Semantics(names=material.names)
+        return material, with_sentences(Semantics(names=material.names), material, config, descriptions, cache)
     classifier = create_classifier(network_config.encoder, start)
     width = network_config.encoder.descriptor_size or network_config.encoder.width
     semantics = semantics_of(classifier, material.names, width)
-    return with_teacher(material, classifier, preprocess, names), semantics
+    semantics = with_sentences(semantics, material, config, descriptions, cache)
+    fewest = config.per_category if config.singles else 1
+    return with_teacher(material, classifier, preprocess, names, fewest), semantics
+
+
+def with_sentences(
+    semantics: Semantics, material: Material, config: TrainConfig, descriptions: Path | None, cache: Path
+) -> Semantics:
+    """The same with tokens of the sentences that describe the categories, where the configuration asks for them.
+
+    Raises:
+        DatasetError: a category has no sentences.
+    """
+    if not config.weights.sentences:
+        return semantics
+    known = bundled_descriptions()
+    if descriptions is not None:
+        known = known.joined(read_descriptions(descriptions))
+    said = known.of(material.categories)
+    tokens, mask = embed_sentences(material.categories, said, cache / "sentences.safetensors")
+    return replace(semantics, sentences=tokens.to(material.device), sentence_mask=mask.to(material.device))
 
 
 def start_network(
-    network_config: ZseConfig, config: TrainConfig, start: str | Path | None, initial: Path | None, semantics: Semantics
+    network_config: NetworkConfig,
+    config: TrainConfig,
+    start: str | Path | None,
+    initial: Path | None,
+    semantics: Semantics,
 ) -> Network:
     """The network before the first step, with what stays as it is marked so.
 
@@ -93,7 +130,10 @@ def start_network(
     network = build_network(network_config, None if initial else start, seed=config.seed)
     if initial is not None:
         _, tensors = read_checkpoint(initial)
-        load_tensors(network, tensors, str(initial))
+        # a whitening is fitted when training ends; until then there is none
+        own = {name: value for name, value in network.state_dict().items() if name.startswith(WHITENING)}
+        kept = {name: value for name, value in tensors.items() if not name.startswith(WHITENING)}
+        load_tensors(network, {**kept, **own}, str(initial))
     elif semantics.projection is not None:
         network.start_from(semantics.projection)
     freeze(network, config)
@@ -106,7 +146,7 @@ def build_objective(network: Network, categories: int, config: TrainConfig, sema
         return UpstreamObjective(network)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return ContrastiveObjective(network, categories, config, semantics)
+        return OBJECTIVES[config.objective](network, categories, config, semantics)
 
 
 def freeze(network: Network, config: TrainConfig) -> None:
@@ -133,7 +173,7 @@ def freeze(network: Network, config: TrainConfig) -> None:
 
 
 def make_batches(
-    network: Network, material: Material, network_config: ZseConfig, config: TrainConfig, report: Report
+    network: Network, material: Material, network_config: NetworkConfig, config: TrainConfig, report: Report
 ) -> BatchMaker:
     """What makes the batch of each step, with stored features of the backbones that stay as they are."""
     wanted = {

@@ -11,7 +11,7 @@ from model.config import PreprocessConfig
 from model.data.augment import augment_photos, augment_sketches
 from model.encoder import Features, HybridEncoder, Modality
 from model.errors import ConfigurationError
-from model.network import Network, ZseNetwork
+from model.network import EncoderNetwork, Network
 from model.training.config import TrainConfig
 from model.training.sampling import generator_for
 
@@ -45,7 +45,7 @@ class Views:
         preprocess: PreprocessConfig,
         progress: Callable[[int, int], None],
     ) -> None:
-        if not isinstance(network, ZseNetwork) or not isinstance(network.encoder, HybridEncoder):
+        if not isinstance(network, EncoderNetwork) or not isinstance(network.encoder, HybridEncoder):
             raise ConfigurationError(
                 "stored views need a network with a hybrid encoder; set photo_views and sketch_views to 0"
             )
