@@ -94,6 +94,7 @@ class Client:
         top_k: int = 20,
         candidates: int | None = None,
         rerank: bool = True,
+        expand: bool = True,
         offset: int = 0,
         min_score: float | None = None,
         tags: Sequence[str] = (),
@@ -103,12 +104,12 @@ class Client:
         Args:
             sketch: path or bytes of a picture; or give `strokes`.
             strokes: per stroke [[x...], [y...]].
-            top_k, candidates, rerank, offset, min_score, tags: as in docs/api.md.
+            top_k, candidates, rerank, expand, offset, min_score, tags: as in docs/api.md.
 
         Raises:
             ServiceAnswerError, ServiceUnreachableError: see there.
         """
-        options: dict[str, Any] = {"top_k": top_k, "rerank": rerank, "offset": offset}
+        options: dict[str, Any] = {"top_k": top_k, "rerank": rerank, "expand": expand, "offset": offset}
         if candidates is not None:
             options["candidates"] = candidates
         if min_score is not None:

@@ -54,6 +54,11 @@ class SearchOptions(BaseModel):
         description="Depth of the recall stage: photos compared in detail. 100, or more where top_k needs it.",
     )
     rerank: bool = Field(default=True, description="false: order by the recall score alone.")
+    expand: bool = Field(
+        default=True,
+        description="Widen the search by its first hits, where the checkpoint does so; false finds less of a kind and "
+        "more kinds.",
+    )
     explain: bool = Field(
         default=False, description="Say of each result which patches matched; for 20 results at most, and slower."
     )
@@ -101,7 +106,9 @@ class Result(BaseModel):
     relation_score: float | None = Field(
         default=None, description="Probability of the relation network; null without rerank."
     )
-    recall_score: float = Field(description="Cosine of the descriptors.")
+    recall_score: float = Field(
+        description="Cosine of the photo's descriptor with the sketch's, or with what it was expanded to."
+    )
     recall_rank: int = Field(description="Rank in the recall stage, from 1.")
     url: str
     thumbnail_url: str

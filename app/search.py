@@ -41,6 +41,7 @@ class Query:
         offset: results to skip.
         min_score: leave out results with a lower score; None keeps all.
         tags: only photos with any of these; () searches all.
+        expand: widen the query by its first hits where the checkpoint declares so; otherwise the sketch searches alone.
     """
 
     top_k: int = 20
@@ -49,6 +50,7 @@ class Query:
     offset: int = 0
     min_score: float | None = None
     tags: tuple[str, ...] = ()
+    expand: bool = True
 
 
 @dataclass(frozen=True)
@@ -154,22 +156,18 @@ class TwoStageSearcher:
             parts = in_chunks(lambda s: self.network.encode_sketch(sketches[s]), len(sketches), len(sketches))
             return Encoding.concatenate(parts)
 
-    def recall(
-        self, descriptors: npt.NDArray[np.float32], queries: Sequence[Query], expansion: ExpansionRule | None = None
-    ) -> list[Candidates]:
+    def recall(self, descriptors: npt.NDArray[np.float32], queries: Sequence[Query]) -> list[Candidates]:
         """Candidates of each query; queries without tags are looked up together.
 
         Args:
             descriptors: [Q, E] float32, L2-normalised.
             queries: Q of them.
-            expansion: how queries are expanded; None does as the checkpoint declares.
         """
-        rule = expansion or self.network.config.score.expansion
         found: dict[int, Candidates] = {}
-        groups: dict[tuple[str, ...], list[int]] = {}
+        groups: dict[tuple[tuple[str, ...], bool], list[int]] = {}
         for number, query in enumerate(queries):
-            groups.setdefault(query.tags, []).append(number)
-        for tags, members in groups.items():
+            groups.setdefault((query.tags, query.expand), []).append(number)
+        for (tags, expanded), members in groups.items():
             allowed = self.snapshot.allowed(tags=tags) if tags else None
             searched = len(self.snapshot) if allowed is None else int(np.count_nonzero(allowed))
             depth = min(max(queries[number].candidates for number in members), searched)
@@ -177,7 +175,9 @@ class TwoStageSearcher:
                 empty = Candidates(np.empty(0, np.int64), np.empty(0, np.float32), searched)
                 found |= dict.fromkeys(members, empty)
                 continue
-            asked = self._expanded(descriptors[members], allowed, rule)
+            asked = descriptors[members]
+            if expanded:
+                asked = self._expanded(asked, allowed)
             rows, scores = self.snapshot.recall(asked, depth, allowed)
             for place, number in enumerate(members):
                 keep = rows[place] >= 0
@@ -186,9 +186,11 @@ class TwoStageSearcher:
         return [found[number] for number in range(len(queries))]
 
     def _expanded(
-        self, descriptors: npt.NDArray[np.float32], allowed: npt.NDArray[np.bool_] | None, rule: ExpansionRule
+        self, descriptors: npt.NDArray[np.float32], allowed: npt.NDArray[np.bool_] | None
     ) -> npt.NDArray[np.float32]:
-        """Descriptors [Q, E] moved towards their first hits among the photos that may be found."""
+        """Descriptors [Q, E] moved towards their first hits among the photos that may be found, by the checkpoint's
+        rule."""
+        rule: ExpansionRule = self.network.config.score.expansion
         if not rule.neighbours:
             return descriptors
         first, _ = self.snapshot.recall(descriptors, rule.neighbours, allowed)
@@ -249,7 +251,7 @@ class TwoStageSearcher:
     def similar(self, row: int, top_k: int) -> Answer:
         """Photos with descriptors like the photo of `row`, which is left out."""
         depth = min(top_k + 1, len(self.snapshot))
-        (found,) = self.recall(self.snapshot.descriptors([row]), [Query(candidates=depth)], ExpansionRule())
+        (found,) = self.recall(self.snapshot.descriptors([row]), [Query(candidates=depth, expand=False)])
         others = found.rows != row
         rest = Candidates(found.rows[others][:top_k], found.scores[others][:top_k], found.searched - 1)
         return self.order(rest, None, Query(top_k=top_k))

@@ -25,6 +25,7 @@ def command(
     top_k: Annotated[int, typer.Option(min=1, help="Results wanted.")] = 20,
     candidates: Annotated[int | None, typer.Option(min=1, help="Depth of the recall stage.")] = None,
     rerank: Annotated[bool, typer.Option(help="Compare the candidates in detail.")] = True,
+    expand: Annotated[bool, typer.Option(help="Widen the search by its first hits.")] = True,
     tag: Annotated[
         list[str] | None, typer.Option(help="Only photos with this tag; may be given several times.")
     ] = None,
@@ -33,7 +34,7 @@ def command(
     """Find the photos that a sketch shows."""
     from app.search import Query
 
-    query = Query(top_k, candidates or max(100, top_k), rerank, tags=tuple(tag or ()))
+    query = Query(top_k, candidates or max(100, top_k), rerank, tags=tuple(tag or ()), expand=expand)
     answer = _remote(url, key, sketch, query) if url else _local(gallery, checkpoint, device, sketch, query)
     if as_json:
         print(json.dumps(answer))
@@ -51,6 +52,7 @@ def _remote(url: str, key: str | None, sketch: Path, query: Query) -> dict[str, 
             top_k=query.top_k,
             candidates=query.candidates,
             rerank=query.rerank,
+            expand=query.expand,
             tags=query.tags,
         ).model_dump()
 

@@ -163,6 +163,7 @@ def query_of(options: SearchOptions, served: Served) -> Query:
         top_k=options.top_k,
         candidates=options.depth,
         rerank=options.rerank,
+        expand=options.expand,
         offset=options.offset,
         min_score=options.min_score,
         tags=tuple(sorted(set(options.tag))),

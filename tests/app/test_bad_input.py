@@ -67,6 +67,7 @@ FIELDS = [
     ({"min_score": "nan"}, "invalid_min_score"),
     ({"min_score": "2"}, "invalid_min_score"),
     ({"rerank": "perhaps"}, "invalid_rerank"),
+    ({"expand": "perhaps"}, "invalid_expand"),
     ({"explain": "true", "top_k": "21"}, "invalid_explain"),
     ({"tag": "unheard-of"}, "unknown_tag"),
     ({"topk": "5"}, "unknown_field"),

@@ -1,11 +1,13 @@
 """POST /search: three ways to send a sketch, and every option."""
 
 import base64
+from dataclasses import replace
 
 import pytest
 
 from app.search import Query, TwoStageSearcher
 from index_builder import GallerySnapshot
+from model.config import ExpansionRule
 from model.images import open_image
 from tests.app.conftest import sketch
 
@@ -54,6 +56,18 @@ def test_without_rerank_the_recall_score_decides(service):
     results = search(service, rerank="false")["results"]
     assert [result["recall_rank"] for result in results] == list(range(1, 14))
     assert all(result["relation_score"] is None and result["score"] == result["recall_score"] for result in results)
+
+
+def test_a_query_is_expanded_where_the_checkpoint_says_so_and_the_client_does_not_forbid_it(
+    service, network, monkeypatch
+):
+    fields = {"rerank": "false", "top_k": "13"}
+    alone = search(service, sketch(3), **fields)["results"]
+    rule = ExpansionRule(neighbours=4, weight=2.0)
+    monkeypatch.setattr(network, "config", replace(network.config, score=replace(network.config.score, expansion=rule)))
+    expanded = search(service, sketch(3), **fields)["results"]
+    assert expanded[0]["recall_score"] > alone[0]["recall_score"] + 1e-3
+    assert search(service, sketch(3), expand="false", **fields)["results"] == alone
 
 
 def test_pages_are_slices_of_the_whole_list(service):

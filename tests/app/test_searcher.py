@@ -67,7 +67,11 @@ def test_expanded_queries_find_what_the_evaluation_finds(network, snapshot, monk
         found = searcher.search(image(seed), Query(rerank=False, tags=tags)).results
         assert [one.recall_score for one in found] == pytest.approx(cosines[best[: len(found)]].tolist(), abs=2e-3)
         assert {one.row for one in found} <= set(rows.tolist())
-    plain = searcher.recall(encoding.descriptor.detach().numpy(), [Query(tags=tags)], ExpansionRule())
+    mixed = [Query(tags=tags, expand=False), Query(tags=tags), Query(tags=tags, expand=False)]
+    together = searcher.recall(encoding.descriptor.detach().expand(3, -1).numpy(), mixed)
+    assert together[0].scores[0] != pytest.approx(together[1].scores[0], abs=1e-4)
+    assert (together[0].scores == together[2].scores).all()
+    plain = searcher.recall(encoding.descriptor.detach().numpy(), [Query(tags=tags, expand=False)])
     assert plain[0].scores[0] == pytest.approx(float((photos @ encoding.descriptor[0].detach()).max()), abs=2e-3)
 
 
