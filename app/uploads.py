@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any, Never
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
@@ -20,6 +21,7 @@ from app.errors import BodyTimeoutError, BodyTooLargeError, ClientLeftError, Req
 
 _MAX_FIELDS = 64
 _MAX_FIELD_BYTES = 64_000
+_CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 
 
 @dataclass
@@ -79,12 +81,15 @@ async def read_body(request: Request, limit: int, timeout_s: float) -> bytes:
 
 
 async def read_form(request: Request, limit: int, timeout_s: float, *, max_files: int, in_memory: bool = True) -> Form:
-    """A multipart form; the caller closes it.
+    """A multipart form, in UTF-8; the caller closes it.
 
     Raises:
         RequestError: `malformed_form`.
         BodyTooLargeError, BodyTimeoutError, ClientLeftError: see `app.errors`.
     """
+    # Any codec of Python's could be named: punycode takes seconds for a field, and all the while nobody is answered.
+    if _charset(request).lower() not in _CHARSETS:
+        raise RequestError("malformed_form", "Forms are read as UTF-8; send no other charset.", 400)
     async with contextlib.aclosing(_counted(request, limit, timeout_s, in_memory=in_memory)) as chunks:
         kind = _InMemoryParser if in_memory else MultiPartParser
         parser = kind(
@@ -94,6 +99,11 @@ async def read_form(request: Request, limit: int, timeout_s: float, *, max_files
             parsed = await parser.parse()
         except MultiPartException as error:
             raise RequestError("malformed_form", f"The form cannot be read: {error.message}", 400) from None
+    spooled = parser._files_to_close_on_error
+    if len(spooled) > sum(isinstance(value, UploadFile) for _, value in parsed.multi_items()):
+        for file in spooled:
+            file.close()
+        raise RequestError("malformed_form", "The form ends in the middle of a file.", 400)
     form = Form()
     for name, value in parsed.multi_items():
         if isinstance(value, UploadFile):
@@ -101,6 +111,11 @@ async def read_form(request: Request, limit: int, timeout_s: float, *, max_files
         else:
             form.fields.setdefault(name, []).append(value)
     return form
+
+
+def _charset(request: Request) -> str:
+    _, options = parse_options_header(request.headers.get("content-type", ""))
+    return options.get(b"charset", b"utf-8").decode("latin-1")
 
 
 def media_type(request: Request) -> str:

@@ -35,6 +35,7 @@ router = APIRouter(tags=["photos"])
 
 _EXAMPLE_ID = "k3v5w2mz7qhd4t6ynb2rfxp5ce"
 PhotoId = Annotated[str, PathParameter(description="A photo's id, from a search.", examples=[_EXAMPLE_ID])]
+_A_FILE_ALONE = "default-src 'none'; frame-ancestors 'none'; sandbox"  # whatever else the picture's bytes may be
 _FOR_A_DAY = "private, max-age=86400"
 _MOST_JOBS = 32
 _UPLOAD_BODY = {
@@ -81,7 +82,7 @@ async def photo(request: Request, photo_id: PhotoId) -> Response:
         file.close()
         return Response(status_code=304, headers={"ETag": etag, "Cache-Control": _FOR_A_DAY})
     headers = {"ETag": etag, "Cache-Control": _FOR_A_DAY} if unchanged else {"Cache-Control": "no-store"}
-    headers["Content-Length"] = str(files.size_of(file))
+    headers |= {"Content-Length": str(files.size_of(file)), "Content-Security-Policy": _A_FILE_ALONE}
     return _FileResponse(file, files.media_type_of(record), headers)
 
 
