@@ -65,6 +65,12 @@ class Lab:
         encoded, gallery = (encode_items(network, items, batch_size=16) for items in (sketches, photos))
         return Lab(network, encoded, gallery, relevant, torch.full(relevant.shape, torch.nan))
 
+    @property
+    def queries(self) -> Tensor:
+        """[S, E] descriptors that search last, expanded where the checkpoint's rule says so."""
+        rule = self.network.config.score.expansion
+        return moved(self, self.sketches.descriptor, rule.neighbours, rule.weight)
+
     def order(self, queries: Tensor) -> Tensor:
         """[S, P] photos by cosine with [S, E]."""
         return rank_photos(queries @ self.photos.descriptor.T, torch.arange(len(self.photos)))
@@ -187,9 +193,7 @@ def ways(lab: Lab, arguments: argparse.Namespace, added: dict[str, list[float]])
 
 
 def early_exit(lab: Lab, arguments: argparse.Namespace) -> None:
-    rule, queries = lab.network.config.score, lab.sketches.descriptor
-    if rule.expansion.neighbours:
-        queries = moved(lab, queries, rule.expansion.neighbours, rule.expansion.weight)
+    rule, queries = lab.network.config.score, lab.queries
     order = lab.order(queries)
     candidates = order[:, : arguments.candidates]
     logits, scores = lab.related(candidates), lab.scores(candidates, queries)

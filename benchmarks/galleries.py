@@ -49,7 +49,7 @@ def descriptors(count: int, size: int, seed: int, photos: int | None = None) -> 
 
 def random_records(count: int, shape: TokenShape, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
     """Stored tokens of `count` photos."""
-    tokens = rng.integers(-127, 128, (count, shape.tokens, shape.width), dtype=np.int8)
+    tokens = rng.integers(-127, 128, (count, shape.tokens, shape.token_bytes), dtype=np.int8)
     scales = np.full((count, shape.tokens), 1 / 64, dtype=np.float32)
     positions = np.tile(np.arange(shape.tokens - 1, dtype=np.uint16), (count, 1))
     return record_of(tokens, scales, positions)
@@ -74,7 +74,7 @@ def write_gallery(folder: Path, count: int, shape: TokenShape, identity: Checkpo
 
 def shape_of(network: Network) -> TokenShape:
     """What a network's photos take."""
-    return TokenShape(network.photo_tokens, network.token_width, network.descriptor_size)
+    return TokenShape.of(network)
 
 
 @dataclass

@@ -51,7 +51,7 @@ def row(name: str) -> list[str]:
     with Count() as projection:
         network.cross_attention.project(blank_encoding(network, 1).tokens, None, "photo")
     pair = two.billions - one.billions
-    stored = TokenShape(network.photo_tokens, network.token_width, network.descriptor_size)
+    stored = TokenShape.of(network)
     return [
         f"`{name}`",
         f"{sum(p.numel() for p in network.parameters()) / 1e6:.1f}",

@@ -1,157 +1,228 @@
-"""What storing tokens quantised costs: bytes per photo against agreement with the float32 ranking.
+"""What storing tokens in fewer bytes costs: bytes per photo against the quality of two stages.
 
-    python benchmarks/tokens.py --photos DIR --sketches DIR [--checkpoint zse-lite | --preset zse-lite]
+    python benchmarks/tokens.py --data DIR --categories FILE [--checkpoint zse-lite]
 
-Both folders hold CATEGORY/*. Every sketch is related to every photo with tokens in float32, and again with tokens as
-each encoding stores them; sketches are never stored. Printed per encoding: bytes per photo (descriptor and positions
-included), the share of the float32 top 20 that is found again, how often the first stays first, Spearman's rank
-correlation over all photos, the largest change of a relation score, and mean average precision beside float32's.
+DIR holds sketch/CATEGORY/* and photo/CATEGORY/*. Every sketch's candidates, the same for every row, are related with
+their tokens in float32 and again with what comes back from each way to store them; sketches are never stored. Bytes
+include descriptor, scales and patch positions. Quality is mAP@200 (strict) with the candidates ordered by the relation
+alone, which feels a change most, and by the checkpoint's score rule; "top 10" is the share of the float32 relation's
+first ten that is found again, "noise" the change of logits in their standard deviations.
+
+Codebooks and principal components are fitted on the photos of the table, as a gallery could do for itself.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+from measure import Table, header, parser
 
-import numpy as np
-import numpy.typing as npt
+# isort: split
 import torch
+from candidates import Lab, reordered
 from torch import Tensor
+from torch.nn import functional as F
 
 from index_builder.quantise import TokenShape, dequantise, quantise
 from model.checkpoint import load_checkpoint
-from model.images import read_image
-from model.network import Network
-from model.preprocess import photo_tensor, sketch_tensor
-from model.registry import build_network, preset
 from model.types import Encoding
 
-Scores = npt.NDArray[np.float64]
-TOP = 20
+UPSTREAM_BYTES = 2 * 197 * 768  # zse-vit-b16 in float16
+CENTROIDS = 1024
 
 
-def images(folder: Path, count: int, seed: int) -> Iterator[tuple[str, Path]]:
-    """A sample of `count` images with their categories, each category about equally often."""
-    rng = np.random.default_rng(seed)
-    categories = sorted(path for path in folder.iterdir() if path.is_dir())
-    lists = [list(rng.permutation(sorted(category.iterdir()))) for category in categories]
-    given = 0
-    while given < count and any(lists):
-        for category, files in zip(categories, lists, strict=True):
-            if files and given < count:
-                given += 1
-                yield category.name, files.pop()
+@dataclass(frozen=True)
+class Stored:
+    """One way to store tokens: its name, the bytes of a photo, and the encodings that come back."""
+
+    name: str
+    bytes_per_photo: int
+    photos: Encoding
 
 
-def encode(network: Network, chosen: list[tuple[str, Path]], *, photos: bool, batch: int = 16) -> Encoding:
-    prepare, run = (photo_tensor, network.encode_photo) if photos else (sketch_tensor, network.encode_sketch)
-    parts = []
-    for start in range(0, len(chosen), batch):
-        files = [path for _, path in chosen[start : start + batch]]
-        side = network.preprocess.image_size
-        tensors = [prepare(read_image(file, longest_side=side).image, network.preprocess) for file in files]
-        parts.append(run(torch.stack(tensors).to(network.device, network.dtype)))
-    return Encoding.concatenate(parts)
+def rounded(tokens: Tensor, levels: int) -> Tensor:
+    """Symmetric rounding to `levels` steps each side, one scale per last axis."""
+    scale = (tokens.abs().amax(dim=-1, keepdim=True) / levels).clamp_min(1e-30)
+    return torch.round(tokens / scale).clamp(-levels, levels) * scale
 
 
-def int8_per_token(encoding: Encoding, shape: TokenShape) -> Encoding:
-    """What the gallery stores."""
-    stored = quantise(encoding, shape)
-    parts = torch.from_numpy(stored.descriptor), torch.from_numpy(stored.records)
-    return dequantise(*parts, shape)
+def as_gallery(photos: Encoding, shape: TokenShape) -> Encoding:
+    """Through the gallery's own code."""
+    stored = quantise(photos, shape)
+    return dequantise(torch.from_numpy(stored.descriptor), torch.from_numpy(stored.records), shape)
 
 
-def rounded(levels: int, dims: int | tuple[int, ...]) -> Callable[[Encoding, TokenShape], Encoding]:
-    """Symmetric rounding to `levels` steps each side, one scale per slice over `dims`."""
-
-    def apply(encoding: Encoding, _: TokenShape) -> Encoding:
-        tokens = encoding.tokens.float()
-        scale = (tokens.abs().amax(dim=dims, keepdim=True) / levels).clamp_min(1e-30)
-        return replace(encoding, tokens=torch.round(tokens / scale).clamp(-levels, levels) * scale)
-
-    return apply
-
-
-def half(encoding: Encoding, _: TokenShape) -> Encoding:
-    return replace(encoding, tokens=encoding.tokens.half().float())
+def centroids(tokens: Tensor, count: int, rounds: int = 6) -> Tensor:
+    """[count, D] by k-means over a seeded sample of tokens [n, D]."""
+    generator = torch.Generator().manual_seed(0)
+    sample = tokens[torch.randperm(len(tokens), generator=generator)[: 20 * count]]
+    found = sample[:count].clone()
+    for _ in range(rounds):
+        nearest = closest(sample, found)
+        sums = torch.zeros_like(found).index_add_(0, nearest, sample)
+        found = sums / torch.bincount(nearest, minlength=count).clamp_min(1)[:, None]
+    return found
 
 
-def encodings(shape: TokenShape) -> dict[str, tuple[int, Callable[[Encoding, TokenShape], Encoding]]]:
-    """Name -> bytes per photo and what comes back from storage."""
-    values = shape.tokens * shape.width
-    fixed = shape.descriptor * 4 + (shape.tokens - 1) * 2
-    return {
-        "float32": (fixed + 4 * values, lambda encoding, _: encoding),
-        "float16": (fixed + 2 * values, half),
-        "int8, scale per token (stored)": (shape.bytes_per_photo, int8_per_token),
-        "int8, scale per photo": (fixed + values + 4, rounded(127, (1, 2))),
-        "int4, scale per token": (fixed + values // 2 + 4 * shape.tokens, rounded(7, 2)),
+def closest(tokens: Tensor, among: Tensor) -> Tensor:
+    """[n] index of the closest of [count, D]."""
+    half = among.square().sum(1) / 2
+    return torch.cat([(part @ among.T - half).argmax(dim=1) for part in tokens.split(8192)])  # type: ignore[no-untyped-call]
+
+
+def bucketed(values: Tensor, bits: int) -> Tensor:
+    """Values [n, D] -> the mean of their quantile bucket, 2^bits buckets for all dimensions, each scaled to one."""
+    scale = values.std(dim=0)
+    scaled = values / scale
+    sample = scaled.flatten()[:: max(1, scaled.numel() // 200_000)].sort().values
+    parts = sample.tensor_split(2**bits)
+    means = torch.stack([part.mean() for part in parts])
+    edges = torch.stack([part[0] for part in parts[1:]])
+    return means[torch.bucketize(scaled, edges)] * scale
+
+
+def components(tokens: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Mean [D] and the first principal directions [D, count] of tokens [n, D]."""
+    mean = tokens.mean(dim=0)
+    centred = tokens - mean
+    directions = torch.linalg.eigh(centred.T @ centred).eigenvectors.flip(1)
+    return mean, directions[:, :count]
+
+
+def kept(photos: Encoding, count: int) -> Encoding:
+    """The retrieval token and the `count` patch tokens most like it."""
+    unit = F.normalize(photos.tokens.float(), dim=-1)
+    rows = (unit[:, 1:] * unit[:, :1]).sum(-1).topk(count, dim=1).indices.sort(dim=1).values
+    patches = photos.tokens[:, 1:].gather(1, rows[..., None].expand(-1, -1, photos.tokens.shape[2]))
+    tokens = torch.cat([photos.tokens[:, :1], patches], dim=1)
+    return replace(photos, tokens=tokens, positions=photos.positions.gather(1, rows))
+
+
+def merged(photos: Encoding, count: int) -> Encoding:
+    """Patch tokens merged two by two, the most alike first, until `count` are left."""
+    joined = []
+    for tokens in photos.tokens.float():
+        left, weight = tokens[1:].clone(), torch.ones(len(tokens) - 1)
+        while len(left) > count:
+            unit = F.normalize(left, dim=-1)
+            alike = (unit @ unit.T).fill_diagonal_(-torch.inf)
+            first, second = sorted(divmod(int(alike.argmax()), len(left)))
+            both = weight[first] + weight[second]
+            left[first] = (left[first] * weight[first] + left[second] * weight[second]) / both
+            weight[first] = both
+            stay = torch.arange(len(left)) != second
+            left, weight = left[stay], weight[stay]
+        joined.append(torch.cat([tokens[:1], left]))
+    return replace(photos, tokens=torch.stack(joined), positions=photos.positions[:, :count])
+
+
+def ways(photos: Encoding, shape: TokenShape) -> Iterator[Stored]:
+    """Every way that is measured."""
+    tokens = photos.tokens.float()
+    count, width = shape.tokens, shape.width
+    fixed = shape.descriptor * 4
+    places = 2 * (count - 1)
+    flat = tokens.flatten(0, 1)
+
+    def made(name: str, token_bytes: float, values: Tensor) -> Stored:
+        size = round(fixed + places + count * token_bytes)
+        return Stored(name, size, replace(photos, tokens=values.view_as(tokens)))
+
+    yield made("float32", 4 * width, tokens)
+    yield made("float16", 2 * width, tokens.half().float())
+    for bits in (8, 4):
+        one = replace(shape, bits=bits)
+        mark = " (stored)" if bits == shape.bits else ""
+        yield Stored(f"int{bits}, scale per token{mark}", one.bytes_per_photo, as_gallery(photos, one))
+    groups = rounded(tokens.view(len(tokens), count, -1, 32), 7)
+    yield made("int4, scale per 32 values", width / 2 + width / 16, groups)
+    yield made("int2 (-1, 0, 1), scale per token", width / 4 + 4, rounded(tokens, 1))
+    centres = centroids(flat, CENTROIDS)
+    near = centres[closest(flat, centres)]
+    for bits in (4, 2, 1):
+        name = f"residuals of {CENTROIDS} centroids, {bits} bit{'s' * (bits > 1)}"
+        yield made(name, 2 + bits * width / 8, near + bucketed(flat - near, bits))
+    for narrow in (width // 2, width // 4):
+        mean, directions = components(flat, narrow)
+        inner = rounded((flat - mean) @ directions, 127)
+        yield made(f"{narrow} principal components, int8", narrow + 4, inner @ directions.T + mean)
+    fewer: dict[str, Callable[[Encoding, int], Encoding]] = {
+        "patches kept, those most like the retrieval token:": kept,
+        "patches left after merging the most alike:": merged,
     }
+    for name, reduce in fewer.items():
+        for some in ((count - 1) * 3 // 4, (count - 1) // 2, (count - 1) // 4):
+            small = replace(shape, tokens=some + 1, bits=8)
+            yield Stored(f"{name} {some}, int8", small.bytes_per_photo, as_gallery(reduce(photos, some), small))
 
 
-def logits(network: Network, sketches: Encoding, photos: Encoding) -> Scores:
+def logits(lab: Lab, photos: Encoding, candidates: Tensor) -> Tensor:
+    """[S, K] relation logits with these photos' tokens."""
+    on_device = photos.to(lab.network.device, lab.network.dtype)
     with torch.inference_mode():
-        on_device = photos.to(network.device, network.dtype)
-        rows: list[Tensor] = [network.relate(sketches[s : s + 1], on_device).logit for s in range(len(sketches))]
-    return torch.cat(rows).double().cpu().numpy()
-
-
-def mean_average_precision(scores: Scores, relevant: npt.NDArray[np.bool_]) -> float:
-    values = []
-    for row, hits in zip(scores, relevant, strict=True):
-        ranked = hits[np.argsort(-row, kind="stable")]
-        if ranked.any():
-            precision = np.cumsum(ranked) / np.arange(1, len(ranked) + 1)
-            values.append(float(precision[ranked].mean()))
-    return float(np.mean(values))
-
-
-def compare(exact: Scores, stored: Scores) -> tuple[float, float, float, float]:
-    """Share of the top 20 found again, share of equal firsts, rank correlation, largest change of a relation score."""
-    order, other = np.argsort(-exact, axis=1, kind="stable"), np.argsort(-stored, axis=1, kind="stable")
-    top = np.mean([len(set(a[:TOP]) & set(b[:TOP])) / TOP for a, b in zip(order, other, strict=True)])
-    first = np.mean(order[:, 0] == other[:, 0])
-    ranks = [np.argsort(o, axis=1) for o in (order, other)]
-    rho = np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(*ranks, strict=True)])
-    change = np.abs(1 / (1 + np.exp(-exact)) - 1 / (1 + np.exp(-stored))).max()
-    return float(top), float(first), float(rho), float(change)
+        rows = [lab.network.relate(lab.sketches[s : s + 1], on_device[c]).logit for s, c in enumerate(candidates)]
+    return torch.cat(rows)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path, required=True)
-    parser.add_argument("--sketches", type=Path, required=True)
-    parser.add_argument("--checkpoint", default="zse-lite")
-    parser.add_argument("--preset", default="", help="take this preset with random weights instead of a checkpoint")
-    parser.add_argument("--photo-count", type=int, default=500)
-    parser.add_argument("--sketch-count", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    if arguments.preset:
-        network = build_network(preset(arguments.preset), seed=0)
-    else:
-        network = load_checkpoint(arguments.checkpoint, dtype="float32")
-    chosen = [
-        list(images(folder, count, arguments.seed))
-        for folder, count in ((arguments.photos, arguments.photo_count), (arguments.sketches, arguments.sketch_count))
-    ]
-    with torch.inference_mode():
-        photos, sketches = encode(network, chosen[0], photos=True).to("cpu"), encode(network, chosen[1], photos=False)
-    shape = TokenShape(network.photo_tokens, network.token_width, network.descriptor_size)
-    relevant = np.array([[photo == sketch for photo, _ in chosen[0]] for sketch, _ in chosen[1]])
-    print(f"{network.identity.name}: {len(photos)} photos, {len(sketches)} sketches, {shape}")
-    print(f"{'encoding':<32} {'bytes':>7} {f'top {TOP}':>7} {'first':>7} {'rank r':>7} {'change':>8} {'mAP':>7}")
-    exact = logits(network, sketches, photos)
-    for name, (size, stored) in encodings(shape).items():
-        scores = logits(network, sketches, stored(photos, shape))
-        top, first, rho, change = compare(exact, scores)
-        precision = mean_average_precision(scores, relevant)
-        print(f"{name:<32} {size:>7} {top:7.4f} {first:7.4f} {rho:7.4f} {change:8.5f} {precision:7.4f}", flush=True)
+    options = parser(__doc__)
+    options.add_argument("--data", type=Path, required=True)
+    options.add_argument("--categories", type=Path, required=True, help="file with one category a line")
+    options.add_argument("--checkpoint", default="zse-lite")
+    options.add_argument("--sketches", type=int, default=200)
+    options.add_argument("--candidates", type=int, default=100)
+    arguments = options.parse_args()
+    header(arguments)
+    network = load_checkpoint(arguments.checkpoint, "cpu")
+    lab = Lab.load(network, arguments)
+    measure(lab, arguments)
+
+
+def measure(lab: Lab, arguments: argparse.Namespace) -> None:
+    table = Table(
+        "tokens",
+        f"Tokens at rest, {len(lab.sketches)} sketches, {len(lab.photos)} photos, {arguments.candidates} related",
+        {
+            "way": "tokens as",
+            "bytes": "bytes per photo",
+            "share": "of float16 x 197 x 768",
+            "relation": "relation: mAP@200",
+            "relation_moved": "moved, %",
+            "score": "score rule: mAP@200",
+            "score_moved": "moved, % ",
+            "top_10": "top 10",
+            "noise": "noise",
+        },
+    )
+    queries = lab.queries
+    order = lab.order(queries)
+    candidates = order[:, : arguments.candidates]
+    cosines = (queries @ lab.photos.descriptor.T).gather(1, candidates)
+    rule = lab.network.config.score
+    exact: Tensor | None = None
+    first: tuple[float, float] | None = None
+    for stored in ways(lab.photos, TokenShape.of(lab.network)):
+        found = logits(lab, stored.photos, candidates)
+        exact = found if exact is None else exact
+        scores = rule.relation_weight * found + rule.recall_weight * cosines
+        quality = tuple(lab.quality(reordered(candidates, some, order))[0] for some in (found, scores))
+        first = (quality[0], quality[1]) if first is None else first
+        best, other = (some.topk(10, dim=1).indices for some in (exact, found))
+        table.add(
+            way=stored.name,
+            bytes=stored.bytes_per_photo,
+            share=f"1/{UPSTREAM_BYTES / stored.bytes_per_photo:.0f}",
+            relation=quality[0],
+            relation_moved=100 * (quality[0] / first[0] - 1),
+            score=quality[1],
+            score_moved=100 * (quality[1] / first[1] - 1),
+            top_10=float((best[:, :, None] == other[:, None]).any(2).float().mean()),
+            noise=float((found - exact).square().mean().sqrt() / exact.std()),
+        )
+    table.finish(arguments)
 
 
 if __name__ == "__main__":

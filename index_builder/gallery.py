@@ -67,13 +67,15 @@ class GalleryMetadata:
     @staticmethod
     def of(network: Network, root: Path) -> GalleryMetadata:
         """A gallery's metadata for this network and these photos."""
+        shape = TokenShape.of(network)
         return GalleryMetadata(
             checkpoint=network.identity.name,
             checkpoint_sha256=network.identity.sha256,
             preprocess=network.preprocess.identity,
-            shape=TokenShape(network.photo_tokens, network.token_width, network.descriptor_size),
+            shape=shape,
             grid=network.grid,
             root=str(root.absolute()),
+            token_encoding=shape.encoding,
         )
 
     def schema(self) -> pa.Schema:

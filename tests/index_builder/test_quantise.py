@@ -1,4 +1,4 @@
-"""int8 tokens: bounded error, padding stays padding, what does not fit is refused."""
+"""Stored tokens: bounded error, padding stays padding, what does not fit is refused."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from index_builder.quantise import StoredTokens, TokenShape, dequantise, quantise
+from model.registry import build_network, preset
 from model.types import Encoding
 
 SHAPE = TokenShape(tokens=5, width=6, descriptor=4)
+HALF = TokenShape(tokens=5, width=6, descriptor=4, bits=4)
+BITS = pytest.mark.parametrize("shape", [SHAPE, HALF], ids=["8 bits", "4 bits"])
 
 
 def encoding(values, mask=None, positions=None):
@@ -24,27 +27,47 @@ def encoding(values, mask=None, positions=None):
     return Encoding(descriptor, values, positions, mask)
 
 
-def back(stored: StoredTokens) -> Encoding:
-    assert stored.records.shape[1] == SHAPE.record_bytes
-    return dequantise(torch.from_numpy(stored.descriptor), torch.from_numpy(stored.records), SHAPE)
+def back(stored: StoredTokens, shape: TokenShape = SHAPE) -> Encoding:
+    assert stored.records.shape[1] == shape.record_bytes
+    return dequantise(torch.from_numpy(stored.descriptor), torch.from_numpy(stored.records), shape)
 
 
 floats = st.floats(-1e6, 1e6, width=32)
 
 
+@BITS
 @settings(max_examples=60, deadline=None)
-@given(hnp.arrays(np.float32, (2, 5, 6), elements=floats))
-def test_every_value_is_off_by_half_a_step_at_most(values):
-    result = back(quantise(encoding(values), SHAPE))
-    step = np.abs(values).max(axis=-1, keepdims=True) / 127
+@given(values=hnp.arrays(np.float32, (2, 5, 6), elements=floats))
+def test_every_value_is_off_by_half_a_step_at_most(shape, values):
+    result = back(quantise(encoding(values), shape), shape)
+    step = np.abs(values).max(axis=-1, keepdims=True) / (127 if shape.bits == 8 else 7)
     assert result.mask is None
     assert (np.abs(result.tokens.numpy() - values) <= step * 0.5001 + 1e-30).all()
 
 
-def test_padding_stays_padding():
+@pytest.mark.parametrize("width", [1, 2, 7, 8])
+def test_values_of_4_bits_come_back_exactly_whatever_their_number(width):
+    shape = TokenShape(tokens=3, width=width, descriptor=4, bits=4)
+    values = torch.randint(-7, 8, (2, 3, width), generator=torch.Generator().manual_seed(width)).float()
+    values[..., 0] = 7  # then a step is 1
+    result = back(quantise(encoding(values), shape), shape)
+    assert torch.equal(result.tokens, values)
+    assert shape.record_bytes == 3 * ((width + 1) // 2 + 4) + 2 * 2
+
+
+def test_shapes_survive_json_and_old_ones_are_of_8_bits():
+    for shape in (SHAPE, HALF):
+        assert TokenShape.from_json(shape.to_json()) == shape
+    assert TokenShape.from_json({"tokens": 5, "width": 6, "descriptor": 4}) == SHAPE
+    with pytest.raises(ValueError, match="8 or 4 bits"):
+        TokenShape(5, 6, 4, bits=3)
+
+
+@BITS
+def test_padding_stays_padding(shape):
     values = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(0))
     mask = torch.tensor([[True] * 5, [True, True, False, True, False]])
-    result = back(quantise(encoding(values, mask), SHAPE))
+    result = back(quantise(encoding(values, mask), shape), shape)
     assert result.mask is not None
     assert result.mask.tolist() == mask.tolist()
     assert (result.tokens[~mask] == 0).all()
@@ -59,8 +82,9 @@ def test_fewer_tokens_are_padded_and_more_are_refused():
         quantise(encoding(torch.ones(1, 6, 6)), SHAPE)
 
 
-def test_a_token_of_zeros_is_still_a_token():
-    result = back(quantise(encoding(torch.zeros(1, 5, 6)), SHAPE))
+@BITS
+def test_a_token_of_zeros_is_still_a_token(shape):
+    result = back(quantise(encoding(torch.zeros(1, 5, 6)), shape), shape)
     assert result.mask is None
     assert (result.tokens == 0).all()
 
@@ -83,3 +107,11 @@ def test_batches_join():
     joined = StoredTokens.concatenate(parts)
     assert len(joined) == 3
     assert back(joined).tokens[:, 0, 0].tolist() == pytest.approx([1, 2, 2])
+
+
+def test_four_bits_are_for_networks_that_were_measured_with_them():
+    for name, bits in (("zse-lite", 4), ("zse-vit-b16", 8), ("zse-tiny", 8)):
+        with torch.device("meta"):
+            shape = TokenShape.of(build_network(preset(name)))
+        assert shape.bits == bits
+        assert shape.encoding == f"int{bits}-per-token-record"
