@@ -16,6 +16,7 @@ from PIL import Image
 
 from app.search import TwoStageSearcher
 from model.explain import (
+    NotExplainableError,
     PairExplanation,
     Source,
     attention_picture,
@@ -92,7 +93,15 @@ def draw(
         searcher: that explained them.
         explained: the pairs.
         photos: RGB, upright, one per pair.
+
+    Raises:
+        NotExplainableError: the network matches no patches, and the picture would show matches.
     """
+    if kind != "attention" and not explained.pairs[0].matches:
+        raise NotExplainableError(
+            "this checkpoint's network weighs the photo's patches without matching them to the sketch's; "
+            "ask for the picture 'attention'"
+        )
     first, photo = explained.pairs[0], photos[0]
     box = partial(
         photo_patch_box,
@@ -123,6 +132,7 @@ def as_document(
         "relation_logit": pair.logit,
         "recall_score": cosine,
         "grid": pair.grid,
+        "matches": pair.matches,
         "sketch_image": "data:image/png;base64," + base64.b64encode(as_png(explained.sketch)).decode(),
         "correspondences": [
             {

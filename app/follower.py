@@ -15,7 +15,7 @@ from app.logs import get_logger
 from app.metrics import Metrics
 from app.search import Query, TwoStageSearcher
 from app.settings import Settings
-from index_builder import GallerySnapshot, PhotoRecord, RecallSettings, latest_version
+from index_builder import GallerySnapshot, PhotoRecord, latest_version
 from index_builder.errors import GalleryNotFoundError, UnknownPhotoError
 from model.errors import SketchseekError
 from model.network import Network
@@ -154,7 +154,8 @@ class Follower:
             self._settings.gallery,
             network.identity,
             root=self._settings.photos,
-            recall=RecallSettings(threads=self._settings.recall_threads),
+            recall=self._settings.recall_settings,
+            hash_projection=network.hash_projection,
             device=network.device,
             dtype=network.dtype,
             cache_bytes=self._settings.token_cache_bytes,

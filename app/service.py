@@ -23,7 +23,7 @@ from app.settings import Settings
 from app.thumbnails import Thumbnails
 from index_builder.errors import GalleryNotFoundError
 from model.images import ImageLimits
-from model.network import Network, ZseNetwork
+from model.network import Network
 
 T = TypeVar("T")
 _log = get_logger("app.service")
@@ -70,7 +70,6 @@ class Service:
         )
         self.jobs = Jobs()
         self.device_problem: str | None = None
-        self.explains = isinstance(network, ZseNetwork)
         self._decoders = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
         self._tasks: set[asyncio.Task[Any]] = set()
         self._draining = False
@@ -101,6 +100,7 @@ class Service:
         await asyncio.to_thread(self.worker.stop, self.settings.shutdown_timeout_s)
         await asyncio.to_thread(self.library.close)
         self._decoders.shutdown(wait=False, cancel_futures=True)
+        _log.info("stopped")
 
     def drain(self) -> None:
         """Say that this process ends soon: /readyz turns 503, while requests are still answered."""

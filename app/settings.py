@@ -8,12 +8,15 @@ from __future__ import annotations
 import ipaddress
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from model.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from index_builder import RecallSettings
 
 MEGABYTE = 1_000_000
 
@@ -99,6 +102,19 @@ class Settings(BaseSettings):
     token_cache_bytes: int = Field(
         512 * MEGABYTE, ge=0, description="Memory for photos' tokens on the device; 0 reads them from disk each time."
     )
+    recall: Literal["auto", "flat", "ivf", "hash"] = Field(
+        "auto", description="How candidates are found: auto, flat, ivf, or hash for a few bytes a photo in memory."
+    )
+    hash_bits: int = Field(
+        256, ge=8, multiple_of=8, description="Length of hash codes fitted to the gallery; learnt ones have theirs."
+    )
+    hash_source: Literal["auto", "learnt", "itq"] = Field(
+        "auto",
+        description="Hash codes: learnt (the checkpoint's), itq (fitted to the gallery), or auto: learnt if there are.",
+    )
+    hash_shortlist: int = Field(
+        1000, ge=0, description="Photos with the nearest hash codes that are scored exactly; 0 goes by the codes alone."
+    )
     recall_threads: int = Field(1, ge=1, description="Threads of one recall on a CPU; more than one rarely pays.")
     decode_threads: int = Field(2, ge=1, description="Threads that decode sketches and make thumbnails.")
 
@@ -137,6 +153,19 @@ class Settings(BaseSettings):
     def is_local(self) -> bool:
         """Whether the service listens to this machine only."""
         return is_local_host(self.host)
+
+    @property
+    def recall_settings(self) -> RecallSettings:
+        """How a gallery is searched."""
+        from index_builder import RecallSettings
+
+        return RecallSettings(
+            kind=self.recall,
+            threads=self.recall_threads,
+            hash_bits=self.hash_bits,
+            hash_source=self.hash_source,
+            shortlist=self.hash_shortlist,
+        )
 
     @property
     def threads(self) -> int:

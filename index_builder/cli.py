@@ -211,6 +211,38 @@ def info(*, gallery: GalleryOption = DEFAULT_GALLERY, as_json: JsonOption = Fals
 
 
 @app.command()
+def index(
+    *,
+    gallery: GalleryOption = DEFAULT_GALLERY,
+    checkpoint: CheckpointOption = DEFAULT_CHECKPOINT,
+    recall: Annotated[
+        str, typer.Option(help="auto, flat, ivf or hash; as the service is to search.", envvar="SKETCHSEEK_RECALL")
+    ] = "auto",
+    hash_bits: Annotated[
+        int, typer.Option(min=8, help="Length of codes fitted to the gallery.", envvar="SKETCHSEEK_HASH_BITS")
+    ] = 256,
+    hash_source: Annotated[str, typer.Option(help="learnt, itq or auto.", envvar="SKETCHSEEK_HASH_SOURCE")] = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Make the search index now and keep it beside the gallery, so that the next start finds it."""
+    from index_builder.recall import settings_from_words
+    from index_builder.snapshot import GallerySnapshot
+
+    settings = settings_from_words(recall, hash_bits, hash_source)
+    network = _network(checkpoint, "cpu", "float32")
+    snapshot = GallerySnapshot.load(
+        gallery, network.identity, recall=settings, hash_projection=network.hash_projection, cache_bytes=0
+    )
+    times = snapshot.load_times
+    if as_json:
+        values = {"photos": len(snapshot), "recall": snapshot.recall_kind, "seconds": round(times.recall_s, 3)}
+        _print_json({**values, "cached": times.recall_cached})
+        return
+    made = "was there already" if times.recall_cached else f"made in {times.recall_s:.1f} s"
+    print(f"{len(snapshot)} photos, {snapshot.recall_kind}: {made}")
+
+
+@app.command()
 def export(
     output: Annotated[Path, typer.Argument(help="NAME.parquet, or NAME.npy (ids go to NAME.ids.txt).")],
     *,

@@ -90,10 +90,10 @@ def _store(folder: Path, version: str, source: str, kind: Kind, index: Any) -> N
         raise
     note = {"file": name, "sha256": checksum, "source": source}
     write_json(folder / f"{version}-{kind}.json", note)
-    _drop_others(folder, {name, f"{version}-{kind}.json"})
+    drop_others(folder, {name, f"{version}-{kind}.json"})
 
 
-def _drop_others(folder: Path, keep: set[str]) -> None:
+def drop_others(folder: Path, keep: set[str]) -> None:
     """Remove indices of other versions and leftovers of killed writers; readers hold theirs in memory."""
     for path in folder.iterdir():
         if path.name not in keep:

@@ -18,9 +18,10 @@ import torch
 from index_builder.checksums import file_sum
 from index_builder.errors import UnknownPhotoError
 from index_builder.gallery import Gallery, GalleryMetadata, lance_errors, manifest_name
+from index_builder.hash_cache import open_recall
+from index_builder.hash_codes import HashIndex
 from index_builder.photos import PhotoRecord, absolute, from_ns, shown_path
 from index_builder.recall import Descriptors, RecallIndex, RecallSettings
-from index_builder.recall_cache import cached_index
 from index_builder.tokens import Rows, TokenReader, fixed_size
 from model.types import Encoding
 
@@ -57,7 +58,7 @@ class GallerySnapshot:
     load_times: LoadTimes
     _table: pa.Table = field(repr=False)
     _ids: npt.NDArray[np.bytes_] = field(repr=False)
-    _recall: RecallIndex = field(repr=False)
+    _recall: RecallIndex | HashIndex = field(repr=False)
     _tokens: TokenReader = field(repr=False)
 
     @staticmethod
@@ -67,6 +68,7 @@ class GallerySnapshot:
         *,
         root: str | Path | None = None,
         recall: RecallSettings | None = None,
+        hash_projection: torch.Tensor | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
@@ -79,6 +81,7 @@ class GallerySnapshot:
             identity: of the network that sketches are encoded with.
             root: where the photos are now; None takes what the gallery remembers.
             recall: how candidates are found; None takes the defaults.
+            hash_projection: the network's, for recall by learnt hash codes; None where it has none.
             device, dtype: of the encodings that `encodings` gives.
             cache_bytes: most that the token cache may take on `device`; 0 turns it off.
             preload: fill the token cache now if everything fits.
@@ -108,9 +111,15 @@ class GallerySnapshot:
         version = f"{opened.generation}.{dataset.version}"
         source = file_sum(opened.dataset_path / manifest_name(dataset.version)).sha256
         started = time.perf_counter()
-        kind = settings.kind_for(len(places))
-        index, cached = cached_index(opened.path, version, source, kind=kind, photos=len(places), read=descriptors)
-        searcher = RecallIndex(index, settings)
+        searcher, cached = open_recall(
+            opened.path,
+            version,
+            source,
+            settings=settings,
+            photos=len(places),
+            read=descriptors,
+            learnt=None if hash_projection is None else hash_projection.numpy(),
+        )
         snapshot = GallerySnapshot(
             version=version,
             metadata=metadata,

@@ -124,6 +124,8 @@ def _tell(document: dict[str, Any], path: str) -> None:
     """The strongest correspondences as lines of text."""
     grid = document["grid"]
     print(f"{path}  score {document['score']:.4f}  relation {document['relation_score']:.4f}")
+    if not document["matches"]:
+        print("  this network weighs the photo's patches without matching them; --kind attention draws the weights")
     for pair in document["correspondences"][:_SHOWN]:
         (row, column), (photo_row, photo_column) = divmod(pair["sketch_patch"], grid), divmod(pair["photo_patch"], grid)
         print(

@@ -17,6 +17,12 @@ def in_data(text: str) -> OptionInfo:
 
 GalleryOption = Annotated[Path | None, typer.Option(help="Folder of the gallery; default SKETCHSEEK_GALLERY.")]
 CheckpointOption = Annotated[str | None, typer.Option(help="Name or path of the checkpoint.")]
+RecallOption = Annotated[
+    str | None,
+    typer.Option(
+        help="How candidates are found: auto, flat, ivf or hash. Default SKETCHSEEK_RECALL.", show_default=False
+    ),
+]
 DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 SketchArgument = Annotated[Path, typer.Argument(help="A picture of a sketch.")]
 FileListsOption = Annotated[

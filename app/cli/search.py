@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.options import CheckpointOption, DeviceOption, GalleryOption, JsonOption, SketchArgument
+from app.cli.options import CheckpointOption, DeviceOption, GalleryOption, JsonOption, RecallOption, SketchArgument
 
 if TYPE_CHECKING:
     from app.search import Query
+    from app.settings import Settings
 
 
 def command(
@@ -22,6 +23,7 @@ def command(
     key: Annotated[str | None, typer.Option(envvar="SKETCHSEEK_READ_KEY", help="The service's key.")] = None,
     checkpoint: CheckpointOption = None,
     device: DeviceOption = None,
+    recall: RecallOption = None,
     top_k: Annotated[int, typer.Option(min=1, help="Results wanted.")] = 20,
     candidates: Annotated[int | None, typer.Option(min=1, help="Depth of the recall stage.")] = None,
     rerank: Annotated[bool, typer.Option(help="Compare the candidates in detail.")] = True,
@@ -35,7 +37,13 @@ def command(
     from app.search import Query
 
     query = Query(top_k, candidates or max(100, top_k), rerank, tags=tuple(tag or ()), expand=expand)
-    answer = _remote(url, key, sketch, query) if url else _local(gallery, checkpoint, device, sketch, query)
+    if url:
+        answer = _remote(url, key, sketch, query)
+    else:
+        from app.settings import load_settings
+
+        settings = load_settings(gallery=gallery, checkpoint=checkpoint, device=device, recall=recall)
+        answer = _local(settings, sketch, query)
     if as_json:
         print(json.dumps(answer))
         return
@@ -57,21 +65,23 @@ def _remote(url: str, key: str | None, sketch: Path, query: Query) -> dict[str, 
         ).model_dump()
 
 
-def _local(
-    gallery: Path | None, checkpoint: str | None, device: str | None, sketch: Path, query: Query
-) -> dict[str, Any]:
+def _local(settings: Settings, sketch: Path, query: Query) -> dict[str, Any]:
     from app.search import TwoStageSearcher
-    from app.settings import load_settings
     from index_builder import GallerySnapshot
     from index_builder.errors import GalleryError
     from model.checkpoint import load_checkpoint
     from model.images import open_image
     from model.preprocess import SKETCH_LONGEST_SIDE
 
-    settings = load_settings(gallery=gallery, checkpoint=checkpoint, device=device)
     network = load_checkpoint(settings.checkpoint, settings.device, settings.dtype)
     snapshot = GallerySnapshot.load(
-        settings.gallery, network.identity, device=network.device, dtype=network.dtype, cache_bytes=0
+        settings.gallery,
+        network.identity,
+        recall=settings.recall_settings,
+        hash_projection=network.hash_projection,
+        device=network.device,
+        dtype=network.dtype,
+        cache_bytes=0,
     )
     opened = open_image(_readable(sketch), longest_side=SKETCH_LONGEST_SIDE)
     unknown = [name for name in query.tags if name not in snapshot.tags]

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.options import CheckpointOption, DeviceOption, GalleryOption
+from app.cli.options import CheckpointOption, DeviceOption, GalleryOption, RecallOption
 
 
 def command(
@@ -21,6 +21,7 @@ def command(
     watch: Annotated[Path | None, typer.Option(help="As --photos, and follow what changes in that folder.")] = None,
     checkpoint: CheckpointOption = None,
     device: DeviceOption = None,
+    recall: RecallOption = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on; 0.0.0.0 opens it to the network.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
     log_format: Annotated[str | None, typer.Option(help="json or console.")] = None,
@@ -39,6 +40,7 @@ def command(
         watch=True if watch else None,
         checkpoint=checkpoint,
         device=device,
+        recall=recall,
         host=host,
         port=port,
         log_format=log_format,

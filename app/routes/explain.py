@@ -72,6 +72,7 @@ class Explanation(BaseModel):
                 "relation_logit": 2.59,
                 "recall_score": 0.71,
                 "grid": 14,
+                "matches": True,
                 "sketch_image": "data:image/png;base64,iVBORw0KGgo=",
                 "correspondences": [
                     {
@@ -97,6 +98,10 @@ class Explanation(BaseModel):
     relation_logit: float
     recall_score: float
     grid: int = Field(description="Side of both patch grids.")
+    matches: bool = Field(
+        description="Whether the network matches patches. If not, there are no correspondences, and the picture "
+        "attention shows which of the photo's patches counted."
+    )
     sketch_image: str = Field(description="The sketch as the network sees it, as a data: URI.")
     correspondences: list[CorrespondenceDocument] = Field(description="Mutual best matches first, then by weight.")
     checkpoint: str

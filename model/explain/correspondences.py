@@ -73,8 +73,8 @@ def pair_maps(
         ink: [G * G] bool over the sketch's original patch grid, or None to keep every patch.
         sketch_index, photo_index: which of the S x P pairs.
     """
-    sketch_rows = _real_patches(sketches, sketch_index)
-    photo_rows = _real_patches(photos, photo_index)
+    sketch_rows = real_patches(sketches, sketch_index)
+    photo_rows = real_patches(photos, photo_index)
     sketch_positions = _numpy(sketches.positions[sketch_index]).astype(np.int64)[sketch_rows]
     photo_positions = _numpy(photos.positions[photo_index]).astype(np.int64)[photo_rows]
     if ink is not None:
@@ -153,7 +153,7 @@ def strongest_correspondences(
     ]
 
 
-def _real_patches(encoding: Encoding, index: int) -> NDArray[np.int64]:
+def real_patches(encoding: Encoding, index: int) -> NDArray[np.int64]:
     """Rows of the real patch tokens of one image: all but the masked ones."""
     if encoding.mask is None:
         return np.arange(encoding.positions.shape[1], dtype=np.int64)

@@ -10,11 +10,18 @@ from numpy.typing import NDArray
 
 from model.config import PreprocessConfig
 from model.errors import SketchseekError
-from model.explain.correspondences import Correspondence, FloatArray, PairMaps, correspondences, pair_maps
+from model.explain.correspondences import (
+    Correspondence,
+    FloatArray,
+    PairMaps,
+    correspondences,
+    pair_maps,
+    real_patches,
+)
 from model.explain.importance import relate_with_importance
 from model.explain.ink import inked_patches
 from model.network import Network
-from model.types import Encoding
+from model.types import Encoding, Relation
 
 Box = tuple[float, float, float, float]
 
@@ -39,6 +46,8 @@ class PairExplanation:
         importance: [G * G] float32, what each photo patch adds to the logit, 0 where the encoder dropped the patch;
             None where the network cannot tell.
         attention: [G * G] float32 >= 0, weights of the sketch's retrieval token over the photo's patches.
+        matches: whether the network matches patches with patches. Where it only weighs the photo's patches as a whole,
+            there are no correspondences, and `attention` is all that can be said.
     """
 
     grid: int
@@ -49,6 +58,7 @@ class PairExplanation:
     correspondences: list[Correspondence]
     importance: FloatArray | None
     attention: FloatArray
+    matches: bool = True
 
 
 def explain_pair(network: Network, sketch_image: torch.Tensor, sketch: Encoding, photo: Encoding) -> PairExplanation:
@@ -65,11 +75,9 @@ def explain_pair(network: Network, sketch_image: torch.Tensor, sketch: Encoding,
     """
     relation, importance = relate_with_importance(network, sketch, photo)
     attention = relation.attention
-    if attention is None:
-        raise NotExplainableError(
-            "this checkpoint's network compares whole images only; use a checkpoint of the zse kind to see matches"
-        )
     ink = inked_patches(sketch_image, network.preprocess, network.grid)
+    if attention is None:
+        return _without_matches(network, relation, photo, ink)
     maps = pair_maps(sketch, photo, attention, ink)
     of_patches = None if importance is None else importance[maps.photo_rows]
     over_photo = attention.sketch_to_photo[0, 0, 0, 1:].float().cpu().numpy()[maps.photo_rows]
@@ -83,6 +91,28 @@ def explain_pair(network: Network, sketch_image: torch.Tensor, sketch: Encoding,
         correspondences=correspondences(maps, of_patches),
         importance=None if of_patches is None else _on_grid(of_patches, maps.photo_positions, cells),
         attention=_on_grid(over_photo, maps.photo_positions, cells),
+    )
+
+
+def _without_matches(network: Network, relation: Relation, photo: Encoding, ink: NDArray[np.bool_]) -> PairExplanation:
+    """What can be said where the network weighs the photo's patches without matching them."""
+    if relation.photo_map is None:
+        raise NotExplainableError(
+            "this checkpoint's network compares whole images only; use a checkpoint of the zse kind to see matches"
+        )
+    rows = real_patches(photo, 0)
+    positions = photo.positions[0].cpu().numpy().astype(np.int64)[rows]
+    none = np.empty(0, dtype=np.int64)
+    return PairExplanation(
+        grid=network.grid,
+        logit=float(relation.logit[0, 0]),
+        score=float(relation.score[0, 0]),
+        ink=ink,
+        maps=PairMaps(none, positions, np.empty((0, len(rows)), dtype=np.float32), none, rows),
+        correspondences=[],
+        importance=None,
+        attention=_on_grid(relation.photo_map[0, 0].float().cpu().numpy()[rows], positions, network.grid**2),
+        matches=False,
     )
 
 

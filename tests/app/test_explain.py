@@ -11,7 +11,6 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from app.main import create_app
-from app.service import Service
 from model.explain import NotExplainableError
 from tests.app.conftest import open_client, settings_for, sketch
 
@@ -127,8 +126,6 @@ def test_a_network_that_shows_no_matches_says_so(
 
     monkeypatch.setattr("app.explaining.explain_pair", refuse)
     with open_client(create_app(settings_for(shared_gallery), network)) as client:
-        service: Service = client.app.state.service  # type: ignore[attr-defined]
-        assert service.explains
         result = client.post("/search", files={"sketch": sketch()}, data={"top_k": "1"}).json()["results"][0]
         answer = ask(client, photo_id=result["photo_id"])
         assert (answer.status_code, answer.json()["code"]) == (422, "not_explainable")

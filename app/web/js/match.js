@@ -13,6 +13,7 @@ const BADGE = 11; // pixels from the middle of a number to where its line begins
 const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(3)}`;
 
 const HELP = "Point at a part of the sketch or of the photo, or go there with Tab and the arrow keys: what it matched lights up on the other side.";
+const NO_MATCHES = "This network weighs the parts of the photo without matching them to parts of the sketch: the picture beside shows where it looked.";
 const BESIDE = {
   synthesis: (name) => `The sketch put together from patches of ${name}`,
   universal: () => "The sketch put together from patches of all results",
@@ -155,7 +156,10 @@ export class Match extends EventTarget {
     const strongest = this.#strongest();
     this.#sketchSide.mark(new Map(strongest.map((pair, i) => [pair.sketch_patch, i + 1])));
     this.#photoSide.mark(new Map(strongest.map((pair, i) => [pair.photo_patch, i + 1])));
-    byId("match-help").textContent = strongest.length ? HELP : "No part of the sketch matched a part of this photo.";
+    const matches = said.matches !== false;
+    for (const button of byId("synthesis-kind").querySelectorAll("button")) button.hidden = !matches && button.dataset.kind !== "attention";
+    if (!matches && this.#kind !== "attention") this.#showBeside("attention");
+    byId("match-help").textContent = !matches ? NO_MATCHES : strongest.length ? HELP : "No part of the sketch matched a part of this photo.";
     byId("pairs").replaceChildren(
       ...strongest.map((pair, i) => {
         const number = make("span", { class: "number" }, String(i + 1));

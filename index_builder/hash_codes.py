@@ -1,0 +1,217 @@
+"""Recall by hash codes: a few bytes a photo in memory, and a shortlist scored again by exact descriptors on disk.
+
+A code is the signs of a linear map of the descriptor. Its matrix is learnt with the network, where the checkpoint has
+one, or fitted to the gallery's own descriptors by iterative quantisation (Gong, Lazebnik, Gordo and Perronnin, TPAMI
+2013, in FAISS). FAISS compares codes by the number of bits in which they differ.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from index_builder.recall import Descriptors, RecallSettings, load_faiss
+from model.errors import ConfigurationError
+
+Codes = npt.NDArray[np.uint8]
+Halves = npt.NDArray[np.float16]
+_TRAINING = 20_000
+_BLOCK = 65_536
+_GPU_MOST = 2048  # candidates that FAISS gives out per query on a GPU
+
+
+@dataclass(frozen=True)
+class Hasher:
+    """From descriptors to codes.
+
+    Attributes:
+        matrix: [bits, E] float32.
+        centre: [E] float32, subtracted from descriptors before.
+        origin: "learnt" or "itq".
+    """
+
+    matrix: Descriptors
+    centre: Descriptors
+    origin: Literal["learnt", "itq"]
+
+    @property
+    def bits(self) -> int:
+        """Length of a code."""
+        return int(self.matrix.shape[0])
+
+    @property
+    def digest(self) -> str:
+        """Of matrix and centre: which codes may be compared with each other."""
+        return hashlib.sha256(self.matrix.tobytes() + self.centre.tobytes()).hexdigest()
+
+    def codes(self, descriptors: Descriptors) -> Codes:
+        """Descriptors [n, E] float32 -> codes [n, bits / 8] uint8."""
+        projected = (np.asarray(descriptors, dtype=np.float32) - self.centre) @ self.matrix.T
+        return np.packbits(projected >= 0, axis=1, bitorder="little")
+
+
+def learnt_hasher(projection: npt.NDArray[np.float32]) -> Hasher:
+    """The hasher of a network's learnt projection [bits, E]."""
+    matrix = np.ascontiguousarray(projection, dtype=np.float32)
+    return Hasher(matrix, np.zeros(matrix.shape[1], dtype=np.float32), "learnt")
+
+
+def fit_hasher(descriptors: Descriptors, bits: int) -> Hasher:
+    """A hasher fitted to descriptors: their leading directions, rotated by iterative quantisation.
+
+    Args:
+        descriptors: [n, E], of which a seeded sample is read.
+        bits: length of a code; no more than E, rounded down to a multiple of 8, are made.
+
+    Raises:
+        ConfigurationError: descriptors are too short for a code of a byte.
+    """
+    faiss = load_faiss()
+    count, size = descriptors.shape
+    bits = min(bits, size // 8 * 8)
+    if bits < 8:
+        raise ConfigurationError(f"descriptors of {size} numbers are too short for hash codes: take another recall")
+    chosen = np.sort(np.random.default_rng(0).choice(count, min(count, _TRAINING), replace=False))
+    sample = np.ascontiguousarray(descriptors[chosen], dtype=np.float32)
+    centre = sample.mean(axis=0)
+    centred = (sample - centre).astype(np.float64)
+    _, directions = np.linalg.eigh(centred.T @ centred)
+    leading = directions[:, ::-1][:, :bits]
+    # Signs of eigenvectors differ between libraries; a fixed choice keeps codes the same everywhere.
+    leading = leading * np.where(leading[np.abs(leading).argmax(axis=0), np.arange(bits)] < 0, -1.0, 1.0)
+    rotation = faiss.ITQMatrix(bits)
+    rotation.train(np.ascontiguousarray(centred @ leading, dtype=np.float32))
+    turn = faiss.vector_to_array(rotation.A).reshape(bits, bits)
+    return Hasher(np.ascontiguousarray(turn @ leading.T, dtype=np.float32), centre, "itq")
+
+
+def chosen_hasher(settings: RecallSettings, learnt: npt.NDArray[np.float32] | None, descriptors: Descriptors) -> Hasher:
+    """The hasher that the settings ask for: learnt where the checkpoint has one, else fitted to the descriptors.
+
+    Raises:
+        ConfigurationError: learnt codes are asked for and the checkpoint has none.
+    """
+    if settings.hash_source == "learnt" and learnt is None:
+        raise ConfigurationError(
+            "this checkpoint has no learnt hash codes: take hash_source 'itq', or a checkpoint of the preset crossatnet"
+        )
+    if learnt is not None and settings.hash_source != "itq":
+        return learnt_hasher(learnt)
+    return fit_hasher(descriptors, settings.hash_bits)
+
+
+def encode_all(hasher: Hasher, descriptors: Descriptors) -> Codes:
+    """Codes [n, bits / 8] of many descriptors, in blocks."""
+    blocks = [hasher.codes(descriptors[start : start + _BLOCK]) for start in range(0, len(descriptors), _BLOCK)]
+    return np.concatenate(blocks) if blocks else np.empty((0, hasher.bits // 8), dtype=np.uint8)
+
+
+class HashIndex:
+    """Searches codes, and scores a shortlist by exact descriptors; safe to use from several threads.
+
+    Args:
+        hasher: that made the codes.
+        codes: [n, bits / 8] uint8, row i of the i-th photo id.
+        exact: [n, E] float16, the same rows; may be a memory map.
+        settings: `shortlist` photos are scored exactly, 0 for none; `threads` of one search; `gpu`.
+    """
+
+    def __init__(self, hasher: Hasher, codes: Codes, exact: Halves, settings: RecallSettings) -> None:
+        self._faiss = load_faiss()
+        self.hasher = hasher
+        self._exact, self._settings = exact, settings
+        self._index = self._faiss.IndexBinaryFlat(hasher.bits)
+        if len(codes):
+            self._index.add(np.ascontiguousarray(codes))
+        self._gpu, self._resources = _on_gpu(self._index, settings)
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal)
+
+    @property
+    def kind(self) -> str:
+        """Which kind of index it is, with the length and origin of its codes."""
+        return f"hash of {self.hasher.bits} bits ({self.hasher.origin})"
+
+    @property
+    def device(self) -> str:
+        """Where it searches: "cpu" or "1 gpu"."""
+        return "cpu" if self._gpu is None else "1 gpu"
+
+    def descriptors(self, rows: npt.NDArray[np.int64]) -> Descriptors:
+        """Rows [k] -> exact descriptors [k, E] float32, from half precision."""
+        return np.asarray(self._exact[rows], dtype=np.float32)
+
+    def search(
+        self, descriptors: Descriptors, k: int, allowed: npt.NDArray[np.bool_] | None = None
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """The k photos with the best codes, in the order of their exact cosines.
+
+        Args:
+            descriptors: [Q, E] float32, L2-normalised.
+            k: candidates per query.
+            allowed: [n] bool, the photos that may be found; None allows all.
+
+        Returns:
+            rows [Q, k] int64 (-1 where there are not so many) and scores [Q, k] float32 (-inf there), best first, exact
+            ties in the order of rows. Scores are cosines; without a shortlist, estimates from the codes (Charikar, STOC
+            2002: the share of differing bits is the angle as a share of pi).
+        """
+        queries = np.ascontiguousarray(np.atleast_2d(descriptors), dtype=np.float32)
+        rows = np.full((len(queries), k), -1, dtype=np.int64)
+        scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
+        if allowed is not None and len(allowed) != len(self):
+            raise ValueError(f"`allowed` must have one entry per photo: {len(self)}, not {len(allowed)}")
+        possible = len(self) if allowed is None else int(np.count_nonzero(allowed))
+        if not possible or k < 1 or not len(queries):
+            return rows, scores
+        wanted = min(max(k, self._settings.shortlist), possible)
+        differing, found = self._search(self.hasher.codes(queries), wanted, allowed)
+        for number, query in enumerate(queries):
+            near = found[number][found[number] >= 0]
+            if self._settings.shortlist:
+                near = np.sort(near)  # reads the disk forwards
+                cosines = np.minimum(self.descriptors(near) @ query, 1.0)
+            else:
+                angles = differing[number][: len(near)].astype(np.float32) * (math.pi / self.hasher.bits)
+                cosines = np.cos(angles)
+            order = np.lexsort((near, -cosines))[:k]
+            rows[number, : len(order)] = near[order]
+            scores[number, : len(order)] = cosines[order]
+        return rows, scores
+
+    def _search(
+        self, codes: Codes, k: int, allowed: npt.NDArray[np.bool_] | None
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+        """Differing bits and rows [Q, k] of the nearest codes."""
+        faiss = self._faiss
+        if self._gpu is not None and allowed is None and k <= _GPU_MOST:
+            nearest: tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]] = self._gpu.search(codes, k)
+            return nearest
+        parameters = None
+        if allowed is not None:
+            selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
+            parameters = faiss.SearchParameters(sel=selector)
+        # FAISS and torch share this thread's OpenMP, so its number of threads is put back for torch.
+        before = faiss.omp_get_max_threads()
+        faiss.omp_set_num_threads(self._settings.threads)
+        try:
+            distances, rows = self._index.search(codes, k, params=parameters)
+        finally:
+            faiss.omp_set_num_threads(before)
+        return distances, rows
+
+
+def _on_gpu(index: Any, settings: RecallSettings) -> tuple[Any, Any]:
+    """The codes on the first GPU with what FAISS needs there, or None where there is none or none is wanted."""
+    faiss = load_faiss()
+    usable = hasattr(faiss, "GpuIndexBinaryFlat") and faiss.get_num_gpus() > 0
+    if settings.gpu == "off" or not usable or not index.ntotal:
+        return None, None
+    resources = faiss.StandardGpuResources()
+    return faiss.GpuIndexBinaryFlat(resources, index), resources
