@@ -83,7 +83,8 @@ def configure_logging(level: str = "info", style: Literal["json", "console"] = "
         logger = logging.getLogger(name)
         logger.handlers = []
         logger.propagate = name != "uvicorn.access"  # the service writes an access log of its own
-    for name in ("watchfiles", "httpx2", "PIL", "faiss"):
+    # The service tells its own start and end; "startup complete" from a library would sound as if it were ready.
+    for name in ("uvicorn.error", "watchfiles", "httpx2", "PIL", "faiss"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

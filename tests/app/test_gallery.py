@@ -125,9 +125,10 @@ def test_the_log_of_a_first_start_tells_the_build_and_nothing_that_sounds_like_a
         "serving gallery",
         "ready to search",
         "draining",
+        "stopped",
     ]
     assert {line["log_level"] for line in told} == {"info"}
-    assert told[-2]["photos"] == 13
+    assert told[-3]["photos"] == 13
 
 
 def test_a_service_that_builds_its_first_gallery_is_not_ready_before_the_photos_are_served(
