@@ -69,6 +69,24 @@ class Views:
                 self._store(view * len(pixels) + start, features)
                 progress(view * len(pixels) + start + len(part), count * len(pixels))
 
+    @classmethod
+    def of(cls, features: Features, count: int) -> Views:
+        """Views computed before: feature maps [V * N, ...] of V = `count` variations, as `features` gave them."""
+        views = cls.__new__(cls)
+        views._count, views._images, views._features = count, len(features.fine) // count, features
+        return views
+
+    @property
+    def features(self) -> Features:
+        """All feature maps, variation by variation, in bfloat16.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if self._features is None:
+            raise ValueError("there are no stored views")
+        return self._features
+
     def _store(self, first: int, features: Features) -> None:
         """Keep features as rows from `first` on; room for all is taken once, because they are most of the memory."""
         if self._features is None:
@@ -86,7 +104,6 @@ class Views:
     def draw(self, rows: Tensor, generator: torch.Generator) -> Features:
         """One variation of each of the images in `rows` [B], in float32; rows and generator on the CPU."""
         view = torch.randint(self._count, rows.shape, generator=generator)
-        if self._features is None:
-            raise ValueError("there are no stored views to draw from")
-        chosen = self._features[(view * self._images + rows).to(self._features.fine.device)]
+        stored = self.features
+        chosen = stored[(view * self._images + rows).to(stored.fine.device)]
         return Features(chosen.fine.float(), chosen.coarse.float())
