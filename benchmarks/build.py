@@ -23,8 +23,9 @@ import tempfile
 import time
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+from measure import Table, header, parser
 
+# isort: split
 import numpy as np
 import torch
 from PIL import Image
@@ -34,6 +35,16 @@ from index_builder.decode import Job, read_photo
 from model.checkpoint import load_checkpoint
 from model.network import Network
 from model.registry import build_network, preset
+
+COLUMNS = {
+    "turn": "turn",
+    "forward_per_s": "forward pass, photos per s",
+    "build_per_s": "build, photos per s",
+    "share": "of the forward rate",
+    "forward_cpu_ms": "forward, CPU ms a photo",
+    "build_cpu_ms": "build, CPU ms a photo",
+    "cpu_share": "by CPU time",
+}
 
 
 def make_photos(folder: Path, count: int, size: tuple[int, int] = (640, 480)) -> None:
@@ -90,19 +101,22 @@ def compare(network: Network, photos: Path, arguments: argparse.Namespace) -> No
     images = torch.stack(tensors).to(network.device, network.dtype)
     batches = max(1, len(files) // len(images))
     forward(network, images, 1)
-    print(f"{len(files)} photos, batch {len(images)}, decoding {decode_ms:.1f} ms a photo")
-    shares = []
+    table = Table("build", f"Building a gallery of {len(files)} photos, batch {len(images)}", COLUMNS)
+    table.notes.append(f"Decoding a photo takes {decode_ms:.1f} ms of one thread.")
     for turn in range(arguments.turns):
         bare, built = forward(network, images, batches), build(network, photos, options)
-        shares.append((bare[0] / built[0], bare[1] / built[1]))
-        print(
-            f"turn {turn + 1}: forward {1 / bare[0]:7.1f} photos/s ({1e3 * bare[1]:.1f} CPU ms each), "
-            f"build {1 / built[0]:7.1f} photos/s ({1e3 * built[1]:.1f} CPU ms each): "
-            f"{shares[-1][0]:.0%} of the forward rate, {shares[-1][1]:.0%} by CPU time",
-            flush=True,
+        table.add(
+            turn=turn + 1,
+            forward_per_s=1 / bare[0],
+            build_per_s=1 / built[0],
+            share=bare[0] / built[0],
+            forward_cpu_ms=1e3 * bare[1],
+            build_cpu_ms=1e3 * built[1],
+            cpu_share=bare[1] / built[1],
         )
-    wall, cpu = (statistics.median(values) for values in zip(*shares, strict=True))
-    print(f"median: {wall:.0%} of the forward rate, {cpu:.0%} by CPU time")
+    medians = {key: statistics.median(row[key] for row in table.rows) for key in COLUMNS if key != "turn"}
+    table.add(turn="median", **medians)
+    table.finish(arguments)
 
 
 def peak_memory(arguments: argparse.Namespace) -> None:
@@ -127,19 +141,19 @@ def build_only(network: Network, photos: Path, arguments: argparse.Namespace) ->
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path, help="folder of photos; default: made for the purpose")
-    parser.add_argument("--count", type=int, default=384, help="photos to make")
-    parser.add_argument("--checkpoint", default="", help="name or file; default: the preset with random weights")
-    parser.add_argument("--preset", default="zse-lite")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--dtype", default="auto")
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--workers", type=int, help="decoding threads; default: one per core")
-    parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--memory", type=int, nargs="*", help="measure memory at these numbers of photos instead")
-    parser.add_argument("--build-only", action="store_true", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--photos", type=Path, help="folder of photos; default: made for the purpose")
+    options.add_argument("--count", type=int, default=384, help="photos to make")
+    options.add_argument("--checkpoint", default="", help="name or file; default: the preset with random weights")
+    options.add_argument("--preset", default="zse-lite")
+    options.add_argument("--device", default="auto")
+    options.add_argument("--dtype", default="auto")
+    options.add_argument("--batch", type=int, default=32)
+    options.add_argument("--workers", type=int, help="decoding threads; default: one per core")
+    options.add_argument("--turns", type=int, default=3)
+    options.add_argument("--memory", type=int, nargs="*", help="measure memory at these numbers of photos instead")
+    options.add_argument("--build-only", action="store_true", help=argparse.SUPPRESS)
+    arguments = options.parse_args()
     if arguments.memory:
         peak_memory(arguments)
         return
@@ -147,9 +161,7 @@ def main() -> None:
     if arguments.build_only:
         build_only(network, arguments.photos, arguments)
         return
-    print(
-        f"{len(os.sched_getaffinity(0))} cores, {torch.get_num_threads()} torch threads, load {os.getloadavg()[0]:.1f}"
-    )
+    header(arguments)
     with tempfile.TemporaryDirectory() as folder:
         photos = arguments.photos
         if photos is None:

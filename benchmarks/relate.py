@@ -9,16 +9,20 @@ as products and a softmax, in float32. A second line gives it the fused attentio
 be read off. All sides take the same tokens and take turns in one process; medians are printed. Rank agreement is
 Spearman's over the photos, averaged over sketches. With random weights tokens are random too and the last layers are
 enlarged, so that scores spread as those of a trained network do; a checkpoint encodes made-up images.
+
+"photos projected ahead" leaves out what depends on a photo alone, as if a gallery kept it: four times the bytes. The
+floor is the operations of the sketch's side once and the pairs' at the rate of one large matrix product.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import statistics
-import time
 from collections.abc import Callable
 
+from measure import CLOCKS, Table, count_flops, header, parser, product_rate, take_turns
+
+# isort: split
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -96,13 +100,29 @@ def make_encodings(network: ZseNetwork, sketches: int, photos: int, *, encode: b
     return network.encode_sketch(images[:sketches]), Encoding.concatenate(encoded)
 
 
-def measure(name: str, arguments: argparse.Namespace) -> None:
+COLUMNS = {
+    "network": "network",
+    "photos": "photos",
+    "way": "way",
+    "ms": "ms per pair",
+    "gain": "gain",
+    "target": "asked for",
+    "floor_ms": "floor, ms",
+    "of_floor": "times its floor",
+    "spearman": "Spearman's rank correlation",
+}
+
+
+def measure(table: Table, name: str, arguments: argparse.Namespace) -> None:
     network = make_network(name, arguments.checkpoint)
-    sketches, photos = make_encodings(
-        network, arguments.sketches, arguments.photos, encode=arguments.checkpoint is not None
-    )
-    half = copy.deepcopy(network).cast("cpu", torch.bfloat16)
-    half_sketches, half_photos = (e.to("cpu", torch.bfloat16) for e in (sketches, photos))
+    sketches, photos = make_encodings(network, arguments.sketches, arguments.photos, encode=bool(arguments.checkpoint))
+    device = arguments.device
+    network = network.cast(device, torch.float32)
+    sketches, photos = sketches.to(device), photos.to(device)
+    half = copy.deepcopy(network).cast(device, torch.bfloat16)
+    half_sketches, half_photos = (e.to(device, torch.bfloat16) for e in (sketches, photos))
+    with torch.inference_mode():
+        side = half.cross_attention.project(half_photos.tokens, None, "photo")
 
     def each_sketch(relate: Callable[[Tensor], Tensor]) -> Tensor:
         return torch.stack([relate(sketches.tokens[s : s + 1]) for s in range(len(sketches))])
@@ -114,48 +134,65 @@ def measure(name: str, arguments: argparse.Namespace) -> None:
     def plainly(*, fused: bool) -> Tensor:
         return each_sketch(lambda s: naive(network, s, photos.tokens, arguments.naive_batch, fused=fused))
 
-    sides: dict[str, Callable[[], Tensor]] = {
+    @torch.inference_mode()
+    def ahead() -> Tensor:
+        chunk = half.pairs_per_chunk(photos.tokens.shape[1], photos.tokens.shape[1])
+        rows = []
+        for s in range(len(sketches)):
+            own = half.cross_attention.project(half_sketches.tokens[s : s + 1], None, "sketch")
+            parts = [side[start : start + chunk] for start in range(0, len(photos), chunk)]
+            rows.append(
+                torch.cat([half.relation(*half.cross_attention(own, part)[:2], None, None)[0] for part in parts])
+            )
+        return torch.stack(rows)
+
+    ways: dict[str, Callable[[], Tensor]] = {
         "naive, float32": lambda: plainly(fused=False),
         "naive + fused attention, float32": lambda: plainly(fused=True),
         "relate, float32": lambda: served(network, sketches, photos),
         "relate, bfloat16": lambda: served(half, half_sketches, half_photos),
+        "relate, bfloat16, photos projected ahead": ahead,
     }
-    clock = time.perf_counter if arguments.clock == "wall" else time.process_time
-    results = {side: run() for side, run in sides.items()}  # also warms up
-    times: dict[str, list[float]] = {side: [] for side in sides}
-    for _ in range(arguments.rounds):
-        for side, run in sides.items():
-            start = clock()
-            run()
-            times[side].append(1e3 * (clock() - start) / (len(sketches) * len(photos)))
-    print(f"\n{name}: {len(photos)} photos of {network.photo_tokens} tokens of {network.token_width}")
-    print(f"{'':34s} {'ms per pair':>12s} {'gain':>6s} {'target':>7s} {'Spearman':>9s}")
-    reference = statistics.median(times["naive, float32"])
-    for side, values in times.items():
-        target = TARGETS.get((name, side.removeprefix("relate, "))) if side.startswith("relate") else None
-        agreement = rank_agreement(results["naive, float32"], results[side])
-        middle = statistics.median(values)
-        print(f"{side:34s} {middle:12.3f} {reference / middle:5.2f}x {target or '':>7} {agreement:9.5f}")
+    clock = CLOCKS[arguments.clock]
+    with torch.inference_mode():
+        results = {way: run().float().cpu() for way, run in ways.items()}
+    turns = take_turns(ways, arguments.rounds, clock=clock, device=device)
+    pairs = len(sketches) * len(photos)
+    flops = count_flops(lambda: served(network, sketches[:1], photos)) * len(sketches) / pairs
+    rates = {name: product_rate(getattr(torch, name), device, clock=clock) for name in ("float32", "bfloat16")}
+    for way in ways:
+        arithmetic = "bfloat16" if "bfloat16" in way else "float32"
+        floor = 1e3 * flops / rates[arithmetic]
+        table.add(
+            network=name,
+            photos=len(photos),
+            way=way,
+            ms=turns.ms(way, pairs),
+            gain=turns.ms("naive, float32") / turns.ms(way),
+            target=TARGETS.get((name, way.removeprefix("relate, "))) if way.startswith("relate") else None,
+            floor_ms=floor,
+            of_floor=turns.ms(way, pairs) / floor,
+            spearman=rank_agreement(results["naive, float32"], results[way]),
+        )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--presets", nargs="+", default=["zse-vit-b16", "zse-lite"])
-    parser.add_argument("--checkpoint", help="name or file; its weights and encodings instead of random ones")
-    parser.add_argument("--sketches", type=int, default=1)
-    parser.add_argument("--photos", type=int, default=100)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--naive-batch", type=int, default=20, help="pairs at once in the naive way (upstream: 20)")
-    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu sums the seconds of all threads")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    served = str(resolve_dtype("auto", torch.device("cpu"))).removeprefix("torch.")
-    print(
-        f"{arguments.threads} threads, {arguments.clock} clock, medians of {arguments.rounds}; served here as {served}"
-    )
+    options = parser(__doc__)
+    options.add_argument("--presets", nargs="+", default=["zse-vit-b16", "zse-lite"])
+    options.add_argument("--checkpoint", help="name or file; its weights and encodings instead of random ones")
+    options.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    options.add_argument("--sketches", type=int, default=1)
+    options.add_argument("--photos", type=int, default=100)
+    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--naive-batch", type=int, default=20, help="pairs at once in the naive way (upstream: 20)")
+    arguments = options.parse_args()
+    header(arguments, arguments.device)
+    table = Table("relate", "Relating one sketch to many photos", COLUMNS)
     for name in arguments.presets:
-        measure(name, arguments)
+        measure(table, name, arguments)
+    served = str(resolve_dtype("auto", torch.device(arguments.device))).removeprefix("torch.")
+    table.notes.append(f"Served here as {served}.")
+    table.finish(arguments, arguments.device)
 
 
 if __name__ == "__main__":
