@@ -4,10 +4,10 @@
     python benchmarks/hash.py --sizes --gallery GALLERY --sketches DIR    # quality among real photos
 
 The first asks memory, time and what is found among synthetic descriptors: bytes a photo in memory, milliseconds of
-processor time of a query on one thread, and the share of the exact first 100 among the first 100, 400 and 1000 by codes alone, which is
-what scoring a shortlist exactly can reach. The second asks quality in a gallery whose photos lie in folders by
-category: mAP of the first 100 after both stages, of sketches in DIR/CATEGORY/*, beside flat search's. The floor is 0.95
-of it at 32 bytes a photo; the script fails below.
+processor time of a query on one thread, and the share of the exact first 100 among the first 100, 400 and 1000 by codes
+alone, which is what scoring a shortlist exactly can reach. The second asks quality in a gallery whose photos lie in
+folders by category: mAP of the first 100 after both stages, of sketches in DIR/CATEGORY/*, beside flat search's. The
+floor is 0.95 of it at 32 bytes a photo; the script fails below.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from typer.main import get_command
 
 from app.cli import COMMANDS, build
 from app.settings import Settings
+from model.descriptions.generate import VARIABLES
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -139,7 +140,7 @@ def test_anchors_exist(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_settings_that_pages_name_exist(page):
-    known = {f"SKETCHSEEK_{name.upper()}" for name in Settings.model_fields}
+    known = {f"SKETCHSEEK_{name.upper()}" for name in Settings.model_fields} | set(VARIABLES)
     named = set(re.findall(r"\bSKETCHSEEK_[A-Z_]*[A-Z]\b", page.read_text(encoding="utf-8")))
     assert named <= known
 

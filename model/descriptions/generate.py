@@ -26,6 +26,7 @@ SYSTEM = (
     "most 25 words about the category in general: shapes, parts, proportions and surroundings that can be seen. No "
     "opinions, no numbers of sources, no mention of drawings or photos."
 )
+VARIABLES = tuple(f"SKETCHSEEK_LLM_{name}" for name in ("URL", "MODEL", "KEY", "INPUT_PRICE", "OUTPUT_PRICE"))
 _RETRIED = {408, 409, 425, 429, 500, 502, 503, 504}
 
 
@@ -92,14 +93,14 @@ def endpoint_from_environment() -> Endpoint:
     Raises:
         ConfigurationError: address or model is not set, or a price is no number.
     """
-    value = {name: os.environ.get(f"SKETCHSEEK_LLM_{name}", "") for name in ("URL", "MODEL", "KEY")}
+    url, model, key, *prices = (os.environ.get(name, "") for name in VARIABLES)
     try:
-        prices = [float(os.environ.get(f"SKETCHSEEK_LLM_{name}_PRICE") or 0) for name in ("INPUT", "OUTPUT")]
+        amounts = [float(price or 0) for price in prices]
     except ValueError as error:
         raise ConfigurationError(
             "SKETCHSEEK_LLM_INPUT_PRICE and _OUTPUT_PRICE are prices of a million tokens"
         ) from error
-    return Endpoint(value["URL"], value["MODEL"], value["KEY"], input_price=prices[0], output_price=prices[1])
+    return Endpoint(url, model, key, input_price=amounts[0], output_price=amounts[1])
 
 
 def messages_for(category: str, questions: Sequence[str]) -> list[dict[str, str]]:
