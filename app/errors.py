@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
 from app.logs import get_logger, request_id
+from app.wording import wrong_value
 from model.errors import SketchseekError
 
 PROBLEM_JSON = "application/problem+json"
@@ -112,8 +113,13 @@ def problem(code: str, status: int, detail: str, **members: Any) -> Problem:
         title = HTTPStatus(status).phrase
     except ValueError:
         title = "Client Closed Request"
-    document = {"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail}
+    document = {"type": "about:blank", "title": title, "status": status, "code": code, "detail": _sentence(detail)}
     return {**document, "request_id": request_id.get(), **members}
+
+
+def _sentence(text: str) -> str:
+    """The rooms below write for a command line, which puts its own name before their words."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?", "!")) else ".")
 
 
 def problem_response(error: Exception) -> Response:
@@ -150,7 +156,7 @@ def invalid_parameter(error: RequestValidationError) -> RequestError:
     """The first wrong parameter of path or query, under a code that names it; the value sent is not repeated."""
     first = error.errors()[0]
     name = str(first["loc"][-1]) if first.get("loc") else "request"
-    return RequestError(f"invalid_{name}", f"`{name}`: {first.get('msg', 'cannot be used')}.", field=name)
+    return RequestError(f"invalid_{name}", wrong_value(name, first), field=name)
 
 
 def is_expected(error: Exception) -> bool:

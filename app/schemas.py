@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.errors import RequestError
 from app.names import unknown_field
+from app.wording import wrong_value
 
 Number = float
 _ID = "k3v5w2mz7qhd4t6ynb2rfxp5ce"
@@ -363,8 +364,8 @@ def invalid_field(error: ValidationError, known: Iterable[str]) -> RequestError:
         error: of pydantic.
         known: the fields that the body may have.
     """
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    first = error.errors(include_url=False, include_input=False)[0]
     name = str(first["loc"][0]) if first["loc"] else "body"
     if first["type"] == "extra_forbidden":
         return unknown_field(name, known)
-    return RequestError(f"invalid_{name}", f"`{name}`: {first['msg']}.", field=name)
+    return RequestError(f"invalid_{name}", wrong_value(name, first), field=name)

@@ -178,8 +178,10 @@ class Service:
         began = time.monotonic()
         while self.readiness().status != "ready":
             await asyncio.sleep(_LOOK_EVERY_S)
-        photos = len(self.follower.serve().snapshot)
-        _log.info("ready to search", photos=photos, seconds=round(time.monotonic() - began, 1))
+        facts: dict[str, Any] = {"photos": len(self.follower.serve().snapshot)}
+        if (building := self.library.progress) is not None:
+            facts["still"] = str(building)
+        _log.info("ready to search", **facts, seconds=round(time.monotonic() - began, 1))
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,10 +49,19 @@ class Ranking:
 
 def over_http(url: str, key: str | None, sketches: Sequence[Item], depth: int) -> list[Ranking]:
     """What a running service answers."""
-    from app.client import Client
+    from app.client import Client, ServiceAnswerError
 
+    answers = []
     with Client(url, key, timeout_s=120) as client:
-        answers = [client.search(item.path, top_k=depth, candidates=depth).results for item in sketches]
+        for item in sketches:
+            while True:
+                try:
+                    answers.append(client.search(item.path, top_k=depth, candidates=depth).results)
+                    break
+                except ServiceAnswerError as error:
+                    if error.retry_after_s is None:
+                        raise
+                    time.sleep(error.retry_after_s)  # a busy service says when to come again
     return [Ranking([one.photo_id for one in found], [one.score for one in found]) for found in answers]
 
 

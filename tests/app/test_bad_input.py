@@ -33,6 +33,8 @@ def check(answer, status, code):
     assert document["status"] == status
     assert document["request_id"] == answer.headers["x-request-id"]
     assert len(document["detail"]) > 10
+    assert document["detail"][0] in "`-" or document["detail"][0].isupper()
+    assert document["detail"][-1] in ".?"
     assert "Traceback" not in answer.text
     assert "Error" not in document["detail"]
     return document
@@ -78,6 +80,31 @@ FIELDS = [
 @pytest.mark.parametrize(("fields", "code"), FIELDS, ids=[f"{f[0]}"[:50] for f in FIELDS])
 def test_options(service, fields, code):
     check(service.post("/search", files={"sketch": sketch()}, data=fields), 422, code)
+
+
+@pytest.mark.parametrize(
+    ("fields", "detail"),
+    [
+        ({"top_k": "0"}, "`top_k` must be at least 1."),
+        ({"top_k": "many"}, "`top_k` must be a whole number."),
+        ({"top_k": "2.5"}, "`top_k` must be a whole number."),
+        ({"top_k": "9" * 5000}, "`top_k` is too large a number."),
+        ({"min_score": "7"}, "`min_score` may be at most 1."),
+        ({"min_score": "inf"}, "`min_score` may be at most 1."),
+        ({"min_score": "high"}, "`min_score` must be a number."),
+        ({"rerank": "perhaps"}, "`rerank` must be true or false."),
+        ({"tag": ["x"] * 33}, "`tag` may have at most 32 entries."),
+    ],
+)
+def test_a_wrong_value_is_told_in_words(service, fields, detail):
+    answer = service.post("/search", files={"sketch": sketch()}, data=fields)
+    assert check(answer, 422, f"invalid_{next(iter(fields))}")["detail"] == detail
+
+
+def test_a_wrong_format_lists_the_right_ones(service):
+    answer = service.post("/explain", files={"sketch": sketch()}, data={"photo_id": "x", "format": "video"})
+    detail = check(answer, 422, "invalid_format")["detail"]
+    assert detail == "`format` must be one of 'json', 'overlay', 'synthesis' or 'attention'."
 
 
 @pytest.mark.parametrize(
