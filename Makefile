@@ -12,7 +12,12 @@ EXTRA   ?= $(shell [ "$$(uname -sm)" = "Linux x86_64" ] && nvidia-smi -L >/dev/n
 ENGINE  ?= $(shell command -v docker || command -v podman || command -v buildah)
 IMAGE   ?= sketchseek:$(EXTRA)
 
-BENCH   ?= recall build
+# Tables of `make bench`, all where none is named; SIZE is quick or full. DATA and CATEGORIES add what needs real photos.
+BENCH      ?=
+SIZE       ?= full
+OUT        ?= benchmarks/results/raw
+DATA       ?=
+CATEGORIES ?=
 
 SAMPLE  := .sample
 BIN     := $(VENV)/bin
@@ -32,10 +37,10 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve sample test lint types tests format bench fuzz image sbom licences audit clean
+.PHONY: help serve sample test lint types tests format bench fuzz fuzz-inputs soak image sbom licences audit clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 serve: $(RUN) ## serve the sample gallery, or PHOTOS=FOLDER, at http://127.0.0.1:8000 (PORT=...)
 ifeq ($(strip $(PHOTOS)),)
@@ -65,11 +70,19 @@ format: $(DEV) ## rewrite the code in the house's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(DEV) ## the benchmarks that bring their own data, one table per question; BENCH="recall build" picks some
-	@for name in $(BENCH); do echo; echo "== $$name"; $(BIN)/python benchmarks/$$name.py $(ARGS) || exit 1; done
+bench: $(DEV) ## every table of docs/performance.md, with JSON and plots; SIZE=quick, BENCH="recall build" picks some
+	@$(BIN)/python benchmarks/all.py $(BENCH) --size $(SIZE) --out "$(OUT)" \
+		$(if $(DATA),--data "$(DATA)") $(if $(CATEGORIES),--categories "$(CATEGORIES)") $(ARGS)
 
 fuzz: $(DEV) ## thousands of requests, right and wrong, against the live service (schemathesis); ARGS="--examples 50"
 	$(BIN)/python -m tests.app.fuzz $(ARGS)
+
+fuzz-inputs: $(DEV) ## ten minutes of damaged uploads, strokes, galleries and checkpoints each; ARGS="--seconds 60 strokes"
+	@$(BIN)/python -c "import atheris" 2>/dev/null || $(PIP) --quiet --editable ".[fuzz]"
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
+soak: $(DEV) ## twenty minutes of load and mishaps against the live service; ARGS="--minutes 2"
+	$(BIN)/python -m tests.fault.soak $(ARGS)
 
 image: ## build the container image with docker, podman or buildah (EXTRA=cpu or gpu)
 	@[ -n "$(ENGINE)" ] || { echo "Building an image needs docker, podman or buildah." >&2; exit 1; }

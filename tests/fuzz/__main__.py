@@ -2,7 +2,7 @@
 
     python -m tests.fuzz [--seconds 600] [uploads strokes gallery checkpoints]
 
-A crash, an error that is not ours, more than 10 seconds or more than --megabytes of memory ends a target; the bytes
+A crash, an error that is not ours, more than a minute or more than --megabytes of memory ends a target; the bytes
 that did it are put into tests/fuzz/corpus/TARGET, where tests/fuzz/test_corpus.py finds them, and the exit code is 1.
 """
 
@@ -51,7 +51,7 @@ def run(name: str, arguments: argparse.Namespace, corpus: Path) -> bool:
     found.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(seeds(name)):
         (corpus / f"seed-{number}").write_bytes(seed)
-    options = [f"-max_total_time={arguments.seconds}", "-timeout=10", f"-rss_limit_mb={arguments.megabytes}"]
+    options = [f"-max_total_time={arguments.seconds}", "-timeout=60", f"-rss_limit_mb={arguments.megabytes}"]
     options += [f"-seed={arguments.seed}", f"-artifact_prefix={found}/", "-print_final_stats=1", "-max_len=20000"]
     command = [sys.executable, "-m", "tests.fuzz", "--child", name, *options, str(corpus), str(found)]
     done = subprocess.run(
