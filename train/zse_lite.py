@@ -64,14 +64,11 @@ RELATION = replace(
     save_every=20,
     weights=LossWeights(contrast=1.0, classify=0.25, text=0.25, distil=0.5, rank=1.0, decide=0.5),
 )
-# What follows the first part: more things, one drawing of each, while the rate falls to nothing.
-WIDER = replace(BACKBONE, steps=600, extra_sketches=40, singles=24, learning_rate=7e-4, warmup=30, validate_every=200)
 # For comparing starting points and objectives on a CPU: all backbones stay as they are, so their features are stored.
-FROZEN = replace(BACKBONE, steps=300, extra_sketches=0, sketch_views=2, batch_norm="frozen", validate_every=0,
-                 weights=LossWeights())  # fmt: skip
+FROZEN = replace(BACKBONE, steps=200, extra_sketches=0, sketch_views=2, batch_norm="frozen", validate_every=0)
 # For a GPU, in one part.
 BASE = TrainConfig(extra_sketches=64, validate_every=200, save_every=0)
-PARTS = {"base": BASE, "backbone": BACKBONE, "wider": WIDER, "frozen": FROZEN, "relation": RELATION}
+PARTS = {"base": BASE, "backbone": BACKBONE, "frozen": FROZEN, "relation": RELATION}
 
 
 def variant(name: str) -> tuple[ZseConfig, TrainConfig]:
@@ -87,7 +84,7 @@ def variant(name: str) -> tuple[ZseConfig, TrainConfig]:
             weights = replace(weights, **{key: float(value)})
         elif key == "extra":
             config = replace(config, extra_sketches=int(value))
-        elif key in {"rate", "lr", "ema", "objective", "temperature", "seed", "categories", "norm", "singles"}:
+        elif key in {"rate", "lr", "ema", "objective", "temperature", "seed", "categories", "norm"}:
             config = replace(config, **_field(key, value))
         elif key in {"backbone", "shared", "depth", "keep"}:
             network = replace(network, encoder=_encoder(network.encoder, key, value))
@@ -98,7 +95,7 @@ def variant(name: str) -> tuple[ZseConfig, TrainConfig]:
 
 def _field(key: str, value: str) -> dict[str, Any]:
     names = {"rate": "backbone_rate", "lr": "learning_rate", "norm": "batch_norm"}
-    kinds = {"seed": int, "categories": int, "norm": str, "singles": int, "objective": str}
+    kinds = {"seed": int, "categories": int, "norm": str, "objective": str}
     return {names.get(key, key): kinds.get(key, float)(value)}
 
 
@@ -115,7 +112,7 @@ def _encoder(encoder: EncoderConfig, key: str, value: str) -> EncoderConfig:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--more", type=Path, help="another folder like DATA, for example of emoji_pairs.py")
+    parser.add_argument("--per-category", type=int, help="train on so many sketches and photos of each, spread evenly")
     parser.add_argument("--extra", type=Path, help="folder of CATEGORY/* with more sketches")
     parser.add_argument("--strokes", type=Path, help="Quick, Draw! strokes, .ndjson or .ndjson.gz")
     parser.add_argument(
@@ -132,8 +129,6 @@ def main() -> None:
 
     left_out = [*reserved_categories(), *(name for file in options.without for name in read_category_list(file))]
     paired = read_folders(options.data).without(left_out)
-    if options.more:
-        paired = paired.joined(read_folders(options.more).without(left_out))
     extra = Dataset(())
     if options.extra:
         extra = extra.joined(read_categories(options.extra, "sketch"))
@@ -143,6 +138,9 @@ def main() -> None:
     validation = None if options.final else thinned(read_folders(options.data).only(VALIDATION))
     if not options.final:
         paired, extra = paired.without(VALIDATION), extra.without(VALIDATION)
+
+    if options.per_category:
+        paired = thinned(paired, options.per_category, options.per_category)
 
     network, config = variant(options.variant)
     config = replace(config, steps=options.steps or config.steps)

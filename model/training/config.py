@@ -58,9 +58,6 @@ class TrainConfig:
         categories: categories in one step ("contrastive"), or samples in one step ("upstream"), each of a category of
             its own. Per process, where several train together.
         per_category: sketches and photos drawn of each of them; "upstream" draws what its samples need.
-        singles: how many categories are drawn beside these from among those with fewer than `per_category` sketches or
-            photos, one sketch and one photo of each; such categories are then drawn in no other way. 0 treats all
-            categories alike. "contrastive" only.
         extra_sketches: sketches a step of categories that have no photo.
         learning_rate: peak rate of the parts that start at random.
         backbone_rate: the pretrained backbone's rate as a share of `learning_rate`.
@@ -93,7 +90,6 @@ class TrainConfig:
     steps: int = 2000
     categories: int = 32
     per_category: int = 4
-    singles: int = 0
     extra_sketches: int = 0
     learning_rate: float = 1e-3
     backbone_rate: float = 0.1

@@ -128,28 +128,27 @@ def with_names(material: Material, cache: Path | None) -> Material:
 
 
 def with_teacher(
-    material: Material, classifier: nn.Module, preprocess: PreprocessConfig, names: Path | None, fewest: int = 1
+    material: Material, classifier: nn.Module, preprocess: PreprocessConfig, names: Path | None
 ) -> Material:
     """The same with the starting backbone's predictions as soft targets.
 
     Args:
-        material: images and, where categories have fewer than `fewest` photos, embeddings of their names.
+        material: images and, where categories have no photos, embeddings of their names.
         classifier: the backbone with its head.
         preprocess: of its input.
         names: file of names' embeddings.
-        fewest: photos from which the mean of their predictions stands for a category; with fewer, names do.
 
     Raises:
-        DatasetError: categories have too few photos, and there are no embeddings of their names.
+        DatasetError: categories have no photos, and there are no embeddings of their names.
     """
     photos = material.photos
     device = material.device
     targets = predictions(classifier, photos.pixels, preprocess, device)
-    means, known = category_means(targets, photos.labels, len(material.categories), fewest)
+    means, known = category_means(targets, photos.labels, len(material.categories))
     if not bool(known.all()):
         if material.names is None:
             raise DatasetError(
-                "categories with few or no photos need the names' embeddings to be taught; turn on the text loss"
+                "categories without photos need the names' embeddings to be taught; turn on the text loss"
             )
         named = targets_from_names(material.names, embed_names(imagenet_names(), names).to(device))
         means = torch.where(known[:, None], means, named)
@@ -181,8 +180,7 @@ class BatchMaker:
         self.preprocess = training_preprocess(preprocess, config)
         self.config = config
         self.photo_views, self.sketch_views, self.extra_views = photo_views, sketch_views, extra_views
-        fewest = config.per_category if config.singles else 1
-        self.sampler = CategorySampler(material.sketches.labels.cpu(), material.photos.labels.cpu(), fewest)
+        self.sampler = CategorySampler(material.sketches.labels.cpu(), material.photos.labels.cpu())
         if len(self.sampler.labels) < 2:
             raise DatasetError("training needs at least two categories that have both sketches and photos")
 
@@ -198,10 +196,6 @@ class BatchMaker:
         if second:
             labels, photo_rows = labels[::2], photo_rows[::2]
             rows = torch.cat([rows[::2], rows[1::2]])
-        elif config.singles:
-            single = self.sampler.draw_singles(config.singles, draws)
-            labels = torch.cat([labels, single.labels])
-            rows, photo_rows = torch.cat([rows, single.sketches]), torch.cat([photo_rows, single.photos])
         extra_rows = extra_labels = labels[:0]
         if material.extra is not None and config.extra_sketches:
             extra_rows = torch.randint(len(material.extra), (config.extra_sketches,), generator=draws)

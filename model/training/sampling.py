@@ -34,19 +34,13 @@ class CategorySampler:
     Args:
         sketch_labels: [Ns] int64.
         photo_labels: [Np] int64. Only labels that occur in both are drawn.
-        fewest: categories with fewer sketches or photos than this are drawn by `draw_singles` alone.
     """
 
-    def __init__(self, sketch_labels: Tensor, photo_labels: Tensor, fewest: int = 1) -> None:
+    def __init__(self, sketch_labels: Tensor, photo_labels: Tensor) -> None:
         both = sorted(set(sketch_labels.tolist()) & set(photo_labels.tolist()))
-        sketches = {label: torch.nonzero(sketch_labels == label)[:, 0].cpu() for label in both}
-        photos = {label: torch.nonzero(photo_labels == label)[:, 0].cpu() for label in both}
-        many = [label for label in both if min(len(sketches[label]), len(photos[label])) >= fewest]
-        few = sorted(set(both) - set(many))
-        self.labels = torch.tensor(many, dtype=torch.int64)
-        self.few = torch.tensor(few, dtype=torch.int64)
-        self._sketches = [sketches[label] for label in [*many, *few]]
-        self._photos = [photos[label] for label in [*many, *few]]
+        self.labels = torch.tensor(both, dtype=torch.int64)
+        self._sketches = [torch.nonzero(sketch_labels == label)[:, 0].cpu() for label in both]
+        self._photos = [torch.nonzero(photo_labels == label)[:, 0].cpu() for label in both]
 
     def draw(self, categories: int, per_category: int, generator: torch.Generator) -> Sample:
         """Rows of min(C, all) categories; images repeat only in categories that have fewer than K."""
@@ -54,15 +48,6 @@ class CategorySampler:
         sketches = [_some(self._sketches[c], per_category, generator) for c in chosen.tolist()]
         photos = [_some(self._photos[c], per_category, generator) for c in chosen.tolist()]
         return Sample(torch.cat(sketches), torch.cat(photos), self.labels[chosen].repeat_interleave(per_category))
-
-    def draw_singles(self, count: int, generator: torch.Generator) -> Sample:
-        """Rows of one sketch and one photo of each of min(count, all) categories that have few images."""
-        chosen = torch.randperm(len(self.few), generator=generator)[:count]
-        places = (chosen + len(self.labels)).tolist()
-        sketches = [_some(self._sketches[place], 1, generator) for place in places]
-        photos = [_some(self._photos[place], 1, generator) for place in places]
-        none = chosen[:0]
-        return Sample(torch.cat([none, *sketches]), torch.cat([none, *photos]), self.few[chosen])
 
 
 def _some(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:

@@ -82,7 +82,7 @@ def prepare_material(
         return material, Semantics()
     names = cache / "names.safetensors"
     taught = bool(config.weights.distil) and start is not None
-    if config.weights.text or config.weights.graph or (taught and (material.extra is not None or config.singles)):
+    if config.weights.text or config.weights.graph or (taught and material.extra is not None):
         material = with_names(material, names)
     if not taught or start is None:
         return material, with_sentences(Semantics(names=material.names), material, config, descriptions, cache)
@@ -90,8 +90,7 @@ def prepare_material(
     width = network_config.encoder.descriptor_size or network_config.encoder.width
     semantics = semantics_of(classifier, material.names, width)
     semantics = with_sentences(semantics, material, config, descriptions, cache)
-    fewest = config.per_category if config.singles else 1
-    return with_teacher(material, classifier, preprocess, names, fewest), semantics
+    return with_teacher(material, classifier, preprocess, names), semantics
 
 
 def with_sentences(

@@ -28,21 +28,20 @@ def predictions(classifier: nn.Module, pixels: Tensor, config: PreprocessConfig,
     return torch.cat(parts)
 
 
-def category_means(probabilities: Tensor, labels: Tensor, categories: int, fewest: int = 1) -> tuple[Tensor, Tensor]:
+def category_means(probabilities: Tensor, labels: Tensor, categories: int) -> tuple[Tensor, Tensor]:
     """Mean target per category.
 
     Args:
         probabilities: [N, K].
         labels: [N] int64 below `categories`.
         categories: C.
-        fewest: photos that a category must have.
 
     Returns:
-        [C, K], zero where a category has no photo, and [C] bool, True where it has enough of them.
+        [C, K], zero where a category has no photo, and [C] bool, True where it has one.
     """
     sums = probabilities.new_zeros(categories, probabilities.shape[1]).index_add_(0, labels, probabilities)
     count = torch.bincount(labels, minlength=categories)
-    return sums / count.clamp_min(1)[:, None], count >= fewest
+    return sums / count.clamp_min(1)[:, None], count > 0
 
 
 def targets_from_names(names: Tensor, class_names: Tensor, sharpness: float = 20.0) -> Tensor:

@@ -31,22 +31,6 @@ def test_a_draw_is_balanced_over_categories_that_have_both(sketches, photos, cat
             assert len(set(of_label)) == each or labels.count(label) < each  # none twice where there are enough
 
 
-@given(sketches=LABELS, photos=LABELS, fewest=st.integers(1, 4), count=st.integers(0, 7), seed=st.integers(0, 50))
-@settings(deadline=None, max_examples=60)
-def test_singles_come_from_the_categories_that_have_few_images_and_from_no_others(
-    sketches, photos, fewest, count, seed
-):
-    both = set(sketches) & set(photos)
-    few = {label for label in both if min(sketches.count(label), photos.count(label)) < fewest}
-    sampler = CategorySampler(torch.tensor(sketches), torch.tensor(photos), fewest)
-    sample = sampler.draw_singles(count, torch.Generator().manual_seed(seed))
-    assert set(sampler.labels.tolist()) == both - few
-    assert set(sample.labels.tolist()) <= few
-    assert len(sample.labels) == len(set(sample.labels.tolist())) == min(count, len(few))
-    assert [sketches[row] for row in sample.sketches.tolist()] == sample.labels.tolist()
-    assert [photos[row] for row in sample.photos.tolist()] == sample.labels.tolist()
-
-
 def test_generators_repeat_and_none_is_shared():
     drawn = {
         (step, rank, purpose): float(torch.rand(1, generator=generator_for(7, step, rank, purpose)))
