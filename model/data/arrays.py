@@ -20,11 +20,11 @@ from model.config import PreprocessConfig
 from model.data.items import Dataset, Item, Modality
 from model.errors import DatasetError, SketchseekError
 from model.images import open_image
-from model.preprocess import draw_strokes, photo_image, sketch_image
+from model.preprocess import SKETCH_LONGEST_SIDE, draw_strokes, photo_image, sketch_image
 
 _log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
-_FORMAT = 1  # raise when the same files would be decoded to other bytes
+_FORMAT = 2  # raise when the same files would be decoded to other bytes, or others count as blank
 _NAMED_AT_MOST = 5
 CHANNELS: dict[Modality, int] = {"sketch": 1, "photo": 3}
 
@@ -119,7 +119,8 @@ def decode_item(item: Item, config: PreprocessConfig) -> NDArray[np.uint8]:
     if item.strokes is not None:
         return _grey(np.asarray(sketch_image(draw_strokes(item.strokes), config).convert("L")))
     if item.modality == "sketch":
-        return _grey(np.asarray(sketch_image(open_image(item.path), config).convert("L")))
+        sketch = open_image(item.path, longest_side=SKETCH_LONGEST_SIDE)
+        return _grey(np.asarray(sketch_image(sketch, config).convert("L")))
     image = photo_image(open_image(item.path, longest_side=config.image_size), config)
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
