@@ -81,7 +81,7 @@ def read_file_lists(
 def _lines(path: Path) -> list[tuple[str, str, int]]:
     """(text, label, line number) of every line that is not blank."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"cannot read the file list {path}: {error}") from error
     rows = []

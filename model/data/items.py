@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -20,8 +21,11 @@ _SOURCE = re.compile(r"([A-Za-z]+)_")
 
 
 def category_key(name: str) -> str:
-    """A category's name as it is compared: without case, blanks, "_" and "-", so that teddy-bear is Teddy bear."""
-    return re.sub(r"[\s_-]+", "", name).casefold()
+    """A category's name as it is compared: without case, blanks, "_" and "-", so that teddy-bear is Teddy bear.
+
+    Letters with marks compare equal whether they are one character or two, as some file systems store them.
+    """
+    return re.sub(r"[\s_-]+", "", unicodedata.normalize("NFC", name)).casefold()
 
 
 def source_of(path: Path) -> str:

@@ -38,9 +38,12 @@ class Pairs:
         """The pairs of these categories.
 
         Raises:
-            DatasetError: none of the pairs is of these categories.
+            DatasetError: one of the categories has no pair, or none is asked for; the message names it.
         """
-        wanted = {category_key(name) for name in categories}
+        wanted = {category_key(name): name for name in categories}
+        missing = wanted.keys() - {category_key(self.photos[photo].category) for photo in self.own_photo}
+        if missing:
+            raise DatasetError(f"no pair is of: {', '.join(sorted(wanted[key] for key in missing))}")
         photos = [p for p, photo in enumerate(self.photos) if category_key(photo.category) in wanted]
         place = {photo: new for new, photo in enumerate(photos)}
         rows = [s for s, photo in enumerate(self.own_photo) if photo in place]
@@ -72,7 +75,7 @@ def read_pairs(table: Path) -> Pairs:
     places: dict[Path, int] = {}
     own: list[int] = []
     try:
-        with table.open(encoding="utf-8", newline="") as lines:
+        with table.open(encoding="utf-8-sig", newline="") as lines:
             rows = list(csv.DictReader(lines))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"cannot read the table of pairs {table}: {error}") from error

@@ -24,7 +24,7 @@ def read_category_list(path: Path) -> tuple[str, ...]:
         DatasetError: the file is missing, unreadable or empty.
     """
     try:
-        names = _names(path.read_text(encoding="utf-8"))
+        names = _names(path.read_text(encoding="utf-8-sig"))  # Notepad begins files with a mark
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"cannot read the list of categories {path}: {error}") from error
     if not names:

@@ -11,6 +11,10 @@ def test_category_names_compare_without_case_blanks_and_dashes(name):
     assert category_key(name) == "teddybear"
 
 
+def test_a_letter_and_its_mark_are_one_whatever_the_file_system_stores():
+    assert category_key("K\u0061\u0308fer") == category_key("K\u00e4fer") == "k\u00e4fer"
+
+
 def test_source_is_the_file_names_prefix():
     assert source_of(Path("x/tub_11057.png")) == "tub"
     assert source_of(Path("x/C_image_0001.jpg")) == "C"

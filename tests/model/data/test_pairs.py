@@ -27,8 +27,16 @@ def test_pairs_of_a_table(folder):
     assert read_pairs(folder / "pairs.csv") == pairs
     assert own_names(pairs.only(["cat"])) == [("n2_5-1.png", "n2_5.jpg")]
     assert len(pairs.dataset.sketches) == 3
-    with pytest.raises(DatasetError, match="zebra"):
-        pairs.only(["zebra"])
+    for names in (["zebra"], ["cat", "zebra"]):
+        with pytest.raises(DatasetError, match="no pair is of: zebra"):
+            pairs.only(names)
+
+
+def test_the_mark_that_notepad_writes_is_no_part_of_a_column(folder):
+    table = folder / "pairs.csv"
+    expected = read_pairs(folder)
+    table.write_bytes(b"\xef\xbb\xbf" + table.read_bytes())
+    assert read_pairs(folder) == expected
 
 
 def test_sketchys_names_tell_the_pairs(folder, draw):

@@ -46,6 +46,11 @@ def test_an_unknown_split_or_an_empty_list_is_named(tmp_path):
         read_category_list(tmp_path / "empty.txt")
 
 
+def test_the_mark_that_notepad_writes_is_no_part_of_a_name(tmp_path):
+    (tmp_path / "names.txt").write_bytes(b"\xef\xbb\xbfant\r\nbee\r\n")
+    assert read_category_list(tmp_path / "names.txt") == ("ant", "bee")
+
+
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the benchmark data is not on this machine")
 def test_no_seen_category_of_the_benchmark_is_reserved():
     assert [name for name in read_category_list(SHARED / "seen.txt") if is_reserved(name)] == []
