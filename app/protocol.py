@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -39,6 +40,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _patience: asyncio.TimerHandle | None = None  # until headers are complete
     _reading: asyncio.TimerHandle | None = None  # until what was written has been read
     _lingering: asyncio.TimerHandle | None = None  # until a body nobody wants has ended
+    _unanswered: Sequence[RequestResponseCycle] = ()
     _in_head = False
     _message_done = True
     _messages = _head_bytes = _framing_bytes = _body_bytes = 0
@@ -57,6 +59,11 @@ class BoundedProtocol(HttpToolsProtocol):
         for timer in (self._patience, self._reading, self._lingering):
             if timer is not None:
                 timer.cancel()
+        # uvicorn tells the request that came last alone, and one before it would write to a connection that is gone.
+        for cycle in (*self._unanswered, *(waiting for waiting, _ in self.pipeline)):
+            cycle.disconnected = not cycle.response_complete
+            cycle.message_event.set()
+        self.pipeline.clear()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -96,6 +103,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_waiting()
         self.quiet.pop(self, None)
         super().on_headers_complete()
+        self._unanswered = [cycle for cycle in (*self._unanswered, self.cycle) if not cycle.response_complete]
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""

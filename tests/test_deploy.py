@@ -47,7 +47,7 @@ def test_every_metric_has_a_panel_and_every_panel_a_metric():
 
 
 def test_panels_say_what_they_show_and_do_not_overlap():
-    taken = set()
+    taken: set[tuple[int, int]] = set()
     for panel in DASHBOARD["panels"]:
         assert panel["title"]
         assert len(panel["description"]) > 10, panel["title"]

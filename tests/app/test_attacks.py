@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import socket
+import struct
 import time
 from pathlib import Path
 
@@ -72,7 +73,9 @@ AMBIGUOUS = {
         "POST /search HTTP/1.1", "Host: 127.0.0.1", "Transfer-Encoding: chunked", body=b"fffffffffffffffff\r\nx"
     ),
     "a folded header": lines("POST /search HTTP/1.1", "Host: 127.0.0.1", "X: a", " Content-Length: 5", body=b"12345"),
-    "a bare line feed in a header": lines("GET /gallery HTTP/1.1", "Host: 127.0.0.1", "X: a\nTransfer-Encoding: chunked"),
+    "a bare line feed in a header": lines(
+        "GET /gallery HTTP/1.1", "Host: 127.0.0.1", "X: a\nTransfer-Encoding: chunked"
+    ),
     "a null in a header": lines("GET /gallery HTTP/1.1", "Host: 127.0.0.1", "X: a\0b"),
     "no version": b"GET /gallery\r\n\r\n",
     "a version of the future": lines("GET /gallery HTTP/9.9", "Host: 127.0.0.1"),
@@ -171,6 +174,24 @@ def test_requests_one_behind_another_are_answered_in_their_order(port):
     body = lines("POST /search HTTP/1.1", "Host: 127.0.0.1", JSON, f"Content-Length: {len(SEARCH)}", body=SEARCH)
     answer = exchange(port, (body + SMUGGLED) * 3 + request("GET", "/nothing"))
     assert [int(part[:3]) for part in answer.split(b"HTTP/1.1 ")[1:]] == [200, 200] * 3 + [404]
+
+
+def test_who_asks_often_and_leaves_is_no_defect(shared_gallery, network, capsys):
+    configure_logging()
+    settings = settings_for(shared_gallery)
+    with live(create_app(settings, network), settings) as port:
+        found = exchange(port, request("POST", "/search", JSON, body=SEARCH))
+        path = found.partition(b'"url":"')[2].partition(b'"')[0].decode()
+        for _ in range(20):
+            client = connect(port)
+            client.sendall(lines(f"GET {path} HTTP/1.1", "Host: 127.0.0.1") * 30)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            time.sleep(0.01)
+            client.close()
+        assert status(exchange(port, request("GET", "/gallery"))) == 200
+    logged = capsys.readouterr().err
+    assert "request failed" not in logged
+    assert "Exception in ASGI" not in logged
 
 
 def test_there_are_no_web_sockets_and_nothing_is_upgraded(port):

@@ -215,7 +215,7 @@ class Soak:
             except httpx2.TransportError as error:
                 ended = time.monotonic()
                 self.answers[f"no answer: {type(error).__name__}"] += 1
-                time.sleep(0.05)
+                time.sleep(0.5)
                 # An outage that is still going on is in the book by its beginning alone.
                 if not any(began <= end and ended >= start for start, end in list(self.service.outages)):
                     self.truth.complain(f"{kind}: {type(error).__name__} while nobody killed the service")
@@ -482,6 +482,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--nice", type=int, default=0, help="once everything is prepared, go on with this niceness")
     parser.add_argument("--keep", type=Path, help="work in this new folder and leave it, the service's log included")
     arguments = parser.parse_args()
     folder = arguments.keep or Path(tempfile.mkdtemp(prefix="sketchseek-soak-"))
@@ -490,6 +491,8 @@ def main() -> int:
     soak.mount()
     try:
         soak.prepare()
+        for thread in (0, *(int(path.name) for path in Path(f"/proc/{soak.service.pid}/task").iterdir())):
+            os.setpriority(os.PRIO_PROCESS, thread, arguments.nice)
         soak.run(arguments.minutes)
         return int(not soak.report(arguments.minutes, arguments.seed))
     finally:
