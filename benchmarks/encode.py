@@ -60,8 +60,16 @@ def networks(arguments: argparse.Namespace) -> dict[str, Network]:
     made["bfloat16"] = copy.deepcopy(whole).cast(arguments.device, torch.bfloat16)
     if arguments.device == "cpu":
         made["bfloat16, plain"] = made["bfloat16"]
+        made["bfloat16, plain, batch norms apart"] = unfolded(arguments)
         made["int8 linear layers"] = quantised(whole)
     return made
+
+
+def unfolded(arguments: argparse.Namespace) -> Network:
+    """As it was trained, in bfloat16."""
+    if arguments.preset:
+        return build_network(preset(arguments.preset), seed=0).cast("cpu", torch.bfloat16)
+    return load_checkpoint(arguments.checkpoint, "cpu", "bfloat16", trainable=True)
 
 
 def quantised(network: Network) -> Network:
@@ -82,7 +90,7 @@ def encoder(name: str, network: Network, images: Tensor) -> Callable[[], object]
     """One step of a side."""
 
     def step() -> object:
-        if not name.endswith("plain"):
+        if "plain" not in name:
             return network.encode_photo(images)
         fused = model.convolution._fused
         setattr(model.convolution, "_fused", lambda _: False)  # noqa: B010
@@ -145,7 +153,7 @@ def quality(made: dict[str, Network], arguments: argparse.Namespace) -> None:
     )
     first: float | None = None
     for side, network in made.items():
-        if side.endswith("plain"):
+        if "plain" in side:
             continue
         found = encode_items(network, sketches, batch_size=16).descriptor
         scores = found @ encode_items(network, photos, batch_size=16).descriptor.T

@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import argparse
 import gc
+import itertools
 import tempfile
 from pathlib import Path
 from statistics import median
 from typing import Any, cast
 
-from measure import Table, count_flops, header, parser, product_rate, read_rate
+from measure import CLOCKS, Table, count_flops, header, parser, product_rate, read_rate
 
 # isort: split
 import torch
@@ -50,7 +51,8 @@ COLUMNS = {
 
 def floors(network: Network, arguments: argparse.Namespace) -> dict[str, float]:
     """Milliseconds of what does not depend on the size."""
-    rate, reading = product_rate(network.dtype), read_rate()
+    clock = CLOCKS[arguments.clock]
+    rate, reading = product_rate(network.dtype, clock=clock), read_rate(clock)
     size = network.preprocess.image_size
     encode = count_flops(lambda: network.encode_sketch(torch.zeros(1, 3, size, size)))
     relate = count_flops(lambda: network.relate(blank(network, 1), blank(network, arguments.candidates)))
@@ -80,19 +82,27 @@ def queries(
     generator = torch.Generator().manual_seed(0)
     wanted = Query(top_k=20, candidates=arguments.candidates)
     seen: dict[str, list[float]] = {stage: [] for stage in ("encode", "recall", "tokens", "relate", "query")}
+    clock = snapshot.clock
     for number in range(arguments.queries + 3):
         image = torch.rand(1, 3, size, size, generator=generator) * 2 - 1
         snapshot.tokens_ms.clear()
-        (answer,) = searcher.search_many(image, [wanted])
+        laps = [clock()]
+        sketch = searcher.encode(image)
+        laps.append(clock())
+        (found,) = searcher.recall(sketch.descriptor.float().numpy(), [wanted])
+        laps.append(clock())
+        searcher.rerank(sketch, found, wanted)
+        laps.append(clock())
         if number < 3:
             continue
-        stages, tokens = answer.stages_ms, sum(snapshot.tokens_ms)
+        encode, recall, rerank = (1e3 * (after - before) for before, after in itertools.pairwise(laps))
+        tokens = sum(snapshot.tokens_ms)
         for stage, ms in (
-            ("encode", stages["encode"]),
-            ("recall", stages["recall"]),
+            ("encode", encode),
+            ("recall", recall),
             ("tokens", tokens),
-            ("relate", stages["rerank"] - tokens),
-            ("query", sum(stages.values())),
+            ("relate", rerank - tokens),
+            ("query", encode + recall + rerank),
         ):
             seen[stage].append(ms)
     return seen
@@ -125,6 +135,7 @@ def main() -> None:
             disk = size_on_disk(gallery) * count / stored
             snapshot = GallerySnapshot.load(gallery, network.identity, dtype=network.dtype, cache_bytes=0)
             sized = SizedSnapshot.make(snapshot, count, network.descriptor_size)
+            sized.clock = CLOCKS[arguments.clock]
             seen = queries(TwoStageSearcher(network, cast(Any, sized)), sized, arguments)
             passes = 2 if network.config.score.expansion.neighbours else 1
             sum_of_floors = floor["encode"] + floor["tokens"] + floor["relate"] + passes * count * floor["photo"]
