@@ -244,7 +244,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="*", default=list(SEEDS))
     parser.add_argument("--arms", nargs="*", help="only these; default all")
     parser.add_argument("--views", type=int, default=1, help="stored variations of each image")
-    parser.add_argument("--per-category", type=int, default=24, help="sketches and photos of each seen category")
+    parser.add_argument("--per-category", type=int, default=16, help="sketches and photos of each seen category")
     parser.add_argument("--test-sketches", type=int, default=15, help="of each unseen category")
     parser.add_argument("--test-photos", type=int, default=35, help="of each unseen category")
     parser.add_argument("--prepare", action="store_true", help="store features and stop")

@@ -134,8 +134,8 @@ def prepare(options: argparse.Namespace) -> Prepared:
         for key, value in zip(("photo_targets", "sketch_targets", "projection", "classifier"), found, strict=True):
             if value is None:
                 raise SystemExit("the backbone has nothing to teach")
-            kept[key] = value.contiguous()
-        save_file(kept, stored)
+            kept[key] = value
+        save_file({key: value.contiguous() for key, value in kept.items()}, stored)
     kept = load_file(stored)
     material = replace(material, photo_targets=kept["photo_targets"], sketch_targets=kept["sketch_targets"])
     semantics = Semantics(material.names, kept["classifier"].shape[0], kept["projection"], kept["classifier"])

@@ -31,6 +31,7 @@ export class Match extends EventTarget {
   #explaining = new Latest();
   #beside = new Latest();
   #kind = "synthesis";
+  #matches = null; // whether the network matches parts with parts; null: not known yet
 
   constructor() {
     super();
@@ -99,8 +100,12 @@ export class Match extends EventTarget {
     byId("match-help").classList.remove("problem");
     byId("match-help").textContent = this.#sketch ? "Looking for what matched…" : "";
     if (this.#sketch) {
-      this.#explain(result);
-      this.#showBeside(this.#kind);
+      const explained = this.#explain(result);
+      // Only an explanation says whether there are matches to make a picture of, so the first picture waits for it.
+      if (this.#matches === null) {
+        byId("picture-synthesis").classList.add("waiting");
+        explained.then(() => result === this.#result && this.#showBeside(this.#kind));
+      } else this.#showBeside(this.#kind);
     }
   }
 
@@ -156,10 +161,10 @@ export class Match extends EventTarget {
     const strongest = this.#strongest();
     this.#sketchSide.mark(new Map(strongest.map((pair, i) => [pair.sketch_patch, i + 1])));
     this.#photoSide.mark(new Map(strongest.map((pair, i) => [pair.photo_patch, i + 1])));
-    const matches = said.matches !== false;
-    for (const button of byId("synthesis-kind").querySelectorAll("button")) button.hidden = !matches && button.dataset.kind !== "attention";
-    if (!matches && this.#kind !== "attention") this.#showBeside("attention");
-    byId("match-help").textContent = !matches ? NO_MATCHES : strongest.length ? HELP : "No part of the sketch matched a part of this photo.";
+    this.#matches = said.matches;
+    if (!this.#matches) this.#kind = "attention";
+    for (const button of byId("synthesis-kind").querySelectorAll("button")) button.hidden = !this.#matches && button.dataset.kind !== "attention";
+    byId("match-help").textContent = !this.#matches ? NO_MATCHES : strongest.length ? HELP : "No part of the sketch matched a part of this photo.";
     byId("pairs").replaceChildren(
       ...strongest.map((pair, i) => {
         const number = make("span", { class: "number" }, String(i + 1));
