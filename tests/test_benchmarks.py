@@ -1,0 +1,84 @@
+"""The benchmarks' own arithmetic: what is counted is right, tables name scripts that exist, plots are drawn of them."""
+
+import argparse
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from model.convolution import FusedConvolution
+from model.linear import linear
+
+FOLDER = Path(__file__).parent.parent / "benchmarks"
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """A script of the folder as a module."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return importlib.import_module
+
+
+def test_operations_are_counted_though_fused_layers_hide_them(script):
+    layer = nn.Linear(3, 5)
+    convolution = FusedConvolution(nn.Conv2d(2, 4, 3, padding=1), nn.ReLU())
+
+    def step():
+        linear(layer, torch.ones(7, 3))
+        convolution(torch.ones(1, 2, 6, 6))
+
+    assert script("measure").count_flops(step) == 2 * (7 * 3 * 5 + 6 * 6 * 4 * 2 * 9)
+    with torch.inference_mode():  # and the fused layers are back
+        assert convolution(torch.ones(1, 2, 6, 6)).shape == (1, 4, 6, 6)
+
+
+def test_sides_take_turns_after_a_warm_up(script):
+    seen = []
+    ticks = iter(range(1000))
+    sides = {"a": lambda: seen.append("a"), "b": lambda: seen.append("b")}
+    turns = script("measure").take_turns(sides, 3, clock=lambda: float(next(ticks)))
+    assert seen == ["a", "b"] * 4
+    assert turns.seconds == {"a": [1.0] * 3, "b": [1.0] * 3}
+    assert turns.ms("a", 4) == 250
+
+
+def test_every_table_is_a_script(script):
+    tables = script("all")
+    for name, (file, quick, full) in {**tables.TABLES, **tables.QUALITY}.items():
+        text = (FOLDER / f"{file}.py").read_text(encoding="utf-8")
+        for option in [word for word in f"{quick} {full}".split() if word.startswith("--")]:
+            assert f'"{option}"' in text, f"{name}: {file}.py knows no {option}"
+
+
+def test_a_table_is_printed_written_and_drawn(script, tmp_path, capsys):
+    measure, plots = script("measure"), script("plots")
+    table = measure.Table("encode", "Encoding", {"arithmetic": "arithmetic", "ms": "ms"})
+    for ms in (1.5, 12345.6):
+        table.add(arithmetic="float32", ms=ms, floor_ms=1.0, batch=1, threads=1)
+    table.finish(argparse.Namespace(json=tmp_path / "deep" / "encode.json", clock="cpu"))
+    assert "| float32 | 12 346 |" in capsys.readouterr().out
+    written = json.loads((tmp_path / "deep" / "encode.json").read_text())
+    assert [row["ms"] for row in written["rows"]] == [1.5, 12345.6]
+    assert written["machine"]["cores"] >= 1
+    assert plots.draw(tmp_path / "deep") == [tmp_path / "deep" / "encode.png"]
+
+
+def test_merging_keeps_the_sum_of_what_it_merges(script):
+    tokens = script("tokens")
+    photos = script("model.types").Encoding(
+        torch.ones(2, 4), torch.randn(2, 9, 6, generator=torch.Generator().manual_seed(0)), torch.zeros(2, 8).long()
+    )
+    one = tokens.merged(photos, 1)
+    torch.testing.assert_close(one.tokens[:, 1], photos.tokens[:, 1:].mean(dim=1))
+    assert torch.equal(one.tokens[:, 0], photos.tokens[:, 0])
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_more_bits_come_closer(script, bits):
+    tokens = script("tokens")
+    values = torch.randn(4000, 3, generator=torch.Generator().manual_seed(1)) * torch.tensor([1.0, 10.0, 0.1])
+    error = (tokens.bucketed(values, bits) - values).square().mean(0) / values.var(0)
+    assert (error < {1: 0.4, 2: 0.15, 4: 0.03}[bits]).all()
