@@ -88,8 +88,9 @@ class Settings(BaseSettings):
     )
     max_strokes: int = Field(2000, ge=1, description="Most strokes of a drawing sent as JSON.")
     max_points: int = Field(100_000, ge=1, description="Most points of a drawing sent as JSON.")
-    max_top_k: int = Field(1000, ge=1, description="Most results of one answer.")
-    max_candidates: int = Field(1000, ge=1, description="Deepest recall stage.")
+    # Not below what a request gets that says nothing.
+    max_top_k: int = Field(1000, ge=20, description="Most results of one answer.")
+    max_candidates: int = Field(1000, ge=100, description="Deepest recall stage.")
     max_bodies_bytes: int = Field(256 * MEGABYTE, ge=1, description="Memory for the bodies of all requests together.")
     request_timeout_s: float = Field(10.0, gt=0, description="Seconds after which a search is given up with 503.")
 
