@@ -23,6 +23,7 @@ from model.training.processes import Process
 from model.training.sampling import generator_for
 
 Objective = ContrastiveObjective | UpstreamObjective
+LARGEST_GRADIENT = 10.0  # gradients of a larger norm are scaled down to it
 
 
 class Trainer:
@@ -62,7 +63,7 @@ class Trainer:
         """One optimiser step; the terms of its loss by name, and their weighted sum as "loss".
 
         Raises:
-            DivergedError: the loss is no finite number; the weights are as they were before the step.
+            DivergedError: the loss or its gradient is no finite number; the weights are as they were before the step.
         """
         config = self.config
         set_training(self.objective, config)
@@ -78,17 +79,21 @@ class Trainer:
         values = torch.stack([term.detach().float() for term in (*terms.values(), loss)]).tolist()
         losses = dict(zip([*terms, "loss"], values, strict=True))
         if not math.isfinite(losses["loss"]):
-            raise DivergedError(
-                f"the loss of step {self.step + 1} is {losses['loss']}: lower the learning_rate or raise the warmup, "
-                "and start again in another --run folder"
-            )
+            raise self._diverged(f"the loss of step {self.step + 1} is {losses['loss']}")
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.objective.parameters(), max_norm=10.0)
+        norm = nn.utils.clip_grad_norm_(self.objective.parameters(), max_norm=LARGEST_GRADIENT)
+        if not bool(norm.isfinite()):
+            raise self._diverged(f"the gradient of step {self.step + 1} is no finite number")
         self.optimiser.step()
         self.step += 1
         self._update_average()
         return losses
+
+    def _diverged(self, what: str) -> DivergedError:
+        return DivergedError(
+            f"{what}: lower the learning_rate or raise the warmup, and start again in another --run folder"
+        )
 
     def run(
         self,

@@ -11,7 +11,7 @@ from model.config import ZSE_TINY
 from model.errors import CheckpointError
 from model.training.config import UPSTREAM_RECIPE, LossWeights
 from model.training.errors import DivergedError
-from model.training.loop import Trainer, learning_rate, parameter_groups, set_training
+from model.training.loop import LARGEST_GRADIENT, Trainer, learning_rate, parameter_groups, set_training
 
 from .conftest import tiny
 
@@ -97,6 +97,29 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_are_spoilt(objective_
     with pytest.raises(DivergedError, match="step 1 is nan: lower the learning_rate"):
         trainer.advance(batches)
     assert all(torch.equal(value, before[name]) for name, value in objective.network.state_dict().items())
+
+
+def test_a_finite_loss_whose_gradient_is_none_stops_before_the_weights_are_spoilt(objective_for):
+    objective, batches = objective_for(tiny())
+    trainer = Trainer(objective, tiny())
+    first = next(parameter for parameter in objective.network.parameters() if parameter.requires_grad)
+    first.register_hook(lambda gradient: gradient * math.inf)
+    before = {name: value.clone() for name, value in objective.network.named_parameters()}
+    with pytest.raises(DivergedError, match="the gradient of step 1 is no finite number: lower the learning_rate"):
+        trainer.advance(batches)
+    assert trainer.step == 0
+    assert all(torch.equal(value, before[name]) for name, value in objective.network.named_parameters())
+
+
+def test_large_gradients_are_scaled_down(objective_for):
+    for weight, clipped in ((1e4, True), (1e-4, False)):
+        config = tiny(weights=LossWeights(contrast=weight, classify=0, text=0, distil=0, rank=0, decide=0))
+        objective, batches = objective_for(config)
+        Trainer(objective, config).advance(batches)
+        gradients = [parameter.grad for parameter in objective.parameters() if parameter.grad is not None]
+        norm = float(torch.stack([gradient.norm() for gradient in gradients]).norm())
+        assert (norm == pytest.approx(LARGEST_GRADIENT, rel=1e-4)) == clipped
+        assert 0 < norm < LARGEST_GRADIENT * 1.001
 
 
 def test_frozen_stages_stay_and_the_rest_moves(objective_for):
