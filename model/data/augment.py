@@ -11,7 +11,10 @@ varied, and why:
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -29,8 +32,13 @@ from model.data.pixels import (
     smooth_field,
     widened,
 )
+from model.errors import ConfigurationError
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+_ANY = (0.0, math.inf)
+_SHARE = (0.0, 1.0)
+_FACTOR = (1.0, math.inf)
+_SMALLEST_SIDE = 4
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,11 @@ class PhotoAugment:
     blur: float = 0.15
     cutout: float = 0.25
     cutout_side: float = 0.4
+
+    def __post_init__(self) -> None:
+        _check("photos", vars(self), turn=_ANY, hue=_ANY, aspect=_FACTOR)
+        if not self.crop:
+            raise ConfigurationError("photos.crop must be above 0: it is a share of the image's side")
 
 
 @dataclass(frozen=True)
@@ -109,6 +122,29 @@ class SketchAugment:
     sides: tuple[int, ...] = (28, 28, 40, 56)
     paper: float = 0.15
     blur: float = 0.2
+
+    def __post_init__(self) -> None:
+        unlimited = dict.fromkeys(("turn", "shear", "shift", "elastic", "tremble", "gap_count"), _ANY)
+        _check("sketches", vars(self), aspect=_FACTOR, **unlimited)
+        if not self.scale:
+            raise ConfigurationError("sketches.scale must be above 0: it is a factor of size")
+
+
+def _check(group: str, values: Mapping[str, Any], **bounds: tuple[float, float]) -> None:
+    """Every strength within its bounds, by default a share from 0 to 1.
+
+    Raises:
+        ConfigurationError: names the one that is not.
+    """
+    for name, value in values.items():
+        if name == "sides":
+            if any(side < _SMALLEST_SIDE for side in value):
+                raise ConfigurationError(f"{group}.sides must be {_SMALLEST_SIDE} pixels or more each")
+            continue
+        low, high = bounds.get(name, _SHARE)
+        if not (math.isfinite(value) and low <= value <= high):
+            most = f" and at most {high:g}" if math.isfinite(high) else ""
+            raise ConfigurationError(f"{group}.{name} must be a number of at least {low:g}{most}, not {value}")
 
 
 def normalised(images: Tensor, config: PreprocessConfig) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
@@ -10,6 +11,7 @@ from model.data.augment import PhotoAugment, SketchAugment
 from model.errors import ConfigurationError
 
 _T = TypeVar("_T")
+SMALLEST_IMAGE = 32  # pixels: the backbones divide the side by 32
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class LossWeights:
     sentences: float = 0.0
 
     def __post_init__(self) -> None:
-        if min(vars(self).values()) < 0 or max(vars(self).values()) == 0:
+        values = vars(self).values()
+        if not all(0 <= value < math.inf for value in values) or max(values) == 0:
             raise ConfigurationError("the weights of the loss's terms must be 0 or more, and one of them above 0")
 
 
@@ -122,10 +125,16 @@ class TrainConfig:
         lowest = {"steps": 1, "categories": 2, "per_category": 1}
         for each in fields(self):
             value = getattr(self, each.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ConfigurationError(f"{each.name} must be a finite number, not {value}")
             if isinstance(value, int | float) and value < lowest.get(each.name, 0):
                 raise ConfigurationError(f"{each.name} must be at least {lowest.get(each.name, 0)}, not {value}")
         if not self.learning_rate or not self.temperature or not self.ema < 1:
             raise ConfigurationError("learning_rate and temperature must be above 0, and ema below 1")
+        if 0 < self.image_size < SMALLEST_IMAGE:
+            raise ConfigurationError(f"image_size must be 0 or at least {SMALLEST_IMAGE}, not {self.image_size}")
+        if self.seed >= 2**63:
+            raise ConfigurationError(f"seed must be below 2 to the power of 63, not {self.seed}")
         if self.relates and not self.hard + self.easy:
             raise ConfigurationError("the relation loss needs wrong photos: set hard or easy above 0")
 
