@@ -37,7 +37,8 @@ def choose_score_rule(
 ) -> ChosenRule:
     """The mixture of relation logit and cosine with the best mAP@all, calibrated to be read as a probability.
 
-    Both scores are brought to a standard deviation of 1 over all pairs; a share m gives (1 - m) * logit + m * cosine.
+    Both scores are brought to a standard deviation of 1 over all pairs, apart from a score that is the same for all
+    pairs: it ranks nothing and weighs nothing. A share m gives (1 - m) * logit + m * cosine.
     The winner is then calibrated by Platt's method (logistic regression on relevance), with relevant and irrelevant
     pairs weighing the same, so that 0.5 means "as likely as not" whatever the gallery's size.
 
@@ -47,19 +48,25 @@ def choose_score_rule(
         tie_order: [P] int64, see `metrics.rank_photos`.
         shares: of the cosine that are tried, from 0 to 1.
     """
-    spread = float(logits.std()), float(cosines.std())
+    scale = _unit_scale(logits), _unit_scale(cosines)
     relevant = relevance.sum(dim=1)
     quality: dict[float, float] = {}
     for share in shares:
-        mixture = (1 - share) / spread[0] * logits + share / spread[1] * cosines
+        mixture = (1 - share) * scale[0] * logits + share * scale[1] * cosines
         hits = relevance.gather(1, rank_photos(mixture, tie_order))
         quality[share] = float(average_precision(hits, relevant).nanmean())
     best = max(quality, key=lambda share: (quality[share], -share))
     if 0.0 in quality and quality[best] - quality[0.0] < _ENOUGH:
         best = 0.0
-    weights = (1 - best) / spread[0], best / spread[1]
+    weights = (1 - best) * scale[0], best * scale[1]
     slope, bias = _platt((weights[0] * logits + weights[1] * cosines).flatten(), relevance.flatten())
     return ChosenRule(ScoreRule(slope * weights[0], slope * weights[1], bias), best, quality)
+
+
+def _unit_scale(scores: Tensor) -> float:
+    """What brings scores to a standard deviation of 1; 0 where they differ by no more than rounding."""
+    spread = float(scores.double().std())
+    return 1 / spread if spread > 1e-6 * max(1e-6, float(scores.abs().max())) else 0.0
 
 
 def _platt(scores: Tensor, relevance: Tensor) -> tuple[float, float]:

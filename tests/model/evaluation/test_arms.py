@@ -1,13 +1,16 @@
 """Arms over a tiny network with random weights, and over scores made by hand."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from model.config import ZSE_TINY, ScoreRule
-from model.evaluation.arms import Arms, relate_all, relate_candidates, standardised_fusion
+from model.config import ZSE_TINY, ExpansionRule, ScoreRule
+from model.evaluation.arms import Arms, checkpoint_fusion, relate_all, relate_candidates, standardised_fusion
 from model.evaluation.calibrate import calibration_loss, choose_score_rule
-from model.evaluation.metrics import rank_photos
+from model.evaluation.metrics import average_precision, rank_photos
 from model.evaluation.timing import time_queries
+from model.expansion import expand
 from model.registry import build_network
 
 SKETCHES, PHOTOS = 5, 12
@@ -96,6 +99,34 @@ def test_times_cover_every_step(network, encoded):
     assert all(value > 0 for value in times.values())
 
 
+def test_the_time_of_recall_includes_expansion(network, encoded, monkeypatch):
+    expanded = []
+
+    def counted(queries, *rest):
+        expanded.append(len(queries))
+        return expand(queries, *rest)
+
+    monkeypatch.setattr("model.evaluation.timing.expand", counted)
+    images = torch.randn(2, 3, 64, 64)
+    time_queries(network, images, encoded[1], (3,), exhaustive=False)
+    assert not expanded
+    time_queries(network, images, encoded[1], (3,), expansion=ExpansionRule(4, 1.0), exhaustive=False)
+    assert set(expanded) == {1}
+
+
+def test_a_checkpoints_fusion_weighs_both_scores_as_its_rule_does():
+    logits, cosines = torch.tensor([[1.0, -2.0]]), torch.tensor([[0.5, 0.25]])
+
+    def fusion(*rule):
+        return checkpoint_fusion(build_network(replace(ZSE_TINY, score=ScoreRule(*rule)), seed=0))
+
+    fuse = fusion(2.0, 4.0, -1.0)
+    assert fuse is not None
+    assert fuse(logits, cosines).tolist() == [[4.0, -3.0]]
+    assert fusion(1.0, 0.0, 0.0) is None
+    assert fusion(0.0, 1.0, 0.0) is None
+
+
 @pytest.fixture(scope="module")
 def validation():
     """Both scores tell something of relevance, independently of each other."""
@@ -135,3 +166,34 @@ def test_the_score_is_calibrated(validation):
     for factor, shift in ((1.1, 0.0), (0.9, 0.0), (1.0, 0.1), (1.0, -0.1)):
         other = ScoreRule(rule.relation_weight * factor, rule.recall_weight * factor, rule.bias + shift)
         assert best <= calibration_loss(other, logits, cosines, relevance) + 1e-7
+
+
+def test_a_fusion_that_wins_by_next_to_nothing_is_not_chosen():
+    """Recall would mend the last of 30 relevant photos of one sketch in 40: 0.00003 of mAP."""
+    relevance = torch.zeros(40, 60, dtype=torch.bool)
+    relevance[:, :30] = True
+    logits = torch.where(relevance, 1.0, -1.0) - torch.arange(60) / 1e4
+    logits[0, 29], logits[0, 30] = 0.0, 0.001
+    cosines = torch.where(relevance, 0.1, -0.1) - torch.arange(60) / 1e5
+    order = torch.arange(60)
+    chosen = choose_score_rule(logits, cosines, relevance, order)
+    best = max(chosen.map_all.values())
+    assert chosen.map_all[0.0] < best == 1.0
+    assert (chosen.share, chosen.rule.recall_weight) == (0.0, 0.0)
+    hits = relevance.gather(1, rank_photos(logits, order))
+    assert chosen.map_all[0.0] == pytest.approx(float(average_precision(hits, relevance.sum(dim=1)).mean()))
+
+
+def test_a_score_that_is_the_same_for_all_pairs_weighs_nothing(validation):
+    logits, cosines, relevance = validation
+    order = torch.arange(60)
+    for constant in (0.0, 7.0, -1e-3):
+        same = torch.full_like(logits, constant)
+        rule = choose_score_rule(same, cosines, relevance, order).rule
+        assert rule.relation_weight == 0
+        assert rule.recall_weight > 0
+        rule = choose_score_rule(logits, same, relevance, order).rule
+        assert rule.recall_weight == 0
+        assert rule.relation_weight > 0
+        nothing = choose_score_rule(same, same, relevance, order).rule
+        assert torch.isfinite(torch.tensor([nothing.relation_weight, nothing.recall_weight, nothing.bias])).all()
