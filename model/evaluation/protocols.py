@@ -79,10 +79,12 @@ def inter_category(sketches: Sequence[Item], photos: Sequence[Item]) -> Category
     for there, here, kind in ((sketch_keys, photo_keys, "photo"), (photo_keys, sketch_keys, "sketch")):
         missing = sorted(there.keys() - here.keys())
         if missing:
-            raise DatasetError(
-                f"no {kind} of: {', '.join(there[key] for key in missing)}; choose categories that both sides have, "
-                "or the cross-dataset protocol, which keeps to those, or the generalised one"
-            )
+            advice = "choose categories that both sides have"
+            if there.keys() & here.keys():
+                advice += ", or the cross-dataset protocol, which keeps to those"
+            if not sketch_keys.keys() - photo_keys.keys():
+                advice += ", or the generalised one, whose gallery may hold more"
+            raise DatasetError(f"no {kind} of: {', '.join(there[key] for key in missing)}; {advice}")
     return _task("inter-category", sketches, photos)
 
 

@@ -64,10 +64,30 @@ def test_one_sided_categories_are_named():
         protocols.inter_category(items("sketch", "ant", "zebra"), items("photo", "ant"))
     with pytest.raises(DatasetError, match="no sketch of: zebra"):
         protocols.inter_category(items("sketch", "ant"), items("photo", "ant", "zebra"))
+    with pytest.raises(DatasetError, match=r"both sides have$"):
+        protocols.inter_category(items("sketch", "zebra"), items("photo", "ant"))
     with pytest.raises(DatasetError, match="zebra"):
         protocols.generalised(items("sketch", "zebra"), PHOTOS)
     with pytest.raises(DatasetError, match="share no category"):
         protocols.cross_dataset(items("sketch", "zebra"), PHOTOS)
+
+
+def test_a_protocol_is_advised_where_it_would_not_refuse_too():
+    for sketches, photos in (
+        (("ant", "zebra"), ("ant",)),
+        (("ant",), ("ant", "zebra")),
+        (("ant", "bee"), ("ant", "cow")),
+        (("ant",), ("cow",)),
+    ):
+        sides = items("sketch", *sketches), items("photo", *photos)
+        with pytest.raises(DatasetError) as refused:
+            protocols.inter_category(*sides)
+        for word, protocol in (("cross-dataset", protocols.cross_dataset), ("generalised", protocols.generalised)):
+            if word in str(refused.value):
+                assert protocol(*sides).sketches
+            else:
+                with pytest.raises(DatasetError):
+                    protocol(*sides)
 
 
 def test_a_generalised_gallery_counts_the_seen_photos_that_intrude():
