@@ -39,6 +39,7 @@ from model.training.whiten import fit_whitening
 from model.types import Encoding
 
 BATCH = 64
+KINDS: tuple[Modality, Modality] = ("sketch", "photo")
 NEAREST = 60  # wrong photos are drawn from so many of the nearest
 
 
@@ -72,6 +73,12 @@ def encoded(
         print(f"\rencoding {modality} {start + len(pixels)}/{len(images)}", end="", flush=True)
     print()
     return Encoding.concatenate(parts)
+
+
+def labelled(images: ImageArrays, dataset: Dataset) -> ImageArrays:
+    """The same images with labels of the dataset's categories: one scale for sketches and photos."""
+    labels = torch.tensor([dataset.label(item) for item in images.items], device=images.labels.device)
+    return replace(images, labels=labels, categories=dataset.categories)
 
 
 def with_whitening(network: ZseNetwork) -> ZseNetwork:
@@ -168,9 +175,10 @@ def main() -> None:
     seen = read_folders(options.data).without(left_out)
     train = seen.without(VALIDATION)
     larger = replace(network.preprocess, image_size=256)
-    few = {kind: sampled(train, kind, options.per_category, options.seed) for kind in ("sketch", "photo")}
-    sketches = decode(few["sketch"], "sketch", larger, cache=options.cache, skip_damaged=True)
-    photos = decode(few["photo"], "photo", larger, cache=options.cache)
+    few = {kind: sampled(train, kind, options.per_category, options.seed) for kind in KINDS}
+    sketches, photos = (
+        labelled(decode(few[kind], kind, larger, cache=options.cache, skip_damaged=True), train) for kind in KINDS
+    )
     fit_whitening(network.eval(), sketches, photos, options.seed)
     sketch = encoded(network, sketches, "sketch", network.preprocess, options.seed)
     photo = encoded(network, photos, "photo", network.preprocess, options.seed)
