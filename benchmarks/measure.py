@@ -21,6 +21,7 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 _SIDE = 1536  # of the matrices: large enough for the full rate, small enough for the last cache
@@ -121,7 +122,7 @@ def read_rate(clock: Callable[[], float] = time.perf_counter, rounds: int = 5) -
 def count_flops(step: Callable[[], object]) -> float:
     """Floating-point operations of the convolutions and matrix products that a step makes; a multiply-add is two.
 
-    Runs under `no_grad` with oneDNN's fused layers off: the counter does not know them.
+    Runs under `no_grad` without oneDNN's fused layers and the fused attention of CPUs: the counter does not know them.
     """
     import model.convolution
     import model.linear
@@ -130,7 +131,7 @@ def count_flops(step: Callable[[], object]) -> float:
     setattr(model.linear, "_fused", lambda _: False)  # noqa: B010  (mypy refuses a plain assignment)
     setattr(model.convolution, "_fused", lambda _: False)  # noqa: B010
     try:
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             step()
     finally:
         model.linear._fused, model.convolution._fused = before
