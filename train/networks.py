@@ -191,7 +191,9 @@ def quality_of(order: Tensor, relevant: Tensor) -> tuple[float, float]:
 
 def table_of(lines: list[dict[str, Any]]) -> str:
     """Means over seeds with their spread, arm by arm, and what was done."""
-    head = ["network", *COLUMNS.values(), "P@100, two stages", "CPU s"]
+    last = lines[-1]
+    lines = [line for line in lines if (line["steps"], line["backbones"]) == (last["steps"], last["backbones"])]
+    head = ["network", "seeds", *COLUMNS.values(), "P@100, two stages", "CPU s"]
     rows = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for arm in ARMS:
         runs = [line for line in lines if line["arm"] == arm.name]
@@ -199,12 +201,12 @@ def table_of(lines: list[dict[str, Any]]) -> str:
             continue
         cells = [spread([line[key] for line in runs]) for key in (*COLUMNS, "p100_two_stage")]
         seconds = round(statistics.mean(line["cpu_s"] for line in runs))
-        rows.append(f"| {arm.name} | {' | '.join(cells)} | {seconds} |")
-    first, seeds = lines[0], sorted({line["seed"] for line in lines})
+        rows.append(f"| {arm.name} | {len(runs)} | {' | '.join(cells)} | {seconds} |")
+    first = lines[0]
     images, tested = first["images"], first["tested"]
     said = [
         "",
-        f"Mean and half the spread of {len(seeds)} seeds. mAP@all of {tested[0]} sketches among {tested[1]} photos of "
+        f"Mean and half the spread of the seeds. mAP@all of {tested[0]} sketches among {tested[1]} photos of "
         f"unseen categories, after {first['steps']} steps on {images[0]} sketches and {images[1]} photos of "
         f"{first['seen']} seen ones; backbones of {first['backbones']}.",
     ]
