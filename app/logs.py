@@ -86,6 +86,8 @@ def configure_logging(level: str = "info", style: Literal["json", "console"] = "
     # The service tells its own start and end; "startup complete" from a library would sound as if it were ready.
     for name in ("uvicorn.error", "watchfiles", "httpx2", "PIL", "faiss"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # A warning for each odd byte of a form would let strangers fill the disk with lines.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

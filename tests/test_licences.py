@@ -37,12 +37,12 @@ INSTALLED = sorted(closure(project()["dependencies"] + [name for extra in EXTRAS
 
 def licences_of(package: Distribution) -> list[str]:
     """Each licence that the metadata name: the expression, else the classifiers, else the free text."""
-    metadata = package.metadata
-    if expression := metadata.get("License-Expression"):
+    metadata = package.metadata.json
+    if expression := str(metadata.get("license_expression") or ""):
         return parts_of(expression)
-    classifiers = [c.rpartition(" :: ")[2] for c in metadata.get_all("Classifier") or [] if c.startswith("License ::")]
+    classifiers = [c.rpartition(" :: ")[2] for c in metadata.get("classifier", []) if c.startswith("License ::")]
     classifiers = [name for name in classifiers if name not in {"OSI Approved", "DFSG approved"}]
-    text = (metadata.get("License") or "").strip()
+    text = str(metadata.get("license") or "").strip()
     return classifiers or (parts_of(text.splitlines()[0]) if text else [])
 
 

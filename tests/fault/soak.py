@@ -100,7 +100,7 @@ class Service:
             with suppress(httpx2.HTTPError):
                 if httpx2.get(self.url + "/readyz", timeout=5).status_code == 200:
                     break
-            if self._process.poll() is not None or time.monotonic() - began > 600:
+            if self._process.poll() is not None or time.monotonic() - began > 1800:
                 raise SystemExit(f"the service did not start; its log is {self.folder / 'log'}")
             time.sleep(0.05)
         self.ready_s.append(time.monotonic() - began)
