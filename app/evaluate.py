@@ -32,7 +32,7 @@ from model.evaluation.arms import (
 from model.evaluation.encode import encode_items, prepare
 from model.evaluation.metrics import kept_of_top
 from model.evaluation.protocols import CategoryTask, Outcome, Rank
-from model.evaluation.report import arm_values, source_values
+from model.evaluation.report import arm_values, category_values, source_values
 from model.evaluation.timing import time_queries
 from model.network import Network
 from model.types import Encoding
@@ -73,6 +73,8 @@ class EvaluationOptions:
             raise ConfigurationError("candidates must be different positive numbers, such as 25,50,100,200")
         if self.max_sketches < 0 or self.batch_size < 1:
             raise ConfigurationError("max-sketches must be 0 or more and batch-size at least 1")
+        if not 0 <= self.seed < 2**63:
+            raise ConfigurationError("seed must be from 0 to 9223372036854775807 (2 to the power of 63, less 1)")
 
 
 @dataclass(frozen=True)
@@ -186,6 +188,7 @@ def evaluate(
         "sample": {"seed": options.seed} if len(task.sketches) < available else None,
         "arms": arm_values(outcomes, None, times),
         "sources": source_values(task.sketches, outcomes),
+        "categories": category_values(task.sketches, outcomes),
         "timings_ms": times,
     }
     _add_kept(report["arms"], arms, len(task.sketches), options)

@@ -28,8 +28,13 @@ def command(
     ] = None,
     categories: Annotated[Path | None, in_data("Text file of category names, one a line: keep to these.")] = None,
     protocol: Annotated[
-        str, typer.Option(help="inter-category, generalised, cross-dataset, or instance (Sketchy's file names).")
-    ] = "inter-category",
+        str | None,
+        typer.Option(
+            help="inter-category, generalised, cross-dataset, or instance (Sketchy's file names). Default: "
+            "inter-category, and instance with --pairs.",
+            show_default=False,
+        ),
+    ] = None,
     checkpoint: Annotated[str, typer.Option(help="Name of a bundled checkpoint, or a file.")] = "zse-lite",
     candidates: Annotated[str, typer.Option(help="Depths of the two-stage arms.")] = "25,50,100,200",
     arms: Annotated[str, typer.Option(help="Arms to measure.")] = "recall,relation,two_stage,fused",
@@ -55,8 +60,10 @@ def command(
     """Measure a checkpoint: recall alone, relation of all pairs, recall then relation, and a fusion of both."""
     from app.evaluate import EvaluationOptions
     from app.evaluate import evaluate as measure
-    from model.checkpoint import load_checkpoint
+    from model.checkpoint import find_checkpoint, load_checkpoint
+    from model.evaluation.plots import prepare_plots
     from model.evaluation.report import tables
+    from model.evaluation.seen import seen_before, trained_categories
 
     options = EvaluationOptions(
         arms=tuple(name.strip() for name in arms.split(",")),
@@ -75,12 +82,16 @@ def command(
         categories=categories,
         protocol=protocol,
     )
+    if plots is not None:
+        prepare_plots(plots)  # what cannot be drawn is told before hours of measuring
     network = load_checkpoint(checkpoint, device=device, dtype=dtype)
+    trained = trained_categories(find_checkpoint(checkpoint))
     with _progress() as progress:
         evaluation = measure(network, task, options, progress)
+    evaluation.report["trained_on"] = None if trained is None else seen_before(task.sketches, trained)
+    print(json.dumps(evaluation.report, indent=2) if as_json else tables(evaluation.report), flush=True)
     if plots is not None:
         _draw(evaluation, plots)
-    print(json.dumps(evaluation.report, indent=2) if as_json else tables(evaluation.report))
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -98,7 +109,7 @@ def _task(
     split: str,
     pairs: Path | None,
     categories: Path | None,
-    protocol: str,
+    protocol: str | None,
 ) -> Task:
     from app.evaluate import file_list_task, folder_task, pairs_task
     from model.data.splits import read_category_list
@@ -108,7 +119,10 @@ def _task(
     if sum((folders, file_lists is not None, pairs is not None)) != 1:
         raise ConfigurationError("give one of: --sketches with --photos, --file-lists, or --pairs")
     if pairs is not None:
+        if protocol not in (None, "instance"):
+            raise ConfigurationError(f"--pairs is measured by the protocol instance, not by {protocol!r}")
         return pairs_task(pairs, names)
+    protocol = protocol or "inter-category"
     if file_lists is not None:
         if names:
             raise ConfigurationError("--categories does not go with --file-lists: the split names its own")
@@ -123,7 +137,11 @@ def _draw(evaluation: Evaluation, folder: Path) -> None:
 
     report = evaluation.report
     title = f"{report['checkpoint']['name']}, {report['protocol']}"
-    for path in draw_plots(report["arms"], evaluation.curves, folder, title=title):
+    try:
+        written = draw_plots(report["arms"], evaluation.curves, folder, title=title)
+    except OSError as error:
+        raise ConfigurationError(f"the plots could not be written to {folder}: {error.strerror or error}") from error
+    for path in written:
         typer.echo(f"wrote {path}", err=True)
 
 

@@ -6,10 +6,36 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from model.errors import MissingExtraError
+from model.errors import ConfigurationError, MissingExtraError
 
 QUALITY = "map_200_strict"
 INSTANCE_QUALITY = "acc_1"
+
+
+def prepare_plots(folder: Path) -> None:
+    """Make the folder of the plots, so that whatever stands against drawing them is known before measuring.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+        ConfigurationError: there cannot be a folder at this path.
+    """
+    _figure_type()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"plots go into a folder, and {folder} cannot be one ({error.strerror or error}); give another path"
+        ) from error
+
+
+def _figure_type() -> Any:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError(
+            "plots need matplotlib, in the extra 'train': pip install 'sketchseek[train]'"
+        ) from error
+    return Figure
 
 
 def draw_plots(
@@ -28,15 +54,13 @@ def draw_plots(
 
     Raises:
         MissingExtraError: matplotlib is not installed.
+        ConfigurationError: there cannot be a folder at this path.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("plots need matplotlib: pip install 'sketchseek[train]'") from error
-    folder.mkdir(parents=True, exist_ok=True)
+    prepare_plots(folder)
+    figure_type = _figure_type()
     written = []
     if curves:
-        figure = Figure(figsize=(6, 4.5), layout="constrained")
+        figure = figure_type(figsize=(6, 4.5), layout="constrained")
         axes = figure.subplots()
         for label, curve in curves.items():
             axes.plot([place / (len(curve) - 1) for place in range(len(curve))], list(curve), label=label)
@@ -47,7 +71,7 @@ def draw_plots(
         figure.savefig(written[-1], dpi=120)
     staged = {name: arms[name] for name in ("two_stage", "fused_two_stage") if arms.get(name)}
     if staged:
-        figure = Figure(figsize=(10, 4.5), layout="constrained")
+        figure = figure_type(figsize=(10, 4.5), layout="constrained")
         _quality(figure.subplots(1, 2, sharey=True), arms, staged)
         figure.suptitle(title)
         written.append(folder / "quality-depth-time.png")

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from model.data.items import Item
+from model.data.items import Item, category_key
 from model.evaluation.protocols import Outcome
 
 Key: TypeAlias = tuple[str, int | None]
@@ -75,6 +75,17 @@ def source_values(sketches: Sequence[Item], outcomes: Outcomes) -> dict[str, Any
     return values
 
 
+def category_values(sketches: Sequence[Item], outcomes: Outcomes) -> dict[str, Any]:
+    """The same apart for each category of the sketches."""
+    rows: dict[str, list[int]] = {}
+    for row, item in enumerate(sketches):
+        rows.setdefault(category_key(item.category), []).append(row)
+    return {
+        sketches[own[0]].category: {"sketches": len(own), "arms": arm_values(outcomes, torch.tensor(own))}
+        for _, own in sorted(rows.items())
+    }
+
+
 def tables(report: Mapping[str, Any]) -> str:
     """The report as text: one table of arms, and one line per source of sketches."""
     counts = report["counts"]
@@ -89,6 +100,8 @@ def tables(report: Mapping[str, Any]) -> str:
             f"a balanced sample of {counts['sketches']} of {counts['sketches_available']} sketches, "
             f"seed {report['sample']['seed']}"
         )
+    if report.get("trained_on"):
+        lines.append(f"not zero-shot: the checkpoint was trained on {', '.join(report['trained_on'])}")
     if report.get("left_out_categories"):
         lines.append(f"left out, on one side only: {', '.join(report['left_out_categories'])}")
     if report.get("fusion") == "standardised":

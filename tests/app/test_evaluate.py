@@ -1,15 +1,19 @@
 """`sketchseek evaluate` from end to end, with a tiny network on drawn pictures."""
 
 import json
+import sys
+from dataclasses import replace
 
 import pytest
+import torch
 from PIL import Image, ImageDraw
 
 from app.cli import main
 from app.evaluate import EvaluationOptions, evaluate, file_list_task, folder_task, pairs_task
 from model.checkpoint import save_checkpoint
-from model.config import ZSE_TINY
+from model.config import ZSE_TINY, ExpansionRule, ScoreRule
 from model.errors import ConfigurationError, DatasetError
+from model.evaluation.encode import encode_items
 from model.registry import build_network
 
 METRICS = {"map_all", "map_200_strict", "map_200_lenient", "precision_100", "precision_200", "ms_per_query"}
@@ -111,6 +115,29 @@ def test_tables_and_plots(command, data, tmp_path):
             assert min(image.size) > 300
 
 
+def test_plots_that_cannot_be_drawn_do_not_cost_the_figures(command, data, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr("model.evaluation.plots.draw_plots", full)
+    code, out, err = command(*folders(data), "--arms", "recall", "--json", "--plots", tmp_path / "plots")
+    assert json.loads(out)["arms"]["recall"]
+    assert code == 1
+    assert "the plots could not be written" in err
+
+
+def test_plots_ask_for_their_extra_before_anything_is_measured(command, data, tmp_path, monkeypatch):
+    def measured(*_):
+        pytest.fail("measured before it was known that nothing can be drawn")
+
+    monkeypatch.setattr("app.evaluate.evaluate", measured)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    code, _, err = command(*folders(data), "--plots", tmp_path / "plots")
+    assert code == 1
+    assert "extra 'train': pip install 'sketchseek[train]'" in err
+
+
 def test_two_stages_alone_equal_two_stages_of_all_pairs(network, data):
     task = folder_task(data / "sketch", data / "photo", "inter-category")
     alone = evaluate(network, task, EvaluationOptions(arms=("two_stage",), candidates=(3, 12)))
@@ -189,6 +216,10 @@ def test_file_lists(command, data):
         (("--sketches", "DATA/sketch", "--photos", "DATA/photo", "--candidates", "3,3"), "different"),
         (("--sketches", "DATA/sketch", "--photos", "DATA/photo", "--protocol", "odd"), "odd"),
         (("--file-lists", "DATA", "--categories", "DATA/unseen.txt"), "--categories"),
+        (("--pairs", "DATA", "--protocol", "generalised"), "--pairs is measured by the protocol instance"),
+        (("--pairs", "DATA", "--seed", "99999999999999999999"), "seed must be from 0"),
+        (("--pairs", "DATA", "--plots", "DATA/pairs.csv"), "plots go into a folder"),
+        (("--pairs", "DATA", "--plots", "DATA/pairs.csv/in"), "plots go into a folder"),
         (("--sketches", "DATA/sketch", "--photos", "DATA/photo", "--checkpoint", "nobody"), "nobody"),
     ],
 )
@@ -207,6 +238,78 @@ def test_a_damaged_image_is_named(network, data, tmp_path):
     task = folder_task(tmp_path / "sketch", data / "photo", "cross-dataset")
     with pytest.raises(DatasetError, match=r"tub_9\.png"):
         evaluate(network, task, EvaluationOptions(arms=("recall",)))
+
+
+@pytest.fixture(scope="module")
+def ruled(network):
+    """The same network with a rule that weighs both scores and expands queries."""
+    rule = ScoreRule(0.5, 2.0, -1.0, ExpansionRule(neighbours=3, weight=1.0))
+    other = build_network(replace(ZSE_TINY, score=rule), seed=0)
+    other.identity = network.identity
+    return other
+
+
+def test_the_checkpoints_own_rule_fuses(ruled, network, data):
+    task = folder_task(data / "sketch", data / "photo", "inter-category")
+    options = EvaluationOptions(arms=("recall", "relation", "fused"), expansion=False)
+    own, standard = evaluate(ruled, task, options).report, evaluate(network, task, options).report
+    assert (own["fusion"], standard["fusion"]) == ("checkpoint", "standardised")
+    assert own["arms"]["recall"]["map_all"] == standard["arms"]["recall"]["map_all"]
+    recall_alone = build_network(replace(ZSE_TINY, score=ScoreRule(1e-9, 1.0)), seed=0)
+    report = evaluate(recall_alone, task, options).report
+    assert report["fusion"] == "checkpoint"
+    assert report["arms"]["fused"]["map_all"] == pytest.approx(report["arms"]["recall"]["map_all"])
+    assert report["arms"]["fused"]["map_all"] != pytest.approx(standard["arms"]["fused"]["map_all"])
+
+
+@pytest.fixture
+def apart(monkeypatch):
+    """Descriptors that point anywhere: those of random weights are so alike that expansion changes no order."""
+
+    def scattered(network, items, **how):
+        encoding = encode_items(network, items, **how)
+        noise = torch.randn(encoding.descriptor.shape, generator=torch.Generator().manual_seed(len(items)))
+        return replace(encoding, descriptor=torch.nn.functional.normalize(noise, dim=1))
+
+    monkeypatch.setattr("app.evaluate.encode_items", scattered)
+
+
+@pytest.mark.usefixtures("apart")
+def test_queries_are_expanded_as_the_checkpoint_declares_unless_told_not_to(ruled, network, data, tmp_path, command):
+    task = folder_task(data / "sketch", data / "photo", "inter-category")
+    options = EvaluationOptions(arms=("recall",))
+    expanded = evaluate(ruled, task, options).report
+    once = evaluate(ruled, task, replace(options, expansion=False)).report
+    plain = evaluate(network, task, options).report
+    assert expanded["expansion"] == {"neighbours": 3, "weight": 1.0}
+    assert once["expansion"]["neighbours"] == plain["expansion"]["neighbours"] == 0
+    assert once["arms"]["recall"]["map_all"] == plain["arms"]["recall"]["map_all"]
+    assert expanded["arms"]["recall"]["map_all"] != once["arms"]["recall"]["map_all"]
+    path = tmp_path / "ruled.safetensors"
+    save_checkpoint(ruled, path)
+    for more, neighbours in (((), 3), (("--no-expansion",), 0)):
+        called = command(*folders(data), "--checkpoint", path, "--arms", "recall", "--json", *more)
+        assert json.loads(called[1])["expansion"]["neighbours"] == neighbours
+
+
+def test_every_category_is_reported_apart(network, data):
+    task = folder_task(data / "sketch", data / "photo", "inter-category")
+    report = evaluate(network, task, EvaluationOptions(arms=("recall",))).report
+    assert list(report["categories"]) == ["ant", "bee", "cow"]
+    assert [part["sketches"] for part in report["categories"].values()] == [3, 3, 3]
+    parts = [part["arms"]["recall"]["map_all"] for part in report["categories"].values()]
+    assert sum(parts) / 3 == pytest.approx(report["arms"]["recall"]["map_all"])
+    assert len(set(parts)) > 1
+
+
+def test_categories_that_the_checkpoint_was_trained_on_are_told(network, data, tmp_path, command):
+    path = tmp_path / "trained.safetensors"
+    save_checkpoint(network, path, extra={"training": json.dumps({"categories": ["Bee", "zebra"]})})
+    arguments = *folders(data), "--checkpoint", path, "--arms", "recall"
+    assert json.loads(command(*arguments, "--json")[1])["trained_on"] == ["bee"]
+    assert "not zero-shot: the checkpoint was trained on bee" in command(*arguments)[1]
+    report = json.loads(command(*folders(data), "--arms", "recall", "--json")[1])
+    assert report["trained_on"] is None  # a checkpoint that does not tell
 
 
 def test_options_are_checked():
