@@ -6,21 +6,21 @@ import json
 import logging
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.cli.options import FileListsOption, SplitOption, in_data
+from app.cli.training import reports
 from model.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from model.config import NetworkConfig
     from model.training.config import TrainConfig
     from model.training.sources import Sources
-    from model.training.start import Report
 
 
 def command(
@@ -64,10 +64,16 @@ def command(
     start: Annotated[
         str, typer.Option(help="Backbone's weights: package, hub, a file or none; auto: a package if there is one.")
     ] = "auto",
-    initial: Annotated[Path | None, typer.Option(help="Checkpoint to begin from instead.", show_default=False)] = None,
+    initial: Annotated[
+        str | None,
+        typer.Option(help="Checkpoint to begin from instead, a bundled name or a file.", show_default=False),
+    ] = None,
     score_from: Annotated[
-        Path | None,
-        typer.Option(help="Checkpoint whose score rule to take, for a run without validation.", show_default=False),
+        str | None,
+        typer.Option(
+            help="Checkpoint whose score rule to take, a bundled name or a file, for a run without validation.",
+            show_default=False,
+        ),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps. Default: the recipe's.", min=1)] = None,
     settings: Annotated[
@@ -85,9 +91,10 @@ def command(
 ) -> None:
     """Train a network. A run that was stopped or killed continues with the same command."""
     from model.checkpoint import resolve_device
-    from model.data.splits import read_category_list, reserved_categories
+    from model.data.splits import read_category_list
+    from model.training.memory import check, describe
     from model.training.processes import joined
-    from model.training.run import RunPlan, train
+    from model.training.run import CONFIG, RunPlan, train
     from model.training.sources import decoding_side, gather, seen_images, starting_weights
 
     logging.getLogger("model.data.arrays").setLevel(logging.ERROR)  # images left out are reported together
@@ -95,12 +102,14 @@ def command(
     network, weights = starting_weights(network, config, start)
     if score_from is not None:
         network = _with_score_of(network, score_from, validation)
+    beginning = None if initial is None else _readable(initial)
     names = [name for file in without or [] for name in read_category_list(file)]
     sources = gather(
         seen_images(data, file_lists, split),
         extra=extra,
         strokes=strokes,
-        without=[*names, *(reserved_categories() if without_reserved else ())],
+        without=names,
+        without_reserved=without_reserved,
         validation=validation,
         seed=config.seed,
     )
@@ -114,11 +123,14 @@ def command(
         start=weights,
         cache=cache or folder.parent / "cache",
         side=decoding_side(network, config),
-        initial=initial,
+        initial=beginning,
         descriptions=descriptions,
     )
-    with joined(resolve_device(device)) as (process, place), _reports(folder, process.first, as_json) as report:
-        report({"held_out": list(sources.held_out), "train": len(sources.train), "processes": process.count})
+    check(folder / CONFIG, describe(network, config, plan))  # before anything is added to another run's log
+    unused = _unused(replace(sources, extra=plan.extra))
+    with joined(resolve_device(device)) as (process, place), reports(folder, process.first, as_json) as report:
+        held_out = list(sources.held_out)
+        report({"held_out": held_out, "train": len(sources.train), "processes": process.count, **unused})
         with _asked_to_stop() as stop:
             train(network, config, plan, place, report, process=process, stop=stop)
 
@@ -149,15 +161,34 @@ def _with_extra_sketches(config: TrainConfig, sources: Sources, settings: list[s
     return replace(config, extra_sketches=min(config.categories * config.per_category, 64))
 
 
-def _with_score_of(network: NetworkConfig, checkpoint: Path, validation: str) -> NetworkConfig:
-    from model.checkpoint import read_checkpoint
+def _unused(sources: Sources) -> dict[str, list[str]]:
+    """What the data hold that nothing is learnt from, and names that left nothing out; for the first report."""
+    found = {
+        "unmatched": sources.unmatched,
+        "without_photos": sources.without_photos,
+        "without_sketches": sources.without_sketches,
+    }
+    return {name: list(names) for name, names in found.items() if names}
+
+
+def _readable(checkpoint: str) -> Path:
+    """The file of a checkpoint, read once so that a wrong one is told before images are decoded."""
+    from model.checkpoint import find_checkpoint, read_checkpoint
+
+    path = find_checkpoint(checkpoint)
+    read_checkpoint(path)
+    return path
+
+
+def _with_score_of(network: NetworkConfig, checkpoint: str, validation: str) -> NetworkConfig:
+    from model.checkpoint import find_checkpoint, read_checkpoint
     from model.config import score_rule_from_json
 
     if validation != "0":
         raise ConfigurationError(
             "--score-from is for --validation 0; with validation categories a rule is chosen on them"
         )
-    metadata, _ = read_checkpoint(checkpoint)
+    metadata, _ = read_checkpoint(find_checkpoint(checkpoint))
     return replace(network, score=score_rule_from_json(json.loads(metadata["config"])))
 
 
@@ -179,74 +210,3 @@ def _asked_to_stop() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _reports(folder: Path, first: bool, as_json: bool) -> Iterator[Report]:
-    """Reports go into the run's folder and to the person or machine that waits; nowhere but in the first process."""
-    if not first:
-        yield lambda _: None
-        return
-    from model.training.record import RunRecord
-
-    with ExitStack() as stack:
-        record = stack.enter_context(RunRecord(folder))
-        shown = _print_line if as_json else stack.enter_context(_bars())
-
-        def report(values: dict[str, Any]) -> None:
-            record(values)
-            shown(values)
-
-        yield report
-
-
-def _print_line(values: dict[str, Any]) -> None:
-    print(json.dumps(values), flush=True)
-
-
-@contextmanager
-def _bars() -> Iterator[Report]:
-    """Progress with loss and time left on stderr, what was found on the way above it, the result on stdout."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def advance(name: str, text: str, done: int, total: int) -> None:
-            if name not in tasks:
-                tasks[name] = bars.add_task(text, total=total, completed=done)
-            bars.update(tasks[name], completed=done, description=text)
-
-        def show(values: dict[str, Any]) -> None:
-            if "doing" in values:
-                advance(values["doing"], values["doing"], values["done"], values["total"])
-            elif "step" in values:
-                advance("training", f"training, loss {values['loss']:.3f}", values["step"], values["of"])
-            elif line := _sentence(values):
-                bars.console.print(line, highlight=False, soft_wrap=True)
-            if "saved" in values:
-                print(f"wrote {values['saved']} (sha256 {values['sha256']})")
-
-        yield show
-
-
-def _sentence(values: dict[str, Any]) -> str:
-    """What a report says to a person, besides progress."""
-    if "held_out" in values:
-        names = ", ".join(values["held_out"])
-        return f"{values['train']} images to learn from; validation on {names or 'nothing: no score rule is chosen'}"
-    if "left_out" in values:
-        return f"left out {len(values['left_out'])} images (all in log.jsonl); the first: {values['left_out'][0]}"
-    if "validated" in values:
-        return (
-            f"step {values['validated']}: validation mAP@all {values['map_recall']:.3f} by the descriptor, "
-            f"{values['map_relation']:.3f} by the relation"
-        )
-    if "calibrated" in values:
-        return (
-            f"kept step {values['calibrated']}; the score rule weighs the descriptor by {values['recall_share']:.1f}, "
-            f"mAP@all {values['map_fused']:.3f}"
-        )
-    return ""

@@ -55,5 +55,10 @@ def thinned(dataset: Dataset, sketches: int = SKETCHES, photos: int = PHOTOS) ->
     groups: dict[tuple[str, str], list[Item]] = {}
     for item in dataset.items:
         groups.setdefault((category_key(item.category), item.modality), []).append(item)
-    kept = [group[:: max(1, len(group) // limits[kind])][: limits[kind]] for (_, kind), group in groups.items()]
+    kept = [_spread(group, limits[kind]) for (_, kind), group in groups.items()]
     return Dataset(tuple(item for group in kept for item in group), dataset.name)
+
+
+def _spread(group: list[Item], limit: int) -> list[Item]:
+    """At most `limit` of the items, from the first to near the last at even distances."""
+    return group if len(group) <= limit else [group[place * len(group) // limit] for place in range(limit)]

@@ -52,8 +52,8 @@ def fingerprint(dataset: Dataset | None) -> dict[str, Any] | None:
     }
 
 
-def remember(path: Path, values: dict[str, Any]) -> None:
-    """Write how a run was started, or refuse to continue one that was started in another way.
+def check(path: Path, values: dict[str, Any]) -> None:
+    """Refuse to continue a run that was started in another way; nothing is written.
 
     A run of an earlier version may lack entries: training settings then have the value that they have by default, and
     the others are not compared.
@@ -74,6 +74,15 @@ def remember(path: Path, values: dict[str, Any]) -> None:
                 f"{path.parent} holds a run that was started in another way ({', '.join(different[:5])}); give another "
                 "--run folder, or the same options"
             )
+
+
+def remember(path: Path, values: dict[str, Any]) -> None:
+    """Write how a run was started, or refuse to continue one that was started in another way.
+
+    Raises:
+        ConfigurationError: names what differs.
+    """
+    check(path, values)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     unfinished.write_text(json.dumps(values, indent=1, sort_keys=True), encoding="utf-8")
     unfinished.replace(path)

@@ -57,7 +57,7 @@ class RunRecord:
         if "step" in values:
             group, leave = "training", {"step", "of"}
         elif "validated" in values:
-            group, leave = "validation", {"validated"}
+            group, leave = "final" if values.get("final") else "validation", {"validated", "final"}
         else:
             return
         if self._curves is None:

@@ -14,17 +14,18 @@ from torch import nn
 from model.checkpoint import load_tensors, read_checkpoint, save_checkpoint
 from model.config import NetworkConfig
 from model.data.items import Dataset
+from model.evaluation.seen import learnt_from
 from model.training.config import TrainConfig
 from model.training.errors import StoppedError
 from model.training.loop import Trainer, learning_rate
-from model.training.material import Material, load_material
+from model.training.material import Material
 from model.training.memory import describe, remember
 from model.training.processes import Process
 from model.training.start import Report, build_objective, make_batches, prepare_material, start_network
-from model.training.validate import Validation, validate
+from model.training.validate import Validation, load_validation, validate
 from model.training.whiten import fit_whitening
 
-CHECKPOINT, STATE, BEST = "checkpoint.safetensors", "state.pt", "best.safetensors"
+CHECKPOINT, STATE, BEST, CONFIG = "checkpoint.safetensors", "state.pt", "best.safetensors", "config.json"
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,9 @@ def train(
         config: how.
         plan: on what.
         device: where.
-        report: called in the first process with plain values: after every step ("step"), at validations ("validated"),
-            when the score rule is chosen ("calibrated"), with the progress of preparations ("doing"), with images that
-            cannot be used ("left_out") and at the end ("saved").
+        report: called in the first process with plain values: after every step ("step"), at validations ("validated",
+            and "final" where what is kept is measured again), when the score rule is chosen ("calibrated"), with the
+            progress of preparations ("doing"), with images that cannot be used ("left_out") and at the end ("saved").
         process: this process among several.
         stop: asked after every step whether to save the state and stop there.
 
@@ -85,6 +86,7 @@ def train(
 
     Raises:
         StoppedError: `stop` said so.
+        DatasetError: images cannot be used and a category has no sketch or no photo left to validate on.
         ConfigurationError: the folder holds a run of another configuration, or the configuration does not suit the
             network.
         DivergedError: the loss is no number any more.
@@ -95,7 +97,7 @@ def train(
     torch.manual_seed(config.seed)
     with process.first_alone():
         if process.first:
-            remember(plan.folder / "config.json", describe(network_config, config, plan))
+            remember(plan.folder / CONFIG, describe(network_config, config, plan))
         material, semantics = prepare_material(
             network_config,
             config,
@@ -118,7 +120,10 @@ def train(
         if (plan.folder / STATE).is_file():
             trainer.resume(plan.folder / STATE)
         batches = make_batches(network, material, network_config, config, tell)  # after resuming: they read the network
-        run = _Run(trainer, plan, _held_out(plan, network_config, device, tell) if process.first else None, tell)
+        held_out = None
+        if plan.validation is not None and process.first:
+            held_out = load_validation(plan.validation, network_config.preprocess, plan.cache, device, tell)
+        run = _Run(trainer, plan, held_out, tell)
         if not trainer.run(batches, run.after_step, stop):
             if process.first:
                 trainer.save(plan.folder / STATE)
@@ -161,14 +166,15 @@ class _Run:
         """Whiten, choose the score rule on validation categories and write the checkpoint, in half precision where it
         fits."""
         trainer, step = self.trainer, self.trainer.step
+        changed = False
         if trainer.config.keep == "best" and 0 < trainer.best[1] < step:
             step = trainer.best[1]
-            _, tensors = read_checkpoint(self.plan.folder / BEST)
+            _, tensors = read_checkpoint(self.plan.folder / BEST)  # it stays, so that a finished run can be repeated
             load_tensors(trainer.network, tensors, str(self.plan.folder / BEST))
-            self._validation = None
+            changed = True
         if fit_whitening(trainer.network.eval(), material.sketches, material.photos, trainer.config.seed):
-            self._validation = None
-        validation = self._validate()
+            changed = True
+        validation = self._measured(step, final=True) if changed else self._validate()
         network = trainer.network.eval()
         network.config = network_config
         if validation is not None:
@@ -179,27 +185,33 @@ class _Run:
             rule |= {f"expansion_{name}": value for name, value in rule.pop("expansion").items()}
             self.report({"calibrated": step, **rule, "recall_share": chosen.share, "map_fused": quality})
         path = self.plan.folder / CHECKPOINT
-        story = {"training": json.dumps(self._story(step, validation))}
+        story = {"training": json.dumps(self._story(step, validation, material.categories))}
         digest = save_checkpoint(network, path, torch.float16 if _fits_half(network) else None, story)
-        (self.plan.folder / BEST).unlink(missing_ok=True)
         self.report({"saved": str(path), "sha256": digest})
 
     def _validate(self) -> Validation | None:
-        """The validation of the weights that would be kept now; the best ones are set aside."""
+        """The validation of the averaged weights of this step; the best ones are set aside."""
         trainer = self.trainer
-        if self.held_out is None:
-            return None
         if self._validation is not None and self._validation[0] == trainer.step:
             return self._validation[1]
-        validation = validate(trainer.network.eval(), self.held_out.sketches, self.held_out.photos)
+        validation = self._measured(trainer.step)
+        if validation is None:
+            return None
         self._validation = (trainer.step, validation)
-        self.report({"validated": trainer.step, **validation.figures()})
         if trainer.config.keep == "best" and validation.quality > trainer.best[0]:
             trainer.best = (validation.quality, trainer.step)
             save_checkpoint(trainer.network, self.plan.folder / BEST)
         return validation
 
-    def _story(self, step: int, validation: Validation | None) -> dict[str, object]:
+    def _measured(self, step: int, *, final: bool = False) -> Validation | None:
+        """The validation of the network as it is, reported as that of a step."""
+        if self.held_out is None:
+            return None
+        validation = validate(self.trainer.network.eval(), self.held_out.sketches, self.held_out.photos)
+        self.report({"validated": step, **({"final": True} if final else {}), **validation.figures()})
+        return validation
+
+    def _story(self, step: int, validation: Validation | None, categories: tuple[str, ...]) -> dict[str, object]:
         """Where the weights come from, for the checkpoint's metadata."""
         config = self.trainer.config
         return {
@@ -209,20 +221,9 @@ class _Run:
             "steps": config.steps,
             "processes": self.trainer.process.count,
             "data": self.plan.train.name,
+            "categories": learnt_from(self.plan.initial, categories),
             "validation": None if validation is None else validation.figures(),
         }
-
-
-def _held_out(plan: RunPlan, network_config: NetworkConfig, device: torch.device, report: Report) -> Material | None:
-    if plan.validation is None:
-        return None
-    size = network_config.preprocess.image_size
-    report({"doing": "reading validation categories", "done": 0, "total": 1})
-    material = load_material(
-        plan.validation, None, network_config.preprocess, side=size, device=device, cache=plan.cache
-    )
-    report({"doing": "reading validation categories", "done": 1, "total": 1})
-    return material
 
 
 def _fits_half(network: nn.Module) -> bool:

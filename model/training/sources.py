@@ -9,8 +9,8 @@ from pathlib import Path
 from model.config import NetworkConfig
 from model.data.filelists import read_file_lists
 from model.data.folders import read_categories, read_folders
-from model.data.items import Dataset
-from model.data.splits import read_category_list
+from model.data.items import Dataset, category_key
+from model.data.splits import read_category_list, reserved_categories
 from model.data.strokes import read_strokes
 from model.errors import ConfigurationError
 from model.pretrained import PACKAGED
@@ -30,12 +30,27 @@ class Sources:
         extra: more sketches, or None.
         validation: a sample of the held-out seen categories, or None.
         held_out: their names.
+        unmatched: names that were to be left out and occur nowhere, as a mistyped one does.
     """
 
     train: Dataset
     extra: Dataset | None
     validation: Dataset | None
     held_out: tuple[str, ...]
+    unmatched: tuple[str, ...] = ()
+
+    @property
+    def without_photos(self) -> tuple[str, ...]:
+        """Categories of `train` that nothing is learnt from: they have sketches alone."""
+        photos = {category_key(item.category) for item in self.train.photos}
+        return tuple(name for name in self.train.categories if category_key(name) not in photos)
+
+    @property
+    def without_sketches(self) -> tuple[str, ...]:
+        """Categories of `train` that nothing is learnt from: they have photos alone, and no extra sketch."""
+        more = self.extra.sketches if self.extra is not None else ()
+        sketches = {category_key(item.category) for item in self.train.sketches + more}
+        return tuple(name for name in self.train.categories if category_key(name) not in sketches)
 
 
 def seen_images(data: Path | None, file_lists: Path | None, split: str) -> Dataset:
@@ -60,6 +75,7 @@ def gather(
     extra: Path | None = None,
     strokes: Path | None = None,
     without: Sequence[str] = (),
+    without_reserved: bool = False,
     validation: str = "0",
     seed: int = 0,
 ) -> Sources:
@@ -70,6 +86,7 @@ def gather(
         extra: folder of CATEGORY/* with more sketches.
         strokes: Quick, Draw! drawings, a file or a folder.
         without: categories to leave out of everything.
+        without_reserved: leave out those as well that published benchmarks test on.
         validation: how many of the other categories to hold out, or a file that names them.
         seed: draws them.
 
@@ -82,7 +99,10 @@ def gather(
         more = more.joined(read_categories(extra, "sketch"))
     if strokes is not None:
         more = more.joined(read_strokes(strokes))
-    train, more = train.without(without), more.without(without)
+    known = {category_key(name) for name in train.categories + more.categories}
+    unmatched = tuple(dict.fromkeys(name for name in without if category_key(name) not in known))
+    left_out = [*without, *(reserved_categories() if without_reserved else ())]
+    train, more = train.without(left_out), more.without(left_out)
     sketches = more if more.items else None
     if validation.isdecimal():
         names = draw_categories(train, int(validation), seed)
@@ -91,9 +111,9 @@ def gather(
     else:
         raise ConfigurationError(f"validation is a number of categories or a file of their names, not {validation!r}")
     if not names:
-        return Sources(train, sketches, None, ())
+        return Sources(train, sketches, None, (), unmatched)
     left, sketches, held_out = hold_out(train, sketches, names)
-    return Sources(left, sketches if sketches and sketches.items else None, held_out, names)
+    return Sources(left, sketches if sketches and sketches.items else None, held_out, names, unmatched)
 
 
 def starting_weights(
@@ -126,6 +146,9 @@ def starting_weights(
 
 
 def decoding_side(network: NetworkConfig, config: TrainConfig) -> int:
-    """Side of decoded images in pixels: a third more than the network's, so that crops are not enlarged from less."""
-    size = network.preprocess.image_size
+    """Side of decoded images in pixels: a third more than what the network sees, so that crops are not enlarged.
+
+    It sees training images at `config.image_size` where that is set, and others at its own side: the larger one counts.
+    """
+    size = max(network.preprocess.image_size, config.image_size)
     return size if config.photos.crop == 1 else round(size / 0.75)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from model.config import ExpansionRule
+from model.config import ExpansionRule, PreprocessConfig
 from model.data.arrays import ImageArrays
 from model.data.augment import plain
+from model.data.items import Dataset
+from model.errors import DatasetError
 from model.evaluation.arms import expanded_queries
 from model.evaluation.calibrate import ChosenRule, choose_score_rule
 from model.evaluation.metrics import average_precision, precision_at, rank_photos
 from model.evaluation.protocols import tie_order
 from model.network import Network
+from model.training.material import Material, load_material
 from model.types import Encoding
 
 EXPANSION = ExpansionRule(neighbours=5, weight=1.0)  # what validation weighs against none
@@ -60,6 +66,45 @@ class Validation:
         chosen = choose_score_rule(self.logits, cosines, self.relevant, self.order)
         expansion = EXPANSION if better else ExpansionRule()
         return replace(chosen, rule=replace(chosen.rule, expansion=expansion))
+
+
+def load_validation(
+    dataset: Dataset,
+    preprocess: PreprocessConfig,
+    cache: Path | None,
+    device: torch.device,
+    report: Callable[[dict[str, Any]], None],
+) -> Material:
+    """Decode the images to validate on; those that cannot be used are reported as "left_out".
+
+    Args:
+        dataset: of the validation categories.
+        preprocess: the network's.
+        cache: folder for decoded images.
+        device: where they are encoded.
+        report: as that of a run.
+
+    Raises:
+        DatasetError: a category has no sketch or no photo that can be used.
+    """
+    doing = {"doing": "reading validation categories", "total": 1}
+    report({**doing, "done": 0})
+    material = load_material(dataset, None, preprocess, side=preprocess.image_size, device=device, cache=cache)
+    report({**doing, "done": 1})
+    if material.skipped:
+        report({"left_out": list(material.skipped)})
+    lacking = [
+        f"no {kind} of {name}"
+        for kind, images in (("sketch", material.sketches), ("photo", material.photos))
+        for label, name in enumerate(material.categories)
+        if not bool((images.labels == label).any())
+    ]
+    if lacking:
+        raise DatasetError(
+            f"there is {', '.join(lacking)} to validate on; mend what cannot be used or hold out other categories"
+            + "".join(f"; {sentence}" for sentence in material.skipped[:5])
+        )
+    return material
 
 
 @torch.inference_mode()

@@ -209,3 +209,54 @@ def test_starting_weights_are_a_package_where_there_is_one_and_else_the_hub(tmp_
 def test_images_are_decoded_larger_only_where_they_are_cropped():
     assert decoding_side(ZSE_VIT_B16, UPSTREAM_RECIPE) == 224
     assert decoding_side(ZSE_VIT_B16, TrainConfig()) == 299
+
+
+def test_images_are_decoded_for_the_larger_of_both_sides():
+    assert decoding_side(ZSE_TINY, TrainConfig(image_size=128)) == round(128 / 0.75)
+    assert decoding_side(ZSE_VIT_B16, TrainConfig(image_size=128)) == 299
+
+
+def test_names_and_sides_that_are_not_used_are_told_first(tmp_path, capsys):
+    lopsided = draw_collection(tmp_path / "lopsided", each=1)
+    (lopsided / "photo" / "bee" / "p0.png").unlink()
+    (tmp_path / "without.txt").write_bytes("\ufeffelkk\ncow\n".encode())
+    command = arguments(lopsided, tmp_path, "--without", str(tmp_path / "without.txt"), "--validation", "0", steps=1)
+    command += ["--set", "per_category=1"]
+    succeed([*command, "--json"])
+    first = reports(capsys.readouterr().out)[0]
+    assert first["unmatched"] == ["elkk"]  # and cow, behind it, is left out
+    assert first["without_photos"] == ["bee"]
+    assert "without_sketches" not in first
+    succeed(command)
+    shown = capsys.readouterr().err
+    assert "--without names what is not there: elkk" in shown
+    assert "sketches without photos, which are not learnt from: bee" in shown
+
+
+@pytest.mark.parametrize("option", ["--initial", "--score-from"])
+def test_a_checkpoint_is_looked_for_before_anything_is_decoded(data, tmp_path, capsys, option):
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes(b"nothing")
+    for name, said in (
+        ("zse-huge", "no checkpoint 'zse-huge': give a file or a bundled name"),
+        (damaged, "damaged.saf"),
+    ):
+        with pytest.raises(SystemExit):
+            main(arguments(data, tmp_path, option, str(name), "--validation", "0"))
+        assert said in capsys.readouterr().err
+        assert not (tmp_path / "cache").exists()
+
+
+def test_a_bundled_checkpoint_can_be_named(data, tmp_path):
+    succeed(arguments(data, tmp_path, "--score-from", "zse-lite", "--validation", "0", steps=1))
+    rule = load_checkpoint("zse-lite", "cpu").config.score
+    assert load_checkpoint(tmp_path / "run" / "checkpoint.safetensors", "cpu").config.score == rule
+
+
+def test_a_refused_run_leaves_the_other_runs_log_alone(data, tmp_path, capsys):
+    succeed(arguments(data, tmp_path, "--validation", "0", steps=1))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
+    with pytest.raises(SystemExit):
+        main(arguments(data, tmp_path, "--validation", "0", "--set", "seed=5", steps=1))
+    assert "started in another way (training.seed)" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()} == before

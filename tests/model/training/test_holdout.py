@@ -1,5 +1,7 @@
 """Validation categories are seen ones that training never meets."""
 
+from itertools import pairwise
+
 import pytest
 
 from model.data.items import Dataset, Item
@@ -44,6 +46,11 @@ def test_thinning_spreads_over_each_categorys_files(dataset):
     items = tuple(Item(dataset.items[0].path, "ant", "photo", key=str(number)) for number in range(10))
     kept = thinned(Dataset(items), sketches=1, photos=3)
     assert [item.key for item in kept.items] == ["0", "3", "6"]
+    items = tuple(Item(dataset.items[0].path, "ant", "photo", key=str(number)) for number in range(69))
+    kept = [int(item.key) for item in thinned(Dataset(items), photos=35).items]
+    assert len(kept) == 35
+    assert kept[-1] >= 66  # not the first 35
+    assert {after - before for before, after in pairwise(kept)} == {1, 2}
     assert len(thinned(dataset, sketches=2, photos=9).sketches) == 2 * len(CATEGORIES)
 
 
@@ -58,6 +65,24 @@ def test_sources_leave_out_what_they_are_told_to(tmp_path, dataset, collection):
     assert gather(dataset, validation="0").validation is None
     with pytest.raises(ConfigurationError, match="a number of categories or a file"):
         gather(dataset, validation="some")
+
+
+def test_names_that_leave_nothing_out_are_told(dataset, collection):
+    sources = gather(dataset, extra=collection / "sketch", without=["Ant", "elkk", "elkk", "Bee hive"])
+    assert sources.unmatched == ("elkk", "Bee hive")
+    assert "ant" not in sources.train.categories
+    sources = gather(dataset, without=["ant"], without_reserved=True)  # most reserved names occur in no dataset
+    assert sources.unmatched == ()
+    assert sources.train.categories == ("bee", "dog", "elk")
+
+
+def test_categories_that_have_one_side_alone_are_told(dataset, collection):
+    lopsided = dataset.where(lambda item: (item.category, item.modality) not in {("bee", "photo"), ("elk", "sketch")})
+    sources = gather(lopsided)
+    assert (sources.without_photos, sources.without_sketches) == (("bee",), ("elk",))
+    more = gather(lopsided, extra=collection / "sketch")
+    assert (more.without_photos, more.without_sketches) == (("bee",), ())
+    assert gather(dataset).without_photos + gather(dataset).without_sketches == ()
 
 
 def test_a_divided_folder_trains_on_its_training_part_alone(tmp_path):

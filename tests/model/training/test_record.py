@@ -34,8 +34,10 @@ def test_curves_are_drawn_where_tensorboard_is_installed(tmp_path):
         for number in (1, 2):
             record(step(number))
         record({"validated": 2, "map_recall": 0.5})
+        record({"validated": 2, "final": True, "map_recall": 0.75})
     curves = events.EventAccumulator(str(tmp_path / "tensorboard"))
     curves.Reload()
     assert [(event.step, event.value) for event in curves.Scalars("training/loss")] == [(1, 1.0), (2, 0.5)]
     assert [(event.step, event.value) for event in curves.Scalars("validation/map_recall")] == [(2, 0.5)]
+    assert [(event.step, event.value) for event in curves.Scalars("final/map_recall")] == [(2, 0.75)]
     assert "training/rate" in curves.Tags()["scalars"]

@@ -64,6 +64,7 @@ def test_a_run_reports_what_it_does_and_leaves_a_checkpoint_that_loads(plan):
     assert all(value.dtype == torch.float16 for value in tensors.values() if value.is_floating_point())
     story = json.loads(metadata["training"])
     assert (story["step"], story["seed"], story["objective"]) == (6, 2021, "contrastive")
+    assert story["categories"] == ["ant", "bee", "cow"]
     assert sorted(path.name for path in plan.folder.iterdir()) == ["checkpoint.safetensors", "config.json", "state.pt"]
 
 
@@ -89,7 +90,8 @@ def test_a_whitening_is_fitted_when_training_ends_and_the_rule_is_chosen_behind_
     assert not torch.allclose(network.whitening.matrix, torch.eye(size), atol=0.05)
     held_out = load_material(plan.validation, None, ZSE_TINY.preprocess, side=64, device=CPU, cache=None)
     found = validate(network, held_out.sketches, held_out.photos)
-    last = [values for values in reports if "validated" in values][-1]
+    before, last = [values for values in reports if "validated" in values]
+    assert (before["validated"], last["validated"], "final" in before, last["final"]) == (6, 6, False, True)
     assert last["map_recall"] == pytest.approx(found.map_recall, abs=0.02)  # stored in half precision
     # a run that begins there learns without it, and fits its own
     again = replace(plan, folder=plan.folder / "again", initial=plan.folder / "checkpoint.safetensors")
@@ -173,7 +175,10 @@ def test_the_best_weights_are_those_of_the_best_validation(plan, tmp_path):
     until = replace(plan, folder=tmp_path / "until")
     run(until, replace(config, steps=best, keep="last"))
     assert same_bits(weights(plan), weights(until))
-    assert not (plan.folder / "best.safetensors").exists()
+    again = run(plan, config)  # a finished run can be asked for once more
+    assert not again.of("step")
+    assert again.of("calibrated") == [kept]
+    assert same_bits(weights(plan), weights(until))
 
 
 def test_a_folder_of_another_run_is_refused(plan, dataset):
@@ -206,6 +211,30 @@ def test_a_damaged_configuration_is_refused(plan):
         run(plan, tiny(steps=1))
 
 
+def spoilt(plan, folder, names):
+    """The plan with copies of its validation images, of which some cannot be read."""
+    items = []
+    for item in plan.validation.items:
+        path = folder / item.modality / item.category / item.path.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"no image" if f"{item.category}/{path.name}" in names else item.path.read_bytes())
+        items.append(replace(item, path=path))
+    return replace(plan, validation=replace(plan.validation, items=tuple(items)))
+
+
+def test_damaged_validation_images_are_told(plan, tmp_path):
+    reports = run(spoilt(plan, tmp_path / "spoilt", {"dog/p1.png"}), tiny(steps=1))
+    (left_out,) = reports.of("left_out")
+    assert len(left_out["left_out"]) == 1
+    assert "p1.png" in left_out["left_out"][0]
+
+
+def test_a_validation_category_that_loses_a_side_stops_the_run(plan, tmp_path):
+    photos = {f"dog/p{number}.png" for number in range(4)}
+    with pytest.raises(DatasetError, match=r"there is no photo of dog to validate on; .*p0\.png"):
+        run(spoilt(plan, tmp_path / "spoilt", photos), tiny(steps=1))
+
+
 def test_one_category_is_too_few(plan, dataset):
     with pytest.raises(DatasetError, match="at least two categories"):
         run(replace(plan, train=dataset.only(("ant",)), validation=None), tiny(steps=1))
@@ -214,6 +243,7 @@ def test_one_category_is_too_few(plan, dataset):
 def test_a_checkpoint_can_be_the_beginning(plan, tmp_path):
     run(plan, tiny(steps=2))
     following = replace(plan, folder=tmp_path / "next", initial=plan.folder / "checkpoint.safetensors")
+    following = replace(following, train=plan.train.without(["ant"]))
     started = start_network(ZSE_TINY, tiny(), None, following.initial, Semantics())
     assert same_bits(
         {name: value.half() if value.is_floating_point() else value for name, value in started.state_dict().items()},
@@ -221,6 +251,8 @@ def test_a_checkpoint_can_be_the_beginning(plan, tmp_path):
     )
     run(following, tiny(steps=1))
     assert not same_bits(weights(following), weights(plan))
+    story = json.loads(read_checkpoint(following.folder / "checkpoint.safetensors")[0]["training"])
+    assert story["categories"] == ["ant", "bee", "cow"]  # the start has met the ant
 
 
 # --- what is known before training
