@@ -27,6 +27,7 @@ from model.data.augment import PhotoAugment, SketchAugment, augment_photos, augm
 from model.data.folders import read_folders
 from model.data.items import Dataset, Item, Modality
 from model.data.splits import read_category_list, reserved_categories
+from model.evaluation.seen import learnt_from
 from model.network import Network, ZseNetwork
 from model.registry import build_network
 from model.training.holdout import thinned
@@ -159,7 +160,9 @@ def main() -> None:
     parser.add_argument("--without", type=Path, action="append", default=[])
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--per-category", type=int, default=45, help="sketches and photos encoded of each")
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument(
+        "--steps", type=int, default=400, help="0 keeps the relation, and only whitens and chooses the rule"
+    )
     parser.add_argument("--sketches", type=int, default=48, help="a step")
     parser.add_argument("--wrong", type=int, default=5, help="wrong photos per sketch")
     parser.add_argument("--rate", type=float, default=1e-3)
@@ -180,9 +183,10 @@ def main() -> None:
         labelled(decode(few[kind], kind, larger, cache=options.cache, skip_damaged=True), train) for kind in KINDS
     )
     fit_whitening(network.eval(), sketches, photos, options.seed)
-    sketch = encoded(network, sketches, "sketch", network.preprocess, options.seed)
-    photo = encoded(network, photos, "photo", network.preprocess, options.seed)
-    fit(network, sketch, photo, sketches.labels[:, None] == photos.labels[None, :], options)
+    if options.steps:
+        sketch = encoded(network, sketches, "sketch", network.preprocess, options.seed)
+        photo = encoded(network, photos, "photo", network.preprocess, options.seed)
+        fit(network, sketch, photo, sketches.labels[:, None] == photos.labels[None, :], options)
 
     held_out = load_material(
         thinned(seen.only(VALIDATION)),
@@ -196,7 +200,9 @@ def main() -> None:
     chosen = validation.choose_rule()
     network.config = replace(network.config, score=chosen.rule)
     print(json.dumps({**validation.figures(), "recall_share": chosen.share, "map_by_share": chosen.map_all}))
-    print(json.dumps({"saved": str(options.target), "sha256": save_checkpoint(network, options.target, torch.float16)}))
+    story = {"training": json.dumps({"categories": learnt_from(options.checkpoint, train.categories)})}
+    digest = save_checkpoint(network, options.target, torch.float16, story)
+    print(json.dumps({"saved": str(options.target), "sha256": digest}))
 
 
 if __name__ == "__main__":
