@@ -81,12 +81,14 @@ def in_this_process(searcher: TwoStageSearcher, sketches: Sequence[Item], depth:
 
 def as_evaluated(network: Network, sketches: Sequence[Item], photos: Sequence[Item], depth: int) -> Tensor:
     """[S, depth] int64, rows of `photos`: recall's first by the checkpoint's rule, nothing stored in between."""
-    from model.evaluation.arms import Arms, relate_candidates
+    from model.evaluation.arms import Arms, expanded_queries, relate_candidates
     from model.evaluation.encode import encode_items
 
     drawn = encode_items(network, sketches)
     encoded = encode_items(network, photos, progress=_said("photos encoded"))
-    arms = Arms(drawn.descriptor, encoded.descriptor, tie_order(photos))
+    order = tie_order(photos)
+    asked = expanded_queries(drawn.descriptor, encoded.descriptor, order, network.config.score.expansion)
+    arms = Arms(asked, encoded.descriptor, order)
     rows = torch.arange(len(sketches))
     candidates = arms.recall(rows)[:, :depth]
     logits = relate_candidates(network, drawn, encoded, candidates)
