@@ -12,6 +12,7 @@ from model.config import ZSE_TINY, ZSE_VIT_B16, ScoreRule
 from model.data.items import category_key
 from model.errors import ConfigurationError, DatasetError, MissingExtraError
 from model.evaluation.calibrate import choose_score_rule
+from model.network import ZseNetwork
 from model.training.config import UPSTREAM_RECIPE, LossWeights, with_setting
 from model.training.errors import StoppedError
 from model.training.holdout import thinned
@@ -83,19 +84,20 @@ def test_the_score_rule_is_the_one_that_validation_chose(plan):
 
 def test_a_whitening_is_fitted_when_training_ends_and_the_rule_is_chosen_behind_it(plan):
     config = replace(ZSE_TINY, encoder=replace(ZSE_TINY.encoder, whitened=True))
-    reports = []
-    train(config, tiny(), plan, CPU, reports.append)
+    reports = Reports()
+    train(config, tiny(), plan, CPU, reports)
     network = load_checkpoint(plan.folder / "checkpoint.safetensors", "cpu", "float32")
-    size = network.descriptor_size
-    assert not torch.allclose(network.whitening.matrix, torch.eye(size), atol=0.05)
+    assert isinstance(network, ZseNetwork)
+    assert network.whitening is not None
+    assert not torch.allclose(network.whitening.matrix, torch.eye(network.descriptor_size), atol=0.05)
     held_out = load_material(plan.validation, None, ZSE_TINY.preprocess, side=64, device=CPU, cache=None)
     found = validate(network, held_out.sketches, held_out.photos)
-    before, last = [values for values in reports if "validated" in values]
+    before, last = reports.of("validated")
     assert (before["validated"], last["validated"], "final" in before, last["final"]) == (6, 6, False, True)
     assert last["map_recall"] == pytest.approx(found.map_recall, abs=0.02)  # stored in half precision
     # a run that begins there learns without it, and fits its own
     again = replace(plan, folder=plan.folder / "again", initial=plan.folder / "checkpoint.safetensors")
-    train(config, tiny(steps=1), again, CPU, reports.append)
+    train(config, tiny(steps=1), again, CPU, reports)
 
 
 def test_training_never_meets_the_validation_categories(plan, monkeypatch):
