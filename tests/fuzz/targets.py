@@ -7,6 +7,7 @@ Nobody's bytes may end the process, take unbounded memory or raise something tha
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
 import shutil
 import struct
@@ -121,7 +122,7 @@ def strokes(data: bytes) -> None:
 @cache
 def _tiny() -> tuple[Path, CheckpointIdentity]:
     """A folder with a checkpoint and a gallery of a few photos, and whose they are."""
-    folder = Path(tempfile.mkdtemp(prefix="sketchseek-fuzz-"))
+    folder = _folder()
     torch.set_num_threads(1)
     save_checkpoint(build_network(ZSE_TINY, seed=0), folder / "tiny.safetensors")
     network = load_checkpoint(folder / "tiny.safetensors", "cpu", "float32")
@@ -248,7 +249,14 @@ def checkpoints(data: bytes) -> None:
 def _memory() -> Path:
     """A folder in memory where there is one."""
     shared = Path("/dev/shm")  # noqa: S108
-    return Path(tempfile.mkdtemp(prefix="sketchseek-fuzz-", dir=shared if shared.is_dir() else None))
+    return _folder(shared if shared.is_dir() else None)
+
+
+def _folder(where: Path | None = None) -> Path:
+    """A new folder, which goes with the process."""
+    folder = Path(tempfile.mkdtemp(prefix="sketchseek-fuzz-", dir=where))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
