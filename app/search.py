@@ -219,6 +219,9 @@ class TwoStageSearcher:
             candidates: what the recall stage found for it.
             query: with `rerank` false the recall scores decide.
         """
+        if not self.network.config.score.relation_weight:  # the order stays, so what is not shown need not be related
+            shown = slice(query.offset + query.top_k)
+            candidates = replace(candidates, rows=candidates.rows[shown], scores=candidates.scores[shown])
         return self.order(candidates, self.relate(sketch, candidates.rows) if query.rerank else None, query)
 
     def order(self, candidates: Candidates, logits: npt.NDArray[np.float64] | None, query: Query) -> Answer:

@@ -79,7 +79,7 @@ def variant(name: str) -> tuple[ZseConfig, TrainConfig]:
     for part in changes:
         key, _, value = part.partition("=")
         if key == "plain":  # contrast and categories alone
-            config, weights = replace(config, extra_sketches=0), LossWeights(text=0.0, distil=0.0)
+            config, weights = replace(config, extra_sketches=0), replace(weights, text=0.0, distil=0.0)
         elif key in {"contrast", "classify", "text", "distil", "rank", "decide"}:
             weights = replace(weights, **{key: float(value)})
         elif key == "extra":

@@ -75,6 +75,19 @@ def test_expanded_queries_find_what_the_evaluation_finds(network, snapshot, monk
     assert plain[0].scores[0] == pytest.approx(float((photos @ encoding.descriptor[0].detach()).max()), abs=2e-3)
 
 
+def test_only_what_is_shown_is_related_where_the_rule_gives_the_relation_no_weight(network, snapshot, monkeypatch):
+    rule = ScoreRule(relation_weight=0.0, recall_weight=5.0, bias=-1.0)
+    monkeypatch.setattr(network, "config", replace(network.config, score=rule))
+    searcher = TwoStageSearcher(network, snapshot)
+    related = []
+    monkeypatch.setattr(searcher, "relate", lambda _, rows: related.append(len(rows)) or np.zeros(len(rows)))
+    found = searcher.search(image(1), Query(top_k=4, offset=2, candidates=13)).results
+    assert related == [6]
+    plain = searcher.search(image(1), Query(top_k=4, offset=2, candidates=13, rerank=False)).results
+    assert [one.photo for one in found] == [one.photo for one in plain]
+    assert all(one.relation_score is not None for one in found)
+
+
 def test_batched_equals_single(searcher):
     queries = [Query(top_k=13), Query(top_k=3, candidates=5), Query(rerank=False), Query(tags=("things",)), Query()]
     tensors = [searcher.prepare(image(seed)) for seed in range(len(queries))]

@@ -1,0 +1,105 @@
+"""How well a checkpoint's descriptor ranks the validation categories, whitened anew, with and without query expansion.
+
+    python train/validate.py CHECKPOINT --data DATA --without test.txt [--average OTHER --share 0.6]
+
+Unlike validation in a run it takes all sketches and photos of the ten categories. With --average it measures the mean
+of two checkpoints' weights, of which the first weighs --share.
+"""
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from relation import with_whitening
+from torch import Tensor
+from zse_lite import VALIDATION
+
+from model.checkpoint import load_checkpoint
+from model.config import ExpansionRule
+from model.data.arrays import decode
+from model.data.augment import plain
+from model.data.folders import read_folders
+from model.data.splits import read_category_list, reserved_categories
+from model.evaluation.arms import expanded_queries
+from model.evaluation.metrics import average_precision, precision_at, rank_photos
+from model.evaluation.protocols import inter_category, tie_order
+from model.network import Network, ZseNetwork
+from model.training.holdout import thinned
+from model.training.whiten import PER_CATEGORY, fit_whitening
+
+RULES = (ExpansionRule(), ExpansionRule(5, 0.5), ExpansionRule(5, 1.0), ExpansionRule(10, 1.0))
+
+
+def averaged(checkpoint: Path, other: Path | None, share: float) -> ZseNetwork:
+    """The network of a checkpoint, or of the weighted mean of two."""
+    network = load_checkpoint(checkpoint, dtype="float32", trainable=True)
+    if not isinstance(network, ZseNetwork):
+        raise SystemExit("only ZSE-SBIR networks are measured here")
+    if other is not None:
+        second = load_checkpoint(other, dtype="float32", trainable=True).state_dict()
+        mean = {
+            name: share * value + (1 - share) * second[name] if value.is_floating_point() else value
+            for name, value in network.state_dict().items()
+        }
+        network.load_state_dict(mean)
+    return with_whitening(network)
+
+
+@torch.inference_mode()
+def descriptors(network: Network, pixels: Tensor, modality: str) -> Tensor:
+    """[N, E] of images [N, C, H, W] uint8, without variation."""
+    encode = network.encode_sketch if modality == "sketch" else network.encode_photo
+    with torch.autocast(network.device.type, dtype=torch.bfloat16):
+        parts = [encode(plain(part.to(network.device), network.preprocess)) for part in torch.split(pixels, 64)]
+    return torch.cat([part.descriptor.float().cpu() for part in parts])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--without", type=Path, action="append", default=[])
+    parser.add_argument("--average", type=Path, help="another checkpoint of the same network")
+    parser.add_argument("--share", type=float, default=0.5)
+    parser.add_argument("--cache", type=Path)
+    parser.add_argument("--seed", type=int, default=2021)
+    options = parser.parse_args()
+
+    network = averaged(options.checkpoint, options.average, options.share).eval()
+    left_out = [*reserved_categories(), *(name for file in options.without for name in read_category_list(file))]
+    seen = read_folders(options.data).without(left_out)
+    sample = thinned(seen.without(VALIDATION), PER_CATEGORY, PER_CATEGORY)
+    larger = replace(network.preprocess, image_size=256)
+    images = {
+        (part, kind): decode(dataset, kind, larger, cache=options.cache, skip_damaged=True)
+        for part, dataset in (("train", sample), ("validation", seen.only(VALIDATION)))
+        for kind in ("sketch", "photo")
+    }
+    with torch.autocast(network.device.type, dtype=torch.bfloat16):
+        fit_whitening(network, images["train", "sketch"], images["train", "photo"], options.seed)
+    sketches, photos = images["validation", "sketch"], images["validation", "photo"]
+    task = inter_category(sketches.items, photos.items)
+    relevant, order = task.sketch_labels[:, None] == task.photo_labels[None, :], tie_order(task.photos)
+    sketch = descriptors(network, sketches.pixels, "sketch")
+    photo = descriptors(network, photos.pixels, "photo")
+    for rule in RULES:
+        asked = expanded_queries(sketch, photo, order, rule)
+        hits = relevant.gather(1, rank_photos(asked @ photo.T, order))
+        count = relevant.sum(dim=1)
+        print(
+            json.dumps(
+                {
+                    "neighbours": rule.neighbours,
+                    "weight": rule.weight,
+                    "map_all": round(float(average_precision(hits, count).mean()), 4),
+                    "precision_10": round(float(precision_at(hits, count, 10).mean()), 4),
+                    "right_among_5": round(float(hits[:, :5].any(dim=1).float().mean()), 4),
+                }
+            )
+        )
+
+
+if __name__ == "__main__":
+    main()
