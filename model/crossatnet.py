@@ -56,6 +56,10 @@ class CrossAtNetConfig(NetworkConfig):
     def __post_init__(self) -> None:
         if self.attention_width < 1:
             raise ConfigurationError(f"attention_width must be at least 1, not {self.attention_width}")
+        if self.encoder.whitened:
+            raise ConfigurationError(
+                "CrossATNet relates by its descriptor as it was learnt: encoder.whitened must be off"
+            )
         if self.hash_bits < 0 or self.hash_bits % 8:
             raise ConfigurationError(f"hash_bits must be a multiple of 8, or 0 for none, not {self.hash_bits}")
 

@@ -182,3 +182,8 @@ def test_without_attention_the_descriptors_alone_decide():
 def test_configurations_that_cannot_work_are_refused(changes):
     with pytest.raises(ConfigurationError, match=next(iter(changes))):
         CrossAtNetConfig(**changes)
+
+
+def test_a_whitening_is_refused_because_the_relation_reads_the_descriptor_as_it_was_learnt():
+    with pytest.raises(ConfigurationError, match="whitened"):
+        replace(TINY, encoder=replace(TINY.encoder, whitened=True))
