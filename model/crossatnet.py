@@ -57,9 +57,7 @@ class CrossAtNetConfig(NetworkConfig):
         if self.attention_width < 1:
             raise ConfigurationError(f"attention_width must be at least 1, not {self.attention_width}")
         if self.encoder.whitened:
-            raise ConfigurationError(
-                "CrossATNet relates by the descriptor as it was learnt: set encoder.whitened off"
-            )
+            raise ConfigurationError("CrossATNet relates by the descriptor as it was learnt: set encoder.whitened off")
         if self.hash_bits < 0 or self.hash_bits % 8:
             raise ConfigurationError(f"hash_bits must be a multiple of 8, or 0 for none, not {self.hash_bits}")
 

@@ -156,8 +156,8 @@ def test_the_client_raises_what_the_service_said(shared_gallery, network, capsys
         with Client(url, READ_KEY) as client:
             while client.ready().status != "ready":
                 pass
-            options = {"tags": ["things", "small"], "min_score": -1, "rerank": False, "expand": False}
-            assert client.search(drawn, top_k=3, **options).total_photos == 7
+            found = client.search(drawn, top_k=3, tags=["things", "small"], min_score=-1, rerank=False, expand=False)
+            assert found.total_photos == 7
             with pytest.raises(ServiceAnswerError) as caught:
                 client.search(encoded(picture(1).point(lambda _: 255)))
             assert (caught.value.code, caught.value.status) == ("blank_sketch", 422)

@@ -1,5 +1,7 @@
 """Every limit is a setting, and what is beyond it is answered with a code of its own, as problem+json."""
 
+from typing import Any
+
 import pytest
 
 from app.main import create_app
@@ -31,7 +33,7 @@ def a_drawing(strokes, points):
     return {"strokes": [[list(range(points)), list(range(points))]] * strokes}
 
 
-BEYOND = {
+BEYOND: dict[str, tuple[str, dict[str, Any], int, str]] = {
     "max_body_bytes": ("/search", {"files": {"sketch": b"x" * 5_000}}, 413, "body_too_large"),
     "max_upload_bytes": ("/photos", {"files": {"photo": b"x" * 30_000}}, 413, "body_too_large"),
     "max_upload_files": ("/photos", {"files": [("photo", b"x")] * 3}, 422, "too_many_files"),

@@ -80,7 +80,12 @@ def test_only_what_is_shown_is_related_where_the_rule_gives_the_relation_no_weig
     monkeypatch.setattr(network, "config", replace(network.config, score=rule))
     searcher = TwoStageSearcher(network, snapshot)
     related = []
-    monkeypatch.setattr(searcher, "relate", lambda _, rows: related.append(len(rows)) or np.zeros(len(rows)))
+
+    def relate(_, rows):
+        related.append(len(rows))
+        return np.zeros(len(rows))
+
+    monkeypatch.setattr(searcher, "relate", relate)
     found = searcher.search(image(1), Query(top_k=4, offset=2, candidates=13)).results
     assert related == [6]
     plain = searcher.search(image(1), Query(top_k=4, offset=2, candidates=13, rerank=False)).results

@@ -47,10 +47,10 @@ def test_thinning_spreads_over_each_categorys_files(dataset):
     kept = thinned(Dataset(items), sketches=1, photos=3)
     assert [item.key for item in kept.items] == ["0", "3", "6"]
     items = tuple(Item(dataset.items[0].path, "ant", "photo", key=str(number)) for number in range(69))
-    kept = [int(item.key) for item in thinned(Dataset(items), photos=35).items]
-    assert len(kept) == 35
-    assert kept[-1] >= 66  # not the first 35
-    assert {after - before for before, after in pairwise(kept)} == {1, 2}
+    places = [int(item.key) for item in thinned(Dataset(items), photos=35).items]
+    assert len(places) == 35
+    assert places[-1] >= 66  # not the first 35
+    assert {after - before for before, after in pairwise(places)} == {1, 2}
     assert len(thinned(dataset, sketches=2, photos=9).sketches) == 2 * len(CATEGORIES)
 
 
