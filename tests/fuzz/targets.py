@@ -12,9 +12,11 @@ import json
 import shutil
 import struct
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -36,6 +38,7 @@ from model.network import CheckpointIdentity
 from model.preprocess import sketch_tensor
 from model.registry import build_network
 
+T = TypeVar("T")
 SMALL = ImageLimits(max_pixels=1_000_000, max_memory=30_000_000)
 _SETTINGS = load_settings()
 _PREPROCESS = PreprocessConfig()
@@ -62,19 +65,25 @@ def _request(body: bytes, media_type: str) -> Request:
     return Request({"type": "http", "method": "POST", "headers": headers, "state": {"held": _Free()}}, receive)
 
 
+def _finished(coroutine: Coroutine[Any, Any, T]) -> T:
+    """What the coroutine returns, from a thread of its own: a test of the page leaves a running loop in this one."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, coroutine).result()
+
+
 def uploads(data: bytes) -> None:
     """First byte: a picture, a form with one, a form of photos, or JSON with a picture; the rest: its bytes."""
     kind, rest = data[:1], data[1:]
     try:
         if kind == b"F":
-            sketch = asyncio.run(
+            sketch = _finished(
                 read_sketch(_request(rest, "multipart/form-data; boundary=b"), _SETTINGS, frozenset({"tag"}))
             )
             sketch_tensor(sketch.open(SMALL), _PREPROCESS)
         elif kind == b"P":
-            asyncio.run(_form_of_photos(rest))
+            _finished(_form_of_photos(rest))
         elif kind == b"J":
-            sketch = asyncio.run(read_sketch(_request(rest, "application/json"), _SETTINGS, frozenset()))
+            sketch = _finished(read_sketch(_request(rest, "application/json"), _SETTINGS, frozenset()))
             sketch.open(SMALL)
         else:
             opened = read_image(rest, SMALL, longest_side=64)
@@ -108,7 +117,7 @@ def strokes(data: bytes) -> None:
     else:
         body = data
     try:
-        sketch = asyncio.run(read_sketch(_request(body, "application/json"), _SETTINGS, frozenset()))
+        sketch = _finished(read_sketch(_request(body, "application/json"), _SETTINGS, frozenset()))
         if sketch.strokes is None:
             return
         drawn = sketch.open(SMALL)
