@@ -69,7 +69,9 @@ def open_recall(
         return RecallIndex(index, settings), cached
     note = gallery / FOLDER / f"{version}-hash.json"
     wanted = f"itq {settings.hash_bits}"
-    if learnt is not None and settings.hash_source != "itq":
+    if settings.hash_source == "learnt" and learnt is None:
+        wanted = "learnt"  # no cache holds that, so that what is missing is said
+    elif learnt is not None and settings.hash_source != "itq":
         wanted = f"learnt {learnt_hasher(learnt).digest}"
     stored = _load(note, wanted, source)
     if stored is not None and len(stored.codes) == len(stored.exact) == photos:

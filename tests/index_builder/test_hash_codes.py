@@ -250,6 +250,10 @@ def test_learnt_codes_are_the_networks(tmp_path):
     itq, _ = opened(tmp_path, "1", unit(300), RecallSettings(kind="hash", hash_source="itq"), matrix)
     assert isinstance(itq, HashIndex)
     assert itq.hasher.origin == "itq"
+    required = RecallSettings(kind="hash", hash_source="learnt", hash_bits=HASH.hash_bits)
+    opened(tmp_path, "3", unit(300))
+    with pytest.raises(ConfigurationError, match="no learnt hash codes"):
+        opened(tmp_path, "3", unit(300), required)  # fitted ones are in the cache
     with pytest.raises(ConfigurationError, match="no learnt hash codes"):
         opened(tmp_path, "2", unit(300), RecallSettings(kind="hash", hash_source="learnt"))
     assert learnt_hasher(matrix).bits == 16
