@@ -19,8 +19,9 @@ from safetensors.numpy import load_file, save_file
 
 from index_builder.checksums import file_sum, read_json, write_json
 from index_builder.hash_codes import Codes, Halves, Hasher, HashIndex, chosen_hasher, encode_all, learnt_hasher
-from index_builder.recall import Descriptors, RecallIndex, RecallSettings
+from index_builder.recall import RecallIndex, RecallSettings
 from index_builder.recall_cache import FOLDER, cached_index, drop_others
+from index_builder.searching import Descriptors
 
 _log = logging.getLogger(__name__)
 

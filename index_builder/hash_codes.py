@@ -16,14 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from index_builder.recall import Descriptors, RecallSettings, load_faiss
+from index_builder.recall import RecallSettings, load_faiss
+from index_builder.searching import Allowed, Asked, Descriptors, GpuIndex, Rows, search_on_cpu, selector
 from model.errors import ConfigurationError
 
 Codes = npt.NDArray[np.uint8]
 Halves = npt.NDArray[np.float16]
 _TRAINING = 20_000
 _BLOCK = 65_536
-_GPU_MOST = 2048  # candidates that FAISS gives out per query on a GPU
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class HashIndex:
         self._index = self._faiss.IndexBinaryFlat(hasher.bits)
         if len(codes):
             self._index.add(np.ascontiguousarray(codes))
-        self._gpu, self._resources = _on_gpu(self._index, settings)
+        self._gpu = _on_gpu(self._index, settings)
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
@@ -144,15 +144,13 @@ class HashIndex:
         """Where it searches: "cpu" or "1 gpu"."""
         return "cpu" if self._gpu is None else "1 gpu"
 
-    def descriptors(self, rows: npt.NDArray[np.int64]) -> Descriptors:
+    def descriptors(self, rows: Rows) -> Descriptors:
         """Rows [k] -> exact descriptors [k, E] float32, from half precision."""
         halves = np.asarray(self._exact)[rows]
         found: Descriptors = torch.from_numpy(halves).float().numpy()  # four times as fast as numpy's own conversion
         return found
 
-    def search(
-        self, descriptors: Descriptors, k: int, allowed: npt.NDArray[np.bool_] | None = None
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    def search(self, descriptors: Descriptors, k: int, allowed: Allowed | None = None) -> tuple[Rows, Descriptors]:
         """The k photos with the best codes, in the order of their exact cosines.
 
         Args:
@@ -165,17 +163,13 @@ class HashIndex:
             ties in the order of rows. Scores are cosines; without a shortlist, estimates from the codes (Charikar, STOC
             2002: the share of differing bits is the angle as a share of pi).
         """
-        queries = np.ascontiguousarray(np.atleast_2d(descriptors), dtype=np.float32)
-        rows = np.full((len(queries), k), -1, dtype=np.int64)
-        scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
-        if allowed is not None and len(allowed) != len(self):
-            raise ValueError(f"`allowed` must have one entry per photo: {len(self)}, not {len(allowed)}")
-        possible = len(self) if allowed is None else int(np.count_nonzero(allowed))
-        if not possible or k < 1 or not len(queries):
+        asked = Asked.of(len(self), descriptors, k, allowed)
+        rows, scores = asked.rows, asked.scores
+        if not asked.possible:
             return rows, scores
-        wanted = min(max(k, self._settings.shortlist), possible)
-        differing, found = self._search(self.hasher.codes(queries), wanted, allowed)
-        for number, query in enumerate(queries):
+        wanted = min(max(k, self._settings.shortlist), asked.possible)
+        differing, found = self._search(self.hasher.codes(asked.queries), wanted, allowed)
+        for number, query in enumerate(asked.queries):
             near = found[number][found[number] >= 0]
             if self._settings.shortlist:
                 near = np.sort(near)  # reads the disk forwards
@@ -188,33 +182,24 @@ class HashIndex:
             scores[number, : len(order)] = cosines[order]
         return rows, scores
 
-    def _search(
-        self, codes: Codes, k: int, allowed: npt.NDArray[np.bool_] | None
-    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    def _search(self, codes: Codes, k: int, allowed: Allowed | None) -> tuple[npt.NDArray[np.int32], Rows]:
         """Differing bits and rows [Q, k] of the nearest codes."""
-        faiss = self._faiss
-        if self._gpu is not None and allowed is None and k <= _GPU_MOST:
-            nearest: tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]] = self._gpu.search(codes, k)
-            return nearest
-        parameters = None
-        if allowed is not None:
-            selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
-            parameters = faiss.SearchParameters(sel=selector)
-        # FAISS and torch share this thread's OpenMP, so its number of threads is put back for torch.
-        before = faiss.omp_get_max_threads()
-        faiss.omp_set_num_threads(self._settings.threads)
-        try:
-            distances, rows = self._index.search(codes, k, params=parameters)
-        finally:
-            faiss.omp_set_num_threads(before)
-        return distances, rows
+        if self._gpu is not None and self._gpu.can(k, allowed):
+            on_gpu: tuple[npt.NDArray[np.int32], Rows] = self._gpu.search(codes, k)
+            return on_gpu
+        faiss, chosen = self._faiss, selector(self._faiss, allowed)
+        parameters = None if chosen is None else faiss.SearchParameters(sel=chosen)
+        found: tuple[npt.NDArray[np.int32], Rows] = search_on_cpu(
+            faiss, self._index, codes, k, threads=self._settings.threads, parameters=parameters
+        )
+        return found
 
 
-def _on_gpu(index: Any, settings: RecallSettings) -> tuple[Any, Any]:
-    """The codes on the first GPU with what FAISS needs there, or None where there is none or none is wanted."""
+def _on_gpu(index: Any, settings: RecallSettings) -> GpuIndex | None:
+    """The codes on the first GPU, or None where there is none or none is wanted."""
     faiss = load_faiss()
     usable = hasattr(faiss, "GpuIndexBinaryFlat") and faiss.get_num_gpus() > 0
     if settings.gpu == "off" or not usable or not index.ntotal:
-        return None, None
+        return None
     resources = faiss.StandardGpuResources()
-    return faiss.GpuIndexBinaryFlat(resources, index), resources
+    return GpuIndex(faiss.GpuIndexBinaryFlat(resources, index), resources)

@@ -11,16 +11,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from index_builder.searching import Allowed, Asked, Descriptors, GpuIndex, Rows, search_on_cpu, selector
 from model.errors import ConfigurationError, MissingExtraError
 
-Descriptors = npt.NDArray[np.float32]
 Kind = Literal["flat", "ivf", "hash"]
 _KINDS = ("auto", "flat", "ivf", "hash")
 _SOURCES = ("auto", "learnt", "itq")
 _TIE_MARGIN = 16
-_GPU_MOST = 2048  # candidates that FAISS gives out per query on a GPU
 _TRAINING_PER_LIST = 40
 _TRAINING_ROUNDS = 10
 
@@ -174,16 +172,14 @@ class RecallIndex:
         """Where it searches: "cpu", or how many GPUs."""
         return "cpu" if self._gpu is None else f"{self._faiss.get_num_gpus()} gpu"
 
-    def descriptors(self, rows: npt.NDArray[np.int64]) -> Descriptors:
+    def descriptors(self, rows: Rows) -> Descriptors:
         """Rows [k] -> descriptors [k, E] float32 as they are searched, in half precision."""
         if not len(rows):
             return np.empty((0, self._index.d), dtype=np.float32)
         found: Descriptors = self._index.reconstruct_batch(rows)
         return found
 
-    def search(
-        self, descriptors: Descriptors, k: int, allowed: npt.NDArray[np.bool_] | None = None
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    def search(self, descriptors: Descriptors, k: int, allowed: Allowed | None = None) -> tuple[Rows, Descriptors]:
         """The k most similar photos of each query.
 
         Args:
@@ -195,17 +191,15 @@ class RecallIndex:
             rows [Q, k] int64 (-1 where there are not so many) and cosines [Q, k] float32 (-inf there), best first,
             exact ties in the order of rows.
         """
-        queries = np.ascontiguousarray(np.atleast_2d(descriptors), dtype=np.float32)
-        rows = np.full((len(queries), k), -1, dtype=np.int64)
-        scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
-        possible = len(self) if allowed is None else int(np.count_nonzero(allowed))
-        if not possible or k < 1 or not len(queries):
+        asked = Asked.of(len(self), descriptors, k, allowed)
+        rows, scores, possible = asked.rows, asked.scores, asked.possible
+        if not possible:
             return rows, scores
         margin = _TIE_MARGIN
         while True:
             # More than k are asked for, until the last one is worse than the k-th: then no tie was cut.
             wanted = min(k + margin, possible)
-            found_scores, found = self._search(queries, wanted, allowed, possible)
+            found_scores, found = self._search(asked.queries, wanted, allowed, possible)
             found_scores = np.where(found < 0, -np.inf, found_scores)
             if wanted == possible or bool((found_scores[:, k - 1] > found_scores[:, -1]).all()):
                 break
@@ -219,36 +213,24 @@ class RecallIndex:
         scores[:, :taken] = np.minimum(np.take_along_axis(found_scores, order, axis=1), 1.0)
         return rows, scores
 
-    def _search(
-        self, queries: Descriptors, k: int, allowed: npt.NDArray[np.bool_] | None, possible: int
-    ) -> tuple[Descriptors, npt.NDArray[np.int64]]:
-        faiss = self._faiss
-        if self._gpu is not None and allowed is None and k <= _GPU_MOST:
-            found: tuple[Descriptors, npt.NDArray[np.int64]] = self._gpu.search(queries, k)
-            return found
-        selector = None
-        if allowed is not None:
-            if len(allowed) != len(self):
-                raise ValueError(f"`allowed` must have one entry per photo: {len(self)}, not {len(allowed)}")
-            selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
+    def _search(self, queries: Descriptors, k: int, allowed: Allowed | None, possible: int) -> tuple[Descriptors, Rows]:
+        if self._gpu is not None and self._gpu.can(k, allowed):
+            on_gpu: tuple[Descriptors, Rows] = self._gpu.search(queries, k)
+            return on_gpu
+        faiss, chosen = self._faiss, selector(self._faiss, allowed)
         if self._lists:
             # A filter thins every list, so more lists are looked at; all of them where it leaves little.
             share = 1.0 if possible < len(self) / 5 else min(1.0, self._settings.probes * len(self) / possible)
-            probes = max(1, math.ceil(self._lists * share))
-            parameters = faiss.SearchParametersIVF(sel=selector, nprobe=probes)
+            parameters = faiss.SearchParametersIVF(sel=chosen, nprobe=max(1, math.ceil(self._lists * share)))
         else:
-            parameters = faiss.SearchParameters(sel=selector) if selector is not None else None
-        # FAISS and torch share this thread's OpenMP, so its number of threads is put back for torch.
-        before = faiss.omp_get_max_threads()
-        faiss.omp_set_num_threads(self._settings.threads)
-        try:
-            scores, rows = self._index.search(queries, k, params=parameters)
-        finally:
-            faiss.omp_set_num_threads(before)
-        return scores, rows
+            parameters = None if chosen is None else faiss.SearchParameters(sel=chosen)
+        found: tuple[Descriptors, Rows] = search_on_cpu(
+            faiss, self._index, queries, k, threads=self._settings.threads, parameters=parameters
+        )
+        return found
 
 
-def _on_gpus(index: Any, settings: RecallSettings) -> Any:
+def _on_gpus(index: Any, settings: RecallSettings) -> GpuIndex | None:
     """The index on all visible GPUs, or None where there is none or none is wanted."""
     faiss = load_faiss()
     usable = hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus() > 0
@@ -274,4 +256,4 @@ def _on_gpus(index: Any, settings: RecallSettings) -> Any:
     if hasattr(index, "nlist"):
         parameters = faiss.GpuParameterSpace()
         parameters.set_index_parameter(gpu, "nprobe", max(1, math.ceil(index.nlist * settings.probes)))
-    return gpu
+    return GpuIndex(gpu)

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from index_builder.checksums import file_sum, read_json, write_json
-from index_builder.recall import Descriptors, Kind, build_index, load_faiss
+from index_builder.recall import Kind, build_index, load_faiss
+from index_builder.searching import Descriptors
 
 FOLDER = "recall"
 _log = logging.getLogger(__name__)

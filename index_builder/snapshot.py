@@ -21,7 +21,8 @@ from index_builder.gallery import Gallery, GalleryMetadata, lance_errors, manife
 from index_builder.hash_cache import open_recall
 from index_builder.hash_codes import HashIndex
 from index_builder.photos import PhotoRecord, absolute, from_ns, shown_path
-from index_builder.recall import Descriptors, RecallIndex, RecallSettings
+from index_builder.recall import RecallIndex, RecallSettings
+from index_builder.searching import Descriptors
 from index_builder.tokens import Rows, TokenReader, fixed_size
 from model.types import Encoding
 
