@@ -215,7 +215,9 @@ class Gallery:
             GalleryDamagedError: it cannot be read.
         """
         try:
-            return GalleryMetadata.from_json(dataset.schema.metadata[METADATA_KEY])
+            with lance_errors(f"cannot read the columns of the gallery {self.path}"):
+                fields = dataset.schema.metadata
+            return GalleryMetadata.from_json(fields[METADATA_KEY])
         except (KeyError, TypeError, ValueError) as error:
             raise GalleryDamagedError(
                 f"the metadata of the gallery {self.path} cannot be read; build the gallery again",

@@ -9,12 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Any, ClassVar, Literal, TypeVar, get_type_hints
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
 
 from model.errors import ConfigurationError
 
-C = TypeVar("C", bound="NetworkConfig")
+# What a stored configuration may ask for: a damaged or forged file must not make us build something enormous.
+Count = Annotated[int, Field(ge=0, le=256)]
+Width = Annotated[int, Field(ge=0, le=16_384)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -30,12 +36,12 @@ class PreprocessConfig:
         sketch_line_width: target width of lines in pixels at S x S; 0 leaves lines as drawn.
     """
 
-    image_size: int = 224
-    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    image_size: Annotated[int, Field(ge=16, le=2048)] = 224
+    mean: tuple[Finite, Finite, Finite] = (0.5, 0.5, 0.5)
+    std: tuple[Positive, Positive, Positive] = (0.5, 0.5, 0.5)
     photo_fit: Literal["squash", "pad"] = "squash"
-    sketch_margin: int = 10
-    sketch_line_width: float = 0.0
+    sketch_margin: Count = 10
+    sketch_line_width: Annotated[float, Field(ge=0, le=64)] = 0.0
 
     @property
     def identity(self) -> str:
@@ -65,15 +71,15 @@ class EncoderConfig:
 
     kind: Literal["vit", "hybrid"] = "vit"
     backbone: str = "vit_base_patch16_224"
-    grid: int = 14
-    width: int = 768
-    keep_rates: tuple[tuple[int, float], ...] = ()
-    depth: int = 0
-    heads: int = 0
+    grid: Count = 14
+    width: Width = 768
+    keep_rates: tuple[tuple[Count, Finite], ...] = ()
+    depth: Count = 0
+    heads: Count = 0
     separate_backbones: bool = False
     scale_embedding: bool = False
-    descriptor_size: int = 0
-    norm_eps: float | None = None
+    descriptor_size: Width = 0
+    norm_eps: Positive | None = None
     whitened: bool = False
 
     def __post_init__(self) -> None:
@@ -118,8 +124,8 @@ class CrossAttentionConfig:
         norm: "upstream" is a * (x - mean) / (std + 1e-6) + b with the unbiased std; "layer" is LayerNorm.
     """
 
-    heads: int = 8
-    hidden: int = 1024
+    heads: Count = 8
+    hidden: Width = 1024
     values: Literal["own", "other"] = "own"
     norm: Literal["upstream", "layer"] = "upstream"
 
@@ -138,9 +144,9 @@ class RelationConfig:
     """
 
     kind: Literal["upstream", "pooled"] = "upstream"
-    width: int = 512
-    hidden: tuple[int, ...] = (343, 49)
-    bins: int = 0
+    width: Width = 512
+    hidden: tuple[Width, ...] = (343, 49)
+    bins: Width = 0
 
 
 @dataclass(frozen=True)
@@ -152,8 +158,8 @@ class ExpansionRule:
         weight: of their mean direction beside the sketch's.
     """
 
-    neighbours: int = 0
-    weight: float = 1.0
+    neighbours: Count = 0
+    weight: Finite = 1.0
 
     def __post_init__(self) -> None:
         if self.neighbours < 0 or self.weight < 0:
@@ -169,9 +175,9 @@ class ScoreRule:
     descriptor which searched last.
     """
 
-    relation_weight: float = 1.0
-    recall_weight: float = 0.0
-    bias: float = 0.0
+    relation_weight: Finite = 1.0
+    recall_weight: Finite = 0.0
+    bias: Finite = 0.0
     expansion: ExpansionRule = field(default_factory=ExpansionRule)
 
 
@@ -264,61 +270,3 @@ ZSE_TINY = ZseConfig(
 )
 
 PRESETS: dict[str, ZseConfig] = {c.preset: c for c in (ZSE_VIT_B16, ZSE_LITE, ZSE_TINY)}
-
-
-def config_from_json(kind: type[C], values: Any) -> C:
-    """The configuration of one kind of network, as `to_json` wrote it.
-
-    Args:
-        kind: of the network.
-        values: plain values; every part must be there, while fields that a part lacks take their default.
-
-    Raises:
-        ConfigurationError: an entry is missing, unknown or of the wrong kind.
-    """
-    try:
-        missing = {each.name for each in fields(kind)} - dict(values).keys()
-        if missing:
-            raise ValueError(f"missing entries: {', '.join(sorted(missing))}")
-        config: C = _part_from_json(kind, values)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ConfigurationError(
-            f"the stored network configuration does not fit this version of Sketchseek ({error})"
-        ) from error
-    return config
-
-
-def zse_config_from_json(values: dict[str, Any]) -> ZseConfig:
-    """The configuration of a ZSE-SBIR network, as `config_from_json` reads it."""
-    return config_from_json(ZseConfig, values)
-
-
-def score_rule_from_json(values: dict[str, Any]) -> ScoreRule:
-    """The score rule of any network's stored configuration.
-
-    Raises:
-        ConfigurationError: there is none that this version knows.
-    """
-    try:
-        rule: ScoreRule = _part_from_json(ScoreRule, values["score"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ConfigurationError(f"the stored configuration has no score rule that can be read ({error})") from error
-    return rule
-
-
-def to_json(config: NetworkConfig) -> dict[str, Any]:
-    """Plain values for JSON; `config_from_json` reads them back."""
-    return asdict(config)
-
-
-def _part_from_json(kind: Any, values: Any) -> Any:
-    """A dataclass from a mapping, a tuple from a list, anything else as it is."""
-    if isinstance(values, list | tuple):
-        return tuple(_part_from_json(None, value) for value in values)
-    if not is_dataclass(kind):
-        return values
-    given, hints = dict(values), get_type_hints(kind)
-    unknown = given.keys() - {each.name for each in fields(kind)}
-    if unknown:
-        raise ValueError(f"unknown entries: {', '.join(sorted(unknown))}")
-    return kind(**{name: _part_from_json(hints[name], value) for name, value in given.items()})  # type: ignore[operator]

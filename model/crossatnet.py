@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.config import ZSE_LITE, ZSE_TINY, NetworkConfig
+from model.config import ZSE_LITE, ZSE_TINY, NetworkConfig, Width
 from model.encoder import Modality, make_encoder
 from model.errors import ConfigurationError
 from model.network import EncoderNetwork
@@ -50,8 +50,8 @@ class CrossAtNetConfig(NetworkConfig):
 
     architecture: ClassVar[str] = "crossatnet"
     attention: bool = True
-    attention_width: int = 128
-    hash_bits: int = 256
+    attention_width: Width = 128
+    hash_bits: Width = 256
 
     def __post_init__(self) -> None:
         if self.attention_width < 1:

@@ -17,10 +17,11 @@ from torch import nn
 from model import crossatnet, text_aligned
 from model.backbone import create_backbone, pretrained_settings, token_layout
 from model.config import PRESETS as ZSE_PRESETS
-from model.config import EncoderConfig, NetworkConfig, ZseConfig, config_from_json, to_json
+from model.config import EncoderConfig, NetworkConfig, ZseConfig
 from model.crossatnet import CrossAtNet, CrossAtNetConfig
 from model.errors import ConfigurationError
 from model.network import Network, ZseNetwork
+from model.stored_config import config_from_json, to_json
 from model.text_aligned import TextAlignedConfig, TextAlignedNetwork
 
 K = TypeVar("K", bound=NetworkConfig)

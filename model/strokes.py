@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 from model.errors import StrokesError
 
 _SUPERSAMPLING = 4
+_SMALLEST_EXTENT = 1e-12  # of the largest coordinate: anything smaller is rounding, and magnifying it overflows
 
 
 def draw_strokes(
@@ -39,7 +40,7 @@ def draw_strokes(
     low, high = every.min(axis=0) / magnitude, every.max(axis=0) / magnitude
     extent = float((high - low).max())
     room = max(size - 2 * margin - line_width, 1.0)
-    scale = room / extent if extent > 0 else 0.0
+    scale = room / extent if extent > _SMALLEST_EXTENT else 0.0
     canvas = Image.new("L", (size * _SUPERSAMPLING, size * _SUPERSAMPLING), 255)
     pen = ImageDraw.Draw(canvas)
     width = max(1, round(line_width * _SUPERSAMPLING))

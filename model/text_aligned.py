@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.config import ZSE_LITE, ZSE_TINY, CrossAttentionConfig, EncoderConfig, NetworkConfig, RelationConfig
+from model.config import ZSE_LITE, ZSE_TINY, Count, CrossAttentionConfig, EncoderConfig, NetworkConfig, RelationConfig
 from model.cross_attention import CrossAttention
 from model.encoder import make_encoder
 from model.errors import ConfigurationError
@@ -56,7 +56,7 @@ class TextAlignedConfig(NetworkConfig):
     architecture: ClassVar[str] = "text-aligned"
     relation: RelationConfig = field(default_factory=lambda: ZSE_LITE.relation)
     exchange: CrossAttentionConfig = field(default_factory=lambda: ZSE_LITE.cross_attention)
-    text_heads: int = 8
+    text_heads: Count = 8
 
     def __post_init__(self) -> None:
         if self.relation.kind != "pooled" or self.relation.bins < 2:

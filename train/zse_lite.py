@@ -17,12 +17,13 @@ from typing import Any
 import torch
 
 from model.checkpoint import read_checkpoint, resolve_device
-from model.config import EncoderConfig, ZseConfig, zse_config_from_json
+from model.config import EncoderConfig, ZseConfig
 from model.data.folders import read_categories, read_folders
 from model.data.items import Dataset
 from model.data.splits import read_category_list, reserved_categories
 from model.data.strokes import read_strokes
 from model.registry import preset
+from model.stored_config import score_rule_from_json
 from model.training.config import LossWeights, TrainConfig
 from model.training.holdout import thinned
 from model.training.run import RunPlan, train
@@ -148,7 +149,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if options.final and options.score_from:
         metadata, _ = read_checkpoint(options.score_from)
-        network = replace(network, score=zse_config_from_json(json.loads(metadata["config"])).score)
+        network = replace(network, score=score_rule_from_json(json.loads(metadata["config"])))
     elif options.final:
         weight = options.recall_weight
         network = replace(network, score=replace(network.score, recall_weight=weight, bias=-weight / 2))

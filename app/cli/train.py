@@ -182,7 +182,7 @@ def _readable(checkpoint: str) -> Path:
 
 def _with_score_of(network: NetworkConfig, checkpoint: str, validation: str) -> NetworkConfig:
     from model.checkpoint import find_checkpoint, read_checkpoint
-    from model.config import score_rule_from_json
+    from model.stored_config import score_rule_from_json
 
     if validation != "0":
         raise ConfigurationError(

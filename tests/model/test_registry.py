@@ -11,7 +11,7 @@ import model.torchvision_guard
 import timm
 
 from model.backbone import create_backbone
-from model.config import PRESETS, ZSE_LITE, ZSE_TINY, ZSE_VIT_B16, EncoderConfig, to_json, zse_config_from_json
+from model.config import ZSE_LITE, ZSE_TINY, ZSE_VIT_B16, EncoderConfig
 from model.encoder import VitEncoder
 from model.errors import CheckpointError, CheckpointNotFoundError, ConfigurationError, WeightsUnavailableError
 from model.folding import fold_batch_norms
@@ -24,11 +24,6 @@ def test_presets_are_found_by_name():
     assert preset("zse-lite") is ZSE_LITE
     with pytest.raises(ConfigurationError, match=r"choose one of.*zse-lite"):
         preset("zse-huge")
-
-
-@pytest.mark.parametrize("config", [*PRESETS.values(), UPSTREAM_TINY, VIT_POOLED], ids=lambda c: c.preset)
-def test_configurations_survive_json(config):
-    assert zse_config_from_json(to_json(config)) == config
 
 
 def test_a_seed_makes_weights_reproducible_and_leaves_the_global_generator_alone():
