@@ -1,29 +1,59 @@
 """Keeps a version's hash codes on disk, as `recall_cache` keeps search indices: checked, and never trusted.
 
-`recall/VERSION-hash.json` names two files: the codes with the matrix that made them, which are held in memory, and the
-exact descriptors in half precision, which stay on disk and are read by row.
+Two files: the codes with the matrix that made them, which are held in memory, and the exact descriptors in half
+precision, which stay on disk and are read by row.
 """
 
 from __future__ import annotations
 
-import logging
-import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from index_builder.checksums import file_sum, read_json, write_json
 from index_builder.hash_codes import Codes, Halves, Hasher, HashIndex, chosen_hasher, encode_all, learnt_hasher
 from index_builder.recall import RecallIndex, RecallSettings
-from index_builder.recall_cache import FOLDER, cached_index, drop_others
+from index_builder.recall_cache import (
+    FOLDER,
+    Note,
+    Origin,
+    cached_index,
+    earlier_notes,
+    first_of,
+    load_cached,
+    store,
+    warn_of_no_room,
+)
 from index_builder.searching import Descriptors
 
-_log = logging.getLogger(__name__)
+_CODES, _EXACT = ".codes.safetensors", ".exact.npy"
+# Some photos more or less hardly turn the directions that codes are fitted to; twice or half as many may be another
+# collection. Fitting reads a sample of bounded size and takes seconds, so a gallery that grows pays once per doubling.
+_OUTGROWN = 2
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a matrix was fitted on.
+
+    Attributes:
+        photos: how many the gallery had.
+        version: of the gallery.
+        checkpoint: SHA-256 of the checkpoint that encoded them.
+    """
+
+    photos: int
+    version: str
+    checkpoint: str
+
+    def suits(self, photos: int) -> bool:
+        """Whether a gallery of so many photos, encoded by the same checkpoint, takes the matrix over."""
+        return self.photos < _OUTGROWN * photos and photos < _OUTGROWN * self.photos
 
 
 @dataclass(frozen=True)
@@ -34,17 +64,18 @@ class Stored:
         hasher: that made the codes.
         codes: [n, bits / 8].
         exact: [n, E].
+        fit: what the hasher was fitted on; None where the network learnt it.
     """
 
     hasher: Hasher
     codes: Codes
     exact: Halves
+    fit: Fit | None
 
 
 def open_recall(
     gallery: Path,
-    version: str,
-    source: str,
+    origin: Origin,
     *,
     settings: RecallSettings,
     photos: int,
@@ -54,7 +85,7 @@ def open_recall(
     """What searches one version, as the settings ask for.
 
     Args:
-        gallery, version, source, photos, read: as of `recall_cache.cached_index`.
+        gallery, origin, photos, read: as of `recall_cache.cached_index`.
         settings: how to search.
         learnt: the network's projection to hash codes [bits, E], or None.
 
@@ -66,84 +97,81 @@ def open_recall(
     """
     kind = settings.kind_for(photos)
     if kind != "hash":
-        index, cached = cached_index(gallery, version, source, kind=kind, photos=photos, read=read)
+        index, cached = cached_index(gallery, origin, kind=kind, photos=photos, read=read)
         return RecallIndex(index, settings), cached
-    note = gallery / FOLDER / f"{version}-hash.json"
+    folder = gallery / FOLDER
     wanted = f"itq {settings.hash_bits}"
     if settings.hash_source == "learnt" and learnt is None:
         wanted = "learnt"  # no cache holds that, so that what is missing is said
     elif learnt is not None and settings.hash_source != "itq":
         wanted = f"learnt {learnt_hasher(learnt).digest}"
-    stored = _load(note, wanted, source)
+    stored = load_cached(folder, origin, "hash", lambda note: _read(note, wanted))
     if stored is not None and len(stored.codes) == len(stored.exact) == photos:
         return HashIndex(stored.hasher, stored.codes, stored.exact, settings), True
-    made = _make(note.parent, wanted, settings, read(), learnt)
+    descriptors = read()
+    taken = _taken_over(folder, origin, wanted, descriptors.shape)
+    hasher = taken[0] if taken else chosen_hasher(settings, learnt, descriptors)
+    fitted = None if hasher.origin == "learnt" else Fit(photos, origin.version, origin.checkpoint)
+    fit = taken[1] if taken else fitted
+    made = Stored(hasher, encode_all(hasher, descriptors), descriptors.astype(np.float16), fit)
     try:
-        made = _store(note, wanted, source, made)
+        made = _store(folder, origin, wanted, made)
     except OSError as error:
-        _log.warning("the recall cache could not be written, the next start builds it again: %s", error)
+        warn_of_no_room(error)
     return HashIndex(made.hasher, made.codes, made.exact, settings), False
 
 
-def _make(
-    folder: Path,
-    wanted: str,
-    settings: RecallSettings,
-    descriptors: Descriptors,
-    learnt: npt.NDArray[np.float32] | None,
-) -> Stored:
-    """Codes of all descriptors. What was fitted to an earlier version fits this one: directions hardly move when some
-    photos come and go."""
-    earlier = None
-    if wanted.startswith("itq") and settings.hash_source != "learnt":
-        earlier = next((found for path in sorted(folder.glob("*-hash.json")) if (found := _load(path, wanted))), None)
-    if earlier is not None and earlier.hasher.matrix.shape[1] == descriptors.shape[1]:
-        hasher = earlier.hasher
-    else:
-        hasher = chosen_hasher(settings, learnt, descriptors)
-    return Stored(hasher, encode_all(hasher, descriptors), descriptors.astype(np.float16))
+def _taken_over(folder: Path, origin: Origin, wanted: str, shape: tuple[int, ...]) -> tuple[Hasher, Fit] | None:
+    """What was fitted to an earlier version and suits descriptors of this shape [n, E], or None."""
 
-
-def _load(note_path: Path, wanted: str, source: str | None = None) -> Stored | None:
-    """Sound codes of a version, or None; `source` None takes them whatever manifest they were built from."""
-    folder = note_path.parent
-    try:
-        note = read_json(note_path)
-        if note["hasher"] != wanted or source not in (None, note["source"]):
+    def suited(note: Note) -> tuple[Hasher, Fit] | None:
+        if note.more.get("hasher") != wanted or note.more.get("fit") is None:
             return None
-        paths = [folder / Path(str(name)).name for name in note["files"]]
-        if [file_sum(path).sha256 for path in paths] != note["sha256"]:
-            raise ValueError("stale or damaged")
-        values = load_file(paths[0])
-        exact: Halves = np.load(paths[1], mmap_mode="r", allow_pickle=False)
-        hasher = Hasher(values["matrix"], values["centre"], "learnt" if wanted.startswith("learnt") else "itq")
-        return Stored(hasher, values["codes"], exact)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        _log.warning("the recall cache %s is stale or damaged and is built again (%s)", note_path.name, error)
-        return None
+        fit = Fit(**note.more["fit"])
+        if fit.checkpoint != origin.checkpoint or not fit.suits(shape[0]):
+            return None
+        hasher, _ = _read_codes(note)
+        return (hasher, fit) if hasher.matrix.shape[1] == shape[1] else None
+
+    found: tuple[Hasher, Fit] | None = first_of(earlier_notes(folder, origin, "hash"), suited)
+    return found
 
 
-def _store(note_path: Path, wanted: str, source: str, made: Stored) -> Stored:
-    """Write both files and their note; the same with the exact descriptors mapped from disk."""
-    folder = note_path.parent
-    folder.mkdir(exist_ok=True)
-    stem = f"{note_path.stem}-{secrets.token_hex(4)}"
-    names = [f"{stem}.codes.safetensors", f"{stem}.exact.npy"]
-    temporary = [folder / f"{name}.tmp" for name in names]
+def _read(note: Note, wanted: str) -> Stored | None:
+    """Codes of a version; None where they are of another kind.
+
+    Raises:
+        OSError, ValueError: a file is gone or not what was written.
+    """
+    if note.more.get("hasher") != wanted:
+        return None
+    hasher, codes = _read_codes(note)
+    exact: Halves = np.load(note.file(_EXACT), mmap_mode="r", allow_pickle=False)
+    fit = note.more.get("fit")
+    return Stored(hasher, codes, exact, None if fit is None else Fit(**fit))
+
+
+def _read_codes(note: Note) -> tuple[Hasher, Codes]:
     try:
-        save_file({"codes": made.codes, "matrix": made.hasher.matrix, "centre": made.hasher.centre}, temporary[0])
-        with temporary[1].open("wb") as file:
+        values = load_file(note.file(_CODES))
+        origin: Any = "learnt" if note.more.get("fit") is None else "itq"
+        return Hasher(values["matrix"], values["centre"], origin), values["codes"]
+    except (SafetensorError, KeyError) as error:
+        raise ValueError("the codes are not what was written") from error
+
+
+def _store(folder: Path, origin: Origin, wanted: str, made: Stored) -> Stored:
+    """Write both files and their note; the same with the exact descriptors mapped from disk."""
+
+    def write_codes(path: Path) -> None:
+        save_file({"codes": made.codes, "matrix": made.hasher.matrix, "centre": made.hasher.centre}, path)
+
+    def write_exact(path: Path) -> None:
+        with path.open("wb") as file:
             np.save(file, made.exact, allow_pickle=False)
-        sums = [file_sum(path, sync=True).sha256 for path in temporary]
-        for path, name in zip(temporary, names, strict=True):
-            path.replace(folder / name)
-    except BaseException:
-        for path in temporary:
-            path.unlink(missing_ok=True)
-        raise
-    write_json(note_path, {"files": names, "sha256": sums, "source": source, "hasher": wanted})
-    drop_others(folder, {*names, note_path.name})
-    exact: Halves = np.load(folder / names[1], mmap_mode="r", allow_pickle=False)
-    return Stored(made.hasher, made.codes, exact)
+
+    fit = None if made.fit is None else asdict(made.fit)
+    note = store(folder, origin, "hash", {_CODES: write_codes, _EXACT: write_exact}, hasher=wanted, fit=fit)
+    name = next(name for name in note.files if name.endswith(_EXACT))
+    exact: Halves = np.load(folder / name, mmap_mode="r", allow_pickle=False)
+    return Stored(made.hasher, made.codes, exact, made.fit)

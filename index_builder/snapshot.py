@@ -22,6 +22,7 @@ from index_builder.hash_cache import open_recall
 from index_builder.hash_codes import HashIndex
 from index_builder.photos import PhotoRecord, absolute, from_ns, shown_path
 from index_builder.recall import RecallIndex, RecallSettings
+from index_builder.recall_cache import Origin
 from index_builder.searching import Descriptors
 from index_builder.tokens import Rows, TokenReader, fixed_size
 from model.types import Encoding
@@ -114,8 +115,7 @@ class GallerySnapshot:
         started = time.perf_counter()
         searcher, cached = open_recall(
             opened.path,
-            version,
-            source,
+            Origin(version, source, identity.sha256),
             settings=settings,
             photos=len(places),
             read=descriptors,

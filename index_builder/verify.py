@@ -12,13 +12,13 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from index_builder.checksums import HINT, FileSum, Ledger, dataset_files, file_sum, read_json
+from index_builder.checksums import HINT, FileSum, Ledger, dataset_files, file_sum
 from index_builder.decode import Failed, Job, read_photo
 from index_builder.errors import GalleryError
 from index_builder.gallery import Gallery, GalleryMetadata, latest_commit, manifest_name, referenced_files
 from index_builder.photos import absolute, photo_id, shown_path, tags_of
 from index_builder.quantise import parts_of
-from index_builder.recall_cache import FOLDER
+from index_builder.recall_cache import FOLDER, Note
 from index_builder.tokens import fixed_size, records_of
 from model.config import PreprocessConfig
 
@@ -159,16 +159,16 @@ def _check_recall(gallery: Path, report: VerifyReport) -> None:
     named = set()
     for path in sorted(folder.glob("*.json")):
         try:
-            note = read_json(path)
+            note = Note.read(path)
         except (OSError, ValueError):
             report.problems.append(Problem(f"{FOLDER}/{path.name}", "is damaged; the next start makes it again"))
-            named |= {other.name for other in folder.glob(f"{path.stem}-*.faiss")}
+            named |= {other.name for other in folder.glob(f"{path.stem}-*")}
             continue
-        named.add(str(note["file"]))
-        index = folder / str(note["file"])
-        report.files += 1
-        if not index.exists() or file_sum(index).sha256 != note["sha256"]:
-            report.problems.append(Problem(f"{FOLDER}/{index.name}", "is damaged; the next start makes it again"))
+        named |= note.files.keys()
+        for name, checksum in note.files.items():
+            report.files += 1
+            if not (folder / name).exists() or file_sum(folder / name).sha256 != checksum:
+                report.problems.append(Problem(f"{FOLDER}/{name}", "is damaged; the next start makes it again"))
     for path in sorted(folder.iterdir()):
         if path.suffix != ".json" and path.name not in named:
             report.notes.append(f"{FOLDER}/{path.name} is a leftover; the next start removes it")

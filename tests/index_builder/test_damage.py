@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import shutil
 
+import numpy as np
 import pytest
 
 from index_builder import GallerySnapshot, build_gallery, remove_photos, sync_gallery, verify_gallery
 from index_builder.errors import GalleryDamagedError
+from index_builder.hash_cache import open_recall
 from index_builder.lock import LOCK_NAME
+from index_builder.recall import RecallSettings
+from index_builder.recall_cache import Origin
 from tests.index_builder.pictures import write_photo
 
 
@@ -79,3 +83,27 @@ def test_damage_of_any_file_is_found_and_named(gallery, tmp_path, network, kind)
                 assert snapshot.version == expected.version
                 assert snapshot.recall(query, 5)[0].tolist() == expected.recall(query, 5)[0].tolist()
         shutil.rmtree(damaged)
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damage_of_hash_codes_is_found_and_named(gallery, network, kind):
+    descriptors = np.random.default_rng(0).normal(size=(60, 16)).astype(np.float32)
+    made, _ = open_recall(
+        gallery,
+        Origin(GallerySnapshot.load(gallery, network.identity).version, "s", "c"),
+        settings=RecallSettings(kind="hash", hash_bits=8),
+        photos=60,
+        read=lambda: descriptors,
+    )
+    assert made.kind.startswith("hash")
+    assert verify_gallery(gallery, sample=0).whole
+    files = sorted((gallery / "recall").glob("*-hash*"))
+    assert len(files) == 3
+    for path in files:
+        content = path.read_bytes()
+        path.write_bytes(DAMAGE[kind](content))
+        report = verify_gallery(gallery, sample=0)
+        assert [problem.where for problem in report.problems] == [f"recall/{path.name}"]
+        assert not report.notes, "a file whose note is damaged is no leftover"
+        path.write_bytes(content)
+    assert verify_gallery(gallery, sample=0).whole

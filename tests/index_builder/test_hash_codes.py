@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from types import SimpleNamespace
 
@@ -11,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from index_builder import hash_codes
+from index_builder.checksums import read_json, write_json
 from index_builder.hash_cache import open_recall
 from index_builder.hash_codes import HashIndex, encode_all, fit_hasher, learnt_hasher
 from index_builder.recall import RecallIndex, RecallSettings, load_faiss
-from index_builder.recall_cache import FOLDER
+from index_builder.recall_cache import FOLDER, Origin
 from model.errors import ConfigurationError
 
 
@@ -171,7 +173,7 @@ def test_settings_that_cannot_work_are_refused(changes):
 HASH = RecallSettings(kind="hash", hash_bits=32, shortlist=50)
 
 
-def opened(folder, version, descriptors, settings=HASH, learnt=None, *, source="s"):
+def opened(folder, version, descriptors, settings=HASH, learnt=None, *, source="s", checkpoint="c"):
     asked = []
 
     def read():
@@ -179,7 +181,12 @@ def opened(folder, version, descriptors, settings=HASH, learnt=None, *, source="
         return descriptors
 
     index, cached = open_recall(
-        folder, version, source, settings=settings, photos=len(descriptors), read=read, learnt=learnt
+        folder,
+        Origin(version, source, checkpoint),
+        settings=settings,
+        photos=len(descriptors),
+        read=read,
+        learnt=learnt,
     )
     assert cached == (not asked)
     return index, cached
@@ -201,19 +208,92 @@ def test_codes_are_kept_and_exact_descriptors_stay_on_disk(tmp_path):
     assert {path.suffix for path in (tmp_path / FOLDER).iterdir()} == {".json", ".safetensors", ".npy"}
 
 
-def test_another_version_takes_the_fitted_matrix_over(tmp_path):
-    first, _ = opened(tmp_path, "1", unit(300))
-    second, cached = opened(tmp_path, "2", unit(310, seed=3))
+def digest_of(*arguments, **changes):
+    index, cached = opened(*arguments, **changes)
     assert not cached
-    assert isinstance(first, HashIndex)
-    assert isinstance(second, HashIndex)
-    assert second.hasher.digest == first.hasher.digest
-    assert not list((tmp_path / FOLDER).glob("1-*")), "the earlier version's files are gone"
-    other, _ = opened(tmp_path, "3", unit(310, seed=3), RecallSettings(kind="hash", hash_bits=16))
+    assert isinstance(index, HashIndex)
+    return index.hasher.digest
+
+
+def test_another_version_takes_the_fitted_matrix_over(tmp_path):
+    first = digest_of(tmp_path, "1.1", unit(300))
+    assert digest_of(tmp_path, "1.2", unit(310, seed=3)) == first
+    assert not list((tmp_path / FOLDER).glob("1.1-*")), "the earlier version's files are gone"
+    other, _ = opened(tmp_path, "1.3", unit(310, seed=3), RecallSettings(kind="hash", hash_bits=16))
     assert isinstance(other, HashIndex)
     assert other.hasher.bits == 16
-    flat, _ = opened(tmp_path, "3", unit(310, seed=3), RecallSettings(kind="flat"))
+    flat, _ = opened(tmp_path, "1.3", unit(310, seed=3), RecallSettings(kind="flat"))
     assert isinstance(flat, RecallIndex)
+
+
+@pytest.mark.parametrize(("photos", "taken"), [(151, True), (599, True), (600, False), (150, False)])
+def test_a_matrix_is_fitted_anew_where_the_gallery_has_outgrown_it(tmp_path, photos, taken):
+    first = digest_of(tmp_path, "1.1", unit(300))
+    second = digest_of(tmp_path, "1.2", unit(photos, seed=3))
+    assert (second == first) == taken
+    if not taken:
+        assert second == fit_hasher(unit(photos, seed=3), 32).digest
+
+
+def test_small_steps_outgrow_it_as_one_large_one_does(tmp_path):
+    """What counts is what it was fitted on, however many versions have taken it over."""
+    digests = [digest_of(tmp_path, f"1.{count}", unit(count, seed=count)) for count in (100, 140, 180, 220, 260)]
+    assert digests[0] == digests[1] == digests[2]
+    assert digests[3] == digests[4] != digests[0]
+    (note,) = (tmp_path / FOLDER).glob("*.json")
+    fit = json.loads(note.read_text())["more"]["fit"]
+    assert fit == {"photos": 220, "version": "1.220", "checkpoint": "c"}
+    assert opened(tmp_path, "1.260", unit(260, seed=260))[1]
+
+
+@pytest.mark.parametrize(
+    ("version", "checkpoint"), [("1.2", "d"), ("2.1", "c"), ("1.2", "")], ids=["checkpoint", "generation", "unsaved"]
+)
+def test_a_matrix_of_other_descriptors_is_not_taken_over(tmp_path, version, checkpoint):
+    """A rebuild encodes everything anew, and weights that were never saved cannot be told apart."""
+    first = digest_of(tmp_path, "1.1", unit(300), checkpoint=checkpoint and "c")
+    assert digest_of(tmp_path, version, unit(300, seed=3), checkpoint=checkpoint) != first
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.2"])
+def test_a_cache_that_does_not_say_what_it_was_fitted_on_is_built_again(tmp_path, version):
+    opened(tmp_path, "1.1", unit(300))
+    (path,) = (tmp_path / FOLDER).glob("*.json")
+    values = read_json(path)
+    write_json(path, {"files": list(values["files"]), "sha256": list(values["files"].values()), "source": "s",
+                      "hasher": "itq 32"})  # fmt: skip
+    assert digest_of(tmp_path, version, unit(300, seed=3)) == fit_hasher(unit(300, seed=3), 32).digest
+
+
+def test_kinds_of_one_version_do_not_delete_each_other(tmp_path):
+    """A service may search by codes what a command searches flat."""
+    descriptors, flat = unit(300), RecallSettings(kind="flat")
+    opened(tmp_path, "1.1", descriptors)
+    opened(tmp_path, "1.1", descriptors, flat)
+    assert opened(tmp_path, "1.1", descriptors)[1]
+    assert opened(tmp_path, "1.1", descriptors, flat)[1]
+    opened(tmp_path, "1.1", descriptors, RecallSettings(kind="hash", hash_bits=16))
+    assert opened(tmp_path, "1.1", descriptors, flat)[1]
+    assert len(list((tmp_path / FOLDER).iterdir())) == 5, "two notes and three files: other codes replace the first"
+    other = unit(300, seed=3)
+    opened(tmp_path, "1.2", other, flat)
+    names = {path.name.split("-")[0] for path in (tmp_path / FOLDER).glob("*.faiss")}
+    assert names == {"1.2"}, "nothing is taken over from a flat index"
+    opened(tmp_path, "2.1", other, flat)
+    assert {path.name.split("-")[0] for path in (tmp_path / FOLDER).iterdir()} == {"2.1"}
+
+
+def test_a_fitted_matrix_outlives_another_kind_of_the_next_version(tmp_path):
+    first = digest_of(tmp_path, "1.1", unit(300))
+    opened(tmp_path, "1.2", unit(310, seed=3), RecallSettings(kind="flat"))
+    assert digest_of(tmp_path, "1.2", unit(310, seed=3)) == first
+    assert not list((tmp_path / FOLDER).glob("1.1-*"))
+
+
+def test_another_gallery_under_the_same_version_is_not_kept(tmp_path):
+    opened(tmp_path, "1.1", unit(300), checkpoint="c")
+    opened(tmp_path, "1.1", unit(300), RecallSettings(kind="flat"), source="t", checkpoint="d")
+    assert not list((tmp_path / FOLDER).glob("*-hash*"))
 
 
 @pytest.mark.parametrize("suffix", ["codes.safetensors", "exact.npy", "json"])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from index_builder import recall as recall_module
 from index_builder.recall import RecallIndex, RecallSettings, build_index, lists_for, load_faiss
-from index_builder.recall_cache import FOLDER, cached_index
+from index_builder.recall_cache import FOLDER, Origin, cached_index
 from model.errors import ConfigurationError
 
 
@@ -166,7 +166,7 @@ def test_the_cache_is_used_when_sound_and_rebuilt_when_stale(tmp_path, kind):
         return descriptors
 
     def get(version, source):
-        return cached_index(tmp_path, version, source, kind=kind, photos=300, read=read)
+        return cached_index(tmp_path, Origin(version, source), kind=kind, photos=300, read=read)
 
     _, cached = get("1.1", "a")
     assert not cached
@@ -187,7 +187,7 @@ def test_the_cache_is_used_when_sound_and_rebuilt_when_stale(tmp_path, kind):
 
 def test_a_cache_that_cannot_be_written_costs_only_time(tmp_path, caplog):
     (tmp_path / FOLDER).write_text("in the way")
-    index, cached = cached_index(tmp_path, "1.1", "a", kind="flat", photos=10, read=lambda: unit(10))
+    index, cached = cached_index(tmp_path, Origin("1.1", "a"), kind="flat", photos=10, read=lambda: unit(10))
     assert not cached
     assert index.ntotal == 10
     assert "could not be written" in caplog.text
@@ -249,8 +249,9 @@ def test_ivf_lists_are_taken_over_from_an_earlier_version(tmp_path, monkeypatch)
     monkeypatch.setattr(recall_module, "_trained", train)
     descriptors = clustered(3000)
 
-    def get(version, count):
-        return cached_index(tmp_path, version, version, kind="ivf", photos=count, read=lambda: descriptors[:count])[0]
+    def get(version, count, checkpoint="c"):
+        origin = Origin(version, version, checkpoint)
+        return cached_index(tmp_path, origin, kind="ivf", photos=count, read=lambda: descriptors[:count])[0]
 
     for version, count in (("1.1", 2900), ("1.2", 3000), ("1.3", 2000)):
         index = get(version, count)
@@ -260,3 +261,8 @@ def test_ivf_lists_are_taken_over_from_an_earlier_version(tmp_path, monkeypatch)
     assert len(trainings) == 1
     get("1.4", 300)  # too few for so many lists
     assert len(trainings) == 2
+    get("1.5", 310)
+    assert len(trainings) == 2
+    get("2.1", 310)  # encoded anew
+    get("2.2", 310, "d")  # by another checkpoint
+    assert len(trainings) == 4

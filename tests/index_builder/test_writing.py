@@ -138,6 +138,49 @@ def test_a_build_of_many_commits_tidies_on_the_way(tmp_path, photos, network, op
     assert verify_gallery(tmp_path / "g").whole
 
 
+def test_small_changes_are_tidied_together_and_their_versions_stay_few(tmp_path, photos, network, options, monkeypatch):
+    build_gallery(photos, tmp_path / "g", network, options=options)
+    monkeypatch.setattr(writer_module, "TIDY_EVERY", 8)
+    opened = Gallery.open(tmp_path / "g")
+    tidied, real = [], writer_module.GalleryWriter.tidy
+
+    def counted(writer, *given):
+        tidied.append(1)
+        real(writer, *given)
+
+    monkeypatch.setattr(writer_module.GalleryWriter, "tidy", counted)
+
+    def change(times):
+        first = opened.dataset().version
+        for number in range(times):
+            write_photo(photos / "dog" / "often.jpg", 100 + number)
+            sync_gallery(tmp_path / "g", network, options=options)
+        return opened.dataset().version - first
+
+    assert change(4) <= 6, "a change is one version; a second one is made where files were merged alone"
+    assert len(tidied) <= 1
+    change(12)
+    assert 1 <= len(tidied) <= 4
+    assert len(opened.dataset().get_fragments()) <= 10
+    assert len(opened.dataset().versions()) > 10, "all of them stay readable for a while"
+    monkeypatch.setattr(writer_module, "MOST_VERSIONS", 5)
+    monkeypatch.setattr(writer_module, "CROWDED_KEEP_S", 0.0)
+    change(8)
+    assert len(opened.dataset().versions()) <= 9
+    assert verify_gallery(tmp_path / "g").whole
+
+
+def test_versions_that_were_replaced_long_ago_go_with_the_next_change(tmp_path, photos, network, options, monkeypatch):
+    build_gallery(photos, tmp_path / "g", network, options=options)
+    opened = Gallery.open(tmp_path / "g")
+    assert len(opened.dataset().versions()) > 2
+    monkeypatch.setattr(writer_module, "KEEP_VERSIONS_S", 0.0)
+    monkeypatch.setattr(writer_module.GalleryWriter.tidy, "__defaults__", (0.0,))
+    write_photo(photos / "dog" / "new.jpg", 40)
+    sync_gallery(tmp_path / "g", network, options=options)
+    assert len(opened.dataset().versions()) <= 2
+
+
 def test_rebuild_switches_when_it_is_whole(tmp_path, photos, network, other_network, options):
     build_gallery(photos, tmp_path / "g", network, options=options)
     (photos / "dog" / "0.jpg").unlink()
