@@ -71,7 +71,7 @@ def run(name: str, arguments: argparse.Namespace, corpus: Path) -> bool:
     )
     sys.stdout.flush()
     if done.returncode:
-        sys.stderr.write(output[-6000:])
+        sys.stderr.write(done.stdout[-3000:] + done.stderr[-3000:])  # atheris tells the exception on stdout
     return done.returncode == 0
 
 

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from index_builder import GallerySnapshot, build_gallery, remove_photos, sync_gallery, verify_gallery
+from index_builder import Gallery, GallerySnapshot, build_gallery, remove_photos, sync_gallery, verify_gallery
 from index_builder.errors import GalleryDamagedError
 from index_builder.hash_cache import open_recall
 from index_builder.lock import LOCK_NAME
@@ -74,7 +74,7 @@ def test_damage_of_any_file_is_found_and_named(gallery, tmp_path, network, kind)
             assert not snapshot.load_times.recall_cached
             assert snapshot.recall(query, 5)[0].tolist() == expected.recall(query, 5)[0].tolist()
             assert verify_gallery(damaged).whole
-        elif path.parent.name in ("gallery", "_versions"):
+        elif path.parent.name in ("gallery", "_versions", "_deletions"):
             # Checked at every opening: the right answer or a typed error that names the file, never a wrong answer.
             snapshot, named = opened(damaged, network)
             if snapshot is None:
@@ -107,3 +107,18 @@ def test_damage_of_hash_codes_is_found_and_named(gallery, network, kind):
         assert not report.notes, "a file whose note is damaged is no leftover"
         path.write_bytes(content)
     assert verify_gallery(gallery, sample=0).whole
+
+
+def test_columns_that_lance_panics_over_are_damage(gallery):
+    """A zero byte in a column's name, as a forged manifest may hold one; a panic is no `Exception`."""
+
+    class PanicException(BaseException):
+        pass
+
+    class Dataset:
+        @property
+        def schema(self):
+            raise PanicException("called `Result::unwrap()` on an `Err` value: NulError")
+
+    with pytest.raises(GalleryDamagedError, match="cannot read the columns"):
+        Gallery.open(gallery).metadata(Dataset())
