@@ -6,6 +6,7 @@ by a language model. `model/descriptions/generate.py` asks a language model for 
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -85,7 +86,11 @@ def read_descriptions(path: Path) -> Descriptions:
 
 
 def write_descriptions(path: Path, descriptions: Descriptions) -> None:
-    """Write a file that `read_descriptions` reads, a category a line; it appears whole or not at all."""
+    """Write a file that `read_descriptions` reads, a category a line; it appears whole or not at all.
+
+    Raises:
+        DatasetError: it cannot be written there.
+    """
     lines = [
         f"  {json.dumps(name, ensure_ascii=False)}: {json.dumps(list(sentences), ensure_ascii=False)}"
         for name, sentences in sorted(descriptions.categories.items())
@@ -93,8 +98,16 @@ def write_descriptions(path: Path, descriptions: Descriptions) -> None:
     head = json.dumps({"written_by": descriptions.written_by, "questions": list(descriptions.questions)}, indent=1)
     unfinished = path.with_name(f".{path.name}.unfinished")
     body = ",\n".join(lines)
-    unfinished.write_text(f'{head[:-2]},\n "categories": {{\n{body}\n }}\n}}\n', encoding="utf-8")
-    unfinished.replace(path)
+    try:
+        unfinished.write_text(f'{head[:-2]},\n "categories": {{\n{body}\n }}\n}}\n', encoding="utf-8")
+        unfinished.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        raise DatasetError(
+            f"the descriptions cannot be written to {path} ({error.strerror}): give a file in a folder that is there "
+            "and has room"
+        ) from error
 
 
 def _parsed(text: str, source: str) -> Descriptions:

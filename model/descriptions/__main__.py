@@ -13,7 +13,8 @@ from pathlib import Path
 from model.data.items import category_key
 from model.data.splits import read_category_list
 from model.descriptions import Descriptions, bundled_descriptions, read_descriptions, write_descriptions
-from model.descriptions.generate import Generator, endpoint_from_environment
+from model.descriptions.endpoint import endpoint_from_environment
+from model.descriptions.generate import Generator
 from model.errors import SketchseekError
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,88 +19,16 @@ import httpx2
 
 from model.data.items import category_key
 from model.descriptions import QUESTIONS, Descriptions
-from model.errors import ConfigurationError, SketchseekError
+from model.descriptions.endpoint import DescriptionError, Endpoint, Spent
+from model.errors import ConfigurationError
 
 SYSTEM = (
     "You describe categories of things for people who will draw them. Answer each question in one plain sentence of at "
     "most 25 words about the category in general: shapes, parts, proportions and surroundings that can be seen. No "
     "opinions, no numbers of sources, no mention of drawings or photos."
 )
-VARIABLES = tuple(f"SKETCHSEEK_LLM_{name}" for name in ("URL", "MODEL", "KEY", "INPUT_PRICE", "OUTPUT_PRICE"))
+_MOST_TOKENS = 10**12  # of one answer; what an endpoint claims beyond is no count
 _RETRIED = {408, 409, 425, 429, 500, 502, 503, 504}
-
-
-class DescriptionError(SketchseekError):
-    """The language model gave no usable answer."""
-
-    code = "no_description"
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """Where a language model is asked.
-
-    Attributes:
-        url: such as "http://localhost:11434/v1"; "/chat/completions" is added.
-        model: its name there.
-        key: sent as a bearer token; "" sends none.
-        timeout_s: for one answer.
-        attempts: how often one question is sent before it is given up.
-        input_price, output_price: of a million tokens, in any currency, for the cost that is reported.
-    """
-
-    url: str
-    model: str
-    key: str = field(default="", repr=False)
-    timeout_s: float = 60.0
-    attempts: int = 5
-    input_price: float = 0.0
-    output_price: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not self.url.startswith(("http://", "https://")) or not self.model:
-            raise ConfigurationError(
-                "describing categories needs an endpoint and a model: set SKETCHSEEK_LLM_URL (http://... or "
-                "https://...) and SKETCHSEEK_LLM_MODEL"
-            )
-        if self.attempts < 1 or self.timeout_s <= 0:
-            raise ConfigurationError("attempts must be at least 1 and timeout_s above 0")
-
-
-@dataclass
-class Spent:
-    """What a run cost.
-
-    Attributes:
-        requests: sent, repeated ones included.
-        cached: answers that the cache had.
-        input_tokens, output_tokens: as the endpoint counted them.
-    """
-
-    requests: int = 0
-    cached: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-
-    def cost(self, endpoint: Endpoint) -> float:
-        """In the currency of the endpoint's prices."""
-        return (self.input_tokens * endpoint.input_price + self.output_tokens * endpoint.output_price) / 1e6
-
-
-def endpoint_from_environment() -> Endpoint:
-    """The endpoint that SKETCHSEEK_LLM_URL, _MODEL, _KEY, _INPUT_PRICE and _OUTPUT_PRICE name.
-
-    Raises:
-        ConfigurationError: address or model is not set, or a price is no number.
-    """
-    url, model, key, *prices = (os.environ.get(name, "") for name in VARIABLES)
-    try:
-        amounts = [float(price or 0) for price in prices]
-    except ValueError as error:
-        raise ConfigurationError(
-            "SKETCHSEEK_LLM_INPUT_PRICE and _OUTPUT_PRICE are prices of a million tokens"
-        ) from error
-    return Endpoint(url, model, key, input_price=amounts[0], output_price=amounts[1])
 
 
 def messages_for(category: str, questions: Sequence[str]) -> list[dict[str, str]]:
@@ -143,10 +71,22 @@ class Generator:
             progress: called with (done, total).
 
         Raises:
-            DescriptionError: an answer could not be had or read; what was answered before is in the cache.
+            DescriptionError: an answer could not be had, read or kept; what was answered before is in the cache.
+            ConfigurationError: this machine's settings of proxies or certificates cannot be used.
         """
+        for category in categories:
+            if not category_key(category) or not _is_text(category):
+                raise DescriptionError(f"{category!r} is no name of a category: write it in letters, as UTF-8")
+        self._prepare_cache()
+        try:
+            client = httpx2.Client(timeout=self.endpoint.timeout_s)
+        except (httpx2.InvalidURL, ValueError, ImportError, OSError) as error:
+            raise ConfigurationError(
+                f"no request can be made from here ({type(error).__name__}): look at HTTP_PROXY, HTTPS_PROXY, "
+                "ALL_PROXY and SSL_CERT_FILE"
+            ) from error
         found = {}
-        with httpx2.Client(timeout=self.endpoint.timeout_s) as client:
+        with client:
             for number, category in enumerate(categories, start=1):
                 found[category] = self._of_one(client, category)
                 progress(number, len(categories))
@@ -154,11 +94,11 @@ class Generator:
 
     def _of_one(self, client: httpx2.Client, category: str) -> tuple[str, ...]:
         body = {"model": self.endpoint.model, "messages": messages_for(category, self.questions), "temperature": 0.2}
-        digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
-        kept = None if self._cache is None else self._cache / f"{category_key(category)}-{digest}.json"
-        if kept is not None and kept.is_file():
+        kept = self._place_of(category, body)
+        known = None if kept is None else self._kept(kept)
+        if known:
             self.spent.cached += 1
-            return tuple(json.loads(kept.read_text(encoding="utf-8")))
+            return known
         problem = ""
         for attempt in range(self.endpoint.attempts):
             if attempt:
@@ -169,13 +109,34 @@ class Generator:
             sentences, problem = self._read(response)
             if sentences:
                 if kept is not None:
-                    kept.parent.mkdir(parents=True, exist_ok=True)
-                    kept.write_text(json.dumps(sentences, ensure_ascii=False), encoding="utf-8")
+                    _keep(kept, sentences)
                 return sentences
         raise DescriptionError(
             f"no usable description of {category!r} after {self.endpoint.attempts} attempts: {problem}; "
             "the answers so far are kept, run it again"
         )
+
+    def _prepare_cache(self) -> None:
+        """Before anything is paid for."""
+        if self._cache is not None:
+            try:
+                self._cache.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise _not_kept(self._cache, error) from error
+
+    def _place_of(self, category: str, body: dict[str, Any]) -> Path | None:
+        """The cache's file for one question."""
+        if self._cache is None:
+            return None
+        digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
+        return self._cache / f"{re.sub(r'[^a-z0-9]+', '', category_key(category))[:40]}-{digest}.json"
+
+    def _kept(self, path: Path) -> tuple[str, ...]:
+        """An answer of the cache, or () where there is none or what is there is none: then it is asked for again."""
+        try:
+            return self._checked(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, RecursionError):
+            return ()
 
     def _ask(self, client: httpx2.Client, body: dict[str, Any]) -> tuple[httpx2.Response | None, str]:
         """One attempt: the answer, or why there is none and another attempt may help.
@@ -183,17 +144,22 @@ class Generator:
         Raises:
             DescriptionError: another attempt cannot help.
         """
-        headers = {"Authorization": f"Bearer {self.endpoint.key}"} if self.endpoint.key else {}
+        endpoint = self.endpoint
+        headers = {"Authorization": f"Bearer {endpoint.key}"} if endpoint.key else {}
         self.spent.requests += 1
         try:
-            response = client.post(f"{self.endpoint.url.rstrip('/')}/chat/completions", json=body, headers=headers)
+            response = client.post(endpoint.completions, json=body, headers=headers)
         except httpx2.HTTPError as error:
-            return None, f"{self.endpoint.url} does not answer ({type(error).__name__})"
+            return None, f"{endpoint.shown} does not answer ({type(error).__name__})"
+        except (httpx2.InvalidURL, ValueError) as error:
+            raise DescriptionError(
+                f"{endpoint.shown} cannot be asked ({type(error).__name__}): look at SKETCHSEEK_LLM_URL and _MODEL"
+            ) from error
         if response.status_code in _RETRIED:
-            return None, f"{self.endpoint.url} answered {response.status_code}"
+            return None, f"{endpoint.shown} answered {response.status_code}"
         if response.status_code != 200:
             raise DescriptionError(
-                f"{self.endpoint.url} answered {response.status_code}: look at SKETCHSEEK_LLM_URL, _MODEL and _KEY"
+                f"{endpoint.shown} answered {response.status_code}: look at SKETCHSEEK_LLM_URL, _MODEL and _KEY"
             )
         return response, ""
 
@@ -201,14 +167,65 @@ class Generator:
         """The sentences of an answer, or () and what is wrong with it."""
         try:
             document = response.json()
-            used = document.get("usage") or {}
-            self.spent.input_tokens += int(used.get("prompt_tokens", 0))
-            self.spent.output_tokens += int(used.get("completion_tokens", 0))
+            self.spent.input_tokens += _count(document.get("usage"), "prompt_tokens")
+            self.spent.output_tokens += _count(document.get("usage"), "completion_tokens")
             text = document["choices"][0]["message"]["content"]
             start, end = text.index("["), text.rindex("]")
-            sentences = tuple(" ".join(str(one).split()) for one in json.loads(text[start : end + 1]))
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            return self._checked(json.loads(text[start : end + 1])), ""
+        except _UnfitError as error:
+            return (), str(error)
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             return (), f"the answer is no array of sentences ({type(error).__name__})"
+
+    def _checked(self, answer: object) -> tuple[str, ...]:
+        """One sentence per question.
+
+        Raises:
+            _UnfitError: it is something else.
+        """
+        if not isinstance(answer, list) or not all(isinstance(one, str) and _is_text(one) for one in answer):
+            raise _UnfitError("the answer is no array of sentences")
+        sentences = tuple(" ".join(one.split()) for one in answer)
         if len(sentences) != len(self.questions) or not all(sentences):
-            return (), f"the answer has {len(sentences)} sentences for {len(self.questions)} questions"
-        return sentences, ""
+            raise _UnfitError(f"the answer has {len(sentences)} sentences for {len(self.questions)} questions")
+        return sentences
+
+
+class _UnfitError(ValueError):
+    """An answer that is no description; says why."""
+
+
+def _is_text(value: str) -> bool:
+    """Whether it can be written as UTF-8: neither half a character nor bytes of another encoding."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _count(usage: object, name: str) -> int:
+    """Tokens as the endpoint counted them; 0 where it does not say."""
+    value = usage.get(name) if isinstance(usage, dict) else None
+    return int(value) if isinstance(value, int | float) and 0 < value < _MOST_TOKENS else 0
+
+
+def _keep(path: Path, sentences: tuple[str, ...]) -> None:
+    """Write an answer to the cache; it appears whole or not at all.
+
+    Raises:
+        DescriptionError: there is no room or no permission.
+    """
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.write_text(json.dumps(sentences, ensure_ascii=False), encoding="utf-8")
+        unfinished.replace(path)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise _not_kept(path.parent, error) from error
+
+
+def _not_kept(folder: Path, error: OSError) -> DescriptionError:
+    return DescriptionError(
+        f"answers cannot be kept in {folder} ({error.strerror}): make room there, or give another folder with --cache"
+    )
