@@ -11,7 +11,7 @@ from typer.main import get_command
 
 from app.cli import COMMANDS, build
 from app.settings import Settings
-from model.descriptions.generate import VARIABLES
+from model.descriptions.endpoint import VARIABLES
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
