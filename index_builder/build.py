@@ -212,7 +212,7 @@ def _gone(difference: Difference, skipped: list[Skipped]) -> list[str]:
 
 
 def _finish(writer: GalleryWriter, report: BuildReport, started: float, options: BuildOptions) -> BuildReport:
-    writer.tidy()
+    writer.finish()
     report.version, report.photos, report.seconds = writer.version, len(writer), time.monotonic() - started
     wrong = [s for s in report.skipped if s.reason not in PASSED_OVER]
     if options.strict and wrong:

@@ -37,6 +37,11 @@ TIDY_EVERY = 64
 """Commits after which small data files are merged, so that manifests stay short."""
 KEEP_VERSIONS_S = 24 * 3600.0
 """Seconds for which old versions stay readable for whoever has one open."""
+MOST_VERSIONS = 500
+"""Versions beyond which old ones go sooner: each of them costs every later commit time, and whoever tidies memory."""
+CROWDED_KEEP_S = 600.0
+"""Seconds for which old versions stay readable where there are more than that."""
+_TIDY_AT_END = 4  # commits of one writer: a single photo is not worth rewriting files for
 _IDS_PER_DELETE = 2000
 
 
@@ -79,6 +84,7 @@ class GalleryWriter:
         self.metadata: GalleryMetadata = gallery.metadata(self._dataset)
         self._ledger = Ledger.read(gallery.ledger_path)
         self._commits = 0
+        self._tidied = self._dataset.version // TIDY_EVERY
         if (
             self._ledger.version != self._dataset.version
         ):  # the last writer was killed between a commit and its checksums
@@ -149,8 +155,16 @@ class GalleryWriter:
             self._dataset.update_schema_metadata({"sketchseek": self.metadata.to_json()}, replace=True)
         self._committed()
 
+    def finish(self) -> None:
+        """End a change: tidy where it pays. Done for every photo that comes or goes, its cost would grow with each."""
+        if self._commits >= _TIDY_AT_END or self._is_due() or self._replaced_before(time.time() - KEEP_VERSIONS_S):
+            self.tidy()
+        drop_old_generations(self.path, KEEP_VERSIONS_S)
+
     def tidy(self, keep_versions_s: float = KEEP_VERSIONS_S) -> None:
         """Merge small data files and remove versions older than `keep_versions_s` with what only they used."""
+        if len(self._written()) > MOST_VERSIONS:
+            keep_versions_s = min(keep_versions_s, CROWDED_KEEP_S)
         with self._committing():
             before = self._dataset.version
             commits.compact(self._dataset, self._place)
@@ -160,7 +174,20 @@ class GalleryWriter:
             )
         if self._dataset.version != before or stats.bytes_removed:
             self._record()
+        self._tidied = self._dataset.version // TIDY_EVERY
         drop_old_generations(self.path, keep_versions_s)
+
+    def _is_due(self) -> bool:
+        """Whether `TIDY_EVERY` commits came since the last time, whoever made them."""
+        return bool(self._dataset.version // TIDY_EVERY > self._tidied)
+
+    def _written(self) -> list[float]:
+        """When each version that is still there was written, the oldest first."""
+        return sorted(path.stat().st_mtime for path in (self._place / "_versions").glob("*.manifest"))
+
+    def _replaced_before(self, moment: float) -> bool:
+        """Whether a version is still there that another one had replaced by then."""
+        return any(written < moment for written in self._written()[1:2])
 
     def _replace(self, table: pa.Table) -> None:
         with self._committing():
@@ -200,7 +227,7 @@ class GalleryWriter:
     def _committed(self) -> None:
         self._record()
         self._commits += 1
-        if self._commits % TIDY_EVERY == 0:
+        if self._is_due():
             self.tidy()
 
     def _record(self) -> None:
