@@ -28,7 +28,7 @@ def unknown_field(name: str, known: Iterable[str]) -> RequestError:
     near = nearest(name, names)
     takes = f"did you mean `{near}`?" if near else f"it takes {_listed(names)}."
     return RequestError(
-        "unknown_field", f"`{_shown(name)}` is no field of this body; {takes}", **_members("field", name, near)
+        "unknown_field", f"`{shown(name)}` is no field of this body; {takes}", **_members("field", name, near)
     )
 
 
@@ -58,18 +58,18 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 def _unknown_parameter(name: str, known: list[str], body: list[str]) -> RequestError:
     near = nearest(name, known) or nearest(name, body)
-    shown = _shown(name)
+    said = shown(name)
     if near in known:
-        text = f"`{shown}` is no parameter of this address; did you mean `{near}`?"
+        text = f"`{said}` is no parameter of this address; did you mean `{near}`?"
     elif near:
-        text = f"`{shown}` is no parameter of this address; send `{near}` in the body, as a form field or in the JSON."
+        text = f"`{said}` is no parameter of this address; send `{near}` in the body, as a form field or in the JSON."
     else:
-        text = f"`{shown}` is no parameter of this address, which takes {_listed(known)}."
+        text = f"`{said}` is no parameter of this address, which takes {_listed(known)}."
     return RequestError("unknown_parameter", text, **_members("parameter", name, near))
 
 
 def _members(kind: str, name: str, near: str | None) -> dict[str, Any]:
-    return {kind: _shown(name), **({"nearest": near} if near else {})}
+    return {kind: shown(name), **({"nearest": near} if near else {})}
 
 
 def _body_fields(route: APIRoute) -> list[str]:
@@ -82,9 +82,9 @@ def _plain(name: str) -> str:
     return "".join(character for character in name.lower() if character.isalnum())
 
 
-def _shown(name: str) -> str:
-    """A client's name, short and without control characters."""
-    return "".join(character for character in name if character.isprintable())[:_LONGEST]
+def shown(name: str) -> str:
+    """A client's name as an answer may repeat it: short, and without control characters or halves of characters."""
+    return "".join(character for character in name[: 4 * _LONGEST] if character.isprintable())[:_LONGEST]
 
 
 def _listed(names: list[str]) -> str:

@@ -8,6 +8,7 @@ import binascii
 import contextlib
 import json
 import math
+import re
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any, Never
@@ -18,10 +19,12 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from app.errors import BodyTimeoutError, BodyTooLargeError, ClientLeftError, RequestError
+from app.files import is_full_disk
 
 _MAX_FIELDS = 64
 _MAX_FIELD_BYTES = 64_000
 _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
+_HALF_A_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")  # escapes of surrogates, most of them rightly in pairs
 
 
 @dataclass
@@ -84,7 +87,7 @@ async def read_form(request: Request, limit: int, timeout_s: float, *, max_files
     """A multipart form, in UTF-8; the caller closes it.
 
     Raises:
-        RequestError: `malformed_form`.
+        RequestError: `malformed_form`; `disk_full`: no room for temporary files.
         BodyTooLargeError, BodyTimeoutError, ClientLeftError: see `app.errors`.
     """
     # Any codec of Python's could be named: punycode takes seconds for a field, and all the while nobody is answered.
@@ -95,11 +98,17 @@ async def read_form(request: Request, limit: int, timeout_s: float, *, max_files
         parser = kind(
             request.headers, chunks, max_files=max_files, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES
         )
+        spooled = parser._files_to_close_on_error
         try:
             parsed = await parser.parse()
-        except MultiPartException as error:
-            raise RequestError("malformed_form", f"The form cannot be read: {error.message}", 400) from None
-    spooled = parser._files_to_close_on_error
+        except BaseException as error:
+            for file in spooled:
+                file.close()
+            if isinstance(error, MultiPartException):
+                raise RequestError("malformed_form", f"The form cannot be read: {error.message}", 400) from None
+            if isinstance(error, OSError) and is_full_disk(error):
+                raise RequestError("disk_full", "There is no room left for what you send.", 507) from None
+            raise
     if len(spooled) > sum(isinstance(value, UploadFile) for _, value in parsed.multi_items()):
         for file in spooled:
             file.close()
@@ -141,7 +150,10 @@ def parse_json(body: bytes, most_values: int = 1_000_000) -> dict[str, Any]:
         raise RequestError("not_finite", f"{constant} is not a number that can be drawn or compared.")
 
     try:
-        value = json.loads(body, parse_constant=refuse)
+        text = body.decode(json.detect_encoding(body))
+        value = json.loads(text, parse_constant=refuse)
+        if _HALF_A_CHARACTER.search(text):  # no answer that repeats it could be written
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise RequestError("malformed_json", "The body is not valid JSON.", 400) from None
     if not isinstance(value, dict):

@@ -14,7 +14,7 @@ from app.batches import SearchItem
 from app.errors import RequestError
 from app.explaining import as_document, explain_rows, prepare_sketch
 from app.follower import Served
-from app.names import only_known_parameters
+from app.names import only_known_parameters, shown
 from app.routes.common import problems, result_of, service_of, wait_for_ticket
 from app.schemas import (
     CorrespondenceDocument,
@@ -158,7 +158,7 @@ def query_of(options: SearchOptions, served: Served) -> Query:
     """
     for tag in options.tag:
         if tag not in served.snapshot.tags:
-            raise RequestError("unknown_tag", f"No photo has the tag “{tag[:80]}”; GET /gallery lists the tags.")
+            raise RequestError("unknown_tag", f"No photo has the tag “{shown(tag)}”; GET /gallery lists the tags.")
     return Query(
         top_k=options.top_k,
         candidates=options.depth,
