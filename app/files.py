@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 import secrets
@@ -68,8 +69,7 @@ def open_photo(root: Path, photo: PhotoRecord) -> BinaryIO:
 
 def is_unchanged(file: BinaryIO, photo: PhotoRecord) -> bool:
     """Whether the file still is, as far as its size and time tell, the one that the gallery read."""
-    now = os.fstat(file.fileno())
-    return now.st_size == photo.size and abs(now.st_mtime - photo.modified.timestamp()) < 0.001
+    return _looks_unchanged(os.fstat(file.fileno()), photo)
 
 
 def size_of(file: BinaryIO) -> int:
@@ -131,15 +131,19 @@ def remove(root: Path, photo: PhotoRecord) -> None:
     """Delete the photo's file; one that is gone already is fine.
 
     Raises:
-        RequestError: `photos_read_only`; `photo_gone`: its folder leads out of the root.
+        RequestError: `photos_read_only`; `photo_gone`: its folder leads out of the root, or another picture took its
+            place, which nobody asked to delete.
     """
     path = absolute(root, photo.raw_path)
     # The folder is resolved, the last part is not: of a symbolic link the link itself is deleted.
     folder = os.path.realpath(os.path.dirname(path))  # noqa: PTH120 - pathlib has no paths in bytes
     if not (folder == os.fsencode(root.resolve()) or _inside(folder, root)):
         raise _gone()
+    target = os.path.join(folder, os.path.basename(path))  # noqa: PTH118, PTH119
     try:
-        os.unlink(os.path.join(folder, os.path.basename(path)))  # noqa: PTH108, PTH118, PTH119
+        if _is_another(target, photo):
+            raise _gone()
+        os.unlink(target)  # noqa: PTH108
     except FileNotFoundError:
         return
     except OSError as error:
@@ -150,6 +154,19 @@ def _inside(real: bytes, root: Path) -> bool:
     return real.startswith(os.fsencode(root.resolve()) + b"/")
 
 
+def _looks_unchanged(now: os.stat_result, photo: PhotoRecord) -> bool:
+    return now.st_size == photo.size and abs(now.st_mtime - photo.modified.timestamp()) < 0.001
+
+
+def _is_another(target: bytes, photo: PhotoRecord) -> bool:
+    """Whether a file there has other content than the photo; of a link only the link would go."""
+    found = os.lstat(target)
+    if not stat.S_ISREG(found.st_mode) or _looks_unchanged(found, photo):
+        return False
+    with os.fdopen(os.open(target, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() != photo.content_hash
+
+
 def _same_file(handle: int, real: bytes) -> bool:
     try:
         return os.path.samestat(os.fstat(handle), os.lstat(real))
@@ -157,7 +174,12 @@ def _same_file(handle: int, real: bytes) -> bool:
         return False
 
 
+def is_full_disk(error: OSError) -> bool:
+    """Whether there was no room left."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def _not_writable(error: OSError) -> RequestError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_full_disk(error):
         return RequestError("disk_full", "There is no room left for this photo.", 507)
     return RequestError("photos_read_only", "The photos' folder cannot be written by this service.", 409)

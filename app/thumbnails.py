@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from app.files import open_photo
+from app.files import is_unchanged, open_photo
 from app.metrics import Metrics
 from index_builder.photos import PhotoRecord
 from model.images import ImageLimits, open_image, to_rgb
@@ -41,8 +41,8 @@ class Thumbnails:
         """Changes with the photo's content and with the thumbnail's size."""
         return f'"{photo.content_hash[:32]}-{self._size}"'
 
-    def get(self, root: Path, photo: PhotoRecord) -> bytes:
-        """The thumbnail as WebP.
+    def get(self, root: Path, photo: PhotoRecord) -> tuple[bytes, bool]:
+        """The thumbnail as WebP, and whether it may be kept: not that of a file changed since the gallery read it.
 
         Raises:
             RequestError: `photo_gone`.
@@ -51,15 +51,17 @@ class Thumbnails:
         with self._lock:
             if (known := self._kept.get(photo.photo_id)) is not None:
                 self._kept.move_to_end(photo.photo_id)
-                return known
+                return known, True
         with open_photo(root, photo) as file:
+            unchanged = is_unchanged(file, photo)
             image = to_rgb(open_image(file, self._limits, self._size))
         image.thumbnail((self._size, self._size), Image.Resampling.LANCZOS)
         buffer = io.BytesIO()
         image.save(buffer, "WEBP", quality=_QUALITY, method=2)
         data = buffer.getvalue()
-        self._keep(photo.photo_id, data)
-        return data
+        if unchanged:
+            self._keep(photo.photo_id, data)
+        return data, unchanged
 
     def _keep(self, photo_id: str, data: bytes) -> None:
         with self._lock:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import Response
 
 from app import files
+from app.errors import BusyError
 from app.explaining import (
     PHOTO_SIDE,
     as_document,
@@ -160,6 +161,7 @@ async def _answer(
 ) -> Response:
     started = time.perf_counter()
     deadline = time.monotonic() + service.settings.request_timeout_s
+    retry = service.settings.retry_after_s
     kind = options.format or ("overlay" if _wants_picture(request) else "json")
     rows = [served.snapshot.row_of(options.photo_id)]
     if kind == "synthesis":
@@ -180,7 +182,11 @@ async def _answer(
     if kind != "json":
 
         def picture() -> bytes:
-            photos = [read(row) for row in rows]
+            photos = []
+            for row in rows:
+                if time.monotonic() >= deadline:  # nobody waits any more, and others wait for this thread
+                    raise BusyError("deadline_exceeded", "The photos took too long to decode; come again.", retry)
+                photos.append(read(row))
             return as_png(draw(picture_kind(kind), served.searcher, explained, photos))
 
         return Response(

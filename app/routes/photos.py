@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from collections.abc import Coroutine
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
@@ -16,7 +17,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from app import files, thumbnails
-from app.errors import STATUS_OF_CODE, BusyError, RequestError
+from app.errors import STATUS_OF_CODE, BusyError, RequestError, code_of
 from app.jobs import Job, Upload
 from app.names import only_known_parameters, unknown_field
 from app.routes.common import problems, result_of, service_of
@@ -120,7 +121,9 @@ async def thumbnail(request: Request, photo_id: PhotoId) -> Response:
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
     deadline = time.monotonic() + service.settings.request_timeout_s
-    data = await service.decode(lambda: service.thumbnails.get(served.root, record), deadline)
+    data, unchanged = await service.decode(lambda: service.thumbnails.get(served.root, record), deadline)
+    if not unchanged:
+        headers = {"Cache-Control": "no-store"}
     return Response(data, media_type=thumbnails.MEDIA_TYPE, headers=headers)
 
 
@@ -170,8 +173,7 @@ async def add(request: Request) -> Response:
     service = service_of(request)
     settings = service.settings
     root = service.library.root()
-    if service.jobs.running >= _MOST_JOBS:
-        raise BusyError("queue_full", "Too many changes are waiting; come again.", settings.retry_after_s)
+    _make_sure_of_room(service)
     if media_type(request) != "multipart/form-data":
         raise RequestError(
             "unsupported_media_type", "Send photos as multipart/form-data, each as a field `photo`.", 415
@@ -206,7 +208,7 @@ async def add(request: Request) -> Response:
         refused = [one.model_dump() for one in _refused(uploads)]
         raise RequestError(code, first.detail or "", STATUS_OF_CODE.get(code, 422), refused=refused)
     job = service.jobs.add(Job(uploads))
-    await _wait(service, service.library.add(job, stored))
+    await _wait(service, job, service.library.add(job, stored))
     return _answer(request, job, done=201)
 
 
@@ -246,8 +248,9 @@ async def delete(request: Request, photo_id: PhotoId) -> Response:
     """Deletes the photo's file from the photos' folder, and its entry in the gallery. This cannot be undone."""
     service = service_of(request)
     record = service.follower.serve().photo(photo_id)
+    _make_sure_of_room(service)
     job = service.jobs.add(Job([Upload(record.path.rpartition("/")[2], path=record.path, photo_id=photo_id)]))
-    await _wait(service, service.library.remove(job, record))
+    await _wait(service, job, service.library.remove(job, record))
     return Response(status_code=204) if job.status == "done" else _answer(request, job, done=200)
 
 
@@ -266,9 +269,23 @@ async def job_status(
     return _answer(request, service_of(request).jobs.get(job_id), done=200, always=True)
 
 
-async def _wait(service: Service, work: Any) -> None:
+def _make_sure_of_room(service: Service) -> None:
+    if service.jobs.running >= _MOST_JOBS:
+        raise BusyError("queue_full", "Too many changes are waiting; come again.", service.settings.retry_after_s)
+
+
+async def _to_its_end(job: Job, work: Coroutine[Any, Any, None]) -> None:
+    """A change that ends with an error waits no longer; otherwise it would take a place for ever."""
+    try:
+        await work
+    except Exception as error:
+        job.status, job.code = "failed", code_of(error)
+        raise
+
+
+async def _wait(service: Service, job: Job, work: Coroutine[Any, Any, None]) -> None:
     """Give a change its time to finish within the request; after that it goes on beside."""
-    task = service.spawn(work, "change")
+    task = service.spawn(_to_its_end(job, work), "change")
     await asyncio.wait({task}, timeout=service.settings.upload_wait_s)
     if task.done():
         task.result()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import time
 from typing import Any
 
 import pytest
@@ -129,3 +130,25 @@ def test_a_network_that_shows_no_matches_says_so(
         result = client.post("/search", files={"sketch": sketch()}, data={"top_k": "1"}).json()["results"][0]
         answer = ask(client, photo_id=result["photo_id"])
         assert (answer.status_code, answer.json()["code"]) == (422, "not_explainable")
+
+
+def test_photos_for_a_picture_are_read_only_while_somebody_waits(
+    shared_gallery: Any, network: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+
+    def slow(*_: Any) -> Any:
+        read.append(1)
+        time.sleep(0.5)
+        return Image.new("RGB", (64, 64))
+
+    settings = settings_for(shared_gallery, request_timeout_s=2, decode_threads=1)
+    with open_client(create_app(settings, network)) as client:
+        ids = [one["photo_id"] for one in client.post("/search", files={"sketch": sketch()}).json()["results"]]
+        monkeypatch.setattr("app.routes.explain.open_image", slow)
+        answer = client.post(
+            "/explain", json={"strokes": STROKES, "photo_id": ids[0], "among": ids[1:], "format": "synthesis"}
+        )
+        assert (answer.status_code, answer.json()["code"]) == (503, "deadline_exceeded")
+        assert client.post("/search", files={"sketch": sketch()}).status_code == 200, "the thread is free again"
+    assert len(read) < len(ids)

@@ -1,16 +1,28 @@
 """Photos by id: looking, similar ones, adding, deleting; and that nothing outside of the root is ever shown."""
 
+import errno
 import io
 import os
+import tempfile
 import time
 
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from app.jobs import Job
 from app.main import create_app
 from index_builder import BuildOptions, build_gallery
-from tests.app.conftest import WRITE_KEY, encoded, open_client, picture, settings_for, sketch, wait_until
+from tests.app.conftest import (
+    WRITE_KEY,
+    encoded,
+    open_client,
+    picture,
+    service_in,
+    settings_for,
+    sketch,
+    wait_until,
+)
 
 
 def results(client: TestClient, **fields):
@@ -200,3 +212,80 @@ def test_a_file_changed_a_moment_ago_is_not_to_be_kept(writable, photos):
     assert answer.status_code == 200
     assert answer.headers["cache-control"] == "no-store"
     assert "etag" not in answer.headers
+
+
+def test_a_thumbnail_of_a_file_changed_a_moment_ago_is_not_kept(writable, photos):
+    one = results(writable)[0]
+    before = (photos / one["path"]).read_bytes()
+    times = (photos / one["path"]).stat()
+    (photos / one["path"]).write_bytes(encoded(picture(31, (20, 20))))
+    answer = writable.get(one["thumbnail_url"])
+    assert Image.open(io.BytesIO(answer.content)).size == (20, 20)
+    assert answer.headers["cache-control"] == "no-store"
+    assert "etag" not in answer.headers
+    (photos / one["path"]).write_bytes(before)
+    os.utime(photos / one["path"], ns=(times.st_atime_ns, times.st_mtime_ns))
+    answer = writable.get(one["thumbnail_url"])
+    assert Image.open(io.BytesIO(answer.content)).size == (one["width"], one["height"])
+    assert "max-age" in answer.headers["cache-control"]
+
+
+def test_another_picture_in_a_photos_place_is_not_deleted(writable, photos):
+    """An id stands for one content: whoever asks to delete it has not seen what lies there now."""
+    one = results(writable)[0]
+    other = encoded(picture(31))
+    (photos / one["path"]).write_bytes(other)
+    answer = writable.delete(one["url"])
+    assert (answer.status_code, answer.json()["code"]) == (404, "photo_gone")
+    assert (photos / one["path"]).read_bytes() == other
+
+
+def test_a_photo_that_was_only_touched_is_deleted(writable, photos):
+    one = results(writable)[0]
+    os.utime(photos / one["path"], (1, 1))
+    assert writable.delete(one["url"]).status_code == 204
+    assert not (photos / one["path"]).exists()
+
+
+def test_changes_that_fail_make_room_for_others(writable, monkeypatch):
+    found = results(writable)
+
+    def refuse(_path):
+        raise PermissionError(errno.EROFS, "a folder mounted for reading alone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("app.files.os.unlink", refuse)
+        for _ in range(40):
+            answer = writable.delete(found[0]["url"])
+            assert (answer.status_code, answer.json()["code"]) == (409, "photos_read_only")
+    assert writable.post("/photos", files={"photo": encoded(picture(9))}).status_code == 201
+    assert writable.delete(found[0]["url"]).status_code == 204
+
+
+def test_deletions_wait_in_a_bounded_line(gallery, photos, network):
+    settings = settings_for(gallery, photos=photos, write_key=WRITE_KEY, upload_wait_s=0)
+    with open_client(create_app(settings, network), headers={"Authorization": f"Bearer {WRITE_KEY}"}) as client:
+        jobs = service_in(client).jobs
+        waiting = [jobs.add(Job([])) for _ in range(32)]
+        one = results(client)[0]
+        answer = client.delete(one["url"])
+        assert (answer.status_code, answer.json()["code"]) == (503, "queue_full")
+        assert (photos / one["path"]).exists()
+        for job in waiting:
+            job.status = "done"
+        assert client.delete(one["url"]).status_code in (202, 204)
+
+
+def test_no_room_for_temporary_files_is_said(writable, monkeypatch):
+    opened = []
+
+    class Full(tempfile.SpooledTemporaryFile[bytes]):
+        def write(self, _data):
+            opened.append(self)
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("starlette.formparsers.SpooledTemporaryFile", Full)
+    answer = writable.post("/photos", files={"photo": encoded(picture(9))})
+    assert (answer.status_code, answer.json()["code"]) == (507, "disk_full")
+    assert opened
+    assert all(file.closed for file in opened)
