@@ -65,6 +65,7 @@ def create_app(settings: Settings | None = None, network: Network | None = None)
 
     app = _application(settings, "Sketchseek", lifespan)
     app.add_middleware(RequestMiddleware, settings=settings, metrics=counted)
+    app.state.metrics = counted
     app.state.routers = [search.router, explain.router, photos.router, gallery.router, docs.router]
     if not settings.admin_port:
         app.state.routers.append(health.router)
@@ -77,8 +78,10 @@ def create_app(settings: Settings | None = None, network: Network | None = None)
 def create_admin_app(main: FastAPI) -> FastAPI:
     """Probes and metrics of a running application, for a port of their own. Keys are not asked for there."""
     settings: Settings = main.state.settings
-    admin = _application(settings.model_copy(update={"read_key": None}), "Sketchseek operations", None)
+    settings = settings.model_copy(update={"read_key": None})
+    admin = _application(settings, "Sketchseek operations", None)
     admin.state = main.state
+    admin.add_middleware(RequestMiddleware, settings=settings, metrics=main.state.metrics)
     admin.include_router(health.router)
     admin.dependency_overrides[require_read] = _anybody
     return admin

@@ -17,6 +17,10 @@ from prometheus_client import (
 
 _STAGE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _BATCH_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 32)
+# Prometheus sees no increase in a series that begins with 1, so what alarms watch begins with 0.
+_PROBLEMS = ("internal_error", "overloaded", "bodies_full", "client_too_slow")
+_DROPS = ("queue_full", "deadline", "client_left")
+_STEPS = ("load", "build", "sync", "add", "remove")
 
 
 class Metrics:
@@ -86,6 +90,10 @@ class Metrics:
         self.device_memory = Gauge(
             "sketchseek_device_memory_bytes", "Memory of the GPU held by tensors; 0 on a CPU.", registry=registry
         )
+
+        for counter, values in ((self.problems, _PROBLEMS), (self.dropped, _DROPS), (self.gallery_failures, _STEPS)):
+            for value in values:
+                counter.labels(value)
 
     def watch_value(self, gauge: Gauge, read: Callable[[], float]) -> None:
         """Let `gauge` ask for its value when it is scraped."""

@@ -61,7 +61,7 @@ class RequestMiddleware:
         self._metrics.in_flight.inc()
         try:
             if scope["path"] in _PROBES:
-                self._check_probe(scope["path"], headers.get("host", ""))
+                self._check_probe(scope, headers)
                 await self._app(scope, receive, send_with_headers)
             else:
                 self._admit(scope, headers)
@@ -100,16 +100,24 @@ class RequestMiddleware:
     def _admit(self, scope: Scope, headers: Headers) -> None:
         """Turn away what comes to a wrong name or too often."""
         self._check_host(headers.get("host", ""))
-        wait = self._limiter.wait(self._caller(scope, headers))
+        self._check_rate(self._caller(scope, headers))
+
+    def _check_rate(self, caller: str) -> None:
+        wait = self._limiter.wait(caller)
         if wait:
             raise BusyError(
                 "rate_limited", "You have sent more requests than the rate limit allows.", math.ceil(wait), status=429
             )
 
-    def _check_probe(self, path: str, host: str) -> None:
-        """Probes come by any name; what a local service measures is no page's business either."""
-        if path == "/metrics" and self._settings.is_local:
-            self._check_host(host)
+    def _check_probe(self, scope: Scope, headers: Headers) -> None:
+        """Probes come by any name and as often as they like; what a local service measures is no page's business
+        either, and keys are guessed there no faster than elsewhere."""
+        if scope["path"] != "/metrics":
+            return
+        if self._settings.is_local:
+            self._check_host(headers.get("host", ""))
+        if not may_read(self._settings, _offered(headers)):
+            self._check_rate(_address(scope))
 
     def _check_host(self, host: str) -> None:
         """Refuse other host names: a web page must not reach a local service by pointing its own name here."""
@@ -123,9 +131,9 @@ class RequestMiddleware:
 
     def _caller(self, scope: Scope, headers: Headers) -> str:
         """A key that is right has a bucket of its own; all else counts by address."""
-        scheme, _, offered = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and self._settings.read_key is not None and may_read(self._settings, offered):
-            return "key:" + offered
+        offered = _offered(headers)
+        if self._settings.read_key is not None and may_read(self._settings, offered):
+            return f"key:{offered}"
         return _address(scope)
 
     def _record(self, scope: Scope, state: dict[str, Any], status: int, seconds: float) -> None:
@@ -139,8 +147,8 @@ class RequestMiddleware:
         facts["ms"] = round(seconds * 1000, 1)
         if code:
             facts["code"] = code
-        if scope.get("client"):
-            facts["client"] = scope["client"][0]
+        if (client := _client(scope)) is not None:
+            facts["client"] = str(client)
         log = _log.debug if scope["path"] in _PROBES else _log.info
         log("request", **facts)
 
@@ -153,15 +161,25 @@ def _sends_waiting(send: Send, held: Held) -> Send:
     return send_waiting
 
 
-def _address(scope: Scope) -> str:
-    """The client's address; of IPv6 the network, of which one client has all addresses."""
+def _offered(headers: Headers) -> str | None:
+    """The key that came with a request."""
+    scheme, _, offered = headers.get("authorization", "").partition(" ")
+    return offered if scheme.lower() == "bearer" else None
+
+
+def _client(scope: Scope) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The client's address; None where a proxy passes on what is none: it may be any text of any length."""
     client = scope.get("client")
-    if not client:
-        return "-"
     try:
-        address = ipaddress.ip_address(client[0])
+        address = ipaddress.ip_address(client[0].partition("%")[0]) if client else None
     except ValueError:
-        return str(client[0])
-    if address.version == 6 and address.ipv4_mapped is None:
-        return str(ipaddress.ip_network((address, 64), strict=False))
-    return str(client[0])
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _address(scope: Scope) -> str:
+    """Whom a request counts for; of IPv6 the network, of which one client has all addresses."""
+    client = _client(scope)
+    if isinstance(client, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((client, 64), strict=False))
+    return "-" if client is None else str(client)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from index_builder import RecallSettings
 
 MEGABYTE = 1_000_000
+_KEY = re.compile(r"[!-~]([ -~]*[!-~])?")  # clients disagree on how a header spells anything else
 
 
 class Settings(BaseSettings):
@@ -137,8 +139,12 @@ class Settings(BaseSettings):
     @field_validator("read_key", "write_key")
     @classmethod
     def _no_empty_key(cls, value: SecretStr | None) -> SecretStr | None:
-        """An empty variable, as compose writes an unset one, means no key."""
-        return value if value is not None and value.get_secret_value() else None
+        """An empty variable, as compose writes an unset one, means no key; what no header can carry is none either."""
+        if value is None or not value.get_secret_value():
+            return None
+        if not _KEY.fullmatch(value.get_secret_value()):
+            raise ValueError("a key is made of ASCII letters, digits and signs, without blanks around it")
+        return value
 
     @field_validator("allowed_hosts", mode="before")
     @classmethod

@@ -388,6 +388,28 @@ def test_keys_in_the_address_open_nothing(locked):
     assert status(exchange(locked, request("GET", "/gallery", f"Cookie: Authorization=Bearer {READ_KEY}"))) == 401
 
 
+def test_addresses_that_are_none_count_as_one(shared_gallery, network, capsys):
+    """A proxy on this machine is believed; what it passes on may still be anything."""
+    configure_logging()
+    settings = settings_for(shared_gallery, rate_limit_per_minute=1, rate_limit_burst=4)
+    forwarded = [f"someone-{number}" for number in range(4)] + ["x" * 60_000, "1.2.3.4.5", "::ffff:1.2.3.999"]
+    with live(create_app(settings, network), settings) as port:
+        answers = [exchange(port, request("GET", "/gallery", f"X-Forwarded-For: {one}")) for one in forwarded]
+        assert [status(answer) for answer in answers] == [200] * 4 + [429] * 3
+        mapped = ["10.1.1.1", "::ffff:10.1.1.1", "::FFFF:a01:101", "0::ffff:10.1.1.1", "10.1.1.1"]
+        answers = [exchange(port, request("GET", "/gallery", f"X-Forwarded-For: {one}")) for one in mapped]
+        assert [status(answer) for answer in answers] == [200] * 4 + [429]
+        near = [f"2001:db8::{number}%{'z' * number}" for number in range(1, 6)]
+        answers = [exchange(port, request("GET", "/gallery", f"X-Forwarded-For: {one}")) for one in near]
+        assert [status(answer) for answer in answers] == [200] * 4 + [429]
+    logged = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert {line["client"] for line in logged if "client" in line} == {
+        "10.1.1.1",
+        *(f"2001:db8::{n}" for n in range(1, 6)),
+    }
+    assert max(len(line.get("client", "")) for line in logged) < 50
+
+
 def test_no_line_of_the_log_has_a_key_wherever_it_was_sent(shared_gallery, network, capsys):
     configure_logging("debug")
     settings = settings_for(shared_gallery, read_key=READ_KEY, write_key=WRITE_KEY)

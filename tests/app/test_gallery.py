@@ -116,7 +116,9 @@ def test_the_log_of_a_first_start_tells_the_build_and_nothing_that_sounds_like_a
         wait_until(lambda: any(line["event"] == "ready to search" for line in lines))
         assert client.get("/gallery").json()["last_error"] is None
         counted = client.get("/metrics").text
-    assert not [line for line in counted.splitlines() if line.startswith("sketchseek_gallery_failures_total")]
+    failures = [line for line in counted.splitlines() if line.startswith("sketchseek_gallery_failures_total")]
+    assert failures
+    assert all(line.endswith(" 0.0") for line in failures)
     told = [line for line in lines if line["event"] != "request" and line["log_level"] != "debug"]
     assert [line["event"] for line in told] == [
         "there is no gallery yet: building it",

@@ -16,6 +16,7 @@ from tests.app.conftest import (
     encoded,
     open_client,
     picture,
+    service_in,
     settings_for,
     sketch,
     wait_until,
@@ -159,6 +160,15 @@ def test_a_right_key_has_a_rate_of_its_own_and_a_wrong_one_has_not(shared_galler
         assert client.get("/gallery", headers=bearer(READ_KEY)).status_code == 200
 
 
+def test_keys_are_guessed_no_faster_where_metrics_are(shared_gallery, network):
+    settings = settings_for(shared_gallery, rate_limit_per_minute=1, rate_limit_burst=2, read_key=READ_KEY)
+    with TestClient(create_app(settings, network), base_url=LOCAL, client=("10.0.0.7", 1)) as client:
+        statuses = [client.get("/metrics", headers=bearer(f"guess-{n}")).status_code for n in range(4)]
+        assert statuses == [401, 401, 429, 429]
+        assert [client.get("/metrics", headers=bearer(READ_KEY)).status_code for _ in range(4)] == [200] * 4
+        assert client.get("/readyz").status_code != 429
+
+
 def test_the_token_bucket():
     now = [0.0]
     limiter = RateLimiter(60, 3, clock=lambda: now[0])
@@ -216,6 +226,19 @@ def test_metrics_count_what_happened(shared_gallery, network):
     assert "process_resident_memory_bytes" in text
 
 
+def test_what_alarms_watch_begins_with_nothing(shared_gallery, network):
+    """Prometheus' increase() does not see the first event of a series that begins with it."""
+    with open_client(create_app(settings_for(shared_gallery), network)) as client:
+        text = client.get("/metrics").text
+    for code in ("internal_error", "overloaded", "bodies_full", "client_too_slow"):
+        assert f'sketchseek_problems_total{{code="{code}"}} 0.0' in text
+    for reason in ("queue_full", "deadline", "client_left"):
+        assert f'sketchseek_dropped_searches_total{{reason="{reason}"}} 0.0' in text
+    for step in ("load", "build", "sync", "add", "remove"):
+        assert f'sketchseek_gallery_failures_total{{step="{step}"}} 0.0' in text
+    assert "sketchseek_worker_restarts_total 0.0" in text
+
+
 def answers(client, path):
     return client.get(path).status_code == 200
 
@@ -228,3 +251,20 @@ def test_probes_and_metrics_may_sit_on_a_port_of_their_own(shared_gallery, netwo
             assert client.get(path).status_code == 404
             wait_until(partial(answers, admin, path))
         assert admin.get("/gallery").status_code == 404
+
+
+def test_the_port_of_the_probes_is_as_careful(shared_gallery, network, monkeypatch):
+    main = create_app(settings_for(shared_gallery, admin_port=9999), network)
+    with TestClient(main, base_url=LOCAL) as client:
+        admin = TestClient(create_admin_app(main), base_url=LOCAL)
+        for path in ("/healthz", "/metrics", "/nothing"):
+            headers = admin.get(path).headers
+            assert headers["x-content-type-options"] == "nosniff"
+            assert "default-src 'none'" in headers["content-security-policy"]
+            assert len(headers["x-request-id"]) == 16
+        assert admin.get("/healthz", headers={"Host": "evil.example"}).status_code == 200
+        refused = admin.get("/metrics", headers={"Host": "evil.example"})
+        assert (refused.status_code, refused.json()["code"]) == (421, "unknown_host")
+        monkeypatch.setattr(service_in(client), "readiness", lambda: 1 / 0)
+        broken = admin.get("/readyz")
+        assert (broken.status_code, broken.json()["code"]) == (500, "internal_error")

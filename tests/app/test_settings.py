@@ -69,6 +69,22 @@ def test_a_value_that_cannot_work_is_named_and_not_repeated(monkeypatch, name, v
         load_settings()
 
 
+@pytest.mark.parametrize("key", ["schlüssel", " k3y", "k3y\n", "a\tb", "\x7f", "\u200bk3y"])
+def test_a_key_that_no_client_could_send_is_refused_at_the_start(monkeypatch, key):
+    monkeypatch.setenv("SKETCHSEEK_READ_KEY", key)
+    with pytest.raises(ConfigurationError, match="SKETCHSEEK_READ_KEY") as raised:
+        load_settings()
+    assert key not in str(raised.value)
+
+
+@pytest.mark.parametrize("key", ["k", "two words", "~!@#$%^&*()_+{}|:<>?", "x" * 500])
+def test_any_other_key_will_do(monkeypatch, key):
+    monkeypatch.setenv("SKETCHSEEK_READ_KEY", key)
+    kept = load_settings().read_key
+    assert kept is not None
+    assert kept.get_secret_value() == key
+
+
 def test_keys_are_never_shown(monkeypatch):
     monkeypatch.setenv("SKETCHSEEK_WRITE_KEY", "hush")
     assert "hush" not in repr(load_settings())
