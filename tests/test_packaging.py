@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 from ruamel.yaml import YAML
 
-from app.settings import Settings
+from app.settings import Settings, is_local_host
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
@@ -189,6 +189,15 @@ def test_every_service_is_locked_down():
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert not service["user"].startswith("0"), name
         assert all(port.startswith("${ADDRESS:-127.0.0.1}:") for port in service["ports"]), name
+
+
+def test_the_container_answers_to_names_of_this_machine_alone_unless_told_otherwise():
+    """It listens to all addresses inside, so that it cannot know that it is published here alone."""
+    for service in compose()["services"].values():
+        value = service["environment"]["SKETCHSEEK_ALLOWED_HOSTS"]
+        default = re.fullmatch(r"\$\{SKETCHSEEK_ALLOWED_HOSTS-(.+)\}", value)
+        assert default, value
+        assert all(is_local_host(name) for name in default[1].split(","))
 
 
 def test_one_service_per_profile_and_the_cpu_by_default():
