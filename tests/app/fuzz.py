@@ -10,14 +10,13 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import uvicorn
 from fastapi import FastAPI
+
+from tests.app.live import live
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 PHASES = "examples,coverage,fuzzing,stateful"
@@ -27,21 +26,9 @@ PATIENCE_S = 100
 
 @contextmanager
 def running(app: FastAPI) -> Iterator[str]:
-    """The application behind a real port of this process; its address."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    end = time.monotonic() + 100
-    while not server.started:
-        if time.monotonic() > end:
-            raise RuntimeError("the service did not start")
-        time.sleep(0.02)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    try:
+    """The application behind a real port of this process, as the product serves it; its address."""
+    with live(app, app.state.settings) as port:
         yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        thread.join(60)
 
 
 def attack(url: str, key: str, examples: int, seed: int, phases: str = PHASES) -> subprocess.CompletedProcess[str]:
