@@ -19,14 +19,18 @@ from index_builder.errors import GalleryDamagedError
 # The one file that Lance replaces; it names the latest version, which a listing says as well.
 HINT = "_versions/latest_version_hint.json"
 _CHUNK = 1 << 20
+# Where a Lance file says what lies where. Its reader trusts that, up to ending the process, so it is checked at every
+# opening; the rest of a large file is too much to read each time.
+TAIL = 128 * 1024
 
 
 @dataclass(frozen=True)
 class FileSum:
-    """Size in bytes and SHA-256 (hexadecimal) of one file."""
+    """Size in bytes and SHA-256 (hexadecimal) of one file and of its last 128 kB ("" where that was not recorded)."""
 
     size: int
     sha256: str
+    tail: str = field(default="", compare=False)
 
 
 @dataclass
@@ -52,7 +56,7 @@ class Ledger:
         """
         try:
             values = read_json(path)
-            files = {name: FileSum(int(size), str(sha256)) for name, (size, sha256) in values["files"].items()}
+            files = {name: FileSum(int(size), *map(str, sums)) for name, (size, *sums) in values["files"].items()}
             return Ledger(path, int(values["version"]), files)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise GalleryDamagedError(
@@ -69,7 +73,7 @@ class Ledger:
         for name in sorted(present - self.files.keys()):
             self.files[name] = file_sum(dataset / name, sync=True)
         self.version = version
-        files = {name: [s.size, s.sha256] for name, s in sorted(self.files.items())}
+        files = {name: [s.size, s.sha256, s.tail] for name, s in sorted(self.files.items())}
         write_json(self.path, {"version": version, "files": files})
 
 
@@ -89,7 +93,14 @@ def file_sum(path: Path, *, sync: bool = False) -> FileSum:
             size += len(chunk)
         if sync:
             os.fsync(file.fileno())
-    return FileSum(size, digest.hexdigest())
+    return FileSum(size, digest.hexdigest(), tail_sum(path))
+
+
+def tail_sum(path: Path) -> str:
+    """SHA-256 (hexadecimal) of a file's last 128 kB."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - TAIL))
+        return hashlib.sha256(file.read()).hexdigest()
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:

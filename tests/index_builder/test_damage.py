@@ -74,7 +74,7 @@ def test_damage_of_any_file_is_found_and_named(gallery, tmp_path, network, kind)
             assert not snapshot.load_times.recall_cached
             assert snapshot.recall(query, 5)[0].tolist() == expected.recall(query, 5)[0].tolist()
             assert verify_gallery(damaged).whole
-        elif path.parent.name in ("gallery", "_versions", "_deletions"):
+        elif path.parent.name in ("gallery", "_versions", "_deletions", "data"):
             # Checked at every opening: the right answer or a typed error that names the file, never a wrong answer.
             snapshot, named = opened(damaged, network)
             if snapshot is None:
