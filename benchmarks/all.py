@@ -4,6 +4,7 @@
     make bench SIZE=quick                             # in minutes: small galleries, few rounds
     make bench BENCH="encode relate"                  # some tables
     make bench DATA=DIR CATEGORIES=FILE               # also what needs real sketches and photos: quality
+    make bench DATA=DIR ARGS="--gallery GALLERY"      # the service with a gallery of DIR's photos, and hash codes' quality
 
 DIR holds sketch/CATEGORY/* and photo/CATEGORY/*; FILE names the categories to measure on, one a line. Results lie in
 `benchmarks/results/raw/` unless OUT says otherwise. A table that fails is told at the end; the others are made.
@@ -35,6 +36,7 @@ TABLES: dict[str, tuple[str, str, str]] = {
     ),
     "build": ("build", "--count 96 --turns 2 --batch 16", "--count 384"),
     "recall": ("recall", "--sizes 100000 --queries 30", "--queries 60 --open 100000"),
+    "hash": ("hash", "--sizes 100000 --queries 30", ""),
     "relate": ("relate", "--photos 50 --rounds 3", "--photos 50 --rounds 7"),
     "relate-trained": (
         "relate",
@@ -50,12 +52,13 @@ TABLES: dict[str, tuple[str, str, str]] = {
     ),
     "serve": ("serve", "--pairs 30 --rounds 2", ""),
 }
-# These need --data and --categories; they write <script>[-quality].json.
+# These need --data and --categories, the last --data and --gallery.
 QUALITY: dict[str, tuple[str, str, str]] = {
     "encode-quality": ("encode", "--sketches 300", ""),
     "upstream-quality": ("upstream", "--sketches 60", ""),
     "tokens": ("tokens", "--sketches 60 --candidates 50", ""),
     "candidates": ("candidates", "--sketches 100", ""),
+    "hash-quality": ("hash", "--per-category 1 --bits 256 --shortlists 1000", ""),
 }
 
 
@@ -92,6 +95,23 @@ def run(name: str, command: list[str], out: Path) -> bool:
     return done.returncode == 0
 
 
+def missing(name: str, arguments: argparse.Namespace) -> str:
+    """What a table still needs to be told; "" where it can be made."""
+    if name == "hash-quality":
+        return "" if arguments.data and arguments.gallery else "--data, and --gallery of all its photos"
+    return "--data and --categories" if name in QUALITY and not (arguments.data and arguments.categories) else ""
+
+
+def material(name: str, arguments: argparse.Namespace, folder: Path) -> list[str]:
+    """The options that hand a table what it is measured on."""
+    sketches = arguments.data / "sketch" if arguments.data else None
+    if name == "serve":
+        return serve_material(folder, sketches, arguments.gallery)
+    if name == "hash-quality":
+        return ["--gallery", str(arguments.gallery), "--sketches", str(sketches)]
+    return ["--data", str(arguments.data), "--categories", str(arguments.categories)] if name in QUALITY else []
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("tables", nargs="*", help="some of the tables; none means all that can be measured")
@@ -100,26 +120,21 @@ def main() -> None:
     options.add_argument("--data", type=Path, help="folder with sketch/CATEGORY/* and photo/CATEGORY/*")
     options.add_argument("--categories", type=Path, help="file of the categories that quality is measured on")
     options.add_argument(
-        "--gallery", type=Path, help="gallery that the service is measured with; default: a made-up one"
+        "--gallery", type=Path, help="of DIR's photos: the service and hash codes are measured with it"
     )
     arguments = options.parse_args()
     known = {**TABLES, **QUALITY}
-    if unknown := [name for name in arguments.tables if name not in known]:
-        options.error(f"no table is named {', '.join(unknown)}; there are {', '.join(known)}")
-    data = arguments.data is not None and arguments.categories is not None
+    for name in arguments.tables:
+        if name not in known:
+            options.error(f"no table is named {name}; there are {', '.join(known)}")
+        if needed := missing(name, arguments):
+            options.error(f"{name} needs {needed}")
     failed = []
     with tempfile.TemporaryDirectory() as folder:
-        for name in arguments.tables or ([*TABLES, *QUALITY] if data else TABLES):
+        for name in arguments.tables or [name for name in known if not missing(name, arguments)]:
             script, quick, full = known[name]
-            command = [script, *(quick if arguments.size == "quick" else full).split()]
-            if name in QUALITY:
-                if not data:
-                    options.error(f"{name} needs --data and --categories")
-                command += ["--data", str(arguments.data), "--categories", str(arguments.categories)]
-            if name == "serve":
-                sketches = arguments.data / "sketch" if arguments.data else None
-                command += serve_material(Path(folder), sketches, arguments.gallery)
-            if not run(name, command, arguments.out):
+            sized = (quick if arguments.size == "quick" else full).split()
+            if not run(name, [script, *sized, *material(name, arguments, Path(folder))], arguments.out):
                 failed.append(name)
     try:
         print("\n" + "\n".join(map(str, draw(arguments.out))))

@@ -46,6 +46,14 @@ def recall(axes: Any, rows: Rows) -> None:
     axes.set(xlabel="ms per query", xscale="log")
 
 
+def hash_codes(axes: Any, rows: Rows) -> None:
+    """What is found against milliseconds."""
+    for row in rows:
+        axes.plot(row["ms"], row["found"], "o")
+        axes.annotate(f"{row['photos']:,}: {row['recall']}", (row["ms"], row["found"]), fontsize=6)
+    axes.set(xlabel="CPU ms per query", ylabel="share of the exact first 100 found", xscale="log")
+
+
 def build(axes: Any, rows: Rows) -> None:
     """Photos per second, the forward pass as the floor."""
     bars(axes, rows, lambda r: str(r["turn"]), "build_per_s", "forward_per_s")
@@ -113,12 +121,20 @@ def quality(axes: Any, rows: Rows) -> None:
     axes.set(xlabel="mAP@200")
 
 
+def hash_quality(axes: Any, rows: Rows) -> None:
+    """mAP after both stages."""
+    bars(axes, rows, lambda row: f"{row['recall']}, shortlist {row['shortlist'] or 'none'}", "both")
+    axes.set(xlabel="mAP of the first 100, both stages")
+
+
 DRAWN: dict[str, Callable[[Any, Rows], None]] = {
     "encode": encode,
     "encode-quality": quality,
     "relate": relate,
     "recall": recall,
     "build": build,
+    "hash": hash_codes,
+    "hash-quality": hash_quality,
     "scale": scale,
     "upstream": upstream,
     "upstream-quality": quality,
