@@ -4,7 +4,7 @@
     make bench SIZE=quick                             # in minutes: small galleries, few rounds
     make bench BENCH="encode relate"                  # some tables
     make bench DATA=DIR CATEGORIES=FILE               # also what needs real sketches and photos: quality
-    make bench DATA=DIR ARGS="--gallery GALLERY"      # the service with a gallery of DIR's photos, and hash codes' quality
+    make bench DATA=DIR ARGS="--gallery GALLERY"      # also hash codes; GALLERY of DIR's photos, the service uses it too
 
 DIR holds sketch/CATEGORY/* and photo/CATEGORY/*; FILE names the categories to measure on, one a line. Results lie in
 `benchmarks/results/raw/` unless OUT says otherwise. A table that fails is told at the end; the others are made.
@@ -119,9 +119,7 @@ def main() -> None:
     options.add_argument("--out", type=Path, default=HERE / "results" / "raw")
     options.add_argument("--data", type=Path, help="folder with sketch/CATEGORY/* and photo/CATEGORY/*")
     options.add_argument("--categories", type=Path, help="file of the categories that quality is measured on")
-    options.add_argument(
-        "--gallery", type=Path, help="of DIR's photos: the service and hash codes are measured with it"
-    )
+    options.add_argument("--gallery", type=Path, help="of DIR's photos, for the service and hash codes")
     arguments = options.parse_args()
     known = {**TABLES, **QUALITY}
     for name in arguments.tables:
