@@ -4,7 +4,7 @@
     make bench SIZE=quick                             # in minutes: small galleries, few rounds
     make bench BENCH="encode relate"                  # some tables
     make bench DATA=DIR CATEGORIES=FILE               # also what needs real sketches and photos: quality
-    make bench DATA=DIR ARGS="--gallery GALLERY"      # also hash codes; GALLERY of DIR's photos, the service uses it too
+    make bench DATA=DIR ARGS="--gallery GALLERY"      # also hash codes; GALLERY holds the photos of DIR
 
 DIR holds sketch/CATEGORY/* and photo/CATEGORY/*; FILE names the categories to measure on, one a line. Results lie in
 `benchmarks/results/raw/` unless OUT says otherwise. A table that fails is told at the end; the others are made.
