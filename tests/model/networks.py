@@ -2,15 +2,26 @@
 
 import zlib
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.config import ZSE_TINY, CrossAttentionConfig, EncoderConfig, PreprocessConfig, RelationConfig, ZseConfig
-from model.network import ZseNetwork
-from model.registry import build_network
+from model.config import (
+    ZSE_TINY,
+    CrossAttentionConfig,
+    EncoderConfig,
+    NetworkConfig,
+    PreprocessConfig,
+    RelationConfig,
+    ZseConfig,
+)
+from model.crossatnet import CrossAtNet
+from model.network import EncoderNetwork, ZseNetwork
+from model.registry import build_network, preset
+from model.text_aligned import TextAlignedNetwork
 from model.types import Encoding
 
 # The upstream variant with every part, 16 patches of a 64-pixel image and a ViT of width 64.
@@ -29,17 +40,68 @@ VIT_POOLED = replace(
     relation=RelationConfig(kind="pooled", width=16, hidden=(8,), bins=5),
 )
 CONFIGS = {config.preset: config for config in (UPSTREAM_TINY, VIT_POOLED, ZSE_TINY)}
+CROSSATNET_TINY, TEXT_ALIGNED_TINY = preset("crossatnet-tiny"), preset("text-aligned-tiny")
+# Descriptors alone, no map and no codes; and a vision transformer for each modality, as in its paper.
+CROSSATNET_PLAIN = replace(CROSSATNET_TINY, preset="crossatnet-plain", attention=False, hash_bits=0)
+TEXT_ALIGNED_TWIN = replace(
+    TEXT_ALIGNED_TINY,
+    preset="text-aligned-twin",
+    encoder=EncoderConfig(backbone="test_vit", grid=4, width=64, separate_backbones=True),
+)
+EVERY_CONFIG: dict[str, NetworkConfig] = {
+    **CONFIGS,
+    **{config.preset: config for config in (CROSSATNET_TINY, CROSSATNET_PLAIN, TEXT_ALIGNED_TINY, TEXT_ALIGNED_TWIN)},
+}
+
+
+def build_any(config: NetworkConfig, seed: int = 0) -> EncoderNetwork:
+    """A network with seeded weights large enough that scores and maps differ between pairs."""
+    network = build_network(config, seed=seed)
+    assert isinstance(network, EncoderNetwork)
+    with torch.no_grad():
+        if isinstance(network, CrossAtNet):
+            if network.attention is not None:
+                network.attention.query.weight.mul_(6)
+                network.attention.key.weight.mul_(6)
+                network.attention.value.weight.mul_(4)
+                for weight in network.attention.own.parameters():
+                    weight.mul_(3)
+        else:
+            assert isinstance(network, ZseNetwork | TextAlignedNetwork)
+            for layer in network.relation.mlp:
+                if isinstance(layer, nn.Linear):
+                    layer.weight.mul_(3)
+    return network
 
 
 def build(config: ZseConfig, seed: int = 0) -> ZseNetwork:
-    """A network with seeded weights large enough that scores differ between pairs."""
-    network = build_network(config, seed=seed)
+    """A ZSE-SBIR network of this kind."""
+    network = build_any(config, seed)
     assert isinstance(network, ZseNetwork)
-    with torch.no_grad():
-        for layer in network.relation.mlp:
-            if isinstance(layer, nn.Linear):
-                layer.weight.mul_(3)
     return network
+
+
+def build_crossatnet(config: NetworkConfig = CROSSATNET_TINY) -> Any:
+    """A CrossATNet of this kind; not typed, because tests know which of its parts are there."""
+    network = build_any(config)
+    assert isinstance(network, CrossAtNet)
+    return network
+
+
+def build_text_aligned(config: NetworkConfig = TEXT_ALIGNED_TINY) -> Any:
+    """A text-aligned network of this kind, not typed as that."""
+    network = build_any(config)
+    assert isinstance(network, TextAlignedNetwork)
+    return network
+
+
+def silent(module: nn.Module) -> set[str]:
+    """Names of trainable parameters that no gradient has reached."""
+    return {
+        name
+        for name, parameter in module.named_parameters()
+        if parameter.requires_grad and (parameter.grad is None or float(parameter.grad.abs().max()) == 0)
+    }
 
 
 def images(count: int, size: int = 64, seed: int = 0) -> Tensor:
@@ -51,7 +113,7 @@ def images(count: int, size: int = 64, seed: int = 0) -> Tensor:
     ).clamp(-1, 1)
 
 
-def encodings(network: ZseNetwork, count: int, seed: int = 0, tokens: int | None = None) -> Encoding:
+def encodings(network: EncoderNetwork, count: int, seed: int = 0, tokens: int | None = None) -> Encoding:
     """Random encodings of the shapes that the network makes, or with another number of tokens."""
     generator = torch.Generator().manual_seed(seed)
     length = network.photo_tokens if tokens is None else tokens

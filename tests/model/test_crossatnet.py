@@ -1,6 +1,5 @@
-"""CrossATNet: the tests that every network has, and its own parts against plain loops."""
+"""CrossATNet's own parts against plain loops; what it shares with every network is in `test_every_network`."""
 
-import copy
 import math
 from dataclasses import replace
 
@@ -9,31 +8,13 @@ import torch
 from torch.nn import functional as F
 
 from model.checkpoint import load_checkpoint, save_checkpoint
-from model.crossatnet import CrossAtNet, CrossAtNetConfig
+from model.crossatnet import CrossAtNetConfig
 from model.errors import ConfigurationError
-from model.registry import build_network, preset
-from model.types import Encoding
-from tests.model.networks import encodings, images
-
-TINY = preset("crossatnet-tiny")
-PLAIN = replace(TINY, preset="plain", attention=False, hash_bits=0)
-
-
-def build(config=TINY, seed=0):
-    network = build_network(config, seed=seed)
-    assert isinstance(network, CrossAtNet)
-    if network.attention is not None:
-        with torch.no_grad():  # so that maps are far from flat and add something that can be seen
-            network.attention.query.weight.mul_(6)
-            network.attention.key.weight.mul_(6)
-            for weight in network.attention.own.parameters():
-                weight.mul_(3)
-            network.attention.value.weight.mul_(4)
-    return network
+from tests.model.networks import CROSSATNET_PLAIN, CROSSATNET_TINY, build_crossatnet, images
 
 
 def test_relation_and_descriptor_are_the_loop():
-    network = build()
+    network = build_crossatnet()
     attention = network.attention
     with torch.inference_mode():
         sketches, photos = network.encode_sketch(images(2, seed=1)), network.encode_photo(images(3, seed=2))
@@ -62,115 +43,21 @@ def test_relation_and_descriptor_are_the_loop():
     torch.testing.assert_close(relation.score, relation.logit.sigmoid())
 
 
-@pytest.mark.parametrize("config", [TINY, PLAIN], ids=lambda c: c.preset)
-@pytest.mark.parametrize("attention", [False, True])
-def test_chunked_equals_whole_and_batched_equals_single(config, attention):
-    network = build(config)
-    sketches, photos = encodings(network, 2, seed=1), encodings(network, 7, seed=2)
-    with torch.inference_mode():
-        whole = network.relate(sketches, photos, attention=attention)
-        per_photo = network.pair_budget // network.photos_per_chunk(2, network.photo_tokens)
-        for budget, chunk in ((1, 1), (3 * per_photo + per_photo // 2, 3)):
-            network.pair_budget = budget
-            assert network.photos_per_chunk(2, network.photo_tokens) == chunk
-            parts = network.relate(sketches, photos, attention=attention)
-            torch.testing.assert_close(parts.logit, whole.logit)
-            if whole.photo_map is not None:
-                torch.testing.assert_close(parts.photo_map, whole.photo_map)
-        for s in range(2):
-            for p in range(7):
-                alone = network.relate(sketches[s : s + 1], photos[p : p + 1])
-                torch.testing.assert_close(alone.logit[0, 0], whole.logit[s, p], rtol=1e-5, atol=1e-5)
-        assert (whole.photo_map is not None) == (attention and config.attention)
-        assert network.relate(sketches[:0], photos).logit.shape == (0, 7)
-        assert network.relate(sketches, photos[:0], attention=attention).logit.shape == (2, 0)
-
-
-def test_aligned_pairs_are_the_diagonal():
-    network = build()
-    sketches, photos = encodings(network, 4, seed=1), encodings(network, 4, seed=2)
-    with torch.inference_mode():
-        logit, sketch, photo = network.relate_aligned(sketches, photos)
-        torch.testing.assert_close(logit, network.relate(sketches, photos).logit.diagonal(), rtol=1e-5, atol=1e-5)
-    assert sketch.shape == photo.shape == (4, network.descriptor_size)
-
-
-def test_masked_padding_changes_nothing():
-    network = build()
-    sketches, photos = encodings(network, 2, seed=1), encodings(network, 3, seed=2)
-    count = network.photo_tokens
-    with torch.inference_mode():
-        plain = network.relate(sketches, photos, attention=True)
-        padded = network.relate(sketches.padded(count + 3), photos.padded(count + 5), attention=True)
-        short = encodings(network, 2, seed=5, tokens=5)
-        together = network.relate(sketches, Encoding.concatenate([short, photos]))
-    torch.testing.assert_close(padded.logit, plain.logit)
-    torch.testing.assert_close(padded.photo_map[..., : count - 1], plain.photo_map)
-    assert float(padded.photo_map[..., count - 1 :].abs().max()) == 0
-    with torch.inference_mode():
-        torch.testing.assert_close(together.logit[:, :2], network.relate(sketches, short).logit)
-
-
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 0.15), (torch.float16, 0.02)])
-def test_half_precision_scores_stay_close(dtype, tolerance):
-    network = build()
-    half = copy.deepcopy(network).cast("cpu", dtype)
-    assert half.dtype == dtype
-    assert half.calibration.weight.dtype == half.hash.weight.dtype == torch.float32
-    with torch.inference_mode():
-        exact = network.relate(network.encode_sketch(images(2, seed=1)), network.encode_photo(images(4, seed=2)))
-        sketches = half.encode_sketch(images(2, seed=1))
-        assert sketches.descriptor.dtype == torch.float32
-        rounded = half.relate(sketches, half.encode_photo(images(4, seed=2))).logit
-    assert rounded.dtype == torch.float32
-    assert 0 < float((rounded - exact.logit).abs().max()) < tolerance
-
-
-def test_gradients_reach_every_part():
-    network = build().train()
-    sketches, photos = network.encode_sketch(images(2, seed=1)), network.encode_photo(images(2, seed=2))
-    logit, a, b = network.relate_aligned(sketches, photos)
-    torch.manual_seed(0)
-    parts = (logit, a, b, sketches.descriptor, photos.descriptor, network.hash(photos.descriptor))
-    torch.stack([(part * torch.randn_like(part)).sum() for part in parts]).sum().backward()
-    silent = [
-        name
-        for name, parameter in network.named_parameters()
-        if parameter.requires_grad and (parameter.grad is None or float(parameter.grad.abs().max()) == 0)
-    ]
-    # Biases that every patch gets alike leave a softmax as it is: their gradient is zero up to rounding.
-    assert set(silent) <= {"attention.own.2.bias", "attention.key.bias", "encoder.norm.bias"}
-    assert "attention.query.weight" not in silent
-
-
-@pytest.mark.parametrize("config", [TINY, PLAIN], ids=lambda c: c.preset)
-def test_what_is_saved_comes_back(tmp_path, config):
-    network = build(config)
-    digest = save_checkpoint(network, tmp_path / "network.safetensors")
-    loaded = load_checkpoint(tmp_path / "network.safetensors", "cpu", "float32")
-    assert isinstance(loaded, CrossAtNet)
-    assert loaded.config == network.config
-    assert loaded.identity.sha256 == digest
-    with torch.inference_mode():
-        photos = images(2, seed=2)
-        torch.testing.assert_close(loaded.encode_photo(photos).descriptor, network.encode_photo(photos).descriptor)
-    if not config.hash_bits:
-        assert network.hash_projection is loaded.hash_projection is None
-        return
-    assert network.hash_projection is not None
-    assert loaded.hash_projection is not None
-    assert torch.equal(loaded.hash_projection, network.hash_projection)
-    assert loaded.hash_projection.shape == (16, 16)
-
-
-def test_hash_codes_begin_as_a_rotation():
-    weight = build().hash_projection
+def test_hash_codes_begin_as_a_rotation_and_come_back_with_a_checkpoint(tmp_path):
+    network = build_crossatnet()
+    weight = network.hash_projection
     assert weight is not None
+    assert weight.shape == (16, 16)
+    save_checkpoint(network, tmp_path / "network.safetensors")
+    loaded = load_checkpoint(tmp_path / "network.safetensors", "cpu", "float32").hash_projection
+    assert loaded is not None
+    assert torch.equal(loaded, weight)
+    assert build_crossatnet(CROSSATNET_PLAIN).hash_projection is None
     torch.testing.assert_close(weight @ weight.T, torch.eye(16), rtol=0, atol=1e-5)
 
 
 def test_without_attention_the_descriptors_alone_decide():
-    network = build(PLAIN)
+    network = build_crossatnet(CROSSATNET_PLAIN)
     with torch.inference_mode():
         sketches, photos = network.encode_sketch(images(2, seed=1)), network.encode_photo(images(3, seed=2))
         logit = network.relate(sketches, photos).logit
@@ -186,4 +73,9 @@ def test_configurations_that_cannot_work_are_refused(changes):
 
 def test_a_whitening_is_refused_because_the_relation_reads_the_descriptor_as_it_was_learnt():
     with pytest.raises(ConfigurationError, match="whitened"):
-        replace(TINY, encoder=replace(TINY.encoder, whitened=True))
+        replace(CROSSATNET_TINY, encoder=replace(CROSSATNET_TINY.encoder, whitened=True))
+
+
+def test_what_sets_scale_and_codes_stays_exact():
+    half = build_crossatnet().cast("cpu", torch.bfloat16)
+    assert half.calibration.weight.dtype == half.hash.weight.dtype == torch.float32
