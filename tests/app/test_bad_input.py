@@ -190,26 +190,36 @@ def test_two_files(service):
 
 def test_a_body_of_30_mb_is_refused_before_it_is_read(service):
     check(service.post("/search", files={"sketch": b"x" * 30_000_000}), 413, "body_too_large")
+    for kind in (b"multipart/form-data; boundary=b", b"application/json"):
+        answers, reads = stream_to(service, kind, b"", (b"content-length", b"10000001"))
+        assert (answers[0]["status"], json.loads(answers[1]["body"])["code"]) == (413, "body_too_large")
+        assert reads == 0, "its size was said, so nothing of it is asked for"
 
 
-def test_a_body_that_does_not_say_its_size_is_counted_as_it_streams(service):
+def stream_to(service, kind, first, *headers):
+    """Send a body that does not end, a megabyte at a time; the answer, and how many pieces were read."""
     sent, answers = [], []
-    head = b'--b\r\nContent-Disposition: form-data; name="sketch"; filename="x"\r\n\r\n'
 
     async def receive():
         sent.append(1)
-        return {"type": "http.request", "body": head if len(sent) == 1 else b"x" * 1_000_000, "more_body": True}
+        return {"type": "http.request", "body": first if len(sent) == 1 else b"x" * 1_000_000, "more_body": True}
 
     async def send(message):
         answers.append(message)
 
-    headers = [(b"host", b"localhost"), (b"content-type", b"multipart/form-data; boundary=b")]
+    everything = [(b"host", b"localhost"), (b"content-type", kind), *headers]
     scope = {"type": "http", "method": "POST", "path": "/search", "raw_path": b"/search", "query_string": b""}
-    scope |= {"headers": headers, "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80), "scheme": "http"}
+    scope |= {"headers": everything, "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80), "scheme": "http"}
     service.portal.call(service.app, scope, receive, send)
+    return answers, len(sent)
+
+
+def test_a_body_that_does_not_say_its_size_is_counted_as_it_streams(service):
+    head = b'--b\r\nContent-Disposition: form-data; name="sketch"; filename="x"\r\n\r\n'
+    answers, reads = stream_to(service, b"multipart/form-data; boundary=b", head)
     assert answers[0]["status"] == 413
     assert json.loads(answers[1]["body"])["code"] == "body_too_large"
-    assert len(sent) == 11  # ten megabytes are allowed, so what comes after the tenth is never read
+    assert reads == 11  # ten megabytes are allowed, so what comes after the tenth is never read
 
 
 STROKES = [
