@@ -181,6 +181,9 @@ class CheckpointInfo(BaseModel):
 
     name: str
     sha256: str
+    reranks: bool = Field(
+        description="Whether its score rule lets the relation network change the order; otherwise that explains alone."
+    )
 
 
 class TagCount(BaseModel):
@@ -220,7 +223,7 @@ class GalleryInfo(BaseModel):
             "example": {
                 "photos": 10000,
                 "version": "1.42",
-                "checkpoint": {"name": "zse-lite", "sha256": "0" * 64},
+                "checkpoint": {"name": "zse-lite", "sha256": "0" * 64, "reranks": False},
                 "tags": [{"name": "pets", "photos": 312}],
                 "building": None,
                 "last_error": None,

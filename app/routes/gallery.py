@@ -29,10 +29,11 @@ async def gallery(request: Request) -> GalleryInfo:
     standing = service.library.progress
     problem = service.library.problem or service.follower.problem
     identity = service.network.identity
+    rule = service.network.config.score
     return GalleryInfo(
         photos=0 if served is None else len(served.snapshot),
         version=None if served is None else served.snapshot.version,
-        checkpoint=CheckpointInfo(name=identity.name, sha256=identity.sha256),
+        checkpoint=CheckpointInfo(name=identity.name, sha256=identity.sha256, reranks=rule.relation_weight != 0),
         tags=[] if served is None else [TagCount(name=n, photos=c) for n, c in served.snapshot.tags.items()],
         building=None if standing is None else Progress(step=standing.step, done=standing.done, total=standing.total),
         last_error=None if problem is None else problem.code,

@@ -32,7 +32,7 @@ def serves(client, version):
 def test_what_the_gallery_says_of_itself(service, network):
     info = service.get("/gallery").json()
     assert info["photos"] == 13
-    assert info["checkpoint"] == {"name": "zse-tiny", "sha256": network.identity.sha256}
+    assert info["checkpoint"] == {"name": "zse-tiny", "sha256": network.identity.sha256, "reranks": True}
     assert info["tags"] == [
         {"name": "animals", "photos": 6}, {"name": "small", "photos": 1}, {"name": "things", "photos": 7}
     ]  # fmt: skip

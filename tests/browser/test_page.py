@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.browser.conftest import WRITE_KEY, OpenPage, Site, shape
 
@@ -209,6 +209,23 @@ def test_a_result_opens_with_its_correspondences(site: Site, open_page: OpenPage
     expect(dialog.locator("#pairs button").first).to_be_visible()
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
+
+
+def test_orders_are_offered_only_where_they_differ(site: Site, open_page: OpenPage) -> None:
+    page = open_page(site)
+    wait_for_search(page, lambda: draw(page, circle()))
+    expect(page.locator("#order")).to_be_visible()
+
+    def recall_alone(route: Route) -> None:
+        answer = route.fetch()
+        state = answer.json()
+        state["checkpoint"]["reranks"] = False
+        route.fulfill(response=answer, json=state)
+
+    page.route("**/gallery", recall_alone)
+    page.reload()
+    wait_for_search(page, lambda: draw(page, circle()))
+    expect(page.locator("#order")).to_be_hidden()
 
 
 def test_recall_order_details_and_more_on_scroll(site: Site, open_page: OpenPage) -> None:

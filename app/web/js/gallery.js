@@ -12,6 +12,7 @@ export class GalleryState extends EventTarget {
   photos = null;
   version = null;
   tags = []; // [{name, photos}]
+  reranks = true; // whether the second stage may change the order
   #timer = 0;
 
   constructor() {
@@ -28,6 +29,7 @@ export class GalleryState extends EventTarget {
     this.photos = state.photos;
     this.version = state.version;
     this.tags = state.tags;
+    this.reranks = state.checkpoint.reranks;
     byId("gallery-status").textContent = plural(state.photos, "photo");
     this.#showBuild(state.building);
     if (changed) this.dispatchEvent(new Event("change"));

@@ -88,7 +88,7 @@ search.addEventListener("problem", ({ detail: { problem, appending } }) => {
 function head(answer, results) {
   byId("results-head").hidden = results.length === 0 && search.tags.length === 0;
   byId("back-to-sketch").hidden = search.like === null;
-  byId("order").hidden = search.like !== null;
+  byId("order").hidden = search.like !== null || !gallery.reranks;
   filters.hidden = search.like !== null;
   byId("results-title").textContent = search.like ? `Like ${title(search.like.path)}` : "Results";
   const time = answer.timings_ms ? ` in ${milliseconds(answer.timings_ms.total)} ms` : "";
