@@ -2,11 +2,14 @@
 
 import importlib
 import json
+import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn import functional as F
 
 from model.backbone import create_backbone
@@ -70,6 +73,7 @@ def prepared(request):
         order=torch.arange(6),
         backbones=backbones,
         origin="random 0",
+        images="none",
     )
 
 
@@ -92,7 +96,90 @@ def test_every_arm_trains_and_is_measured_and_the_table_has_a_row_of_each(networ
     assert "128-bit codes" in text
 
 
+def test_precision_is_shown_where_reranking_can_change_it(networks):
+    """The first hundred of a hundred candidates are the same photos in any order; the first ten are not."""
+    assert networks.FIRST < networks.CANDIDATES
+    order = torch.arange(200)[None]
+    relevant = torch.zeros(1, 200, dtype=torch.bool)
+    relevant[0, 50:60] = True
+    reranked = torch.cat([torch.arange(50, 100), torch.arange(50), torch.arange(100, 200)])[None]
+    assert networks.quality_of(order, relevant)[1] == 0
+    assert networks.quality_of(reranked, relevant)[1] == 1
+
+
+def test_the_page_gives_the_command_that_makes_its_table(networks):
+    page = (Path(__file__).parent.parent / "docs" / "networks.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"python train/networks\.py (--data .+)", page)
+    options = networks.options_parser().parse_args(command.strip("`").split())
+    (said,) = re.findall(
+        r"mAP@all of (\d+) sketches among (\d+) photos.*? after (\d+) steps on (\d+) .*? of (\d+) seen", page
+    )
+    sketches, photos, steps, images, seen = map(int, said)
+    assert options.steps == steps
+    assert options.per_category * seen == images
+    assert sketches * options.test_photos == photos * options.test_sketches
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Two seen and one unseen category of drawn noise, with what a command line would say; no sentence encoder."""
+    import model.training.semantics
+    import model.training.sentences
+
+    monkeypatch.setattr(model.training.semantics, "_encode", lambda names: torch.randn(len(names), 384))
+    monkeypatch.setattr(model.training.sentences, "_encode", lambda sentences: [torch.randn(4, 384) for _ in sentences])
+    for number, category in enumerate(("bee", "dog", "cat")):
+        for modality in ("sketch", "photo"):
+            place = tmp_path / "data" / modality / category
+            place.mkdir(parents=True)
+            for each in range(2):
+                noise(10 * number + each + 100 * (modality == "photo")).save(place / f"{each}.png")
+    for name, category in (("without", "cat"), ("unseen", "cat")):
+        (tmp_path / f"{name}.txt").write_text(f"{category}\n")
+    return tmp_path
+
+
+def noise(seed):
+    """Dark and light squares inside a light frame: a photo, and a sketch with something drawn."""
+    squares = np.full((8, 8, 3), 255, dtype=np.uint8)
+    squares[2:6, 2:6] = 255 * np.random.default_rng(seed).integers(0, 2, (4, 4, 1))
+    return Image.fromarray(squares.repeat(16, 0).repeat(16, 1))
+
+
+def test_a_folder_that_has_changed_is_not_served_from_features_of_before(networks, folder, monkeypatch):
+    options = networks.options_parser().parse_args(
+        ["--data", str(folder / "data"), "--without", str(folder / "without.txt"), "--unseen",
+         str(folder / "unseen.txt"), "--out", str(folder), "--cache", str(folder)]
+    )  # fmt: skip
+    made = []
+    stored = importlib.import_module("stored")
+    real = stored.save_file
+
+    def counted(values, path):
+        made.append(path)
+        real(values, path)
+
+    monkeypatch.setattr(stored, "save_file", counted)
+    first, again = stored.prepare(options), stored.prepare(options)
+    assert len(made) == 1, "the second time they are read"
+    assert first.images == again.images
+    for modality, category in (("photo", "dog"), ("sketch", "cat")):  # one learnt from, one measured on
+        noise(999).save(folder / "data" / modality / category / "1.png")
+        changed = stored.prepare(options)
+        assert changed.images != first.images
+    assert len(made) == len(set(made)) == 3
+    assert len(list(folder.glob("features-*"))) == 3, "nothing unfinished is left"
+    assert not torch.equal(changed.unseen["sketch"].fine, first.unseen["sketch"].fine)
+    torch.testing.assert_close(changed.unseen["photo"].fine, first.unseen["photo"].fine)
+
+
 def test_the_same_seed_gives_the_same_run(networks, prepared):
     arm = networks.ARMS[3]
     first, again = (networks.run(arm, 5, 2, prepared) for _ in range(2))
     assert {**first, "cpu_s": 0} == {**again, "cpu_s": 0}
+
+
+def test_a_table_holds_runs_of_the_same_images_alone(networks, prepared):
+    line = networks.run(networks.ARMS[0], 1, 1, prepared)
+    table = networks.table_of([{**line, "seed": 2, "data": "other"}, line])
+    assert f"| {networks.ARMS[0].name} | 1 |" in table

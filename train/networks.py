@@ -44,6 +44,7 @@ SEEDS = (1, 2, 3)
 CROSS = replace(ZSE_LITE.cross_attention, heads=4, hidden=WIDTH)
 RELATION = RelationConfig(kind="pooled", width=64, hidden=(32,), bins=11)
 CANDIDATES = 100
+FIRST = 10  # photos whose precision is shown: reranking CANDIDATES leaves that of the first CANDIDATES as it was
 
 
 @dataclass(frozen=True)
@@ -94,11 +95,14 @@ ARMS = (
     zse("ZSE-SBIR, without names"),
     zse("ZSE-SBIR, + names (all of it)", text=0.5),
 )
+CONDITIONS = ("steps", "backbones", "data")
 COLUMNS = {
     "map_recall": "recall",
     "map_relation": "relation",
     "map_two_stage": f"two stages at {CANDIDATES}",
     "map_fused": "fused",
+    "p10_recall": f"P@{FIRST}, recall",
+    "p10_two_stage": f"P@{FIRST}, two stages",
 }
 
 
@@ -131,6 +135,7 @@ def run(arm: Arm, seed: int, steps: int, prepared: Prepared) -> dict[str, Any]:
         "seed": seed,
         "steps": steps,
         "backbones": prepared.origin,
+        "data": prepared.images,
         "seen": len(prepared.material.categories),
         "images": [len(prepared.material.sketches), len(prepared.material.photos)],
         "tested": list(prepared.relevant.shape),
@@ -143,7 +148,7 @@ def run(arm: Arm, seed: int, steps: int, prepared: Prepared) -> dict[str, Any]:
 
 @torch.inference_mode()
 def measure(network: EncoderNetwork, prepared: Prepared) -> dict[str, float]:
-    """mAP@all of unseen categories by the four ways to rank, P@100 of two stages, and mAP by hash codes alone."""
+    """mAP@all of unseen categories by the four ways to rank, P@10 of two of them, and mAP by hash codes alone."""
     sketch, photo = (encode(network, prepared.unseen[name], name) for name in MODALITIES)
     logits = network.relate(sketch, photo).logit
     arms = Arms(sketch.descriptor, photo.descriptor, prepared.order, logits=logits)
@@ -154,8 +159,9 @@ def measure(network: EncoderNetwork, prepared: Prepared) -> dict[str, float]:
         "two_stage": arms.two_stage(CANDIDATES)(rows),
         "fused": arms.fused(rows),
     }
-    quality = {f"map_{name}": quality_of(order, prepared.relevant)[0] for name, order in ranked.items()}
-    quality["p100_two_stage"] = quality_of(ranked["two_stage"], prepared.relevant)[1]
+    found = {name: quality_of(order, prepared.relevant) for name, order in ranked.items()}
+    quality = {f"map_{name}": values[0] for name, values in found.items()}
+    quality |= {f"p10_{name}": found[name][1] for name in ("recall", "two_stage")}
     if network.hash_projection is not None:
         seen = encode(network, prepared.views["photo_views"].features, "photo").descriptor
         hashers = {
@@ -184,22 +190,26 @@ def signs(hasher: Hasher, descriptors: Tensor) -> Tensor:
 
 
 def quality_of(order: Tensor, relevant: Tensor) -> tuple[float, float]:
-    """mAP@all and P@100 of photos [Q, P] in order."""
+    """mAP@all and P@10 of photos [Q, P] in order."""
     hits, count = relevant.gather(1, order), relevant.sum(dim=1)
-    return float(average_precision(hits, count).mean()), float(precision_at(hits, count, 100).mean())
+    return float(average_precision(hits, count).mean()), float(precision_at(hits, count, FIRST).mean())
+
+
+def conditions_of(line: dict[str, Any]) -> tuple[Any, ...]:
+    """What runs must share to stand in one table; None where an earlier version did not write it down."""
+    return tuple(line.get(name) for name in CONDITIONS)
 
 
 def table_of(lines: list[dict[str, Any]]) -> str:
     """Means over seeds with their spread, arm by arm, and what was done."""
-    last = lines[-1]
-    lines = [line for line in lines if (line["steps"], line["backbones"]) == (last["steps"], last["backbones"])]
-    head = ["network", "seeds", *COLUMNS.values(), "P@100, two stages", "CPU s"]
+    lines = [line for line in lines if conditions_of(line) == conditions_of(lines[-1])]
+    head = ["network", "seeds", *COLUMNS.values(), "CPU s"]
     rows = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for arm in ARMS:
         runs = [line for line in lines if line["arm"] == arm.name]
         if not runs:
             continue
-        cells = [spread([line[key] for line in runs]) for key in (*COLUMNS, "p100_two_stage")]
+        cells = [spread([line[key] for line in runs]) for key in COLUMNS]
         seconds = round(statistics.mean(line["cpu_s"] for line in runs))
         rows.append(f"| {arm.name} | {len(runs)} | {' | '.join(cells)} | {seconds} |")
     first = lines[0]
@@ -234,7 +244,7 @@ def write_table(page: Path, lines: list[dict[str, Any]]) -> None:
     page.write_text(f"{before}{begin}\n{table_of(lines)}\n{end}{after}", encoding="utf-8")
 
 
-def main() -> None:
+def options_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder of sketch/CATEGORY/* and photo/CATEGORY/*")
     parser.add_argument("--without", type=Path, action="append", default=[], help="file of categories to leave out")
@@ -242,7 +252,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/networks"))
     parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
     parser.add_argument("--backbones", default="zse-lite", help="checkpoint whose backbones all arms share")
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--seeds", type=int, nargs="*", default=list(SEEDS))
     parser.add_argument("--arms", nargs="*", help="only these; default all")
     parser.add_argument("--views", type=int, default=1, help="stored variations of each image")
@@ -251,7 +261,11 @@ def main() -> None:
     parser.add_argument("--test-photos", type=int, default=35, help="of each unseen category")
     parser.add_argument("--prepare", action="store_true", help="store features and stop")
     parser.add_argument("--table", type=Path, help="only write the table into this page")
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    options = options_parser().parse_args()
     log = options.out / "runs.jsonl"
     lines = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
     if options.table:
@@ -262,12 +276,12 @@ def main() -> None:
     prepared = prepare(options)
     if options.prepare:
         return
-    done = {(line["arm"], line["seed"], line["steps"], line["backbones"]) for line in lines}
+    done = {(line["arm"], line["seed"], *conditions_of(line)) for line in lines}
     for seed in options.seeds:
         for arm in ARMS:
             if options.arms and arm.name not in options.arms:
                 continue
-            if (arm.name, seed, options.steps, prepared.origin) in done:
+            if (arm.name, seed, options.steps, prepared.origin, prepared.images) in done:
                 continue
             line = run(arm, seed, options.steps, prepared)
             with log.open("a") as file:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +16,7 @@ from torch import Tensor
 from model.backbone import create_classifier
 from model.checkpoint import find_checkpoint, load_checkpoint, read_checkpoint
 from model.config import ZSE_LITE, PreprocessConfig
+from model.data.arrays import ImageArrays
 from model.data.augment import plain
 from model.data.folders import read_folders
 from model.data.items import Dataset, Modality
@@ -76,6 +79,7 @@ class Prepared:
         order: [P], ties.
         backbones: state of both backbones.
         origin: which checkpoint they come from.
+        images: digest of all images that are trained and measured on.
     """
 
     material: Material
@@ -86,6 +90,25 @@ class Prepared:
     order: Tensor
     backbones: dict[str, Tensor]
     origin: str
+    images: str
+
+
+def stored_path(out: Path, checkpoint: str, images: str, options: argparse.Namespace) -> Path:
+    """Where features are kept: of this checkpoint, these images and so many variations of each."""
+    return out / f"features-{checkpoint[:12]}-{images}-{options.views}.safetensors"
+
+
+def fingerprint(*parts: ImageArrays) -> str:
+    """Digest of images: which they are, in which order and of which categories, and what they show.
+
+    Features are stored under it, so that a folder that has changed is encoded again.
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        listed = [[item.modality, item.category, item.path.name, item.key] for item in part.items]
+        digest.update(json.dumps([part.categories, listed, part.pixels.shape]).encode())
+        digest.update(part.pixels.contiguous().numpy().data)
+    return digest.hexdigest()[:12]
 
 
 def prepare(options: argparse.Namespace) -> Prepared:
@@ -105,19 +128,20 @@ def prepare(options: argparse.Namespace) -> Prepared:
     if not isinstance(source, EncoderNetwork) or not isinstance(source.encoder, HybridEncoder):
         raise SystemExit("give a checkpoint with a hybrid encoder")
     digest = read_checkpoint(find_checkpoint(options.backbones))[0]["sha256"][:12]
+    images = fingerprint(material.sketches, material.photos, test.sketches, test.photos)
     backbones = {
         key: value.clone()
         for key, value in source.encoder.state_dict().items()
         if key.split(".")[0].endswith("backbone")
     }
-    stored = options.out / f"features-{digest}-{options.per_category}-{options.views}.safetensors"
+    stored = stored_path(options.out, digest, images, options)
     if not stored.is_file():
         kept: dict[str, Tensor] = {}
         for name in MODALITIES:
-            images, tested = (part.sketches if name == "sketch" else part.photos for part in (material, test))
+            learnt, tested = (part.sketches if name == "sketch" else part.photos for part in (material, test))
             made = Views(
                 source,
-                images.pixels,
+                learnt.pixels,
                 name,
                 options.views,
                 config=BASE,
@@ -135,7 +159,9 @@ def prepare(options: argparse.Namespace) -> Prepared:
             if value is None:
                 raise SystemExit("the backbone has nothing to teach")
             kept[key] = value
-        save_file({key: value.contiguous() for key, value in kept.items()}, stored)
+        unfinished = stored.with_suffix(".unfinished")
+        save_file({key: value.contiguous() for key, value in kept.items()}, unfinished)
+        unfinished.replace(stored)
     kept = load_file(stored)
     material = replace(material, photo_targets=kept["photo_targets"], sketch_targets=kept["sketch_targets"])
     semantics = Semantics(material.names, kept["classifier"].shape[0], kept["projection"], kept["classifier"])
@@ -148,7 +174,8 @@ def prepare(options: argparse.Namespace) -> Prepared:
     plain_of = {name: Features(kept[f"unseen.{name}.fine"], kept[f"unseen.{name}.coarse"]) for name in MODALITIES}
     relevant = test.sketches.labels[:, None] == test.photos.labels[None, :]
     origin = f"{Path(options.backbones).stem} {digest}"
-    return Prepared(material, views, semantics, plain_of, relevant, tie_order(test.photos.items), backbones, origin)
+    order = tie_order(test.photos.items)
+    return Prepared(material, views, semantics, plain_of, relevant, order, backbones, origin, images)
 
 
 @torch.inference_mode()
