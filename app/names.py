@@ -32,6 +32,23 @@ def unknown_field(name: str, known: Iterable[str]) -> RequestError:
     )
 
 
+def only_known_fields(names: Iterable[str], known: Iterable[str], before: Iterable[str]) -> None:
+    """Refuse a body with other fields at the first of them: a validator would list every single one.
+
+    Args:
+        names: that came, without those of `before`.
+        known: those that may.
+        before: those that carry the sketch and were taken out before; an answer lists them as well.
+
+    Raises:
+        RequestError: `unknown_field`.
+    """
+    fields = list(known)
+    for name in names:
+        if name not in fields:
+            raise unknown_field(name, [*before, *fields])
+
+
 async def only_known_parameters(request: Request) -> None:
     """A dependency: refuse query parameters that the route does not have, and those that come twice.
 

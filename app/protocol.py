@@ -1,7 +1,8 @@
 """uvicorn's protocol for HTTP with what it leaves open: bounds on headers, on silence and on slow reading.
 
 uvicorn waits for headers for ever and keeps as many of them as come; takes trailers for headers; reads on for ever what
-nobody wants any more; and waits for ever for a client that does not read its answer.
+nobody wants any more; lines up as many requests as come one behind another; and waits for ever for a client that does
+not read its answer.
 """
 
 from __future__ import annotations
@@ -19,10 +20,15 @@ from app.security import SECURITY_HEADERS
 from app.settings import Settings
 
 _LINGER_S = 5.0  # for a client to read its answer before the rest of its body is refused
+_MOST_BEHIND = 64  # requests sent behind one that is not answered yet; uvicorn takes as many as come
 _FRAMING = 8  # bytes of framing per byte of a body: chunks of one byte have 5
 
 
 class _HeadersTooLargeError(Exception):
+    """Raised inside the parser, which gives up then."""
+
+
+class _TooManyBehindError(Exception):
     """Raised inside the parser, which gives up then."""
 
 
@@ -102,6 +108,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_head, self._head_bytes = False, 0
         self._stop_waiting()
         self.quiet.pop(self, None)
+        if len(self.pipeline) >= _MOST_BEHIND:
+            self.transport.abort()
+            raise _TooManyBehindError
         super().on_headers_complete()
         self._unanswered = [cycle for cycle in (*self._unanswered, self.cycle) if not cycle.response_complete]
 
@@ -137,6 +146,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words for all of them
         """As the rest of the service answers errors."""
+        if self.transport.is_closing():
+            return
         if self._head_bytes > self.settings.max_header_bytes:
             self._refuse_headers()
         else:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.errors import RequestError
-from app.names import unknown_field
+from app.names import only_known_fields
 from app.wording import wrong_value
 
 Number = float
@@ -342,10 +341,11 @@ def parse_options(values: dict[str, Any], max_top_k: int, max_candidates: int, *
     Raises:
         RequestError: `invalid_<name>` such as `invalid_top_k`, `candidates_below_top_k`, `unknown_field`.
     """
+    only_known_fields(values, SearchOptions.model_fields, SKETCH_FIELDS[strict])
     try:
         options = SearchOptions.model_validate(values, strict=strict)
     except ValidationError as error:
-        raise invalid_field(error, [*SKETCH_FIELDS[strict], *SearchOptions.model_fields]) from None
+        raise invalid_field(error) from None
     if options.top_k > max_top_k:
         raise RequestError("invalid_top_k", f"`top_k` may be at most {max_top_k}.", maximum=max_top_k)
     if options.depth > max_candidates:
@@ -360,15 +360,8 @@ def parse_options(values: dict[str, Any], max_top_k: int, max_candidates: int, *
     return options
 
 
-def invalid_field(error: ValidationError, known: Iterable[str]) -> RequestError:
-    """The first thing wrong, under a code that names the field; the value sent is not repeated.
-
-    Args:
-        error: of pydantic.
-        known: the fields that the body may have.
-    """
+def invalid_field(error: ValidationError) -> RequestError:
+    """The first thing wrong, under a code that names the field; the value sent is not repeated."""
     first = error.errors(include_url=False, include_input=False)[0]
     name = str(first["loc"][0]) if first["loc"] else "body"
-    if first["type"] == "extra_forbidden":
-        return unknown_field(name, known)
     return RequestError(f"invalid_{name}", wrong_value(name, first), field=name)

@@ -22,7 +22,7 @@ from app.explaining import (
     prepare_sketch,
 )
 from app.follower import Served
-from app.names import only_known_parameters
+from app.names import only_known_fields, only_known_parameters
 from app.routes.common import problems, service_of
 from app.schemas import SKETCH_FIELDS, CorrespondenceDocument, invalid_field
 from app.security import require_read
@@ -208,10 +208,14 @@ async def _answer(
 
 
 def _options(sketch: SketchRequest) -> ExplainOptions:
+    values = sketch.values
+    only_known_fields(values, ExplainOptions.model_fields, SKETCH_FIELDS[sketch.from_json])
+    if isinstance(among := values.get("among"), list):  # the validator would look at each before it counts them
+        values = {**values, "among": among[: _MOST_SOURCES + 1]}
     try:
-        return ExplainOptions.model_validate(sketch.values)
+        return ExplainOptions.model_validate(values)
     except ValidationError as error:
-        raise invalid_field(error, [*SKETCH_FIELDS[sketch.from_json], *ExplainOptions.model_fields]) from None
+        raise invalid_field(error) from None
 
 
 def _wants_picture(request: Request) -> bool:
