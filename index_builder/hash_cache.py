@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from index_builder.hash_codes import Codes, Halves, Hasher, HashIndex, chosen_hasher, encode_all, learnt_hasher
 from index_builder.recall import RecallIndex, RecallSettings
@@ -35,7 +35,7 @@ _CODES, _EXACT = ".codes.safetensors", ".exact.npy"
 # Some photos more or less hardly turn the directions that codes are fitted to; twice or half as many may be another
 # collection. Of 10 006 photos added category by category, a matrix of 64 bits fitted to half of them found .88 of the
 # exact hundred among the nearest 400 codes of all, to an eighth .85, to all .91 (of 256 bits .98 each). Fitting reads a
-# sample of bounded size and takes seconds, and a gallery that grows pays for it once per doubling.
+# sample of bounded size and takes up to half a minute, and a gallery that grows pays for it once per doubling.
 _OUTGROWN = 2
 
 
@@ -166,7 +166,8 @@ def _store(folder: Path, origin: Origin, wanted: str, made: Stored) -> Stored:
     """Write both files and their note; the same with the exact descriptors mapped from disk."""
 
     def write_codes(path: Path) -> None:
-        save_file({"codes": made.codes, "matrix": made.hasher.matrix, "centre": made.hasher.centre}, path)
+        # Not `save_file`, whose files no other user can read: who makes an index is not always who serves it.
+        path.write_bytes(save({"codes": made.codes, "matrix": made.hasher.matrix, "centre": made.hasher.centre}))
 
     def write_exact(path: Path) -> None:
         with path.open("wb") as file:

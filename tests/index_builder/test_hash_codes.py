@@ -314,6 +314,13 @@ def test_what_is_damaged_or_gone_is_built_again(tmp_path, suffix, harm, caplog):
     assert opened(tmp_path, "1", unit(300))[1]
 
 
+def test_another_user_may_serve_what_one_has_made(tmp_path):
+    opened(tmp_path, "1", unit(300))
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert {path.stat().st_mode for path in (tmp_path / FOLDER).iterdir()} == {plain.stat().st_mode}
+
+
 def test_another_manifest_makes_it_stale(tmp_path):
     opened(tmp_path, "1", unit(300))
     assert not opened(tmp_path, "1", unit(300), source="t")[1]
@@ -343,7 +350,7 @@ def test_a_full_disk_costs_the_cache_alone(tmp_path, monkeypatch, caplog):
     def full(*_args, **_options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("index_builder.hash_cache.save_file", full)
+    monkeypatch.setattr("index_builder.hash_cache.save", full)
     index, cached = opened(tmp_path, "1", unit(300))
     assert not cached
     assert (index.search(unit(1), 3)[0] >= 0).all()
