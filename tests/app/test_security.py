@@ -207,6 +207,25 @@ def test_the_log_has_no_keys_no_queries_and_no_pictures(gallery, photos, network
     assert refused["status"] == 422
 
 
+@pytest.mark.parametrize("style", ["json", "console"])
+def test_the_trace_of_a_defect_shows_no_values(shared_gallery, network, monkeypatch, capsys, style):
+    """Functions on the way hold pictures, queries and keys in their variables."""
+    configure_logging("info", style)
+
+    def broken(*_given, **_named):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("app.routes.search.parse_options", broken)
+    settings = settings_for(shared_gallery, read_key=READ_KEY)
+    with open_client(create_app(settings, network), raise_server_exceptions=False) as client:
+        body = {"strokes": [[[0, 98_765], [0, 50]]], "tag": ["a-private-word"]}
+        assert client.post("/search", json=body, headers=bearer(READ_KEY)).status_code == 500
+    logged = capsys.readouterr().err
+    assert "ZeroDivisionError" in logged
+    for secret in (READ_KEY, "a-private-word", "98765"):
+        assert secret not in logged
+
+
 def test_metrics_count_what_happened(shared_gallery, network):
     with open_client(create_app(settings_for(shared_gallery), network)) as client:
         for _ in range(3):
