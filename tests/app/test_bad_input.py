@@ -265,6 +265,7 @@ JSON_BODIES = [
     (json.dumps({"image": "http://127.0.0.1/photo.png"}).encode(), 422, "malformed_image"),
     (json.dumps({"image": "file:///etc/hostname"}).encode(), 422, "malformed_image"),
     (json.dumps({"image": "data:image/png;base64,@@"}).encode(), 422, "malformed_image"),
+    (json.dumps({"image": "http://127.0.0.1/photo.png;base64,iVBORw0KGgo="}).encode(), 422, "malformed_image"),
     (json.dumps({"image": 7}).encode(), 422, "malformed_image"),
     (json.dumps({"image": "data:image/png;base64,"}).encode(), 422, "empty_file"),
     (json.dumps({"strokes": [[[1, 2], [1, 2]]], "top_k": "5"}).encode(), 422, "invalid_top_k"),
