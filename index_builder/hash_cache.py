@@ -127,9 +127,9 @@ def _taken_over(folder: Path, origin: Origin, wanted: str, shape: tuple[int, ...
     """What was fitted to an earlier version and suits descriptors of this shape [n, E], or None."""
 
     def suited(note: Note) -> tuple[Hasher, Fit] | None:
-        if note.more.get("hasher") != wanted or note.more.get("fit") is None:
+        fit = _fit_of(note)
+        if note.more.get("hasher") != wanted or fit is None:
             return None
-        fit = Fit(**note.more["fit"])
         if fit.checkpoint != origin.checkpoint or not fit.suits(shape[0]):
             return None
         hasher, _ = _read_codes(note)
@@ -149,8 +149,20 @@ def _read(note: Note, wanted: str) -> Stored | None:
         return None
     hasher, codes = _read_codes(note)
     exact: Halves = np.load(note.file(_EXACT), mmap_mode="r", allow_pickle=False)
-    fit = note.more.get("fit")
-    return Stored(hasher, codes, exact, None if fit is None else Fit(**fit))
+    return Stored(hasher, codes, exact, _fit_of(note))
+
+
+def _fit_of(note: Note) -> Fit | None:
+    """What the codes were fitted on, or None where they were learnt.
+
+    Raises:
+        ValueError: the note is of another version's format.
+    """
+    values = note.more.get("fit")
+    try:
+        return None if values is None else Fit(**values)
+    except TypeError as error:
+        raise ValueError("it does not say what it was fitted on") from error
 
 
 def _read_codes(note: Note) -> tuple[Hasher, Codes]:

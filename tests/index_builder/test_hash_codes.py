@@ -256,7 +256,17 @@ def test_a_matrix_of_other_descriptors_is_not_taken_over(tmp_path, version, chec
 
 
 @pytest.mark.parametrize("version", ["1.1", "1.2"])
-def test_a_cache_that_does_not_say_what_it_was_fitted_on_is_built_again(tmp_path, version):
+@pytest.mark.parametrize("fit", [{"photos": 300}, {"photos": 300, "version": "1.1", "checkpoint": "c", "new": 1}, []])
+def test_a_cache_that_does_not_say_what_it_was_fitted_on_is_built_again(tmp_path, version, fit):
+    opened(tmp_path, "1.1", unit(300))
+    (path,) = (tmp_path / FOLDER).glob("*.json")
+    values = read_json(path)
+    write_json(path, {**values, "more": {**values["more"], "fit": fit}})
+    assert digest_of(tmp_path, version, unit(300, seed=3)) == fit_hasher(unit(300, seed=3), 32).digest
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.2"])
+def test_a_note_of_another_format_is_replaced(tmp_path, version):
     opened(tmp_path, "1.1", unit(300))
     (path,) = (tmp_path / FOLDER).glob("*.json")
     values = read_json(path)
