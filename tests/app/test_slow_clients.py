@@ -123,6 +123,7 @@ def test_slow_senders_of_large_bodies_give_their_memory_back(shared_gallery, net
         body = b'{"image": "data:image/png;base64,' + b"A" * 3_000_000 + b'"}'
         answer = exchange(port, request("POST", "/search", "Content-Type: application/json", body=body))
         assert status(answer) == 422, "the picture is none, but it was read: there was room"
+        wait_for(lambda: in_flight(port) <= 19)  # those whose memory it took
 
 
 def test_a_client_that_reads_nothing_is_let_go(large, network):
