@@ -101,12 +101,10 @@ async def read_form(request: Request, limit: int, timeout_s: float, *, max_files
         spooled = parser._files_to_close_on_error
         try:
             parsed = await parser.parse()
-        except BaseException as error:
-            for file in spooled:
-                file.close()
-            if isinstance(error, MultiPartException):
-                raise RequestError("malformed_form", f"The form cannot be read: {error.message}", 400) from None
-            if isinstance(error, OSError) and is_full_disk(error):
+        except MultiPartException as error:
+            raise RequestError("malformed_form", f"The form cannot be read: {error.message}", 400) from None
+        except OSError as error:
+            if is_full_disk(error):
                 raise RequestError("disk_full", "There is no room left for what you send.", 507) from None
             raise
     if len(spooled) > sum(isinstance(value, UploadFile) for _, value in parsed.multi_items()):
