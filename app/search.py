@@ -254,7 +254,9 @@ class TwoStageSearcher:
     def similar(self, row: int, top_k: int) -> Answer:
         """Photos with descriptors like the photo of `row`, which is left out."""
         depth = min(top_k + 1, len(self.snapshot))
-        (found,) = self.recall(self.snapshot.descriptors([row]), [Query(candidates=depth, expand=False)])
+        asked = self.snapshot.descriptors([row])
+        asked = asked / np.linalg.norm(asked)  # a familiar photo's is shorter
+        (found,) = self.recall(asked, [Query(candidates=depth, expand=False)])
         others = found.rows != row
         rest = Candidates(found.rows[others][:top_k], found.scores[others][:top_k], found.searched - 1)
         return self.order(rest, None, Query(top_k=top_k))

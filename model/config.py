@@ -66,7 +66,8 @@ class EncoderConfig:
         scale_embedding: average the patch embedding with upstream's four-convolution "scale embedding".
         descriptor_size: E of a learned linear descriptor head; 0 uses the normalised retrieval token itself (E = D).
         norm_eps: of the LayerNorms; None keeps the backbone's own (1e-6 for "hybrid").
-        whitened: descriptors pass through a whitening that is fitted after training (`model/whitening.py`).
+        whitened: descriptors pass through a whitening, and familiar photos step back, both fitted after training
+            (`model/whitening.py`, `model/familiarity.py`).
     """
 
     kind: Literal["vit", "hybrid"] = "vit"

@@ -16,7 +16,7 @@ def expand(descriptors: Tensor, neighbours: Tensor, weight: float) -> Tensor:
 
     Args:
         descriptors: [Q, E] float32, L2-normalised, of sketches.
-        neighbours: [Q, K, E] float32, L2-normalised, of the photos found first; K may be 0, which moves nothing.
+        neighbours: [Q, K, E] float32, no longer than 1, of the photos found first; K may be 0, which moves nothing.
         weight: of the hits' mean direction beside the sketch's own, at least 0.
 
     Returns:

@@ -14,12 +14,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.familiarity import Familiarity
+
 Modality = Literal["sketch", "photo"]
 SHRINKAGE = 1.0
 
 
 class Whitening(nn.Module):
     """Subtracts the modality's mean, multiplies by a matrix and normalises again; at first it changes nothing.
+
+    Photos like those of the training are shortened behind it (`model/familiarity.py`), which is fitted with it.
 
     Args:
         size: E, of descriptors.
@@ -32,21 +36,24 @@ class Whitening(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.zeros(2, size))  # of sketches, of photos
         self.register_buffer("matrix", torch.eye(size))
+        self.familiarity = Familiarity(size)
 
     def forward(self, descriptor: Tensor, modality: Modality) -> Tensor:
-        """[B, E] L2-normalised -> [B, E] float32, L2-normalised."""
+        """[B, E] L2-normalised -> [B, E] float32: L2-normalised, but for familiar photos, which are shorter."""
         centred = descriptor.float() - self.mean[0 if modality == "sketch" else 1]
-        return F.normalize(centred @ self.matrix, dim=-1)
+        whitened = F.normalize(centred @ self.matrix, dim=-1)
+        return whitened if modality == "sketch" else self.familiarity(whitened)
 
     @torch.no_grad()
     def reset(self) -> None:
         """Change nothing again."""
         self.mean.zero_()
         self.matrix.copy_(torch.eye(len(self.matrix)))
+        self.familiarity.reset()
 
     @torch.no_grad()
     def fit(self, sketches: Tensor, photos: Tensor, shrinkage: float = SHRINKAGE) -> None:
-        """Whiten from descriptors as they are without whitening, of seen categories.
+        """Whiten from descriptors as they are without whitening, of seen categories; no photo is shortened after that.
 
         Args:
             sketches: [S, E] L2-normalised.
@@ -55,6 +62,7 @@ class Whitening(nn.Module):
                 no whitening.
         """
         mean, matrix = whitening_of(sketches, photos, shrinkage)
+        self.familiarity.reset()
         self.mean.copy_(mean)
         self.matrix.copy_(matrix)
 

@@ -76,7 +76,7 @@ def expanded_queries(sketches: Tensor, photos: Tensor, tie_order: Tensor, rule: 
 
     Args:
         sketches: [S, E] float32, L2-normalised.
-        photos: [P, E] float32, L2-normalised.
+        photos: [P, E] float32, no longer than 1.
         tie_order: [P] int64, see `metrics.rank_photos`.
         rule: how; without neighbours nothing is moved.
 
@@ -120,7 +120,7 @@ class Arms:
 
     Attributes:
         sketch_descriptors: [S, E] float32, L2-normalised, as they search: expanded or not.
-        photo_descriptors: [P, E] float32, L2-normalised.
+        photo_descriptors: [P, E] float32, no longer than 1.
         tie_order: [P] int64, see `metrics.rank_photos`.
         logits: [S, P] float32 relation logits of all pairs, or None where only candidates were related.
         candidates: [S, K] int64, recall's first photos, best first, or None where nothing is related by candidates.

@@ -1,4 +1,4 @@
-"""Fits a network's whitening after its last step, on a sample of the images that it was trained on."""
+"""Fits a network's whitening, and which photos are familiar to it, on a sample of what it was trained on."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _PURPOSE = 8  # of the draw, which no other draw of a run shares
 
 
 def fit_whitening(network: Network, sketches: ImageArrays, photos: ImageArrays, seed: int, *, batch: int = 128) -> bool:
-    """Fit the whitening, where the network has one, on seen categories; validation categories are not touched.
+    """Fit the whitening and what follows it, where the network has one; validation categories are not touched.
 
     Args:
         network: in evaluation mode.
-        sketches, photos: that it was trained on.
+        sketches, photos: that it was trained on, labelled on one scale.
         seed: of the sample: at most `PER_CATEGORY` sketches and photos of each category.
         batch: images encoded at once.
 
@@ -28,22 +28,25 @@ def fit_whitening(network: Network, sketches: ImageArrays, photos: ImageArrays, 
     """
     if not isinstance(network, EncoderNetwork) or network.whitening is None:
         return False
-    network.whitening.reset()
-    device = network.device
+    whitening = network.whitening
+    whitening.reset()
     with torch.inference_mode():
-        sketch, photo = (
-            torch.cat(
-                [
-                    encode(
-                        plain(images.pixels[rows.to(images.pixels.device)].to(device), network.preprocess)
-                    ).descriptor
-                    for rows in torch.split(_sample(images.labels.cpu(), seed), batch)
-                ]
-            )
-            for images, encode in ((sketches, network.encode_sketch), (photos, network.encode_photo))
+        (sketch, of_sketch), (photo, of_photo) = (
+            _encoded(network, images, modality, seed, batch)
+            for images, modality in ((sketches, "sketch"), (photos, "photo"))
         )
-    network.whitening.fit(sketch, photo)
+        whitening.fit(sketch, photo)
+        whitening.familiarity.fit((whitening(sketch, "sketch"), of_sketch), (whitening(photo, "photo"), of_photo))
     return True
+
+
+def _encoded(network: Network, images: ImageArrays, modality: str, seed: int, batch: int) -> tuple[Tensor, Tensor]:
+    """Descriptors [M, E] of a sample, and their labels [M]."""
+    encode = network.encode_sketch if modality == "sketch" else network.encode_photo
+    rows = _sample(images.labels.cpu(), seed)
+    parts = [images.pixels[part.to(images.pixels.device)].to(network.device) for part in torch.split(rows, batch)]
+    descriptors = torch.cat([encode(plain(part, network.preprocess)).descriptor for part in parts])
+    return descriptors, images.labels.cpu()[rows].to(descriptors.device)
 
 
 def _sample(labels: Tensor, seed: int) -> Tensor:

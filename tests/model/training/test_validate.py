@@ -59,4 +59,6 @@ def test_a_whitening_is_fitted_on_several_images_of_every_category(material, mon
     for kind, part in images.items():
         others = int((part.labels != part.labels[0]).sum())
         assert met[kind] == PER_CATEGORY + others > len(material.categories)
+    remembered = network.state_dict()["whitening.familiarity.prototypes"].any(dim=1)
+    assert remembered.sum() == len(material.categories)
     assert PER_CATEGORY >= 10
