@@ -34,7 +34,7 @@ from index_builder import (
     sync_gallery,
 )
 from index_builder.errors import GalleryBusyError, GalleryError
-from index_builder.gallery import POINTER
+from index_builder.layout import POINTER
 from model.errors import SketchseekError
 from model.network import Network
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from index_builder.difference import Difference
 from index_builder.errors import GalleryError, PhotosSkippedError
-from index_builder.gallery import Gallery, GalleryMetadata, lance_errors
+from index_builder.gallery import Gallery, GalleryMetadata
+from index_builder.layout import lance_errors
 from index_builder.photos import shown_path
 from index_builder.pipeline import BuildOptions, BuildReport, OnProgress, read_all
 from index_builder.scan import PASSED_OVER, Skipped, scan_folder

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from index_builder.errors import GalleryError, GalleryWriteError
-from index_builder.gallery import Gallery, dataset_path, lance_errors, manifest_name, referenced_files
+from index_builder.gallery import Gallery
+from index_builder.layout import dataset_path, lance_errors, manifest_name, referenced_files
 from index_builder.photos import shown_path
 from index_builder.tokens import fixed_size
 

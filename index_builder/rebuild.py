@@ -12,13 +12,8 @@ from typing import TYPE_CHECKING, Any
 from index_builder.checksums import drop_temporaries
 from index_builder.difference import Difference
 from index_builder.errors import GalleryDamagedError
-from index_builder.gallery import (
-    Gallery,
-    GalleryMetadata,
-    lance_errors,
-    ledger_path,
-    write_pointer,
-)
+from index_builder.gallery import Gallery, GalleryMetadata
+from index_builder.layout import lance_errors, ledger_path, write_pointer
 from index_builder.lock import writer_lock
 from index_builder.photos import absolute, shown_path
 from index_builder.pipeline import BuildOptions, BuildReport, OnProgress, read_all

@@ -17,9 +17,10 @@ import torch
 
 from index_builder.checksums import file_sum
 from index_builder.errors import UnknownPhotoError
-from index_builder.gallery import Gallery, GalleryMetadata, lance_errors, manifest_name
+from index_builder.gallery import Gallery, GalleryMetadata
 from index_builder.hash_cache import open_recall
 from index_builder.hash_codes import HashIndex
+from index_builder.layout import lance_errors, manifest_name
 from index_builder.photos import PhotoRecord, absolute, from_ns, shown_path
 from index_builder.recall import RecallIndex, RecallSettings
 from index_builder.recall_cache import Origin

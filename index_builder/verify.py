@@ -15,7 +15,8 @@ import torch
 from index_builder.checksums import HINT, FileSum, Ledger, dataset_files, file_sum
 from index_builder.decode import Failed, Job, read_photo
 from index_builder.errors import GalleryError
-from index_builder.gallery import Gallery, GalleryMetadata, latest_commit, manifest_name, referenced_files
+from index_builder.gallery import Gallery, GalleryMetadata
+from index_builder.layout import latest_commit, manifest_name, referenced_files
 from index_builder.photos import absolute, photo_id, shown_path, tags_of
 from index_builder.quantise import parts_of
 from index_builder.recall_cache import FOLDER, Note

@@ -19,16 +19,8 @@ from index_builder import commits
 from index_builder.checksums import Ledger, drop_temporaries
 from index_builder.decode import DecodedPhoto
 from index_builder.errors import GalleryError, GalleryNotFoundError, GalleryWriteError
-from index_builder.gallery import (
-    POINTER,
-    Gallery,
-    GalleryMetadata,
-    dataset_path,
-    lance_errors,
-    latest_commit,
-    ledger_path,
-    write_pointer,
-)
+from index_builder.gallery import Gallery, GalleryMetadata
+from index_builder.layout import POINTER, dataset_path, lance_errors, latest_commit, ledger_path, write_pointer
 from index_builder.lock import writer_lock
 from index_builder.photos import photo_id, tags_of
 from index_builder.quantise import StoredTokens

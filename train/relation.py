@@ -23,10 +23,11 @@ from zse_lite import VALIDATION
 from model.checkpoint import load_checkpoint, load_tensors, save_checkpoint
 from model.config import PreprocessConfig
 from model.data.arrays import ImageArrays, decode
-from model.data.augment import PhotoAugment, SketchAugment, augment_photos, augment_sketches
+from model.data.augment import augment_photos, augment_sketches
 from model.data.folders import read_folders
 from model.data.items import Dataset, Item, Modality
 from model.data.splits import read_category_list, reserved_categories
+from model.data.strengths import PhotoAugment, SketchAugment
 from model.evaluation.seen import learnt_from
 from model.network import Network, ZseNetwork
 from model.registry import build_network

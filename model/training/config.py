@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from model.config import NetworkConfig, ZseConfig
-from model.data.augment import PhotoAugment, SketchAugment
+from model.data.strengths import PhotoAugment, SketchAugment
 from model.errors import ConfigurationError
 
 _T = TypeVar("_T")

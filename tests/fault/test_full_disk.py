@@ -10,7 +10,7 @@ import pytest
 
 from index_builder import GallerySnapshot, build_gallery
 from index_builder.errors import GalleryWriteError
-from index_builder.gallery import POINTER
+from index_builder.layout import POINTER
 from tests.fault import jobs
 from tests.fault.conftest import assert_part_of, assert_whole, contents
 from tests.index_builder.pictures import write_photo

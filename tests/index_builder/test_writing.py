@@ -22,7 +22,7 @@ from index_builder import (
 )
 from index_builder import writer as writer_module
 from index_builder.errors import GalleryBusyError, GalleryMismatchError, GalleryVersionGoneError, GalleryWriteError
-from index_builder.gallery import dataset_path, ledger_path
+from index_builder.layout import dataset_path, ledger_path
 from index_builder.lock import writer_lock
 from index_builder.tokens import TokenReader
 from index_builder.writer import open_writer

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.config import PreprocessConfig
-from model.data.augment import PhotoAugment, SketchAugment, augment_photos, augment_sketches, plain
+from model.data.augment import augment_photos, augment_sketches, plain
 from model.data.pixels import affine_grid, blurred, box_mask, lower_resolution, narrowed, widened
+from model.data.strengths import PhotoAugment, SketchAugment
 
 CONFIG = PreprocessConfig(image_size=48)
 OFF = {"crop": 1.0, "aspect": 1.0, "scale": 1.0}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from model.data.augment import PhotoAugment, SketchAugment
+from model.data.strengths import PhotoAugment, SketchAugment
 from model.errors import ConfigurationError
 from model.training.config import RECIPES, UPSTREAM_RECIPE, LossWeights, TrainConfig, with_setting
 
