@@ -23,8 +23,9 @@ from app.explaining import (
 )
 from app.follower import Served
 from app.names import only_known_fields, only_known_parameters
+from app.options import SKETCH_FIELDS, invalid_field
 from app.routes.common import problems, service_of
-from app.schemas import SKETCH_FIELDS, CorrespondenceDocument, invalid_field
+from app.schemas import CorrespondenceDocument
 from app.security import require_read
 from app.service import Service
 from app.sketches import SketchRequest, read_sketch

@@ -15,16 +15,9 @@ from app.errors import RequestError
 from app.explaining import as_document, explain_rows, prepare_sketch
 from app.follower import Served
 from app.names import only_known_parameters, shown
+from app.options import SearchBody, SearchOptions, parse_options
 from app.routes.common import problems, result_of, service_of, wait_for_ticket
-from app.schemas import (
-    CorrespondenceDocument,
-    Result,
-    SearchAnswer,
-    SearchBody,
-    SearchOptions,
-    Timings,
-    parse_options,
-)
+from app.schemas import CorrespondenceDocument, Result, SearchAnswer, Timings
 from app.search import Answer, Query
 from app.security import require_read
 from app.sketches import SketchRequest, read_sketch
