@@ -56,7 +56,8 @@ class Result(BaseModel):
         default=None, description="Probability of the relation network; null without rerank."
     )
     recall_score: float = Field(
-        description="Cosine of the photo's descriptor with the sketch's, or with what it was expanded to."
+        description="Inner product of the photo's descriptor and the sketch's, or what it was expanded to: the cosine, "
+        "but less for photos like those that the network was trained on."
     )
     recall_rank: int = Field(description="Rank in the recall stage, from 1.")
     url: str

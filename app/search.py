@@ -26,6 +26,7 @@ from model.preprocess import sketch_tensor
 from model.types import Encoding
 
 T = TypeVar("T")
+_SIMILAR_DEPTH = 4  # times the photos wanted: so many are looked through before lengths are divided out
 Rows = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float32]
 
@@ -59,7 +60,7 @@ class Candidates:
 
     Attributes:
         rows: [C] int64, rows of the snapshot.
-        scores: [C] float32, cosines in [-1, 1] with the descriptor that searched last.
+        scores: [C] float32 in [-1, 1], inner products with the descriptor that searched last.
         searched: photos looked at: the gallery's, or those with the tags.
     """
 
@@ -78,7 +79,7 @@ class Found:
         photo: what the gallery knows of it.
         score: what the results are ordered by.
         relation_score: the relation network's probability, or None without rerank.
-        recall_score: cosine of the photo's descriptor with the one that searched, the sketch's or its expansion.
+        recall_score: inner product of the photo's descriptor and the one that searched, the sketch's or its expansion.
         recall_rank: from 1, in the recall stage.
     """
 
@@ -141,8 +142,9 @@ class TwoStageSearcher:
         """
         clock = Stopwatch()
         encodings = self.encode(sketches)
+        descriptors = encodings.descriptor.float().cpu().numpy()  # waits for a GPU
         clock.lap("encode")
-        candidates = self.recall(encodings.descriptor.float().cpu().numpy(), queries)
+        candidates = self.recall(descriptors, queries)
         clock.lap("recall")
         for number, (found, query) in enumerate(zip(candidates, queries, strict=True)):
             clock.restart()
@@ -219,7 +221,8 @@ class TwoStageSearcher:
             candidates: what the recall stage found for it.
             query: with `rerank` false the recall scores decide.
         """
-        if not self.network.config.score.relation_weight:  # the order stays, so what is not shown need not be related
+        rule = self.network.config.score
+        if not rule.relation_weight and rule.recall_weight > 0:  # the order stays: relate what is shown
             shown = slice(query.offset + query.top_k)
             candidates = replace(candidates, rows=candidates.rows[shown], scores=candidates.scores[shown])
         return self.order(candidates, self.relate(sketch, candidates.rows) if query.rerank else None, query)
@@ -252,13 +255,19 @@ class TwoStageSearcher:
         return Answer(results, candidates.searched)
 
     def similar(self, row: int, top_k: int) -> Answer:
-        """Photos with descriptors like the photo of `row`, which is left out."""
-        depth = min(top_k + 1, len(self.snapshot))
+        """Photos whose descriptors point where that of `row` does, which is left out.
+
+        Familiar photos' descriptors are shorter (`model/familiarity.py`). That is for sketches: here lengths are
+        divided out, among some more photos than are wanted.
+        """
+        depth = min(_SIMILAR_DEPTH * (top_k + 1), len(self.snapshot))
         asked = self.snapshot.descriptors([row])
-        asked = asked / np.linalg.norm(asked)  # a familiar photo's is shorter
-        (found,) = self.recall(asked, [Query(candidates=depth, expand=False)])
-        others = found.rows != row
-        rest = Candidates(found.rows[others][:top_k], found.scores[others][:top_k], found.searched - 1)
+        (found,) = self.recall(asked / np.linalg.norm(asked), [Query(candidates=depth, expand=False)])
+        rows = found.rows[found.rows != row]
+        photos = self.snapshot.searched_descriptors(rows)
+        scores = photos @ asked[0] / np.maximum(np.linalg.norm(photos, axis=1) * np.linalg.norm(asked), 1e-12)
+        best = np.lexsort((rows, -scores))[:top_k]
+        rest = Candidates(rows[best], np.minimum(scores[best], 1.0), found.searched - 1)
         return self.order(rest, None, Query(top_k=top_k))
 
 

@@ -24,7 +24,8 @@ from index_builder.tokens import fixed_size, records_of
 from model.config import PreprocessConfig
 
 _BATCH_ROWS = 1024
-_NORM_ERROR = 1e-2  # half precision networks leave descriptors this far from length 1
+_LONGEST = 1.01  # half precision networks leave descriptors this far from length 1; familiar photos' are shorter
+_SHORTEST = 1e-3
 _MOST_PER_KIND = 20  # problems listed per batch; a damaged file would else name thousands of rows
 
 
@@ -202,7 +203,7 @@ def _row_problems(table: pa.Table, metadata: GalleryMetadata, ids: set[str]) -> 
     with np.errstate(invalid="ignore", over="ignore"):
         length = np.sqrt(np.square(descriptor).sum(axis=1, keepdims=True))
         sane = np.concatenate(
-            [np.abs(length - 1) < _NORM_ERROR, np.isfinite(scales), scales >= 0, scales[:, :1] > 0,
+            [(length > _SHORTEST) & (length < _LONGEST), np.isfinite(scales), scales >= 0, scales[:, :1] > 0,
              positions < metadata.grid**2], axis=1
         )  # fmt: skip
     for row, (name, path, content, tags) in enumerate(zip(*values.values(), strict=True)):

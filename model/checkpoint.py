@@ -146,6 +146,10 @@ def read_checkpoint(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     return metadata, tensors
 
 
+ADDED_LATER = ".familiarity."
+"""In the names of tensors that earlier checkpoints lack; zeros there change nothing."""
+
+
 def load_tensors(network: Network, tensors: dict[str, Tensor], source: str, *, assign: bool = False) -> None:
     """Copy (or, with `assign`, put) tensors into a network; every entry must be there with its shape, and no other.
 
@@ -153,6 +157,8 @@ def load_tensors(network: Network, tensors: dict[str, Tensor], source: str, *, a
         CheckpointError: names what is missing, extra or misshapen.
     """
     expected = network.state_dict()
+    later = {name: torch.zeros_like(value) for name, value in expected.items() if ADDED_LATER in name}
+    tensors = {**later, **tensors}
     missing = sorted(expected.keys() - tensors.keys())
     extra = sorted(tensors.keys() - expected.keys())
     misshapen = sorted(n for n in expected.keys() & tensors.keys() if expected[n].shape != tensors[n].shape)

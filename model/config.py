@@ -40,7 +40,7 @@ class PreprocessConfig:
     mean: tuple[Finite, Finite, Finite] = (0.5, 0.5, 0.5)
     std: tuple[Positive, Positive, Positive] = (0.5, 0.5, 0.5)
     photo_fit: Literal["squash", "pad"] = "squash"
-    sketch_margin: Count = 10
+    sketch_margin: Width = 10
     sketch_line_width: Annotated[float, Field(ge=0, le=64)] = 0.0
 
     @property
@@ -169,7 +169,8 @@ class ExpansionRule:
 
 @dataclass(frozen=True)
 class ScoreRule:
-    """What results are ordered by: sigmoid(relation_weight * logit + recall_weight * cosine + bias).
+    """What results are ordered by: sigmoid(relation_weight * logit + recall_weight * cosine + bias). (The
+    cosine is of descriptors that may be shorter than 1, `model/familiarity.py`.)
 
     The default is the relation score itself. A fusion is calibrated on validation categories, never on test categories,
     and stored with the checkpoint, and so is whether the recall stage expands queries. The cosine is that of the

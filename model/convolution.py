@@ -63,6 +63,11 @@ class FusedConvolution(nn.Module):
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
+    def _load_from_state_dict(self, *arguments: Any, **options: Any) -> None:
+        """Other weights, so another layout."""
+        self._packed = None
+        super()._load_from_state_dict(*arguments, **options)
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_packed": None}
 

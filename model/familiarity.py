@@ -9,6 +9,8 @@ nearest category that was trained on, and with it every similarity to it.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -33,6 +35,12 @@ class Familiarity(nn.Module):
         super().__init__()
         self.register_buffer("prototypes", torch.zeros(PROTOTYPES, size))  # what is not used is like nothing
         self.register_buffer("strength", torch.zeros(()))
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: Any, *others: Any, **options: Any) -> None:
+        """Weights that were saved before photos stepped back leave everything as it is."""
+        for name, own in (("prototypes", self.prototypes), ("strength", self.strength)):
+            state_dict.setdefault(prefix + name, torch.zeros_like(own))
+        super()._load_from_state_dict(state_dict, prefix, *others, **options)
 
     def forward(self, photos: Tensor) -> Tensor:
         """[B, E] float32, L2-normalised -> [B, E] float32, of length 1 - strength to 1."""

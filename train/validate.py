@@ -85,6 +85,8 @@ def main() -> None:
     }
     with torch.autocast(network.device.type, dtype=torch.bfloat16):
         fit_whitening(network, images["train", "sketch"], images["train", "photo"], options.seed)
+    if network.whitening is not None:
+        network.whitening.familiarity.strength.zero_()  # --general varies it
     sketches, photos = images["validation", "sketch"], images["validation", "photo"]
     task = inter_category(sketches.items, photos.items)
     relevant, order = task.sketch_labels[:, None] == task.photo_labels[None, :], tie_order(task.photos)
@@ -134,6 +136,7 @@ def general(
     items = (*validation_photos.items, *photos.items)
     alone = range(len(validation_photos))
     whole = torch.cat([descriptors(network, part.pixels, "photo") for part in (validation_photos, photos)])
+    familiarity = familiarity.cpu()
     for strength in STRENGTHS:
         familiarity.strength.fill_(strength)
         shortened = familiarity(whole)

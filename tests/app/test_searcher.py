@@ -93,6 +93,13 @@ def test_only_what_is_shown_is_related_where_the_rule_gives_the_relation_no_weig
     assert all(one.relation_score is not None for one in found)
 
 
+def test_all_are_related_where_the_rule_turns_the_order_round(network, snapshot, monkeypatch):
+    monkeypatch.setattr(network, "config", replace(network.config, score=ScoreRule(0.0, recall_weight=-5.0)))
+    searcher = TwoStageSearcher(network, snapshot)
+    found = searcher.search(image(1), Query(top_k=4, candidates=13, expand=False)).results
+    assert [one.recall_rank for one in found] == [13, 12, 11, 10]
+
+
 def test_batched_equals_single(searcher):
     queries = [Query(top_k=13), Query(top_k=3, candidates=5), Query(rerank=False), Query(tags=("things",)), Query()]
     tensors = [searcher.prepare(image(seed)) for seed in range(len(queries))]

@@ -48,6 +48,8 @@ def test_a_cast_or_copied_one_uses_its_own_weights():
         nn.init.constant_(other.convolution.bias, 2.0)
         assert torch.equal(other(x), torch.full_like(before, 2))
         half = fused.to(torch.bfloat16)(x.bfloat16())
+        other.load_state_dict(fused.float().state_dict())
+        torch.testing.assert_close(other(x), fused(x))
     assert half.dtype == torch.bfloat16
     torch.testing.assert_close(half.float(), before, atol=0.05, rtol=0.05)
 

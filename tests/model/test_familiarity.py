@@ -1,9 +1,16 @@
 """Familiar photos step back: nothing until fitted; then lengths alone change, and more for what is more familiar."""
 
+from dataclasses import replace
+
+import pytest
 import torch
 from torch.nn import functional as F
 
+from model.checkpoint import load_tensors
+from model.config import ZSE_TINY
+from model.errors import CheckpointError
 from model.familiarity import PROTOTYPES, Familiarity
+from model.registry import build_network
 from model.whitening import Whitening
 
 
@@ -65,6 +72,16 @@ def test_more_categories_than_there_is_room_for_are_taken_evenly():
     familiarity.fit((photos[:0], labels[:0]), (photos, labels))
     torch.testing.assert_close(familiarity.prototypes[:306], photos[::2])
     assert not familiarity.prototypes[306:].any()
+
+
+def test_weights_of_before_are_loaded_and_change_nothing():
+    network = build_network(replace(ZSE_TINY, encoder=replace(ZSE_TINY.encoder, whitened=True)), seed=0)
+    earlier = {name: value for name, value in network.state_dict().items() if "familiarity" not in name}
+    load_tensors(network, earlier, "a checkpoint")
+    network.load_state_dict(earlier)
+    with pytest.raises(CheckpointError, match=r"whitening\.mean"):
+        load_tensors(network, {k: v for k, v in earlier.items() if k != "whitening.mean"}, "a checkpoint")
+    assert not network.state_dict()["whitening.familiarity.prototypes"].any()
 
 
 def test_sketches_keep_their_length_behind_a_whitening_and_a_new_fit_forgets():
