@@ -32,7 +32,7 @@ from PIL import Image
 
 from index_builder import BuildOptions, build_gallery
 from index_builder.decode import Job, read_photo
-from model.checkpoint import load_checkpoint
+from model.checkpoint import load_checkpoint, resolve_device, resolve_dtype
 from model.network import Network
 from model.registry import build_network, preset
 
@@ -68,9 +68,9 @@ def make_photos(folder: Path, count: int, size: tuple[int, int] = (640, 480)) ->
 def load(arguments: argparse.Namespace) -> Network:
     if arguments.checkpoint:
         return load_checkpoint(arguments.checkpoint, arguments.device, arguments.dtype)
-    device = "cuda" if arguments.device == "auto" and torch.cuda.is_available() else arguments.device
-    network = build_network(preset(arguments.preset), seed=0)
-    return network.to("cpu" if device == "auto" else device, getattr(torch, arguments.dtype.replace("auto", "float32")))
+    device = resolve_device(arguments.device)
+    # as a checkpoint is loaded, so that the bare side is as fast as it can be
+    return build_network(preset(arguments.preset), seed=0).fold().cast(device, resolve_dtype(arguments.dtype, device))
 
 
 def forward(network: Network, images: torch.Tensor, batches: int) -> tuple[float, float]:

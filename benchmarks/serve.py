@@ -27,7 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+from measure import machine  # sets OMP_WAIT_POLICY
+
 _WARM_UP = 3
 _STAGES = ("encode", "recall", "rerank")
 
@@ -207,26 +208,40 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3, help="of each round and number of clients")
     parser.add_argument("--json", type=Path, help="also write everything here")
     arguments = parser.parse_args()
-    found = sorted(arguments.sketches.rglob("*.png"))
+    found = sorted(path for path in arguments.sketches.rglob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
+    if not found:
+        parser.error(f"no PNG or JPEG in {arguments.sketches}")
     form = {"top_k": str(arguments.top_k), "candidates": str(arguments.candidates)}
     process, url, ready_s = started(arguments)
     work = Work(url, found[:: max(1, len(found) // 64)], form)
     memory = [memory_mb(process.pid)]
+    clients = Clients(work, max(arguments.clients))
     try:
         served, bare = pairs(arguments, work)
         memory.append(memory_mb(process.pid))
-        clients = Clients(work, max(arguments.clients))
         loads: dict[int, tuple[list[Seen], float]] = {count: ([], 0.0) for count in arguments.clients}
         for _ in range(arguments.rounds):
             for count in arguments.clients:
                 seen, took = clients.load(count, arguments.seconds)
                 loads[count] = (loads[count][0] + seen, loads[count][1] + took)
-        clients.end()
         memory.append(memory_mb(process.pid))
     finally:
+        clients.end()
         process.terminate()
         process.wait()
 
+    tell(arguments, (served, bare), loads, memory, ready_s)
+
+
+def tell(
+    arguments: argparse.Namespace,
+    pairs: tuple[list[Seen], list[dict[str, float]]],
+    loads: dict[int, tuple[list[Seen], float]],
+    memory: list[float],
+    ready_s: float,
+) -> None:
+    """Print everything, and write it where asked."""
+    served, bare = pairs
     over_http = statistics.median(one[0] for one in served)
     sums = [sum(one[stage] for stage in _STAGES) for one in bare]
     three = statistics.median(sums)
@@ -245,8 +260,18 @@ def main() -> None:
         )
         print("  service : " + shown(row["stages_p50_ms"]))
     if arguments.json:
-        written = {"pairs": summary(1, served, 1.0), "bare_ms": three, "rows": rows, "memory_mb": memory}
-        arguments.json.write_text(json.dumps({**written, "ready_s": ready_s}, indent=1) + "\n")
+        measured = {"pairs": summary(1, served, 1.0), "bare_ms": three, "rows": rows, "memory_mb": memory}
+        write(arguments, {**measured, "ready_s": ready_s, "served": served, "bare": bare})
+
+
+def write(arguments: argparse.Namespace, measured: dict[str, Any]) -> None:
+    """What was measured, with the machine and every option."""
+    told = {key: str(value) if isinstance(value, Path) else value for key, value in vars(arguments).items()}
+    title = f"Searches over HTTP, {arguments.candidates} candidates"
+    place = machine("cuda" if arguments.device.startswith("cuda") else "cpu")
+    written = {"name": "serve", "title": title, "machine": place, "arguments": told, **measured}
+    arguments.json.parent.mkdir(parents=True, exist_ok=True)
+    arguments.json.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
 
 
 def shown(stages: dict[str, float]) -> str:

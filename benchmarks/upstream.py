@@ -108,7 +108,9 @@ def compare(table: Table, arguments: argparse.Namespace) -> None:
         stored = GallerySnapshot.load(gallery, served.identity, device=served.device, dtype=served.dtype, preload=True)
         for count in arguments.sizes:
             searcher = TwoStageSearcher(served, cast(Any, SizedSnapshot.make(stored, count, served.descriptor_size)))
-            steps[f"ours, {count}"] = partial(ours, searcher, Query(top_k=20, candidates=arguments.candidates))
+            # all of them shown, so that all are related even where the score rule orders by recall alone
+            query = Query(top_k=arguments.candidates, candidates=arguments.candidates)
+            steps[f"ours, {count}"] = partial(ours, searcher, query)
         turns = take_turns(steps, arguments.rounds, clock=CLOCKS[arguments.clock], device=arguments.device)
     for count in arguments.sizes:
         encode, relate = (turns.ms(step, GROUP) * count / measured for step in ("encode", "relate"))
@@ -130,7 +132,8 @@ def quality(arguments: argparse.Namespace) -> None:
     wanted = [line.strip() for line in arguments.categories.read_text().splitlines() if line.strip()]
     task = folder_task(arguments.data / "sketch", arguments.data / "photo", "inter-category", wanted)
     options = EvaluationOptions(candidates=tuple(arguments.depths), max_sketches=arguments.sketches)
-    report = evaluate(load_checkpoint(arguments.checkpoint, arguments.device), task, options).report
+    network = load_checkpoint(arguments.checkpoint, arguments.device)
+    report = evaluate(network, task, options).report
     table = Table(
         "upstream-quality",
         f"Quality of both ways, {report['counts']['sketches']} sketches, {report['counts']['photos']} photos",
@@ -138,10 +141,12 @@ def quality(arguments: argparse.Namespace) -> None:
     )
     arms = report["arms"]
     table.add(way="recall alone", map_200=arms["recall"]["map_200_strict"], kept=None)
-    for whole, staged, told in (
-        ("relation", "two_stage", "relation network alone"),
-        ("fused", "fused_two_stage", "score rule"),
-    ):
+    pairs = [("relation", "two_stage", "relation network alone")]
+    if network.config.score.relation_weight:
+        pairs.append(("fused", "fused_two_stage", "score rule"))
+    else:
+        table.notes.append("The checkpoint's score rule is recall alone, which two stages do not change.")
+    for whole, staged, told in pairs:
         best = arms[whole]["map_200_strict"]
         table.add(way=f"every pair, {told}", map_200=best, kept=1.0)
         for depth, values in arms[staged].items():

@@ -3,14 +3,21 @@
 import argparse
 import importlib
 import json
+import tempfile
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from app.search import TwoStageSearcher
+from index_builder import GallerySnapshot
+from model.config import ZSE_TINY, ScoreRule
 from model.convolution import FusedConvolution
 from model.linear import linear
+from model.registry import build_network
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 
@@ -82,3 +89,37 @@ def test_more_bits_come_closer(script, bits):
     values = torch.randn(4000, 3, generator=torch.Generator().manual_seed(1)) * torch.tensor([1.0, 10.0, 0.1])
     error = (tokens.bucketed(values, bits) - values).square().mean(0) / values.var(0)
     assert (error < {1: 0.4, 2: 0.15, 4: 0.03}[bits]).all()
+
+
+def test_the_naive_way_of_relating_gives_what_the_network_gives(script):
+    network = build_network(ZSE_TINY, seed=0)
+    generator = torch.Generator().manual_seed(3)
+    sketch = network.encode_sketch(torch.randn(1, 3, 64, 64, generator=generator))
+    photos = network.encode_photo(torch.randn(5, 3, 64, 64, generator=generator))
+    with torch.inference_mode():
+        expected = network.relate(sketch, photos).logit[0]
+        for fused in (False, True):
+            found = script("relate").naive(network, sketch.tokens, photos.tokens, 2, fused=fused)
+            torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_the_whole_query_relates_as_many_photos_as_its_floor_counts(script, monkeypatch, weight):
+    scale, galleries = script("scale"), script("galleries")
+    network = build_network(replace(ZSE_TINY, score=ScoreRule(weight, recall_weight=1.0)), seed=0)
+    related = []
+
+    def relate(sketch, photos):
+        related.append(len(photos))
+        return type(network).relate(network, sketch, photos)
+
+    monkeypatch.setattr(network, "relate", relate)
+    with tempfile.TemporaryDirectory() as folder:
+        gallery = Path(folder) / "gallery"
+        galleries.write_gallery(gallery, 40, galleries.shape_of(network), network.identity)
+        snapshot = GallerySnapshot.load(gallery, network.identity, cache_bytes=0)
+        sized = galleries.SizedSnapshot.make(snapshot, 90, network.descriptor_size)
+        sized.clock = time.perf_counter
+        scale.queries(TwoStageSearcher(network, sized), sized, argparse.Namespace(candidates=30, queries=1))
+    assert related
+    assert set(related) == {30}
