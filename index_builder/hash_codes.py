@@ -151,7 +151,7 @@ class HashIndex:
         return found
 
     def search(self, descriptors: Descriptors, k: int, allowed: Allowed | None = None) -> tuple[Rows, Descriptors]:
-        """The k photos with the best codes, in the order of their exact cosines.
+        """The k photos with the best codes, in the order of their exact inner products.
 
         Args:
             descriptors: [Q, E] float32, L2-normalised.
@@ -160,8 +160,8 @@ class HashIndex:
 
         Returns:
             rows [Q, k] int64 (-1 where there are not so many) and scores [Q, k] float32 (-inf there), best first, exact
-            ties in the order of rows. Scores are cosines; without a shortlist, estimates from the codes (Charikar, STOC
-            2002: the share of differing bits is the angle as a share of pi).
+            ties in the order of rows. Scores are inner products; without a shortlist, cosines estimated from the codes
+            (Charikar, STOC 2002: the share of differing bits is the angle as a share of pi).
         """
         asked = Asked.of(len(self), descriptors, k, allowed)
         rows, scores = asked.rows, asked.scores
