@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from index_builder.quantise import StoredTokens
 TIDY_EVERY = 64
 """Commits after which small data files are merged, so that manifests stay short."""
 KEEP_VERSIONS_S = 24 * 3600.0
-"""Seconds for which old versions stay readable for whoever has one open."""
+"""Seconds for which old versions stay readable after they were replaced, for whoever has one open."""
 MOST_VERSIONS = 500
 """Versions beyond which old ones go sooner: each of them costs every later commit time, and whoever tidies memory."""
 CROWDED_KEEP_S = 600.0
@@ -149,21 +148,25 @@ class GalleryWriter:
 
     def finish(self) -> None:
         """End a change: tidy where it pays. Done for every photo that comes or goes, its cost would grow with each."""
-        if self._commits >= _TIDY_AT_END or self._is_due() or self._replaced_before(time.time() - KEEP_VERSIONS_S):
+        # What was replaced a day ago waits for another day: whoever tidied as soon as one version is of age would do so
+        # again at the next change, when the next one is.
+        aged = self._replaced_before(time.time() - 2 * KEEP_VERSIONS_S) > 0
+        if self._commits >= _TIDY_AT_END or self._is_due() or aged:
             self.tidy()
         drop_old_generations(self.path, KEEP_VERSIONS_S)
 
     def tidy(self, keep_versions_s: float = KEEP_VERSIONS_S) -> None:
-        """Merge small data files and remove versions older than `keep_versions_s` with what only they used."""
+        """Merge small data files and remove versions replaced `keep_versions_s` ago with what only they used."""
         if len(self._written()) > MOST_VERSIONS:
             keep_versions_s = min(keep_versions_s, CROWDED_KEEP_S)
         with self._committing():
             before = self._dataset.version
             commits.compact(self._dataset, self._place)
             # Nobody else writes under the lock, so files that no version names are leftovers of a killed writer.
-            stats = self._dataset.cleanup_old_versions(
-                older_than=timedelta(seconds=keep_versions_s), delete_unverified=True
-            )
+            # By number and not by age: Lance counts from when a version was written, so that the one in use since last
+            # week would go with the very change that replaces it.
+            kept = len(self._written()) - self._replaced_before(time.time() - keep_versions_s)
+            stats = self._dataset.cleanup_old_versions(retain_versions=kept, delete_unverified=True)
         if self._dataset.version != before or stats.bytes_removed:
             self._record()
         self._tidied = self._dataset.version // TIDY_EVERY
@@ -175,11 +178,12 @@ class GalleryWriter:
 
     def _written(self) -> list[float]:
         """When each version that is still there was written, the oldest first."""
-        return sorted(path.stat().st_mtime for path in (self._place / "_versions").glob("*.manifest"))
+        manifests = sorted((self._place / "_versions").glob("*.manifest"), reverse=True)  # their names count down
+        return [path.stat().st_mtime for path in manifests]
 
-    def _replaced_before(self, moment: float) -> bool:
-        """Whether a version is still there that another one had replaced by then."""
-        return any(written < moment for written in self._written()[1:2])
+    def _replaced_before(self, moment: float) -> int:
+        """How many of the versions that are still there another one had replaced by then."""
+        return max((older for older, written in enumerate(self._written()) if written <= moment), default=0)
 
     def _replace(self, table: pa.Table) -> None:
         with self._committing():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from dataclasses import replace
@@ -179,6 +180,54 @@ def test_versions_that_were_replaced_long_ago_go_with_the_next_change(tmp_path, 
     write_photo(photos / "dog" / "new.jpg", 40)
     sync_gallery(tmp_path / "g", network, options=options)
     assert len(opened.dataset().versions()) <= 2
+
+
+def age(gallery, seconds):
+    """Let time pass for every version of a gallery; Lance's own clock does not notice."""
+    for path in (Gallery.open(gallery).dataset_path / "_versions").glob("*.manifest"):
+        status = path.stat()
+        os.utime(path, (status.st_atime, status.st_mtime - seconds))
+
+
+def test_a_gallery_that_changes_every_few_minutes_is_not_tidied_at_every_other_change(
+    tmp_path, photos, network, options, monkeypatch
+):
+    """From the second day on some version comes of age at every change."""
+    build_gallery(photos, tmp_path / "g", network, options=options)
+    tidied, real = [], writer_module.GalleryWriter.tidy
+
+    def counted(writer, *given):
+        tidied.append(writer.version)
+        real(writer, *given)
+
+    monkeypatch.setattr(writer_module.GalleryWriter, "tidy", counted)
+    for number in range(36):  # three days
+        age(tmp_path / "g", 2 * 3600)
+        write_photo(photos / "dog" / "often.jpg", 100 + number)
+        sync_gallery(tmp_path / "g", network, options=options)
+        versions = len(Gallery.open(tmp_path / "g").dataset().versions())
+        assert min(number, 12) <= versions <= 30, "readable for a day, gone after two"
+    assert 1 <= len(tidied) <= 3
+    assert verify_gallery(tmp_path / "g").whole
+
+
+def test_the_version_in_use_outlives_the_change_that_replaces_it(tmp_path, photos, network, options):
+    """Written last week is not replaced last week: it was the latest until a moment ago."""
+    build_gallery(photos, tmp_path / "g", network, options=options)
+    opened = Gallery.open(tmp_path / "g")
+    served = opened.dataset().version
+    age(tmp_path / "g", 7 * 24 * 3600)
+    time.sleep(1.1)  # longer than is kept below, by the time that Lance notes inside of the manifest
+    with open_writer(tmp_path / "g") as writer:
+        writer.move_root(photos)
+        age(tmp_path / "g", -60)  # whatever this machine does meanwhile, it was replaced a moment ago
+        writer.tidy(keep_versions_s=1.0)
+        assert opened.dataset().versions()[0]["version"] == served, "all that were replaced last week are gone"
+        assert opened.dataset(served).count_rows() == 10
+        age(tmp_path / "g", 120)
+        writer.tidy(keep_versions_s=1.0)
+    with pytest.raises(GalleryVersionGoneError):
+        opened.dataset(served)
 
 
 def test_rebuild_switches_when_it_is_whole(tmp_path, photos, network, other_network, options):
