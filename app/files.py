@@ -163,6 +163,8 @@ def _is_another(target: bytes, photo: PhotoRecord) -> bool:
     found = os.lstat(target)
     if not stat.S_ISREG(found.st_mode) or _looks_unchanged(found, photo):
         return False
+    if found.st_size != photo.size:
+        return True  # known without reading what may be gigabytes by now
     with os.fdopen(os.open(target, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest() != photo.content_hash
 

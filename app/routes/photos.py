@@ -27,6 +27,7 @@ from app.security import require_read, require_write
 from app.service import Service
 from app.uploads import media_type, read_form
 from index_builder.build import relative_path
+from index_builder.errors import GalleryVersionGoneError
 from index_builder.photos import photo_id as id_of
 from index_builder.photos import shown_path
 from model.errors import ImageError
@@ -141,12 +142,23 @@ async def similar(
 ) -> Response:
     """The photos with the most similar descriptors, the photo itself left out."""
     service = service_of(request)
-    served = service.follower.serve()
-    row = served.snapshot.row_of(photo_id)
-    if top_k > service.settings.max_top_k:
-        raise RequestError("invalid_top_k", f"`top_k` may be at most {service.settings.max_top_k}.")
     deadline = time.monotonic() + service.settings.request_timeout_s
-    found = await service.on_device(lambda: served.searcher.similar(row, top_k), deadline)
+    for attempt in (1, 2):
+        served = service.follower.serve()
+        row = served.snapshot.row_of(photo_id)
+        if top_k > service.settings.max_top_k:
+            raise RequestError("invalid_top_k", f"`top_k` may be at most {service.settings.max_top_k}.")
+        try:
+            found = await service.on_device(partial(served.searcher.similar, row, top_k), deadline)
+        except GalleryVersionGoneError:
+            # Cleaned up on disk between two looks of the follower: the new version has the answer.
+            if attempt == 2:
+                raise
+            await service.follower.refresh()
+            if service.follower.serve() is served:
+                raise
+        else:
+            break
     answer = SimilarAnswer(
         results=[result_of(one, request.scope.get("root_path", "")) for one in found.results],
         gallery_version=served.snapshot.version,

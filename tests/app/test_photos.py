@@ -12,7 +12,8 @@ from starlette.testclient import TestClient
 
 from app.jobs import Job
 from app.main import create_app
-from index_builder import BuildOptions, build_gallery
+from index_builder import BuildOptions, GallerySnapshot, build_gallery, remove_photos
+from index_builder.errors import GalleryVersionGoneError
 from tests.app.conftest import (
     WRITE_KEY,
     encoded,
@@ -80,6 +81,26 @@ def test_similar_photos_leave_out_the_photo_itself(service):
     scores = [other["recall_score"] for other in answer["results"]]
     assert scores == sorted(scores, reverse=True)
     assert len(service.get(one["url"] + "/similar", params={"top_k": 2}).json()["results"]) == 2
+
+
+def test_similar_photos_of_a_version_cleaned_up_on_disk_come_from_the_new_one(gallery, network, monkeypatch):
+    with open_client(create_app(settings_for(gallery, follow_interval_s=1000), network)) as client:
+        one, *others = results(client)
+        follower = service_in(client).follower
+        old, read = follower.serve().snapshot, GallerySnapshot.descriptors
+        remove_photos(gallery, [other["photo_id"] for other in others[:3]])
+
+        def gone(self, rows):
+            if self is old:
+                raise GalleryVersionGoneError("cleaned up")
+            return read(self, rows)
+
+        monkeypatch.setattr(GallerySnapshot, "descriptors", gone)
+        answer = client.get(one["url"] + "/similar")
+        assert (answer.status_code, len(answer.json()["results"])) == (200, 9)
+        old = follower.serve().snapshot
+        answer = client.get(one["url"] + "/similar")
+        assert (answer.status_code, answer.json()["code"]) == (503, "gallery_version_gone")
 
 
 def test_an_uploaded_photo_is_found_at_once(writable, photos):
@@ -238,6 +259,20 @@ def test_another_picture_in_a_photos_place_is_not_deleted(writable, photos):
     answer = writable.delete(one["url"])
     assert (answer.status_code, answer.json()["code"]) == (404, "photo_gone")
     assert (photos / one["path"]).read_bytes() == other
+
+
+def test_a_file_of_another_size_is_another_without_being_read(writable, photos, monkeypatch):
+    """A film of gigabytes, say, that took the photo's name."""
+    one = results(writable)[0]
+    with (photos / one["path"]).open("r+b") as file:
+        file.truncate(8 << 30)
+
+    def read(*_given):
+        raise AssertionError("read to the end")
+
+    monkeypatch.setattr("app.files.hashlib.file_digest", read)
+    answer = writable.delete(one["url"])
+    assert (answer.status_code, answer.json()["code"]) == (404, "photo_gone")
 
 
 def test_a_photo_that_was_only_touched_is_deleted(writable, photos):
