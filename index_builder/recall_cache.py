@@ -6,8 +6,10 @@ replaced by one rename after the files are whole. FAISS reads nothing whose chec
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from index_builder.searching import Descriptors
 
 FOLDER = "recall"
 _FITTED: frozenset[Kind] = frozenset({"ivf", "hash"})  # what they learnt of one version serves the next
+_UNNAMED_S = 600.0  # for which a file may wait for its note: others are written, hashed and forced to disk meanwhile
 _log = logging.getLogger(__name__)
 
 
@@ -36,10 +39,20 @@ class Origin:
     source: str
     checkpoint: str = ""
 
+    @property
+    def number(self) -> tuple[int, ...]:
+        """The version, so that a later one is greater; () where it is none."""
+        parts = str(self.version).split(".")
+        return tuple(map(int, parts)) if all(part.isdecimal() for part in parts) else ()
+
     def akin(self, other: Origin) -> bool:
         """Whether both are versions of one generation, encoded by one checkpoint that can be told from others."""
         generations = {one.version.partition(".")[0] for one in (self, other)}
         return len(generations) == 1 and self.checkpoint == other.checkpoint != ""
+
+
+class OtherFormatError(ValueError):
+    """A note is whole, but another release of Sketchseek wrote it."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +79,7 @@ class Note:
 
         Raises:
             OSError: it cannot be read.
+            OtherFormatError: it is not of this release.
             ValueError: it is not what was written.
         """
         values = read_json(path)
@@ -73,7 +87,7 @@ class Note:
             files = {Path(str(name)).name: str(checksum) for name, checksum in values["files"].items()}
             return Note(path, Origin(**values["origin"]), values["kind"], files, dict(values["more"]))
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path.name} is of another format") from error
+            raise OtherFormatError(f"{path.name} is of another format") from error
 
     def file(self, suffix: str) -> Path:
         """The file whose name ends so.
@@ -182,8 +196,12 @@ def store(folder: Path, origin: Origin, kind: Kind, files: Mapping[str, Callable
             path.unlink(missing_ok=True)
         raise
     note = folder / f"{origin.version}-{kind}.json"
+    try:
+        replaced = Note.read(note)
+    except (OSError, ValueError):
+        replaced = None
     write_json(note, {"origin": asdict(origin), "kind": kind, "files": sums, "more": more})
-    _drop_stale(folder, origin, kind)
+    _drop_stale(folder, origin, kind, replaced)
     return Note(note, origin, kind, sums, more)
 
 
@@ -192,20 +210,25 @@ def warn_of_no_room(error: Exception) -> None:
     _log.warning("the recall cache could not be written, the next start builds it again: %s", error)
 
 
-def _drop_stale(folder: Path, origin: Origin, kind: Kind) -> None:
+def _drop_stale(folder: Path, origin: Origin, kind: Kind, replaced: Note | None) -> None:
     """Remove what is of no use any more, and leftovers of killed writers; readers hold theirs open.
 
     Every kind of this version stays: a service and a command may search it in two ways. Of an earlier version of the
-    same generation what was fitted stays until its kind is written again, because it is taken over then.
+    same generation what was fitted stays until its kind is written again, because it is taken over then. A later
+    version's stays: whoever made this one began before it. A file that no note names may get one in a moment.
     """
-    kept = set()
+    kept = set[str]()
+    dropped = set(replaced.files if replaced else ())
     for path in folder.glob("*.json"):
         try:
             note = Note.read(path)
         except (OSError, ValueError):
+            dropped.add(path.name)
             continue
-        if note.origin == origin or (note.kind != kind and note.kind in _FITTED and note.origin.akin(origin)):
-            kept |= {path.name, *note.files}
+        akin = note.kind != kind and note.kind in _FITTED and note.origin.akin(origin)
+        of_use = note.origin == origin or akin or note.origin.number > origin.number
+        (kept if of_use else dropped).update({path.name, *note.files})
     for path in folder.iterdir():
-        if path.name not in kept:
-            path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # somebody else tidies as well
+            if path.name not in kept and (path.name in dropped or time.time() - path.stat().st_mtime > _UNNAMED_S):
+                path.unlink()

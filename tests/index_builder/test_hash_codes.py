@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,7 +18,7 @@ from index_builder.checksums import read_json, write_json
 from index_builder.hash_cache import open_recall
 from index_builder.hash_codes import HashIndex, encode_all, fit_hasher, learnt_hasher
 from index_builder.recall import RecallIndex, RecallSettings, load_faiss
-from index_builder.recall_cache import FOLDER, Origin
+from index_builder.recall_cache import FOLDER, Origin, store
 from model.errors import ConfigurationError
 
 
@@ -298,6 +300,48 @@ def test_a_fitted_matrix_outlives_another_kind_of_the_next_version(tmp_path):
     opened(tmp_path, "1.2", unit(310, seed=3), RecallSettings(kind="flat"))
     assert digest_of(tmp_path, "1.2", unit(310, seed=3)) == first
     assert not list((tmp_path / FOLDER).glob("1.1-*"))
+
+
+def test_two_who_store_at_once_leave_each_other_s_files(tmp_path):
+    """One has written its files and not yet their note when the other tidies."""
+    flat, folder = RecallSettings(kind="flat"), tmp_path / FOLDER
+    inside = []
+
+    def beside(path):
+        path.write_bytes(b"codes")
+        inside.append(opened(tmp_path, "1.1", unit(300), flat)[1])
+
+    note = store(folder, Origin("1.1", "s", "c"), "hash", {".first": beside, ".second": beside})
+    assert inside == [False, True]
+    for suffix in (".first", ".second"):
+        assert note.file(suffix).read_bytes() == b"codes"
+    assert opened(tmp_path, "1.1", unit(300), flat)[1]
+
+
+def test_leftovers_of_killed_writers_go_when_nobody_can_be_at_work_on_them(tmp_path):
+    folder = tmp_path / FOLDER
+    folder.mkdir()
+    names = ["1.1-flat-0.faiss", "1.1-flat-1.faiss.tmp", "1.1-flat.json.7.tmp"]
+    for name in names:
+        (folder / name).write_bytes(b"")
+    opened(tmp_path, "1.2", unit(300))
+    assert all((folder / name).exists() for name in names)
+    for name in names:
+        os.utime(folder / name, (time.time() - 3600,) * 2)
+    opened(tmp_path, "1.3", unit(300))
+    assert {path.name.split("-")[0] for path in folder.iterdir()} == {"1.3"}
+
+
+def test_whoever_is_late_with_an_earlier_version_leaves_the_later_one(tmp_path):
+    flat = RecallSettings(kind="flat")
+    for one in (flat, HASH):
+        opened(tmp_path, "1.10", unit(310), one, source="t")
+    for one in (flat, HASH):
+        opened(tmp_path, "1.9", unit(300), one)
+    for one in (flat, HASH):
+        assert opened(tmp_path, "1.10", unit(310), one, source="t")[1]
+        opened(tmp_path, "1.11", unit(320), one, source="u")
+    assert {path.name.split("-")[0] for path in (tmp_path / FOLDER).iterdir()} == {"1.11"}
 
 
 def test_another_gallery_under_the_same_version_is_not_kept(tmp_path):
