@@ -6,6 +6,7 @@ size and SHA-256 of each; it is replaced as a whole after every commit and carri
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -46,6 +47,7 @@ class Ledger:
     path: Path
     version: int = 0
     files: dict[str, FileSum] = field(default_factory=dict)
+    _looked_at: set[str] = field(default_factory=set, repr=False, compare=False)
 
     @staticmethod
     def read(path: Path) -> Ledger:
@@ -66,12 +68,22 @@ class Ledger:
             ) from error
 
     def record(self, dataset: Path, version: int) -> None:
-        """Hash the files that are new since the last record, force them to disk, and replace the ledger."""
+        """Hash the files that are new since the last record, force them to disk, and replace the ledger.
+
+        Files whose last 128 kB an earlier release did not record are read once more, all of them at the first record:
+        where they are what was written, their tails are recorded as well.
+        """
         present = set(dataset_files(dataset))
         for name in [name for name in self.files if name not in present or name == HINT]:
             del self.files[name]
         for name in sorted(present - self.files.keys()):
             self.files[name] = file_sum(dataset / name, sync=True)
+        for name in [name for name, known in self.files.items() if not known.tail and name not in self._looked_at]:
+            self._looked_at.add(name)  # what is damaged is not read again at every commit
+            with contextlib.suppress(OSError):
+                actual = file_sum(dataset / name)
+                if actual == self.files[name]:
+                    self.files[name] = actual
         self.version = version
         files = {name: [s.size, s.sha256, s.tail] for name, s in sorted(self.files.items())}
         write_json(self.path, {"version": version, "files": files})

@@ -19,7 +19,7 @@ from index_builder.gallery import Gallery, GalleryMetadata
 from index_builder.layout import latest_commit, manifest_name, referenced_files
 from index_builder.photos import absolute, photo_id, shown_path, tags_of
 from index_builder.quantise import parts_of
-from index_builder.recall_cache import FOLDER, Note
+from index_builder.recall_cache import FOLDER, Note, OtherFormatError
 from index_builder.tokens import fixed_size, records_of
 from model.config import PreprocessConfig
 
@@ -162,8 +162,12 @@ def _check_recall(gallery: Path, report: VerifyReport) -> None:
     for path in sorted(folder.glob("*.json")):
         try:
             note = Note.read(path)
-        except (OSError, ValueError):
-            report.problems.append(Problem(f"{FOLDER}/{path.name}", "is damaged; the next start makes it again"))
+        except (OSError, ValueError) as error:
+            where = f"{FOLDER}/{path.name}"
+            if isinstance(error, OtherFormatError):
+                report.notes.append(f"{where} is of another release; it is made again where it is needed")
+            else:
+                report.problems.append(Problem(where, "is damaged; the next start makes it again"))
             named |= {other.name for other in folder.glob(f"{path.stem}-*")}
             continue
         named |= note.files.keys()
@@ -173,7 +177,7 @@ def _check_recall(gallery: Path, report: VerifyReport) -> None:
                 report.problems.append(Problem(f"{FOLDER}/{name}", "is damaged; the next start makes it again"))
     for path in sorted(folder.iterdir()):
         if path.suffix != ".json" and path.name not in named:
-            report.notes.append(f"{FOLDER}/{path.name} is a leftover; the next start removes it")
+            report.notes.append(f"{FOLDER}/{path.name} is a leftover; it goes when the next index is kept")
 
 
 def _check_rows(opened: Gallery, dataset: Any, metadata: GalleryMetadata, report: VerifyReport) -> list[bytes]:

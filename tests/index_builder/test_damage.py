@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from index_builder import Gallery, GallerySnapshot, build_gallery, remove_photos, sync_gallery, verify_gallery
+from index_builder import (
+    Gallery,
+    GallerySnapshot,
+    build_gallery,
+    checksums,
+    remove_photos,
+    sync_gallery,
+    verify_gallery,
+)
+from index_builder.checksums import HINT, read_json, write_json
 from index_builder.errors import GalleryDamagedError
 from index_builder.hash_cache import open_recall
+from index_builder.layout import referenced_files
 from index_builder.lock import LOCK_NAME
 from index_builder.recall import RecallSettings
 from index_builder.recall_cache import Origin
@@ -107,6 +118,68 @@ def test_damage_of_hash_codes_is_found_and_named(gallery, network, kind):
         assert not report.notes, "a file whose note is damaged is no leftover"
         path.write_bytes(content)
     assert verify_gallery(gallery, sample=0).whole
+
+
+def test_a_note_that_another_release_wrote_is_no_damage(gallery, network):
+    """It stays until the next start makes it again, and nobody restores a backup for that."""
+    (note,) = (gallery / "recall").glob("*-flat.json")
+    values = read_json(note)
+    write_json(note, {"file": next(iter(values["files"])), "sha256": "", "source": ""})
+    report = verify_gallery(gallery)
+    assert report.whole
+    assert [text for text in report.notes if note.name in text]
+    assert len(report.notes) == 1, "its files are no leftovers"
+    assert not GallerySnapshot.load(gallery, network.identity).load_times.recall_cached
+    assert not [text for text in verify_gallery(gallery).notes if note.name in text]
+
+
+def without_tails(gallery):
+    """The list of checksums as an earlier release wrote it."""
+    path = Gallery.open(gallery).ledger_path
+    values = read_json(path)
+    values["files"] = {name: sums[:2] for name, sums in values["files"].items()}
+    write_json(path, values)
+    return path
+
+
+@pytest.mark.parametrize("folder", ["_deletions", "data"])
+def test_small_files_are_checked_whole_where_no_tail_was_recorded(gallery, network, folder):
+    expected = GallerySnapshot.load(gallery, network.identity)
+    without_tails(gallery)
+    again = GallerySnapshot.load(gallery, network.identity)
+    assert again.photo_ids == expected.photo_ids
+    opened = Gallery.open(gallery)
+    (name, *_) = [name for name in referenced_files(opened.dataset()) if name.startswith(folder)]
+    file = opened.dataset_path / name
+    file.write_bytes(flip(file.read_bytes(), file.stat().st_size // 2))
+    with pytest.raises(GalleryDamagedError, match=folder):
+        GallerySnapshot.load(gallery, network.identity)
+
+
+def test_the_next_change_records_tails_of_sound_files_alone(gallery, photos, network, options, monkeypatch):
+    ledger = without_tails(gallery)
+    place = Gallery.open(gallery).dataset_path
+    (damaged, *_) = sorted(read_json(ledger)["files"].keys() - referenced_files(Gallery.open(gallery).dataset()))
+    (place / damaged).write_bytes(flip((place / damaged).read_bytes(), 3))
+    read, real = [], checksums.file_sum
+
+    def counted(path, **given):
+        read.append(path.relative_to(place).as_posix())
+        return real(path, **given)
+
+    monkeypatch.setattr(checksums, "file_sum", counted)
+    before = read_json(ledger)["files"]
+    write_photo(photos / "dog" / "new.jpg", seed=78)
+    write_photo(photos / "dog" / "newer.jpg", seed=79)
+    sync_gallery(gallery, network, options=replace(options, batch_size=1, commit_photos=1))
+    after = read_json(ledger)["files"]
+    assert before.keys() - {HINT} <= after.keys()
+    assert [name for name, (_, _, tail) in after.items() if not tail] == [damaged]
+    assert {name: sums[:2] for name, sums in after.items() if name in before.keys() - {HINT}} == {
+        name: sums for name, sums in before.items() if name != HINT
+    }
+    assert all(read.count(name) == 1 for name in before.keys() - {HINT}), "however many commits follow"
+    assert [problem.where for problem in verify_gallery(gallery).problems] == [f"{place.name}/{damaged}"]
 
 
 def test_columns_that_lance_panics_over_are_damage(gallery):
