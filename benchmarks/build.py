@@ -66,7 +66,7 @@ def make_photos(folder: Path, count: int, size: tuple[int, int] = (640, 480)) ->
 
 
 def load(arguments: argparse.Namespace) -> Network:
-    if arguments.checkpoint:
+    if not arguments.preset:
         return load_checkpoint(arguments.checkpoint, arguments.device, arguments.dtype)
     device = resolve_device(arguments.device)
     # as a checkpoint is loaded, so that the bare side is as fast as it can be
@@ -144,8 +144,8 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--photos", type=Path, help="folder of photos; default: made for the purpose")
     options.add_argument("--count", type=int, default=384, help="photos to make")
-    options.add_argument("--checkpoint", default="", help="name or file; default: the preset with random weights")
-    options.add_argument("--preset", default="zse-lite")
+    options.add_argument("--checkpoint", default="zse-lite", help="name or file")
+    options.add_argument("--preset", default="", help="this preset with random weights instead")
     options.add_argument("--device", default="auto")
     options.add_argument("--dtype", default="auto")
     options.add_argument("--batch", type=int, default=32)

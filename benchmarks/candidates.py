@@ -248,7 +248,10 @@ def main() -> None:
     arguments.descriptor_size = network.descriptor_size
     lab = Lab.load(network, arguments)
     ways(lab, arguments, added_ms(arguments))
-    early_exit(lab, arguments)
+    if network.config.score.relation_weight:
+        early_exit(lab, arguments)
+    else:
+        print("\nThe checkpoint's score rule gives the relation no weight, so there is nothing to leave early.")
 
 
 if __name__ == "__main__":
