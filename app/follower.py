@@ -96,6 +96,16 @@ class Follower:
             raise BusyError("not_ready", "There is no gallery to search yet.", self._settings.retry_after_s)
         return self._current
 
+    async def moved_on(self, served: Served) -> bool:
+        """Whether another version than `served` is being served by now, looking for one where it is not yet.
+
+        Raises:
+            SketchseekError: there is one that cannot be served.
+        """
+        if self.serve() is served:
+            await self.refresh()
+        return self.serve() is not served
+
     async def refresh(self, *, retry: bool = False) -> bool:
         """Load the latest version unless it is being served already; True where it was swapped in.
 

@@ -149,10 +149,11 @@ async def explain(request: Request) -> Response:
     sketch = await read_sketch(request, service.settings, frozenset({"among"}))
     options = _options(sketch)
     for attempt in (1, 2):
+        served = service.follower.serve()
         try:
-            return await _answer(request, service, service.follower.serve(), sketch, options)
+            return await _answer(request, service, served, sketch, options)
         except GalleryVersionGoneError:
-            if attempt == 2 or not await service.follower.refresh():
+            if attempt == 2 or not await service.follower.moved_on(served):
                 raise
     raise AssertionError("unreachable")
 

@@ -152,10 +152,7 @@ async def similar(
             found = await service.on_device(partial(served.searcher.similar, row, top_k), deadline)
         except GalleryVersionGoneError:
             # Cleaned up on disk between two looks of the follower: the new version has the answer.
-            if attempt == 2:
-                raise
-            await service.follower.refresh()
-            if service.follower.serve() is served:
+            if attempt == 2 or not await service.follower.moved_on(served):
                 raise
         else:
             break

@@ -85,7 +85,7 @@ async def search(request: Request) -> Response:
                 timings["explain"] = await _explain(request, served, sketch, found, results, deadline=deadline)
         except GalleryVersionGoneError:
             # Cleaned up on disk between two looks of the follower: the new version has the answer.
-            if attempt == 2 or not await service.follower.refresh():
+            if attempt == 2 or not await service.follower.moved_on(served):
                 raise
         else:
             break

@@ -103,6 +103,17 @@ def test_similar_photos_of_a_version_cleaned_up_on_disk_come_from_the_new_one(ga
         assert (answer.status_code, answer.json()["code"]) == (503, "gallery_version_gone")
 
 
+def test_a_version_that_another_request_swapped_in_is_one_to_answer_from(gallery, network):
+    with open_client(create_app(settings_for(gallery, follow_interval_s=1000), network)) as client:
+        one = results(client)[0]
+        follower = service_in(client).follower
+        before = follower.serve()
+        assert not client.portal.call(follower.moved_on, before)
+        remove_photos(gallery, [one["photo_id"]])
+        assert client.portal.call(follower.refresh)
+        assert client.portal.call(follower.moved_on, before)
+
+
 def test_an_uploaded_photo_is_found_at_once(writable, photos):
     data = encoded(picture(42), "JPEG")
     answer = writable.post("/photos", files=[("photo", ("../..\\Mein Foto (1).exe", data))])
