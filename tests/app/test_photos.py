@@ -107,11 +107,12 @@ def test_a_version_that_another_request_swapped_in_is_one_to_answer_from(gallery
     with open_client(create_app(settings_for(gallery, follow_interval_s=1000), network)) as client:
         one = results(client)[0]
         follower = service_in(client).follower
-        before = follower.serve()
-        assert not client.portal.call(follower.moved_on, before)
+        before, portal = follower.serve(), client.portal
+        assert portal is not None
+        assert not portal.call(follower.moved_on, before)
         remove_photos(gallery, [one["photo_id"]])
-        assert client.portal.call(follower.refresh)
-        assert client.portal.call(follower.moved_on, before)
+        assert portal.call(follower.refresh)
+        assert portal.call(follower.moved_on, before)
 
 
 def test_an_uploaded_photo_is_found_at_once(writable, photos):
