@@ -221,8 +221,7 @@ class TwoStageSearcher:
             candidates: what the recall stage found for it.
             query: with `rerank` false the recall scores decide.
         """
-        rule = self.network.config.score
-        if not rule.relation_weight and rule.recall_weight > 0:  # the order stays: relate what is shown
+        if self.network.config.score.keeps_recall_order:  # what is not shown need not be related
             shown = slice(query.offset + query.top_k)
             candidates = replace(candidates, rows=candidates.rows[shown], scores=candidates.scores[shown])
         return self.order(candidates, self.relate(sketch, candidates.rows) if query.rerank else None, query)

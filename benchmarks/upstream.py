@@ -32,6 +32,7 @@ from app.evaluate import EvaluationOptions, evaluate, folder_task
 from app.search import Query, TwoStageSearcher
 from index_builder import GallerySnapshot
 from model.checkpoint import load_checkpoint, resolve_dtype
+from model.evaluation.arms import checkpoint_fusion
 from model.network import Network, ZseNetwork
 from model.registry import build_network, preset
 
@@ -142,10 +143,10 @@ def quality(arguments: argparse.Namespace) -> None:
     arms = report["arms"]
     table.add(way="recall alone", map_200=arms["recall"]["map_200_strict"], kept=None)
     pairs = [("relation", "two_stage", "relation network alone")]
-    if network.config.score.relation_weight:
+    if checkpoint_fusion(network) is not None:
         pairs.append(("fused", "fused_two_stage", "score rule"))
     else:
-        table.notes.append("The checkpoint's score rule is recall alone, which two stages do not change.")
+        table.notes.append("The checkpoint's score rule is one of the two scores alone.")
     for whole, staged, told in pairs:
         best = arms[whole]["map_200_strict"]
         table.add(way=f"every pair, {told}", map_200=best, kept=1.0)

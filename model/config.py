@@ -169,18 +169,22 @@ class ExpansionRule:
 
 @dataclass(frozen=True)
 class ScoreRule:
-    """What results are ordered by: sigmoid(relation_weight * logit + recall_weight * cosine + bias). (The
-    cosine is of descriptors that may be shorter than 1, `model/familiarity.py`.)
+    """What results are ordered by: sigmoid(relation_weight * logit + recall_weight * cosine + bias).
 
     The default is the relation score itself. A fusion is calibrated on validation categories, never on test categories,
-    and stored with the checkpoint, and so is whether the recall stage expands queries. The cosine is that of the
-    descriptor which searched last.
+    and stored with the checkpoint, and so is whether the recall stage expands queries. The cosine is the recall score
+    of the descriptor that searched last: less where a photo's descriptor is shorter than 1 (`model/familiarity.py`).
     """
 
     relation_weight: Finite = 1.0
     recall_weight: Finite = 0.0
     bias: Finite = 0.0
     expansion: ExpansionRule = field(default_factory=ExpansionRule)
+
+    @property
+    def keeps_recall_order(self) -> bool:
+        """Whether relating changes no order, so that it only explains."""
+        return not self.relation_weight and self.recall_weight > 0
 
 
 @dataclass(frozen=True)

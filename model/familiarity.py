@@ -9,8 +9,6 @@ nearest category that was trained on, and with it every similarity to it.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,7 +16,7 @@ from torch.nn import functional as F
 PROTOTYPES = 512
 """Categories that are remembered at most."""
 STRENGTH = 0.4
-"""Share of its length that a photo would lose which equals a category; chosen by `train/validate.py`."""
+"""Share of its length that a photo would lose which equals a category; chosen by `train/validate.py --general`."""
 
 
 class Familiarity(nn.Module):
@@ -35,12 +33,6 @@ class Familiarity(nn.Module):
         super().__init__()
         self.register_buffer("prototypes", torch.zeros(PROTOTYPES, size))  # what is not used is like nothing
         self.register_buffer("strength", torch.zeros(()))
-
-    def _load_from_state_dict(self, state_dict: Any, prefix: Any, *others: Any, **options: Any) -> None:
-        """Weights that were saved before photos stepped back leave everything as it is."""
-        for name, own in (("prototypes", self.prototypes), ("strength", self.strength)):
-            state_dict.setdefault(prefix + name, torch.zeros_like(own))
-        super()._load_from_state_dict(state_dict, prefix, *others, **options)
 
     def forward(self, photos: Tensor) -> Tensor:
         """[B, E] float32, L2-normalised -> [B, E] float32, of length 1 - strength to 1."""

@@ -28,12 +28,11 @@ async def gallery(request: Request) -> GalleryInfo:
     served = service.follower.current
     standing = service.library.progress
     problem = service.library.problem or service.follower.problem
-    identity = service.network.identity
-    rule = service.network.config.score
+    identity, rule = service.network.identity, service.network.config.score
     return GalleryInfo(
         photos=0 if served is None else len(served.snapshot),
         version=None if served is None else served.snapshot.version,
-        checkpoint=CheckpointInfo(name=identity.name, sha256=identity.sha256, reranks=rule.relation_weight != 0),
+        checkpoint=CheckpointInfo(name=identity.name, sha256=identity.sha256, reranks=not rule.keeps_recall_order),
         tags=[] if served is None else [TagCount(name=n, photos=c) for n, c in served.snapshot.tags.items()],
         building=None if standing is None else Progress(step=standing.step, done=standing.done, total=standing.total),
         last_error=None if problem is None else problem.code,

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from model.config import ZSE_LITE, ZseConfig
+from model.config import ZSE_LITE, ScoreRule, ZseConfig
 from model.errors import ConfigurationError
 from model.registry import ARCHITECTURES, PRESETS
 from model.stored_config import config_from_json, score_rule_from_json, to_json
@@ -48,6 +48,20 @@ def test_a_value_that_cannot_be_is_named(part, name, value):
     values = to_json(ZSE_LITE)
     with pytest.raises(ConfigurationError, match=rf"{part}: .*{name}"):
         config_from_json(ZseConfig, {**values, part: {**values[part], name: value}})
+
+
+@pytest.mark.parametrize(
+    ("rule", "kept"),
+    [
+        (ScoreRule(), False),
+        (ScoreRule(0.0, recall_weight=2.0), True),
+        (ScoreRule(0.1, recall_weight=2.0), False),
+        (ScoreRule(0.0, recall_weight=-2.0), False),
+        (ScoreRule(0.0, recall_weight=0.0), False),
+    ],
+)
+def test_a_rule_says_whether_it_keeps_the_order_of_recall(rule, kept):
+    assert rule.keeps_recall_order is kept
 
 
 def test_a_part_that_is_missing_is_named():
