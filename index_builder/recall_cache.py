@@ -7,9 +7,10 @@ replaced by one rename after the files are whole. FAISS reads nothing whose chec
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
+import os
 import secrets
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +22,6 @@ from index_builder.searching import Descriptors
 
 FOLDER = "recall"
 _FITTED: frozenset[Kind] = frozenset({"ivf", "hash"})  # what they learnt of one version serves the next
-_UNNAMED_S = 600.0  # for which a file may wait for its note: others are written, hashed and forced to disk meanwhile
 _log = logging.getLogger(__name__)
 
 
@@ -185,24 +185,48 @@ def store(folder: Path, origin: Origin, kind: Kind, files: Mapping[str, Callable
     folder.mkdir(exist_ok=True)
     stem = f"{origin.version}-{kind}-{secrets.token_hex(4)}"
     temporary = {f"{stem}{suffix}": folder / f"{stem}{suffix}.tmp" for suffix in files}
-    try:
-        for path, write in zip(temporary.values(), files.values(), strict=True):
-            write(path)
-        sums = {name: file_sum(path, sync=True).sha256 for name, path in temporary.items()}
-        for name, path in temporary.items():
-            path.replace(folder / name)
-    except BaseException:
-        for path in temporary.values():
-            path.unlink(missing_ok=True)
-        raise
     note = folder / f"{origin.version}-{kind}.json"
-    try:
-        replaced = Note.read(note)
-    except (OSError, ValueError):
-        replaced = None
-    write_json(note, {"origin": asdict(origin), "kind": kind, "files": sums, "more": more})
-    _drop_stale(folder, origin, kind, replaced)
+    with _storing(folder) as alone:
+        try:
+            for path, write in zip(temporary.values(), files.values(), strict=True):
+                write(path)
+            sums = {name: file_sum(path, sync=True).sha256 for name, path in temporary.items()}
+            for name, path in temporary.items():
+                path.replace(folder / name)
+        except BaseException:
+            for path in temporary.values():
+                path.unlink(missing_ok=True)
+            raise
+        try:
+            replaced = Note.read(note)
+        except (OSError, ValueError):
+            replaced = None
+        write_json(note, {"origin": asdict(origin), "kind": kind, "files": sums, "more": more})
+        _drop_stale(folder, origin, kind, replaced, unnamed=alone())
     return Note(note, origin, kind, sums, more)
+
+
+@contextlib.contextmanager
+def _storing(folder: Path) -> Iterator[Callable[[], bool]]:
+    """Let others know, for as long as this lasts, that a file without a note may be about to get one.
+
+    Gives what tells, at the end, whether nobody else is storing: then such files are leftovers of killed writers, whose
+    locks died with them. Of several who end together the last one finds itself alone.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+
+    def alone() -> bool:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        yield alone
+    finally:
+        os.close(handle)  # releases the lock as well
 
 
 def warn_of_no_room(error: Exception) -> None:
@@ -210,12 +234,12 @@ def warn_of_no_room(error: Exception) -> None:
     _log.warning("the recall cache could not be written, the next start builds it again: %s", error)
 
 
-def _drop_stale(folder: Path, origin: Origin, kind: Kind, replaced: Note | None) -> None:
-    """Remove what is of no use any more, and leftovers of killed writers; readers hold theirs open.
+def _drop_stale(folder: Path, origin: Origin, kind: Kind, replaced: Note | None, *, unnamed: bool) -> None:
+    """Remove what is of no use any more, and where `unnamed`, files that no note names; readers hold theirs open.
 
     Every kind of this version stays: a service and a command may search it in two ways. Of an earlier version of the
     same generation what was fitted stays until its kind is written again, because it is taken over then. A later
-    version's stays: whoever made this one began before it. A file that no note names may get one in a moment.
+    version's stays: whoever made this one began before it.
     """
     kept = set[str]()
     dropped = set(replaced.files if replaced else ())
@@ -230,5 +254,5 @@ def _drop_stale(folder: Path, origin: Origin, kind: Kind, replaced: Note | None)
         (kept if of_use else dropped).update({path.name, *note.files})
     for path in folder.iterdir():
         with contextlib.suppress(FileNotFoundError):  # somebody else tidies as well
-            if path.name not in kept and (path.name in dropped or time.time() - path.stat().st_mtime > _UNNAMED_S):
+            if path.name not in kept and (unnamed or path.name in dropped):
                 path.unlink()

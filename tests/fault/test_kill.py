@@ -17,7 +17,7 @@ from tests.fault.conftest import assert_part_of, assert_whole, contents
 from tests.index_builder.pictures import write_photo
 
 pytestmark = pytest.mark.timeout(600)  # seconds where nothing else runs, minutes on a busy machine
-KILLS = {"build": 14, "add": 8, "sync": 10, "rebuild": 10, "cache": 8}
+KILLS = {"build": 14, "add": 8, "sync": 10, "rebuild": 10, "cache": 20}
 PHOTOS = 16
 
 
