@@ -41,7 +41,7 @@ class CorrespondenceDocument(BaseModel):
     photo_patch: int = Field(description="Position in the photo's patch grid, row by row.")
     sketch_box: list[Share] = Field(description=f"Where it lies in `sketch_image`. {_DRAWN}")
     photo_box: list[Share] = Field(description=f"Where it lies in the photo. {_DRAWN}")
-    weight: Share = Field(description="Strength: geometric mean of the attention in both directions.")
+    weight: Share = Field(description="Strength: geometric mean of the weights in both directions.")
     mutual: bool = Field(description="Each is the other's best match.")
     contribution: float = Field(description="What the pair adds to the relation logit; 0 where that is not known.")
 

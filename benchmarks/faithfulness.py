@@ -9,8 +9,6 @@ pair of a sketch and a photo of its category:
   in random order, and than with the least important first. Insertion: show one share after the other.
 * Two ways to hide. "tokens": the patch tokens that the encoder kept are masked, and the pair is related again.
   "pixels": patches are painted over in the photo with its mean colour, and it is encoded and related again.
-* pointing: on instance pairs a drawing and its photo show one pose, so matched places should agree up to a shift and
-  a scale; printed against the same matches shuffled.
 * cost: time of explaining one pair against relating it.
 """
 
@@ -88,7 +86,7 @@ class Pair:
         looks = relation.attention.sketch_to_photo[0, 0, 0, 1:].float().cpu().numpy()
         self.measures: dict[str, Array] = {
             "importance": importance,
-            "attention of both": self.maps.weights.sum(axis=0) if len(self.maps.weights) else np.zeros_like(importance),
+            "matches": self.maps.weights.sum(axis=0) if len(self.maps.weights) else np.zeros_like(importance),
             "retrieval token": looks,
             "occlusion": occlusion(network, self.sketch, self.photo),
         }
@@ -156,31 +154,6 @@ def curves(
     }
 
 
-def pointing(pair: Pair, seed: int) -> tuple[float, float] | None:
-    """Share of the matches within two patches of where one shift and scale puts them; and the same, shuffled."""
-    maps, grid = pair.maps, pair.network.grid
-    if len(maps.sketch_positions) < 8:
-        return None
-    best = maps.weights.argmax(axis=1)
-    weight = maps.weights.max(axis=1)
-    source = np.stack(np.divmod(maps.sketch_positions, grid), axis=1).astype(float)
-    target = np.stack(np.divmod(maps.photo_positions[best], grid), axis=1).astype(float)
-    shuffled = target[np.random.default_rng(seed).permutation(len(target))]
-    return _agreeing(source, target, weight), _agreeing(source, shuffled, weight)
-
-
-def _agreeing(source: NDArray[Any], target: NDArray[Any], weight: NDArray[Any]) -> float:
-    """Weighted share of points within two patches of a fit of shift and one positive scale per axis."""
-    near = np.ones(len(source), dtype=bool)
-    for axis in (0, 1):
-        x, y = source[:, axis], target[:, axis]
-        middle_x, middle_y = np.average(x, weights=weight), np.average(y, weights=weight)
-        spread = float(np.average((x - middle_x) ** 2, weights=weight)) or 1.0
-        scale = max(0.3, float(np.average((x - middle_x) * (y - middle_y), weights=weight)) / spread)
-        near &= np.abs(middle_y + scale * (x - middle_x) - y) <= 2.0
-    return float(np.average(near, weights=weight))
-
-
 def cost(pair: Pair) -> tuple[float, float]:
     """Milliseconds of relating one encoded pair, and of explaining it; medians of 15."""
 
@@ -201,7 +174,6 @@ def measure(network: Network, pairs: list[tuple[Path, Path]], pixels: int) -> di
     """All figures over `pairs`; pixels are hidden in the first `pixels` of them."""
     tokens: dict[str, dict[str, list[Array]]] = {}
     painted: dict[str, dict[str, list[Array]]] = {}
-    points: list[tuple[float, float]] = []
     logits, costs = [], []
     for number, (sketch, photo) in enumerate(pairs):
         pair = Pair(network, sketch, photo)
@@ -215,9 +187,6 @@ def measure(network: Network, pairs: list[tuple[Path, Path]], pixels: int) -> di
             found = curves(on_grid, PIXEL_SHARES, pair.logits_of_painted, seed=number, stay=False)
             for name, lines in found.items():
                 _keep(painted, name, {kind: np.concatenate([whole, line]) for kind, line in lines.items()})
-        pointed = pointing(pair, number)
-        if pointed is not None:
-            points.append(pointed)
         if number < 10:
             costs.append(cost(pair))
         if (number + 1) % 40 == 0:
@@ -228,11 +197,6 @@ def measure(network: Network, pairs: list[tuple[Path, Path]], pixels: int) -> di
         "mean_logit": float(np.mean(logits)),
         "tokens": {name: _summary(lines, SHARES) for name, lines in tokens.items()},
         "pixels": {name: _summary(lines, (0.0, *PIXEL_SHARES)) for name, lines in painted.items()},
-        "pointing": {
-            "matches": float(np.mean([p for p, _ in points])),
-            "shuffled": float(np.mean([s for _, s in points])),
-            "pairs": len(points),
-        },
         "relate_ms": float(relating),
         "explain_ms": float(explaining),
     }
@@ -284,10 +248,8 @@ def tell(name: str, found: dict[str, Any]) -> None:
     print("  " + " " * 12 + "".join(f"{100 * share:7.0f}%" for share in best["shares"]))
     for kind in ("most", "random", "least"):
         print(f"  {kind:<12}" + "".join(f"{value:8.2f}" for value in best["curves"][kind]))
-    point = found["pointing"]
-    print(f"\n  pointing: {point['matches']:.3f} of the matches agree on one pose, shuffled {point['shuffled']:.3f}")
     dearer = found["explain_ms"] / found["relate_ms"]
-    print(f"  cost: relate {found['relate_ms']:.2f} ms, explain {found['explain_ms']:.2f} ms ({dearer:.2f}x)")
+    print(f"\n  cost: relate {found['relate_ms']:.2f} ms, explain {found['explain_ms']:.2f} ms ({dearer:.2f}x)")
 
 
 def main() -> None:

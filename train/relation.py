@@ -3,10 +3,11 @@
     python train/relation.py CHECKPOINT TARGET --data DATA --without test.txt
 
 Encoding is most of a training step's work on a CPU and the relation needs many steps, so each image is varied and
-encoded once, and the relation then sees as many pairs as it likes. Wrong photos are drawn from the descriptor's nearest
-in the whole training set, which is what the relation meets behind a recall stage. With --beside, half of the loss reads
-the sum of logit and cosine, so that the relation learns what the descriptor lacks. A whitening of descriptors is fitted
-first. The score rule is chosen on the validation categories of `train/zse_lite.py`.
+encoded once, and the relation then sees as many pairs as it likes. Half of the wrong photos are drawn from all, half
+from the --nearest by the descriptor. With --matching the relation starts as a comparison of whitened tokens
+(`model/training/matching.py`) and only learns how to read it. With --beside, half of the loss reads the sum of logit
+and cosine, so that the relation learns what the descriptor lacks. A whitening of descriptors is fitted first. The score
+rule is chosen on the validation categories of `train/zse_lite.py`.
 """
 
 import argparse
@@ -33,6 +34,7 @@ from model.network import Network, ZseNetwork
 from model.registry import build_network
 from model.training.holdout import thinned
 from model.training.losses import relation_decide, relation_rank
+from model.training.matching import start_matching
 from model.training.material import load_material
 from model.training.sampling import generator_for
 from model.training.start import WHITENING
@@ -42,7 +44,6 @@ from model.types import Encoding
 
 BATCH = 64
 KINDS: tuple[Modality, Modality] = ("sketch", "photo")
-NEAREST = 60  # wrong photos are drawn from so many of the nearest
 
 
 def sampled(dataset: Dataset, modality: Modality, per_category: int, seed: int) -> Dataset:
@@ -104,11 +105,11 @@ def relation_parameters(network: ZseNetwork) -> list[nn.Parameter]:
     return [parameter for part in parts for parameter in part.parameters()]
 
 
-def choices(similarity: Tensor, same: Tensor, wrong: int, draws: torch.Generator) -> Tensor:
+def choices(similarity: Tensor, same: Tensor, wrong: int, nearest: int, draws: torch.Generator) -> Tensor:
     """For each row one right column at random, and wrong ones: half of the nearest, half of all. -> [S, 1 + wrong]."""
     noise = torch.rand(similarity.shape, generator=draws)
     right = noise.masked_fill(~same, -1.0).argmax(dim=1, keepdim=True)
-    near = similarity.masked_fill(same, -torch.inf).topk(NEAREST, dim=1).indices
+    near = similarity.masked_fill(same, -torch.inf).topk(min(nearest, similarity.shape[1]), dim=1).indices
     hard = near.gather(1, torch.rand(near.shape, generator=draws).topk(wrong - wrong // 2, dim=1).indices)
     easy = noise.masked_fill(same, -1.0).topk(wrong // 2, dim=1).indices
     return torch.cat([right, hard, easy], dim=1)
@@ -117,14 +118,20 @@ def choices(similarity: Tensor, same: Tensor, wrong: int, draws: torch.Generator
 def fit(network: ZseNetwork, sketch: Encoding, photo: Encoding, same: Tensor, options: argparse.Namespace) -> None:
     """Train the relation on S sketches and P photos; `same` [S, P] says which belong together."""
     similarity = (sketch.descriptor @ photo.descriptor.T).cpu()
-    parameters = relation_parameters(network)
+    if options.matching:
+        some = [
+            torch.randperm(len(part), generator=generator_for(options.seed, 0, 0, 9))[:2000] for part in (sketch, photo)
+        ]
+        parameters = start_matching(network, sketch[some[0]], photo[some[1]])
+    else:
+        parameters = relation_parameters(network)
     optimiser = torch.optim.AdamW(parameters, lr=options.rate, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, options.rate, total_steps=options.steps, pct_start=0.1)
     started = time.time()
     for step in range(options.steps):
         draws = generator_for(options.seed, step, 0, purpose=7)
         rows = torch.randperm(len(sketch), generator=draws)[: options.sketches]
-        columns = choices(similarity[rows], same[rows], options.wrong, draws)
+        columns = choices(similarity[rows], same[rows], options.wrong, options.nearest, draws)
         repeated = rows[:, None].expand_as(columns).flatten()
         with torch.autocast(network.device.type, dtype=torch.bfloat16):
             logit, _, _ = network.relate_aligned(sketch[repeated], photo[columns.flatten()])
@@ -166,6 +173,8 @@ def main() -> None:
     )
     parser.add_argument("--sketches", type=int, default=48, help="a step")
     parser.add_argument("--wrong", type=int, default=5, help="wrong photos per sketch")
+    parser.add_argument("--nearest", type=int, default=60, help="photos that half of the wrong ones are drawn from")
+    parser.add_argument("--matching", action="store_true", help="start from whitened tokens")
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--beside", type=float, default=0.0, help="weight of the cosine in half of the loss")
     parser.add_argument("--seed", type=int, default=2021)

@@ -1,6 +1,8 @@
-"""From cross-attention to correspondences: which sketch patch matched which photo patch, and how strongly.
+"""From a relation to correspondences: which sketch patch matched which photo patch, and how strongly.
 
-ZSE-SBIR (Lin et al., CVPR 2023) shows matches read off its cross-attention. Ours need both directions to agree: the
+Where the relation network counts similarities of real patches, matches are read off this kernel, because it is what the
+score is made of (`model/matches.py`). The published variant's kernel is no map of the image; there they are read off
+the cross-attention, as ZSE-SBIR shows them (Lin et al., CVPR 2023). Either way both directions have to agree: the
 weight of a pair is the geometric mean of what the sketch patch gives the photo patch and what it is given back.
 """
 
@@ -12,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.matches import matches_of
 from model.types import Encoding, RelationAttention
 
 FloatArray = NDArray[np.float32]
@@ -24,7 +27,7 @@ class Correspondence:
     Attributes:
         sketch_patch: position in the sketch's original patch grid, row by row.
         photo_patch: position in the photo's original patch grid, row by row.
-        weight: in [0, 1], geometric mean of the two cross-attention weights (sketch to photo and photo to sketch).
+        weight: in [0, 1], geometric mean of the two directions' weights (sketch to photo and photo to sketch).
         mutual: each is the other's best match.
         contribution: what the pair adds to the relation logit (negative: it speaks against the match), as far as the
             photo patch's importance is known; see `model.explain.importance`. 0 where it was not asked for.
@@ -47,6 +50,8 @@ class PairMaps:
         weights: [n, m] float32 in [0, 1], as in `Correspondence.weight`.
         sketch_rows: [n] int, which patch tokens of the sketch's encoding these are (0 follows the retrieval token).
         photo_rows: [m] int, the same of the photo's encoding.
+        photo_weights: [m] float32 >= 0, how much the sketch as a whole looks at each of the photo's patches: the mean
+            over the sketch's patches, or the retrieval token's where matches are read off the cross-attention.
     """
 
     sketch_positions: NDArray[np.int64]
@@ -54,6 +59,7 @@ class PairMaps:
     weights: FloatArray
     sketch_rows: NDArray[np.int64]
     photo_rows: NDArray[np.int64]
+    photo_weights: FloatArray
 
 
 def pair_maps(
@@ -80,13 +86,27 @@ def pair_maps(
     if ink is not None:
         inked = ink[sketch_positions]
         sketch_rows, sketch_positions = sketch_rows[inked], sketch_positions[inked]
-    forward = _numpy(attention.sketch_to_photo[sketch_index, photo_index])[1:, 1:]
-    backward = _numpy(attention.photo_to_sketch[sketch_index, photo_index])[1:, 1:]
+    forward, backward = _directions(sketches, photos, attention, sketch_index, photo_index)
     weights = np.sqrt(
-        np.clip(forward[np.ix_(sketch_rows, photo_rows)], 0.0, 1.0)
-        * np.clip(backward[np.ix_(photo_rows, sketch_rows)].T, 0.0, 1.0)
+        np.clip(forward[1:, 1:][np.ix_(sketch_rows, photo_rows)], 0.0, 1.0)
+        * np.clip(backward[1:, 1:][np.ix_(photo_rows, sketch_rows)].T, 0.0, 1.0)
     )
-    return PairMaps(sketch_positions, photo_positions, weights.astype(np.float32), sketch_rows, photo_rows)
+    looking = np.zeros(1, dtype=np.int64) if attention.kernel is None else 1 + sketch_rows
+    over_photo = forward[np.ix_(looking, 1 + photo_rows)].sum(axis=0) / max(1, len(looking))
+    return PairMaps(sketch_positions, photo_positions, weights.astype(np.float32), sketch_rows, photo_rows, over_photo)
+
+
+def _directions(
+    sketches: Encoding, photos: Encoding, attention: RelationAttention, sketch: int, photo: int
+) -> tuple[FloatArray, FloatArray]:
+    """Weights [Ns, Np] of one sketch's tokens over one photo's, and [Np, Ns] of the photo's over the sketch's."""
+    if attention.kernel is not None:
+        masks = (
+            None if encoding.mask is None else encoding.mask[one : one + 1]
+            for encoding, one in ((sketches, sketch), (photos, photo))
+        )
+        attention, sketch, photo = matches_of(attention.kernel[sketch, photo : photo + 1].cpu(), *masks), 0, 0
+    return _numpy(attention.sketch_to_photo[sketch, photo]), _numpy(attention.photo_to_sketch[sketch, photo])
 
 
 def correspondences(

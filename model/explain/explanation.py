@@ -27,7 +27,7 @@ Box = tuple[float, float, float, float]
 
 
 class NotExplainableError(SketchseekError):
-    """The network has no cross-attention between patches, so there is nothing to show."""
+    """The network compares no patches, so there is nothing to show."""
 
     code = "not_explainable"
 
@@ -45,7 +45,7 @@ class PairExplanation:
         correspondences: best matches of either side; mutual ones first, then by weight.
         importance: [G * G] float32, what each photo patch adds to the logit, 0 where the encoder dropped the patch;
             None where the network cannot tell.
-        attention: [G * G] float32 >= 0, weights of the sketch's retrieval token over the photo's patches.
+        attention: [G * G] float32 >= 0, how much the sketch as a whole looks at each of the photo's patches.
         matches: whether the network matches patches with patches. Where it only weighs the photo's patches as a whole,
             there are no correspondences, and `attention` is all that can be said.
     """
@@ -80,7 +80,6 @@ def explain_pair(network: Network, sketch_image: torch.Tensor, sketch: Encoding,
         return _without_matches(network, relation, photo, ink)
     maps = pair_maps(sketch, photo, attention, ink)
     of_patches = None if importance is None else importance[maps.photo_rows]
-    over_photo = attention.sketch_to_photo[0, 0, 0, 1:].float().cpu().numpy()[maps.photo_rows]
     cells = network.grid**2
     return PairExplanation(
         grid=network.grid,
@@ -90,7 +89,7 @@ def explain_pair(network: Network, sketch_image: torch.Tensor, sketch: Encoding,
         maps=maps,
         correspondences=correspondences(maps, of_patches),
         importance=None if of_patches is None else _on_grid(of_patches, maps.photo_positions, cells),
-        attention=_on_grid(over_photo, maps.photo_positions, cells),
+        attention=_on_grid(maps.photo_weights, maps.photo_positions, cells),
     )
 
 
@@ -103,15 +102,16 @@ def _without_matches(network: Network, relation: Relation, photo: Encoding, ink:
     rows = real_patches(photo, 0)
     positions = photo.positions[0].cpu().numpy().astype(np.int64)[rows]
     none = np.empty(0, dtype=np.int64)
+    photo_map = relation.photo_map[0, 0].float().cpu().numpy()[rows]
     return PairExplanation(
         grid=network.grid,
         logit=float(relation.logit[0, 0]),
         score=float(relation.score[0, 0]),
         ink=ink,
-        maps=PairMaps(none, positions, np.empty((0, len(rows)), dtype=np.float32), none, rows),
+        maps=PairMaps(none, positions, np.empty((0, len(rows)), dtype=np.float32), none, rows, photo_map),
         correspondences=[],
         importance=None,
-        attention=_on_grid(relation.photo_map[0, 0].float().cpu().numpy()[rows], positions, network.grid**2),
+        attention=_on_grid(photo_map, positions, network.grid**2),
         matches=False,
     )
 

@@ -87,7 +87,7 @@ def overlay(
 
 
 def attention_picture(photo: Image.Image, explanation: PairExplanation, photo_box: Callable[[int], Box]) -> Image.Image:
-    """Where in the photo the sketch's retrieval token looks: the photo in grey under a map from dark blue to yellow.
+    """Where in the photo the sketch as a whole looks: the photo in grey under a map from dark blue to yellow.
 
     Args:
         photo: upright, any shape.

@@ -9,8 +9,9 @@ from torch.nn import functional as F
 from model.config import RelationConfig
 from model.encoder import TwinEncoder
 from model.errors import ConfigurationError
+from model.matches import SHARPNESS
 from model.registry import preset
-from model.text_aligned import SHARPNESS, TextAlignedConfig, TextExchange
+from model.text_aligned import TextAlignedConfig, TextExchange
 from tests.model import naive
 from tests.model.networks import (
     TEXT_ALIGNED_TINY,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -49,6 +52,31 @@ def test_padding_does_not_take_part(planted: Planted) -> None:
     ]
 
 
+@pytest.mark.parametrize("padding", [0, 3])
+def test_matches_are_read_off_the_kernel_where_it_is_one_of_real_patches(planted: Planted, padding: int) -> None:
+    sketch, photos, attention = planted(MATCHES, SKETCH, PHOTO, photos=2, padding=padding)
+    kernel = torch.zeros(1, 2, len(SKETCH), len(PHOTO) + padding)
+    for row, column in ((0, 2), (3, 1), (5, 4)):
+        kernel[0, 1, row, column] = 0.9
+    kernel[..., len(PHOTO) :] = 1.0  # padding: it may hold anything
+    attention = replace(attention, kernel=kernel)
+    ink = np.ones(16, dtype=bool)
+    ink[SKETCH[3]] = False
+    maps = pair_maps(sketch, photos, attention, ink, photo_index=1)
+    found = correspondences(maps)
+    assert {(p.sketch_patch, p.photo_patch) for p in found if p.weight > 0.9} == {
+        (SKETCH[0], PHOTO[2]),
+        (SKETCH[5], PHOTO[4]),
+    }
+    assert strongest_correspondences(sketch, photos, attention, ink, limit=3)[1] == found[:3]
+    rows = [0, 1, 2, 4, 5]
+    over = np.exp(10 * kernel[0, 1, rows, : len(PHOTO)].numpy())
+    back = np.exp(10 * kernel[0, 1, :, : len(PHOTO)].numpy())
+    forward = over / over.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(maps.weights, np.sqrt(forward * (back / back.sum(axis=0))[rows]), rtol=1e-5)
+    np.testing.assert_allclose(maps.photo_weights, forward.mean(axis=0), rtol=1e-5)
+
+
 def test_a_sketch_without_ink_has_no_correspondences(planted: Planted) -> None:
     assert correspondences(pair_maps(*planted(MATCHES, SKETCH, PHOTO), np.zeros(16, dtype=bool))) == []
 
@@ -62,7 +90,8 @@ def test_the_strongest_of_several_photos(planted: Planted) -> None:
 
 def maps_of(weights: np.ndarray) -> PairMaps:
     n, m = weights.shape
-    return PairMaps(np.arange(n), np.arange(m), weights.astype(np.float32), np.arange(n), np.arange(m))
+    weights = weights.astype(np.float32)
+    return PairMaps(np.arange(n), np.arange(m), weights, np.arange(n), np.arange(m), weights.mean(axis=0))
 
 
 @given(st.integers(1, 6), st.integers(1, 6), st.integers(0, 10_000))

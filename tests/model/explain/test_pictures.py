@@ -41,8 +41,10 @@ def quarters() -> Image.Image:
 
 
 def maps(weights: np.ndarray, sketch: list[int], photo: list[int]) -> PairMaps:
+    weights = weights.astype(np.float32)
+    rows, columns = np.arange(len(sketch)), np.arange(len(photo))
     return PairMaps(
-        np.array(sketch), np.array(photo), weights.astype(np.float32), np.arange(len(sketch)), np.arange(len(photo))
+        np.array(sketch), np.array(photo), weights, rows, columns, weights.sum(axis=0) / max(1, len(weights))
     )
 
 
@@ -91,7 +93,7 @@ def test_neighbouring_colours_of_the_palette_differ_in_lightness_or_hue_for_the_
             assert np.linalg.norm(a - b) > 0.12
 
 
-def test_attention_is_light_where_the_retrieval_token_looks() -> None:
+def test_attention_is_light_where_the_sketch_looks() -> None:
     attention = np.zeros(GRID * GRID, dtype=np.float32)
     attention[5] = 0.8
     explained = PairExplanation(

@@ -1,0 +1,101 @@
+"""Do matches point at the same part? On pairs of a photo and a drawing made from it, both show one pose.
+
+    python benchmarks/pointing.py --pairs DIR [--checkpoint zse-lite] [--count 200]
+
+`--pairs` holds sketch/CATEGORY/*, photo/CATEGORY/* and pairs.csv. Every inked patch of the drawing points at its best
+match in the photo. Printed is the weighted share of these places that lie within two patches of where one shift and
+one positive scale per axis puts them: for the pose that is right, for the same pose mirrored left to right, and for
+places shuffled among the patches. All of it again with the photo itself mirrored. Tokens know where in the picture
+they are, and a matcher that knew nothing else would agree with any photo as it stands; what it tells of left and right
+is the difference between the right pose and the mirrored one, and must survive mirroring the photo.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from faithfulness import instance_pairs
+from numpy.typing import NDArray
+
+from model.checkpoint import load_checkpoint
+from model.explain import PairMaps, inked_patches, pair_maps
+from model.images import open_image
+from model.network import Network
+from model.preprocess import photo_tensor, sketch_tensor
+
+FEWEST = 8
+"""Inked patches that a drawing must have for a pose to mean anything."""
+
+
+def agreement(maps: PairMaps, grid: int, places: NDArray[np.int64]) -> float:
+    """Weighted share of matches near a fit of shift and scale; `places` [m] are the photo patches' grid positions."""
+    best = maps.weights.argmax(axis=1)
+    weight = maps.weights.max(axis=1)
+    source, target = (
+        np.stack(np.divmod(positions, grid), axis=1).astype(float)
+        for positions in (maps.sketch_positions, places[best])
+    )
+    near = np.ones(len(source), dtype=bool)
+    for axis in (0, 1):
+        x, y = source[:, axis], target[:, axis]
+        middle_x, middle_y = np.average(x, weights=weight), np.average(y, weights=weight)
+        spread = float(np.average((x - middle_x) ** 2, weights=weight)) or 1.0
+        scale = max(0.3, float(np.average((x - middle_x) * (y - middle_y), weights=weight)) / spread)
+        near &= np.abs(middle_y + scale * (x - middle_x) - y) <= 2.0
+    return float(np.average(near, weights=weight))
+
+
+def figures(network: Network, sketch: Path, photo: Path, seed: int) -> list[float] | None:
+    """Agreement with the right pose, the mirrored one and with shuffled places; the same for the photo mirrored."""
+    grid = network.grid
+    image = sketch_tensor(open_image(sketch), network.preprocess)
+    asked = network.encode_sketch(image[None])
+    ink = inked_patches(image, network.preprocess, grid)
+    straight = photo_tensor(open_image(photo), network.preprocess)
+    found = []
+    for pixels, turned in ((straight, False), (straight.flip(-1), True)):
+        shown = network.encode_photo(pixels[None])
+        why = network.relate(asked, shown, attention=True).attention
+        if why is None:
+            raise SystemExit("this checkpoint matches no patches; use one of the zse kind")
+        maps = pair_maps(asked, shown, why, ink)
+        if len(maps.sketch_positions) < FEWEST:
+            return None
+        places = maps.photo_positions
+        mirrored = places // grid * grid + grid - 1 - places % grid
+        right, wrong = (mirrored, places) if turned else (places, mirrored)
+        order = np.random.default_rng(seed).permutation(len(maps.weights))
+        shuffled = agreement(replace(maps, weights=maps.weights[order]), grid, right)
+        found += [agreement(maps, grid, right), agreement(maps, grid, wrong), shuffled]
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--pairs", type=Path, required=True, help="folder of instance pairs with pairs.csv")
+    parser.add_argument("--checkpoint", default="zse-lite")
+    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    network = load_checkpoint(options.checkpoint, "auto", "float32")
+    with torch.inference_mode():
+        rows: list[Any] = [
+            figures(network, sketch, photo, number)
+            for number, (sketch, photo) in enumerate(instance_pairs(options.pairs, options.count, options.seed))
+        ]
+    means = np.mean([row for row in rows if row is not None], axis=0)
+    print(
+        f"checkpoint {network.identity.name} {network.identity.sha256[:12]}, {sum(r is not None for r in rows)} pairs"
+    )
+    print(f"{'photo':<12}{'right pose':>12}{'mirrored':>12}{'shuffled':>12}")
+    for name, part in (("as it is", means[:3]), ("mirrored", means[3:])):
+        print(f"{name:<12}" + "".join(f"{100 * share:11.1f}%" for share in part))
+
+
+if __name__ == "__main__":
+    main()
