@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -16,10 +18,11 @@ from app.metrics import Metrics
 from app.search import Query, TwoStageSearcher
 from app.settings import Settings
 from index_builder import GallerySnapshot, PhotoRecord, latest_version
-from index_builder.errors import GalleryNotFoundError, UnknownPhotoError
+from index_builder.errors import GalleryNotFoundError, GalleryVersionGoneError, UnknownPhotoError
 from model.errors import SketchseekError
 from model.network import Network
 
+T = TypeVar("T")
 _log = get_logger("app.gallery")
 
 
@@ -96,15 +99,24 @@ class Follower:
             raise BusyError("not_ready", "There is no gallery to search yet.", self._settings.retry_after_s)
         return self._current
 
-    async def moved_on(self, served: Served) -> bool:
-        """Whether another version than `served` is being served by now, looking for one where it is not yet.
+    async def answer(self, attempt: Callable[[Served], Awaitable[T]]) -> T:
+        """What `attempt` makes of the version being served; of the next one where its files are cleaned up meanwhile.
 
         Raises:
-            SketchseekError: there is one that cannot be served.
+            BusyError: nothing can be served yet.
+            GalleryVersionGoneError: the files are gone, and there is no other version, or its files are gone as well.
+            SketchseekError: there is another version that cannot be served; and whatever `attempt` raises.
         """
-        if self.serve() is served:
-            await self.refresh()
-        return self.serve() is not served
+        served = self.serve()
+        try:
+            return await attempt(served)
+        except GalleryVersionGoneError:
+            # Cleaned up on disk between two looks at it: the new version has the answer.
+            if self.serve() is served:
+                await self.refresh()
+            if self.serve() is served:
+                raise
+        return await attempt(self.serve())
 
     async def refresh(self, *, retry: bool = False) -> bool:
         """Load the latest version unless it is being served already; True where it was swapped in.

@@ -29,7 +29,6 @@ from app.schemas import CorrespondenceDocument
 from app.security import require_read
 from app.service import Service
 from app.sketches import SketchRequest, read_sketch
-from index_builder.errors import GalleryVersionGoneError
 from model.images import open_image, to_rgb
 
 router = APIRouter(tags=["explain"])
@@ -148,14 +147,7 @@ async def explain(request: Request) -> Response:
     service.follower.serve()
     sketch = await read_sketch(request, service.settings, frozenset({"among"}))
     options = _options(sketch)
-    for attempt in (1, 2):
-        served = service.follower.serve()
-        try:
-            return await _answer(request, service, served, sketch, options)
-        except GalleryVersionGoneError:
-            if attempt == 2 or not await service.follower.moved_on(served):
-                raise
-    raise AssertionError("unreachable")
+    return await service.follower.answer(lambda served: _answer(request, service, served, sketch, options))
 
 
 async def _answer(

@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from app import files, thumbnails
 from app.errors import STATUS_OF_CODE, BusyError, RequestError, code_of
+from app.follower import Served
 from app.jobs import Job, Upload
 from app.names import only_known_parameters, unknown_field
 from app.routes.common import problems, result_of, service_of
@@ -27,7 +28,6 @@ from app.security import require_read, require_write
 from app.service import Service
 from app.uploads import media_type, read_form
 from index_builder.build import relative_path
-from index_builder.errors import GalleryVersionGoneError
 from index_builder.photos import photo_id as id_of
 from index_builder.photos import shown_path
 from model.errors import ImageError
@@ -143,25 +143,20 @@ async def similar(
     """The photos with the most similar descriptors, the photo itself left out."""
     service = service_of(request)
     deadline = time.monotonic() + service.settings.request_timeout_s
-    for attempt in (1, 2):
-        served = service.follower.serve()
+
+    async def attempt(served: Served) -> SimilarAnswer:
         row = served.snapshot.row_of(photo_id)
         if top_k > service.settings.max_top_k:
             raise RequestError("invalid_top_k", f"`top_k` may be at most {service.settings.max_top_k}.")
-        try:
-            found = await service.on_device(partial(served.searcher.similar, row, top_k), deadline)
-        except GalleryVersionGoneError:
-            # Cleaned up on disk between two looks of the follower: the new version has the answer.
-            if attempt == 2 or not await service.follower.moved_on(served):
-                raise
-        else:
-            break
-    answer = SimilarAnswer(
-        results=[result_of(one, request.scope.get("root_path", "")) for one in found.results],
-        gallery_version=served.snapshot.version,
-        checkpoint=served.snapshot.checkpoint,
-        total_photos=found.searched,
-    )
+        found = await service.on_device(partial(served.searcher.similar, row, top_k), deadline)
+        return SimilarAnswer(
+            results=[result_of(one, request.scope.get("root_path", "")) for one in found.results],
+            gallery_version=served.snapshot.version,
+            checkpoint=served.snapshot.checkpoint,
+            total_photos=found.searched,
+        )
+
+    answer = await service.follower.answer(attempt)
     return Response(answer.model_dump_json(), media_type="application/json", headers={"Cache-Control": "no-store"})
 
 

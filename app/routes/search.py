@@ -21,7 +21,6 @@ from app.schemas import CorrespondenceDocument, Result, SearchAnswer, Timings
 from app.search import Answer, Query
 from app.security import require_read
 from app.sketches import SketchRequest, read_sketch
-from index_builder.errors import GalleryVersionGoneError
 
 router = APIRouter(tags=["search"])
 
@@ -74,30 +73,25 @@ async def search(request: Request) -> Response:
     options = parse_options(
         sketch.values, service.settings.max_top_k, service.settings.max_candidates, strict=sketch.from_json
     )
-    for attempt in (1, 2):
-        served = service.follower.serve()
+
+    async def attempt(served: Served) -> SearchAnswer:
         query = query_of(options, served)
-        try:
-            found, timings = await _find(request, served, sketch, query, deadline=deadline)
-            root_path = request.scope.get("root_path", "")
-            results = [result_of(one, root_path) for one in found.results]
-            if options.explain:
-                timings["explain"] = await _explain(request, served, sketch, found, results, deadline=deadline)
-        except GalleryVersionGoneError:
-            # Cleaned up on disk between two looks of the follower: the new version has the answer.
-            if attempt == 2 or not await service.follower.moved_on(served):
-                raise
-        else:
-            break
-    timings["total"] = (time.perf_counter() - clock) * 1000
-    answer = SearchAnswer(
-        results=results,
-        timings_ms=Timings(**{stage: round(ms, 2) for stage, ms in timings.items()}),
-        gallery_version=served.snapshot.version,
-        checkpoint=served.snapshot.checkpoint,
-        reranked=query.rerank,
-        total_photos=found.searched,
-    )
+        found, timings = await _find(request, served, sketch, query, deadline=deadline)
+        root_path = request.scope.get("root_path", "")
+        results = [result_of(one, root_path) for one in found.results]
+        if options.explain:
+            timings["explain"] = await _explain(request, served, sketch, found, results, deadline=deadline)
+        timings["total"] = (time.perf_counter() - clock) * 1000
+        return SearchAnswer(
+            results=results,
+            timings_ms=Timings(**{stage: round(ms, 2) for stage, ms in timings.items()}),
+            gallery_version=served.snapshot.version,
+            checkpoint=served.snapshot.checkpoint,
+            reranked=query.rerank,
+            total_photos=found.searched,
+        )
+
+    answer = await service.follower.answer(attempt)
     return Response(
         answer.model_dump_json(exclude=None if options.explain else _UNEXPLAINED),
         media_type="application/json",

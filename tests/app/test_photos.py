@@ -106,13 +106,26 @@ def test_similar_photos_of_a_version_cleaned_up_on_disk_come_from_the_new_one(ga
 def test_a_version_that_another_request_swapped_in_is_one_to_answer_from(gallery, network):
     with open_client(create_app(settings_for(gallery, follow_interval_s=1000), network)) as client:
         one = results(client)[0]
-        follower = service_in(client).follower
-        before, portal = follower.serve(), client.portal
+        follower, portal = service_in(client).follower, client.portal
+        before, tried = follower.serve(), []
         assert portal is not None
-        assert not portal.call(follower.moved_on, before)
-        remove_photos(gallery, [one["photo_id"]])
-        assert portal.call(follower.refresh)
-        assert portal.call(follower.moved_on, before)
+
+        async def gone(served):
+            tried.append(served)
+            raise GalleryVersionGoneError("cleaned up")
+
+        with pytest.raises(GalleryVersionGoneError):
+            portal.call(follower.answer, gone)
+        assert tried == [before], "there is no other version"
+
+        async def swapped_meanwhile(served):
+            if served is before:
+                remove_photos(gallery, [one["photo_id"]])
+                assert await follower.refresh()
+                raise GalleryVersionGoneError("cleaned up")
+            return served
+
+        assert portal.call(follower.answer, swapped_meanwhile) is follower.serve() is not before
 
 
 def test_an_uploaded_photo_is_found_at_once(writable, photos):
