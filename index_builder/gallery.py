@@ -7,6 +7,7 @@ A gallery is a folder:
     photos-G.checksums.json     checksums of that dataset's files
     recall/                     search indices derived from descriptors; may be deleted at any time
     writer.lock                 empty; locked by whoever writes
+    recall.lock                 empty; locked by whoever stores a search index
 
 A rebuild for another checkpoint makes generation G + 1 beside the old one and switches `gallery.json` when it is whole.
 """

@@ -1,4 +1,4 @@
-"""One writer at a time: a lock on a file that the system releases by itself when its holder dies."""
+"""One writer at a time, and who is storing search indices: locks that the system releases when their holder dies."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from index_builder.errors import GalleryBusyError, GalleryWriteError
 
 LOCK_NAME = "writer.lock"
+STORING_NAME = "recall.lock"  # a file: network file systems lock no folders between machines
 _POLL_S = 0.05
 
 
@@ -51,4 +52,38 @@ def writer_lock(gallery: Path, wait_s: float = 0.0) -> Iterator[None]:
             time.sleep(_POLL_S)
         yield
     finally:
-        os.close(handle)  # releases the lock as well
+        _flocked(handle, fcntl.LOCK_UN)  # a process that was forked meanwhile would keep the lock beyond the next line
+        os.close(handle)
+
+
+@contextmanager
+def storing(gallery: Path) -> Iterator[Callable[[], bool]]:
+    """Let others know, for as long as this lasts, that files in the recall cache may be about to get their note.
+
+    Gives what tells, at the end, whether nobody else is storing: then files without one are leftovers of killed
+    writers, whose locks died with them. Of several who end together one finds itself alone, for asking gives up one's
+    own share. Where nothing can be locked, everybody goes on, and nobody is ever known to be alone.
+    """
+    try:
+        handle = os.open(gallery / STORING_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError:
+        yield lambda: False
+        return
+
+    def alone() -> bool:
+        return held and _flocked(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    held = _flocked(handle, fcntl.LOCK_SH)
+    try:
+        yield alone
+    finally:
+        _flocked(handle, fcntl.LOCK_UN)  # a process that was forked meanwhile would keep the lock beyond the next line
+        os.close(handle)
+
+
+def _flocked(handle: int, operation: int) -> bool:
+    try:
+        fcntl.flock(handle, operation)
+    except OSError:
+        return False
+    return True

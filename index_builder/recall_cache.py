@@ -7,9 +7,7 @@ replaced by one rename after the files are whole. FAISS reads nothing whose chec
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
-import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from index_builder.checksums import file_sum, read_json, write_json
+from index_builder.lock import storing
 from index_builder.recall import Kind, build_index, load_faiss
 from index_builder.searching import Descriptors
 
@@ -141,12 +140,16 @@ def load_cached(folder: Path, origin: Origin, kind: Kind, read: Callable[[Note],
         note = Note.read(path)
         if note.origin != origin:
             raise ValueError("made of another gallery")
-        return read(note)
+        found = read(note)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         _log.warning("the recall cache %s is stale or damaged and is built again (%s)", path.name, error)
         return None
+    with storing(folder.parent) as alone:
+        if alone():
+            _drop_unnamed(folder)
+    return found
 
 
 def earlier_notes(folder: Path, origin: Origin, kind: Kind) -> Iterator[Note]:
@@ -186,7 +189,7 @@ def store(folder: Path, origin: Origin, kind: Kind, files: Mapping[str, Callable
     stem = f"{origin.version}-{kind}-{secrets.token_hex(4)}"
     temporary = {f"{stem}{suffix}": folder / f"{stem}{suffix}.tmp" for suffix in files}
     note = folder / f"{origin.version}-{kind}.json"
-    with _storing(folder) as alone:
+    with storing(folder.parent) as alone:
         try:
             for path, write in zip(temporary.values(), files.values(), strict=True):
                 write(path)
@@ -202,31 +205,10 @@ def store(folder: Path, origin: Origin, kind: Kind, files: Mapping[str, Callable
         except (OSError, ValueError):
             replaced = None
         write_json(note, {"origin": asdict(origin), "kind": kind, "files": sums, "more": more})
-        _drop_stale(folder, origin, kind, replaced, unnamed=alone())
+        _drop_stale(folder, origin, kind, replaced)
+        if alone():
+            _drop_unnamed(folder)
     return Note(note, origin, kind, sums, more)
-
-
-@contextlib.contextmanager
-def _storing(folder: Path) -> Iterator[Callable[[], bool]]:
-    """Let others know, for as long as this lasts, that a file without a note may be about to get one.
-
-    Gives what tells, at the end, whether nobody else is storing: then such files are leftovers of killed writers, whose
-    locks died with them. Of several who end together the last one finds itself alone.
-    """
-    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-
-    def alone() -> bool:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH)
-        yield alone
-    finally:
-        os.close(handle)  # releases the lock as well
 
 
 def warn_of_no_room(error: Exception) -> None:
@@ -234,8 +216,8 @@ def warn_of_no_room(error: Exception) -> None:
     _log.warning("the recall cache could not be written, the next start builds it again: %s", error)
 
 
-def _drop_stale(folder: Path, origin: Origin, kind: Kind, replaced: Note | None, *, unnamed: bool) -> None:
-    """Remove what is of no use any more, and where `unnamed`, files that no note names; readers hold theirs open.
+def _drop_stale(folder: Path, origin: Origin, kind: Kind, replaced: Note | None) -> None:
+    """Remove notes that are of no use any more, and their files; readers hold theirs open.
 
     Every kind of this version stays: a service and a command may search it in two ways. Of an earlier version of the
     same generation what was fitted stays until its kind is written again, because it is taken over then. A later
@@ -252,7 +234,24 @@ def _drop_stale(folder: Path, origin: Origin, kind: Kind, replaced: Note | None,
         akin = note.kind != kind and note.kind in _FITTED and note.origin.akin(origin)
         of_use = note.origin == origin or akin or note.origin.number > origin.number
         (kept if of_use else dropped).update({path.name, *note.files})
+    for name in dropped - kept:
+        _unlink(folder / name)
+
+
+def _drop_unnamed(folder: Path) -> None:
+    """Remove files that no note names; of a note that cannot be read here, those that begin as it does are named."""
+    named = set[str]()
+    for path in folder.glob("*.json"):
+        named.add(path.name)
+        try:
+            named.update(Note.read(path).files)
+        except (OSError, ValueError):
+            named.update(other.name for other in folder.glob(f"{path.stem}-*"))
     for path in folder.iterdir():
-        with contextlib.suppress(FileNotFoundError):  # somebody else tidies as well
-            if path.name not in kept and (unnamed or path.name in dropped):
-                path.unlink()
+        if path.name not in named and path.is_file():
+            _unlink(path)
+
+
+def _unlink(path: Path) -> None:
+    with contextlib.suppress(OSError):  # somebody else tidies as well, or may not be disturbed
+        path.unlink()

@@ -89,7 +89,8 @@ class RelationAttention:
 
     Attributes:
         sketch_to_photo: [S, P, Ns, Np] float32, cross-attention of each sketch token over the photo's tokens, averaged
-            over heads; rows sum to 1 over real tokens. Token 0 is the retrieval token.
+            over heads, or what is read off the kernel where there is none; rows sum to 1 over real tokens. Token 0 is
+            the retrieval token.
         photo_to_sketch: [S, P, Np, Ns] float32, the same from each photo token over the sketch's tokens.
         kernel: [S, P, Ns - 1, Np - 1] float32 in [-1, 1], similarity of patch tokens as the relation network reads it,
             or None where the kernel is no map of the image (the upstream variant).

@@ -109,7 +109,8 @@ def choices(similarity: Tensor, same: Tensor, wrong: int, nearest: int, draws: t
     """For each row one right column at random, and wrong ones: half of the nearest, half of all. -> [S, 1 + wrong]."""
     noise = torch.rand(similarity.shape, generator=draws)
     right = noise.masked_fill(~same, -1.0).argmax(dim=1, keepdim=True)
-    near = similarity.masked_fill(same, -torch.inf).topk(min(nearest, similarity.shape[1]), dim=1).indices
+    count = min(nearest, int((~same).sum(dim=1).min()))
+    near = similarity.masked_fill(same, -torch.inf).topk(count, dim=1).indices
     hard = near.gather(1, torch.rand(near.shape, generator=draws).topk(wrong - wrong // 2, dim=1).indices)
     easy = noise.masked_fill(same, -1.0).topk(wrong // 2, dim=1).indices
     return torch.cat([right, hard, easy], dim=1)
@@ -122,7 +123,7 @@ def fit(network: ZseNetwork, sketch: Encoding, photo: Encoding, same: Tensor, op
         some = [
             torch.randperm(len(part), generator=generator_for(options.seed, 0, 0, 9))[:2000] for part in (sketch, photo)
         ]
-        parameters = start_matching(network, sketch[some[0]], photo[some[1]])
+        parameters = start_matching(network, sketch[some[0]], photo[some[1]], options.seed)
     if options.whole or not options.matching:
         parameters = relation_parameters(network)
     optimiser = torch.optim.AdamW(parameters, lr=options.rate, weight_decay=0.05)
@@ -180,6 +181,8 @@ def main() -> None:
     parser.add_argument("--beside", type=float, default=0.0, help="weight of the cosine in half of the loss")
     parser.add_argument("--seed", type=int, default=2021)
     options = parser.parse_args()
+    if (options.matching and not options.steps) or (options.whole and not options.matching):
+        parser.error("--whole needs --matching, and --matching needs steps")
 
     network = load_checkpoint(options.checkpoint, dtype="float32", trainable=True)
     if not isinstance(network, ZseNetwork):

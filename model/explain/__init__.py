@@ -1,4 +1,4 @@
-"""From attention to correspondences to pictures, as pure functions."""
+"""From a relation to correspondences to pictures, as pure functions."""
 
 from model.explain.correspondences import (
     Correspondence,

@@ -1,7 +1,7 @@
 """From a relation to correspondences: which sketch patch matched which photo patch, and how strongly.
 
 Where the relation network counts similarities of real patches, matches are read off this kernel, because it is what the
-score is made of (`model/matches.py`). The published variant's kernel is no map of the image; there they are read off
+logit is made of (`model/matches.py`). The published variant's kernel is no map of the image; there they are read off
 the cross-attention, as ZSE-SBIR shows them (Lin et al., CVPR 2023). Either way both directions have to agree: the
 weight of a pair is the geometric mean of what the sketch patch gives the photo patch and what it is given back.
 """
@@ -51,7 +51,8 @@ class PairMaps:
         sketch_rows: [n] int, which patch tokens of the sketch's encoding these are (0 follows the retrieval token).
         photo_rows: [m] int, the same of the photo's encoding.
         photo_weights: [m] float32 >= 0, how much the sketch as a whole looks at each of the photo's patches: the mean
-            over the sketch's patches, or the retrieval token's where matches are read off the cross-attention.
+            over these sketch patches, the retrieval token's where matches are read off the cross-attention, or the
+            photo map of a network that has one and no matches.
     """
 
     sketch_positions: NDArray[np.int64]
@@ -102,7 +103,7 @@ def _directions(
     """Weights [Ns, Np] of one sketch's tokens over one photo's, and [Np, Ns] of the photo's over the sketch's."""
     if attention.kernel is not None:
         masks = (
-            None if encoding.mask is None else encoding.mask[one : one + 1]
+            None if encoding.mask is None else encoding.mask[one : one + 1].cpu()
             for encoding, one in ((sketches, sketch), (photos, photo))
         )
         attention, sketch, photo = matches_of(attention.kernel[sketch, photo : photo + 1].cpu(), *masks), 0, 0

@@ -71,7 +71,7 @@ def explain_pair(network: Network, sketch_image: torch.Tensor, sketch: Encoding,
         photo: one photo's encoding.
 
     Raises:
-        NotExplainableError: this network gives no attention.
+        NotExplainableError: this network compares no patches.
     """
     relation, importance = relate_with_importance(network, sketch, photo)
     attention = relation.attention

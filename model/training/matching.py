@@ -25,13 +25,14 @@ TOKEN_SHRINKAGE = 1.0
 
 
 @torch.no_grad()
-def start_matching(network: ZseNetwork, sketches: Encoding, photos: Encoding) -> list[nn.Parameter]:
-    """Make a network's relation, whatever it had learnt, the comparison of whitened tokens.
+def start_matching(network: ZseNetwork, sketches: Encoding, photos: Encoding, seed: int) -> list[nn.Parameter]:
+    """Make a network's relation the comparison of whitened tokens, and forget what it had learnt.
 
     Args:
         network: its relation is of kind "pooled".
         sketches: S encodings of categories that it is trained on, all tokens real.
         photos: P such encodings.
+        seed: of the last layers, which start at random.
 
     Returns:
         What is left to learn: the weights of patches and the last layers.
@@ -54,6 +55,7 @@ def start_matching(network: ZseNetwork, sketches: Encoding, photos: Encoding) ->
         _bias_of(side).copy_(-own)
     relation.project.weight.copy_(_strongest(matrix, width))
     relation.project.bias.zero_()
+    # Of the retrieval tokens only the mean of both modalities' means is taken away: the bias above is the patches'.
     first = [part[:, 0] - own for part, own in zip(tokens, mean, strict=True)]
     mean, matrix = whitening_of(first[0], first[1], TOKEN_SHRINKAGE)
     relation.project_retrieval.weight.copy_(_strongest(matrix, width))
@@ -61,6 +63,11 @@ def start_matching(network: ZseNetwork, sketches: Encoding, photos: Encoding) ->
     for layer in (relation.weight_sketch, relation.weight_photo):
         layer.weight.zero_()
         layer.bias.zero_()
+    draws = torch.Generator().manual_seed(seed)
+    for last in relation.mlp:
+        if isinstance(last, nn.Linear):
+            nn.init.kaiming_uniform_(last.weight, nonlinearity="relu", generator=draws)
+            nn.init.zeros_(last.bias)
     network.requires_grad_(requires_grad=False)
     learnt = [p for part in (relation.weight_sketch, relation.weight_photo, relation.mlp) for p in part.parameters()]
     for parameter in learnt:

@@ -21,7 +21,7 @@ from index_builder.checksums import HINT, read_json, write_json
 from index_builder.errors import GalleryDamagedError
 from index_builder.hash_cache import open_recall
 from index_builder.layout import referenced_files
-from index_builder.lock import LOCK_NAME
+from index_builder.lock import LOCK_NAME, STORING_NAME
 from index_builder.recall import RecallSettings
 from index_builder.recall_cache import Origin
 from tests.index_builder.pictures import write_photo
@@ -42,7 +42,7 @@ def gallery(tmp_path, photos, network, options):
 
 
 def files_of(gallery):
-    return sorted(p for p in gallery.rglob("*") if p.is_file() and p.name != LOCK_NAME)
+    return sorted(p for p in gallery.rglob("*") if p.is_file() and p.name not in (LOCK_NAME, STORING_NAME))
 
 
 def flip(data: bytes, position: int) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import logging
 from types import SimpleNamespace
@@ -15,6 +17,7 @@ from index_builder import hash_codes
 from index_builder.checksums import read_json, write_json
 from index_builder.hash_cache import open_recall
 from index_builder.hash_codes import HashIndex, encode_all, fit_hasher, learnt_hasher
+from index_builder.lock import STORING_NAME
 from index_builder.recall import RecallIndex, RecallSettings, load_faiss
 from index_builder.recall_cache import FOLDER, Origin, store
 from model.errors import ConfigurationError
@@ -330,6 +333,43 @@ def test_leftovers_of_killed_writers_go_when_nobody_else_is_storing(tmp_path):
 
     store(folder, Origin("1.2", "s", "c"), "hash", {".codes": beside})
     assert {path.name.split("-")[0] for path in folder.iterdir()} == {"1.2"}
+
+
+def test_leftovers_go_also_where_nothing_has_to_be_stored(tmp_path):
+    """A writer may be killed when its note is there and what it replaced is not gone yet."""
+    flat, folder = RecallSettings(kind="flat"), tmp_path / FOLDER
+    opened(tmp_path, "1.1", unit(300), flat)
+    (folder / "1.1-flat-1.faiss.tmp").write_bytes(b"")
+    (folder / "1.2-hash.json").write_text("of another release")
+    (folder / "1.2-hash-1.npy").write_bytes(b"")
+    (folder / "@eaDir").mkdir()
+    assert opened(tmp_path, "1.1", unit(300), flat)[1]
+    names = {path.name for path in folder.iterdir()}
+    assert {"1.2-hash.json", "1.2-hash-1.npy", "@eaDir", "1.1-flat.json"} < names
+    assert len(names) == 5
+    opened(tmp_path, "1.1", unit(300), HASH)
+    assert "1.2-hash.json" not in {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("lacking", ["lock", "upgrade", "file"])
+def test_where_nothing_can_be_locked_the_cache_works_and_leftovers_stay(tmp_path, monkeypatch, caplog, lacking):
+    def flock(_handle, operation):
+        if lacking == "lock" or operation & fcntl.LOCK_EX:
+            raise OSError(errno.ENOLCK, "no locks")
+
+    if lacking == "file":
+        (tmp_path / STORING_NAME).mkdir()
+    else:
+        monkeypatch.setattr("fcntl.flock", flock)
+    folder = tmp_path / FOLDER
+    folder.mkdir()
+    (folder / "1.1-flat-1.faiss.tmp").write_bytes(b"")
+    for version in ("1.1", "1.2"):
+        assert not opened(tmp_path, version, unit(300))[1]
+        assert opened(tmp_path, version, unit(300))[1]
+    assert {path.name.split("-")[0] for path in folder.iterdir()} == {"1.2", "1.1"}
+    assert not list(folder.glob("1.1-hash*")), "what a note names is told apart without a lock"
+    assert not caplog.records
 
 
 def test_whoever_is_late_with_an_earlier_version_leaves_the_later_one(tmp_path):
