@@ -4,10 +4,11 @@
 
 `--pairs` holds sketch/CATEGORY/*, photo/CATEGORY/* and pairs.csv. Every inked patch of the drawing points at its best
 match in the photo. Printed is the weighted share of these places that lie within two patches of where one shift and
-one positive scale per axis puts them: for the pose that is right, for the same pose mirrored left to right, and for
-places shuffled among the patches. All of it again with the photo itself mirrored. Tokens know where in the picture
-they are, and a matcher that knew nothing else would agree with any photo as it stands; what it tells of left and right
-is the difference between the right pose and the mirrored one, and must survive mirroring the photo.
+one scale per axis, of at least 0.3, puts them: for the pose that is right, for the same pose mirrored left to right,
+and for places shuffled among the patches. All of it again with the photo itself mirrored. Read the differences: a
+matcher that sent all patches to one place would agree with every pose, mirrored or shuffled. Tokens know where in the
+picture they are, and one that knew nothing else would agree with any photo as it stands; what is told of left and right
+is the right pose less the mirrored one, and must survive mirroring the photo.
 """
 
 from __future__ import annotations
@@ -88,13 +89,15 @@ def main() -> None:
             figures(network, sketch, photo, number)
             for number, (sketch, photo) in enumerate(instance_pairs(options.pairs, options.count, options.seed))
         ]
-    means = np.mean([row for row in rows if row is not None], axis=0)
-    print(
-        f"checkpoint {network.identity.name} {network.identity.sha256[:12]}, {sum(r is not None for r in rows)} pairs"
-    )
-    print(f"{'photo':<12}{'right pose':>12}{'mirrored':>12}{'shuffled':>12}")
+    used = [row for row in rows if row is not None]
+    if not used:
+        raise SystemExit(f"no drawing has {FEWEST} inked patches that the network kept; name more pairs")
+    means = np.mean(used, axis=0)
+    print(f"checkpoint {network.identity.name} {network.identity.sha256[:12]}, {len(used)} pairs")
+    print(f"{'photo':<12}{'right pose':>12}{'mirrored':>12}{'shuffled':>12}{'right - mirrored':>18}")
     for name, part in (("as it is", means[:3]), ("mirrored", means[3:])):
-        print(f"{name:<12}" + "".join(f"{100 * share:11.1f}%" for share in part))
+        shares = "".join(f"{100 * share:11.1f}%" for share in part)
+        print(f"{name:<12}{shares}{100 * (part[0] - part[1]):17.1f}%")
 
 
 if __name__ == "__main__":

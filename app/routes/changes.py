@@ -18,8 +18,7 @@ from app import files
 from app.errors import STATUS_OF_CODE, BusyError, RequestError, code_of
 from app.jobs import Job, Upload
 from app.names import only_known_parameters, unknown_field
-from app.routes.common import problems, service_of
-from app.routes.photos import PhotoId
+from app.routes.common import PhotoId, problems, service_of
 from app.schemas import ChangedPhoto, RefusedPhoto
 from app.schemas import Job as JobDocument
 from app.security import require_write

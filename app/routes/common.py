@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from fastapi import Path as PathParameter
 from starlette.requests import Request
 
 from app.errors import PROBLEM_JSON, BusyError, ClientLeftError
@@ -16,6 +17,8 @@ from app.search import Found
 if TYPE_CHECKING:
     from app.service import Service
 
+EXAMPLE_ID = "k3v5w2mz7qhd4t6ynb2rfxp5ce"
+PhotoId = Annotated[str, PathParameter(description="A photo's id, from a search.", examples=[EXAMPLE_ID])]
 _MEANING = {
     400: "The body cannot be read.",
     401: "A key is missing or wrong.",

@@ -24,7 +24,7 @@ from app.explaining import (
 from app.follower import Served
 from app.names import only_known_fields, only_known_parameters
 from app.options import SKETCH_FIELDS, invalid_field
-from app.routes.common import problems, service_of
+from app.routes.common import EXAMPLE_ID, problems, service_of
 from app.schemas import CorrespondenceDocument
 from app.security import require_read
 from app.service import Service
@@ -34,7 +34,6 @@ from model.images import open_image, to_rgb
 router = APIRouter(tags=["explain"])
 
 _MOST_SOURCES = 24
-_EXAMPLE_ID = "k3v5w2mz7qhd4t6ynb2rfxp5ce"
 _STROKES = [[[20, 235, 235, 20, 20], [60, 60, 200, 200, 60]], [[20, 128, 235], [60, 10, 60]]]
 
 
@@ -67,7 +66,7 @@ class Explanation(BaseModel):
     model_config = ConfigDict(
         json_schema_extra={
             "example": {
-                "photo_id": _EXAMPLE_ID,
+                "photo_id": EXAMPLE_ID,
                 "score": 0.93,
                 "relation_score": 0.93,
                 "relation_logit": 2.59,
@@ -124,8 +123,8 @@ def _request_body() -> dict[str, Any]:
     return {
         "required": True,
         "content": {
-            "multipart/form-data": {"schema": form, "example": {"sketch": "(a file)", "photo_id": _EXAMPLE_ID}},
-            "application/json": {"schema": body, "example": {"strokes": _STROKES, "photo_id": _EXAMPLE_ID}},
+            "multipart/form-data": {"schema": form, "example": {"sketch": "(a file)", "photo_id": EXAMPLE_ID}},
+            "application/json": {"schema": body, "example": {"strokes": _STROKES, "photo_id": EXAMPLE_ID}},
         },
     }
 

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Annotated, BinaryIO
 
 from fastapi import APIRouter, Depends, Query, Request
-from fastapi import Path as PathParameter
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -15,14 +14,12 @@ from app import files, thumbnails
 from app.errors import RequestError
 from app.follower import Served
 from app.names import only_known_parameters
-from app.routes.common import problems, result_of, service_of
+from app.routes.common import PhotoId, problems, result_of, service_of
 from app.schemas import SimilarAnswer
 from app.security import require_read
 
 router = APIRouter(tags=["photos"])
 
-_EXAMPLE_ID = "k3v5w2mz7qhd4t6ynb2rfxp5ce"
-PhotoId = Annotated[str, PathParameter(description="A photo's id, from a search.", examples=[_EXAMPLE_ID])]
 _A_FILE_ALONE = "default-src 'none'; frame-ancestors 'none'; sandbox"  # whatever else the picture's bytes may be
 _FOR_A_DAY = "private, max-age=86400"
 
