@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.matches import matches_of
+from model.matches import SHARPNESS
 from model.types import Encoding, RelationAttention
 
 FloatArray = NDArray[np.float32]
@@ -87,27 +87,21 @@ def pair_maps(
     if ink is not None:
         inked = ink[sketch_positions]
         sketch_rows, sketch_positions = sketch_rows[inked], sketch_positions[inked]
-    forward, backward = _directions(sketches, photos, attention, sketch_index, photo_index)
-    weights = np.sqrt(
-        np.clip(forward[1:, 1:][np.ix_(sketch_rows, photo_rows)], 0.0, 1.0)
-        * np.clip(backward[1:, 1:][np.ix_(photo_rows, sketch_rows)].T, 0.0, 1.0)
-    )
-    looking = np.zeros(1, dtype=np.int64) if attention.kernel is None else 1 + sketch_rows
-    over_photo = forward[np.ix_(looking, 1 + photo_rows)].sum(axis=0) / max(1, len(looking))
-    return PairMaps(sketch_positions, photo_positions, weights.astype(np.float32), sketch_rows, photo_rows, over_photo)
-
-
-def _directions(
-    sketches: Encoding, photos: Encoding, attention: RelationAttention, sketch: int, photo: int
-) -> tuple[FloatArray, FloatArray]:
-    """Weights [Ns, Np] of one sketch's tokens over one photo's, and [Np, Ns] of the photo's over the sketch's."""
-    if attention.kernel is not None:
-        masks = (
-            None if encoding.mask is None else encoding.mask[one : one + 1].cpu()
-            for encoding, one in ((sketches, sketch), (photos, photo))
-        )
-        attention, sketch, photo = matches_of(attention.kernel[sketch, photo : photo + 1].cpu(), *masks), 0, 0
-    return _numpy(attention.sketch_to_photo[sketch, photo]), _numpy(attention.photo_to_sketch[sketch, photo])
+    if attention.kernel is None:
+        forward = _numpy(attention.sketch_to_photo[sketch_index, photo_index])
+        backward = _numpy(attention.photo_to_sketch[sketch_index, photo_index])[1:, 1:]
+        over_photo, forward = forward[0, 1:][photo_rows], forward[1:, 1:][np.ix_(sketch_rows, photo_rows)]
+        back = backward[np.ix_(photo_rows, sketch_rows)].T
+    else:
+        rows = real_patches(sketches, sketch_index)
+        kernel = _numpy(attention.kernel[sketch_index, photo_index])
+        alike = np.exp(SHARPNESS * (kernel[np.ix_(rows, photo_rows)] - 1))
+        taking_part = np.isin(rows, sketch_rows)
+        back = (alike / alike.sum(axis=0))[taking_part]
+        forward = (alike / alike.sum(axis=1, keepdims=True))[taking_part]
+        over_photo = forward.sum(axis=0) / max(1, len(sketch_rows))
+    weights = np.sqrt(np.clip(forward, 0.0, 1.0) * np.clip(back, 0.0, 1.0)).astype(np.float32)
+    return PairMaps(sketch_positions, photo_positions, weights, sketch_rows, photo_rows, over_photo)
 
 
 def correspondences(
