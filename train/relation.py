@@ -5,9 +5,9 @@
 Encoding is most of a training step's work on a CPU and the relation needs many steps, so each image is varied and
 encoded once, and the relation then sees as many pairs as it likes. Half of the wrong photos are drawn from all, half
 from the --nearest by the descriptor. With --matching the relation starts as a comparison of whitened tokens
-(`model/training/matching.py`) and only learns how to read it, or all of itself with --whole. With --beside, half of the
-loss reads the sum of logit and cosine, so that the relation learns what the descriptor lacks. A whitening of
-descriptors is fitted first. The score rule is chosen on the validation categories of `train/zse_lite.py`.
+(`model/training/matching.py`) and only learns how to read it. With --beside, half of the loss reads the sum of logit
+and cosine, so that the relation learns what the descriptor lacks. A whitening of descriptors is fitted first. The score
+rule is chosen on the validation categories of `train/zse_lite.py`.
 """
 
 import argparse
@@ -124,7 +124,7 @@ def fit(network: ZseNetwork, sketch: Encoding, photo: Encoding, same: Tensor, op
             torch.randperm(len(part), generator=generator_for(options.seed, 0, 0, 9))[:2000] for part in (sketch, photo)
         ]
         parameters = start_matching(network, sketch[some[0]], photo[some[1]], options.seed)
-    if options.whole or not options.matching:
+    else:
         parameters = relation_parameters(network)
     optimiser = torch.optim.AdamW(parameters, lr=options.rate, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, options.rate, total_steps=options.steps, pct_start=0.1)
@@ -176,13 +176,12 @@ def main() -> None:
     parser.add_argument("--wrong", type=int, default=5, help="wrong photos per sketch")
     parser.add_argument("--nearest", type=int, default=60, help="photos that half of the wrong ones are drawn from")
     parser.add_argument("--matching", action="store_true", help="start from whitened tokens")
-    parser.add_argument("--whole", action="store_true", help="also train what starts from whitened tokens")
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--beside", type=float, default=0.0, help="weight of the cosine in half of the loss")
     parser.add_argument("--seed", type=int, default=2021)
     options = parser.parse_args()
-    if (options.matching and not options.steps) or (options.whole and not options.matching):
-        parser.error("--whole needs --matching, and --matching needs steps")
+    if options.matching and not options.steps:
+        parser.error("--matching needs steps: what it starts is of no use before it has learnt to read")
 
     network = load_checkpoint(options.checkpoint, dtype="float32", trainable=True)
     if not isinstance(network, ZseNetwork):
