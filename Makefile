@@ -75,7 +75,7 @@ bench: $(DEV) ## every table of docs/performance.md, with JSON and plots; SIZE=q
 		$(if $(DATA),--data "$(DATA)") $(if $(CATEGORIES),--categories "$(CATEGORIES)") $(ARGS)
 
 fuzz: $(DEV) ## thousands of requests, right and wrong, against the live service (schemathesis); ARGS="--examples 50"
-	$(BIN)/python -m tests.app.fuzz $(ARGS)
+	$(BIN)/python -m tests.app.http.fuzz $(ARGS)
 
 fuzz-inputs: $(DEV) ## ten minutes of damaged uploads, strokes, galleries and checkpoints each; ARGS="--seconds 60 strokes"
 	@$(BIN)/python -c "import atheris" 2>/dev/null || $(PIP) --quiet --editable ".[fuzz]"

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import httpx2
 
-from app.schemas import GalleryInfo, Health, Job, Reloaded, SearchAnswer, SimilarAnswer
+from app.http.schemas import GalleryInfo, Health, Job, Reloaded, SearchAnswer, SimilarAnswer
 from model.errors import SketchseekError
 
 Sketch = str | Path | bytes

@@ -18,16 +18,16 @@ from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from app.errors import PROBLEM_JSON, handle_error
+from app.http.access import require_read
+from app.http.middleware import RequestMiddleware
+from app.http.problems import PROBLEM_JSON, handle_error
+from app.http.routes import changes, docs, explain, gallery, health, photos, search
 from app.metrics import Metrics
-from app.middleware import RequestMiddleware
-from app.routes import changes, docs, explain, gallery, health, photos, search
-from app.security import require_read
-from app.service import Service
+from app.service.service import Service
 from app.settings import Settings, load_settings
-from model.checkpoint import load_checkpoint
+from model.checkpoints.files import load_checkpoint
 from model.errors import SketchseekError
-from model.network import Network
+from model.networks.network import Network
 
 WEB = Path(__file__).parent / "web"
 _ASK_EACH_TIME = {"Cache-Control": "no-cache"}

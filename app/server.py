@@ -14,10 +14,10 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-from app.errors import ServiceError
+from app.http.uvicorn_protocol import protocol_for
 from app.logs import get_logger
 from app.main import create_admin_app
-from app.protocol import protocol_for
+from app.service_errors import ServiceError
 from app.settings import Settings
 
 _log = get_logger("app.server")

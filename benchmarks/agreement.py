@@ -31,9 +31,9 @@ from model.evaluation import metrics
 from model.evaluation.protocols import balanced_sample, tie_order
 
 if TYPE_CHECKING:
-    from app.search import TwoStageSearcher
+    from app.search.searcher import TwoStageSearcher
     from index_builder import GallerySnapshot
-    from model.network import Network
+    from model.networks.network import Network
 
 ROUNDING = 2e-5
 """Scores in [0, 1] nearer than this may change places: sums in another order, or in a batch of another size."""
@@ -67,9 +67,9 @@ def over_http(url: str, key: str | None, sketches: Sequence[Item], depth: int) -
 
 def in_this_process(searcher: TwoStageSearcher, sketches: Sequence[Item], depth: int) -> list[Ranking]:
     """What the searcher finds in the same gallery."""
-    from app.search import Query
-    from model.images import open_image
-    from model.preprocess import SKETCH_LONGEST_SIDE
+    from app.search.searcher import Query
+    from model.images.opening import open_image
+    from model.images.preprocess import SKETCH_LONGEST_SIDE
 
     rankings = []
     for item in sketches:
@@ -140,9 +140,9 @@ def _said(what: str) -> Callable[[int, int], None]:
 
 
 def main(given: Sequence[str] | None = None) -> int:
-    from app.search import TwoStageSearcher
+    from app.search.searcher import TwoStageSearcher
     from index_builder import GallerySnapshot
-    from model.checkpoint import load_checkpoint
+    from model.checkpoints.files import load_checkpoint
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", required=True, help="of the running service")

@@ -68,7 +68,7 @@ def serve_material(folder: Path, sketches: Path | None, gallery: Path | None) ->
     from PIL import Image, ImageDraw
 
     from index_builder import build_gallery
-    from model.checkpoint import load_checkpoint
+    from model.checkpoints.files import load_checkpoint
 
     if gallery is None:
         make_photos(folder / "photos", 256)

@@ -31,10 +31,10 @@ import torch
 from PIL import Image
 
 from index_builder import BuildOptions, build_gallery
-from index_builder.decode import Job, read_photo
-from model.checkpoint import load_checkpoint, resolve_device, resolve_dtype
-from model.network import Network
-from model.registry import build_network, preset
+from index_builder.ingest.decode import Job, read_photo
+from model.checkpoints.files import load_checkpoint, resolve_device, resolve_dtype
+from model.networks.network import Network
+from model.networks.registry import build_network, preset
 
 COLUMNS = {
     "turn": "turn",

@@ -9,7 +9,7 @@ follows in recall's order.
 * plain: the photos nearest to the sketch.
 * neighbours of the first hits: half of the candidates from the sketch, half those photos nearest to its first hits.
 * expanded: the sketch's descriptor moved towards the mean of its first hits', and a second search
-  (`model/expansion.py`); "twice" moves it once more.
+  (`model/ranking/expansion.py`); "twice" moves it once more.
 
 "added ms" is what a search takes longer in galleries of 10 000 and 100 000 synthetic descriptors, one thread, in turns.
 The second table relates candidates in recall's order, 10 at a time after the first 20, and stops when none of the rest
@@ -30,14 +30,14 @@ import torch
 from galleries import Floats, descriptors
 from torch import Tensor
 
-from index_builder.recall import RecallIndex, RecallSettings, build_index, load_faiss
-from model.checkpoint import load_checkpoint
+from index_builder.index.recall import RecallIndex, RecallSettings, build_index, load_faiss
+from model.checkpoints.files import load_checkpoint
 from model.data.folders import read_categories
 from model.evaluation.encode import encode_items
 from model.evaluation.metrics import average_precision, precision_at, rank_photos
 from model.evaluation.protocols import balanced_sample
-from model.expansion import expand
-from model.network import Network
+from model.networks.network import Network
+from model.ranking.expansion import expand
 from model.types import Encoding
 
 FIRST, STEP = 20, 10

@@ -26,14 +26,14 @@ from measure import CLOCKS, Table, Turns, count_flops, header, machine, parser, 
 import torch
 from torch import Tensor, nn
 
-import model.convolution
-from model.checkpoint import load_checkpoint
+import model.layers.convolution
+from model.checkpoints.files import load_checkpoint
 from model.data.folders import read_categories
 from model.evaluation.encode import encode_items
 from model.evaluation.metrics import average_precision, rank_photos
 from model.evaluation.protocols import balanced_sample
-from model.network import Network
-from model.registry import build_network, preset
+from model.networks.network import Network
+from model.networks.registry import build_network, preset
 
 Step = Callable[[Tensor], object]
 COLUMNS = {
@@ -92,12 +92,12 @@ def encoder(name: str, network: Network, images: Tensor) -> Callable[[], object]
     def step() -> object:
         if "plain" not in name:
             return network.encode_photo(images)
-        fused = model.convolution._fused
-        setattr(model.convolution, "_fused", lambda _: False)  # noqa: B010
+        fused = model.layers.convolution._fused
+        setattr(model.layers.convolution, "_fused", lambda _: False)  # noqa: B010
         try:
             return network.encode_photo(images)
         finally:
-            model.convolution._fused = fused
+            model.layers.convolution._fused = fused
 
     return step
 

@@ -27,11 +27,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.checkpoint import load_checkpoint
+from model.checkpoints.files import load_checkpoint
 from model.explain import PairMaps, explain_pair, inked_patches, occlusion, pair_maps, relate_with_importance
-from model.images import open_image
-from model.network import Network
-from model.preprocess import photo_tensor, sketch_tensor
+from model.images.opening import open_image
+from model.images.preprocess import photo_tensor, sketch_tensor
+from model.networks.network import Network
 from model.types import Encoding
 
 Array = NDArray[np.float32]

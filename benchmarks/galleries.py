@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from index_builder import GallerySnapshot, RecallSettings
-from index_builder.decode import DecodedPhoto
-from index_builder.gallery import GalleryMetadata
-from index_builder.quantise import StoredTokens, TokenShape, record_of
-from index_builder.recall import RecallIndex, build_index
-from index_builder.writer import open_writer
-from model.network import CheckpointIdentity, Network
+from index_builder.index.recall import RecallIndex, build_index
+from index_builder.photo_record import PhotoFile
+from index_builder.store.gallery import GalleryMetadata
+from index_builder.store.quantise import StoredTokens, TokenShape, record_of
+from index_builder.store.writer import open_writer
+from model.networks.network import CheckpointIdentity, Network
 from model.types import Encoding
 
 Floats = npt.NDArray[np.float32]
@@ -63,10 +63,7 @@ def write_gallery(folder: Path, count: int, shape: TokenShape, identity: Checkpo
     with open_writer(folder, metadata) as writer:
         for start in range(0, count, COMMIT):
             rows = range(start, min(start + COMMIT, count))
-            photos = [
-                DecodedPhoto(f"category{i % 200}/{i}.jpg".encode(), rng.bytes(32), 1, 1, 1, 640, 480, None)
-                for i in rows
-            ]
+            photos = [PhotoFile(f"category{i % 200}/{i}.jpg".encode(), rng.bytes(32), 1, 1, 1, 640, 480) for i in rows]
             found = descriptors(len(rows), shape.descriptor, seed=start, photos=count)
             writer.put(photos, StoredTokens(found, random_records(len(rows), shape, rng)), replaces=False)
     return time.perf_counter() - started

@@ -29,17 +29,17 @@ from galleries import Floats, Rows, descriptors
 from recall import milliseconds, same
 from torch import Tensor
 
-from app.search import Query, TwoStageSearcher
+from app.search.searcher import Query, TwoStageSearcher
 from index_builder import GallerySnapshot, RecallSettings
-from index_builder.hash_codes import HashIndex, encode_all, fit_hasher
-from index_builder.recall import RecallIndex, build_index, load_faiss
-from model.checkpoint import load_checkpoint
+from index_builder.index.hash_codes import HashIndex, encode_all, fit_hasher
+from index_builder.index.recall import RecallIndex, build_index, load_faiss
+from model.checkpoints.files import load_checkpoint
 from model.data.folders import read_categories
 from model.data.items import category_key
-from model.images import open_image
-from model.network import Network
-from model.preprocess import sketch_tensor
-from model.training.holdout import thinned
+from model.images.opening import open_image
+from model.images.preprocess import sketch_tensor
+from model.networks.network import Network
+from model.training.material.holdout import thinned
 
 faiss = load_faiss()
 CANDIDATES = 100

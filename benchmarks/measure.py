@@ -124,17 +124,17 @@ def count_flops(step: Callable[[], object]) -> float:
 
     Runs under `no_grad` without oneDNN's fused layers and the fused attention of CPUs: the counter does not know them.
     """
-    import model.convolution
-    import model.linear
+    import model.layers.convolution
+    import model.layers.linear
 
-    before = model.linear._fused, model.convolution._fused
-    setattr(model.linear, "_fused", lambda _: False)  # noqa: B010  (mypy refuses a plain assignment)
-    setattr(model.convolution, "_fused", lambda _: False)  # noqa: B010
+    before = model.layers.linear._fused, model.layers.convolution._fused
+    setattr(model.layers.linear, "_fused", lambda _: False)  # noqa: B010  (mypy refuses a plain assignment)
+    setattr(model.layers.convolution, "_fused", lambda _: False)  # noqa: B010
     try:
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             step()
     finally:
-        model.linear._fused, model.convolution._fused = before
+        model.layers.linear._fused, model.layers.convolution._fused = before
     return float(counter.get_total_flops())
 
 

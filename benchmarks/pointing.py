@@ -23,11 +23,11 @@ import torch
 from faithfulness import instance_pairs
 from numpy.typing import NDArray
 
-from model.checkpoint import load_checkpoint
+from model.checkpoints.files import load_checkpoint
 from model.explain import PairMaps, inked_patches, pair_maps
-from model.images import open_image
-from model.network import Network
-from model.preprocess import photo_tensor, sketch_tensor
+from model.images.opening import open_image
+from model.images.preprocess import photo_tensor, sketch_tensor
+from model.networks.network import Network
 
 FEWEST = 8
 """Inked patches that a drawing must have for a pose to mean anything."""

@@ -26,9 +26,9 @@ import numpy.typing as npt
 from galleries import Floats, Rows, descriptors, write_gallery
 
 from index_builder import GallerySnapshot, RecallSettings
-from index_builder.quantise import TokenShape
-from index_builder.recall import RecallIndex, build_index, lists_for, load_faiss
-from model.network import CheckpointIdentity
+from index_builder.index.recall import RecallIndex, build_index, lists_for, load_faiss
+from index_builder.store.quantise import TokenShape
+from model.networks.network import CheckpointIdentity
 
 __all__ = ["descriptors", "milliseconds", "same"]
 

@@ -27,10 +27,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.checkpoint import load_checkpoint, resolve_dtype
-from model.cross_attention import AttendingLayer
-from model.network import ZseNetwork
-from model.registry import build_network, preset
+from model.checkpoints.files import load_checkpoint, resolve_dtype
+from model.layers.cross_attention import AttendingLayer
+from model.networks.registry import build_network, preset
+from model.networks.zse_sbir import ZseNetwork
 from model.types import Encoding
 
 TARGETS = {("zse-vit-b16", "float32"): 1.3, ("zse-vit-b16", "bfloat16"): 2.0, ("zse-lite", "bfloat16"): 1.7}

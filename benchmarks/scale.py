@@ -28,10 +28,10 @@ from measure import CLOCKS, Table, count_flops, header, parser, product_rate, re
 import torch
 from galleries import SizedSnapshot, shape_of, write_gallery
 
-from app.search import Query, TwoStageSearcher
+from app.search.searcher import Query, TwoStageSearcher
 from index_builder import GallerySnapshot
-from model.checkpoint import load_checkpoint
-from model.network import Network
+from model.checkpoints.files import load_checkpoint
+from model.networks.network import Network
 from model.types import Encoding
 
 COLUMNS = {

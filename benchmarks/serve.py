@@ -128,10 +128,10 @@ def pairs(arguments: argparse.Namespace, work: Work) -> tuple[list[Seen], list[d
     import httpx2
     import torch
 
-    from app.search import Query, Stopwatch, TwoStageSearcher
+    from app.search.searcher import Query, Stopwatch, TwoStageSearcher
     from index_builder import GallerySnapshot
-    from model.checkpoint import load_checkpoint
-    from model.images import open_image
+    from model.checkpoints.files import load_checkpoint
+    from model.images.opening import open_image
 
     torch.set_num_threads(arguments.threads)
     network = load_checkpoint(arguments.checkpoint, arguments.device)

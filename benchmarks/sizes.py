@@ -8,9 +8,9 @@ from __future__ import annotations
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from index_builder.quantise import TokenShape
-from model.network import ZseNetwork
-from model.registry import build_network, preset
+from index_builder.store.quantise import TokenShape
+from model.networks.registry import build_network, preset
+from model.networks.zse_sbir import ZseNetwork
 from model.types import Encoding
 
 PRESETS = ("zse-vit-b16", "zse-lite")

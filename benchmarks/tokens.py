@@ -26,8 +26,8 @@ from candidates import Lab, reordered
 from torch import Tensor
 from torch.nn import functional as F
 
-from index_builder.quantise import TokenShape, dequantise, quantise
-from model.checkpoint import load_checkpoint
+from index_builder.store.quantise import TokenShape, dequantise, quantise
+from model.checkpoints.files import load_checkpoint
 from model.types import Encoding
 
 UPSTREAM_BYTES = 2 * 197 * 768  # zse-vit-b16 in float16

@@ -28,13 +28,14 @@ from galleries import SizedSnapshot, shape_of, write_gallery
 from relate import naive
 from torch import Tensor
 
-from app.evaluate import EvaluationOptions, evaluate, folder_task
-from app.search import Query, TwoStageSearcher
+from app.search.searcher import Query, TwoStageSearcher
 from index_builder import GallerySnapshot
-from model.checkpoint import load_checkpoint, resolve_dtype
+from model.checkpoints.files import load_checkpoint, resolve_dtype
 from model.evaluation.arms import checkpoint_fusion
-from model.network import Network, ZseNetwork
-from model.registry import build_network, preset
+from model.evaluation.evaluate import EvaluationOptions, evaluate, folder_task
+from model.networks.network import Network
+from model.networks.registry import build_network, preset
+from model.networks.zse_sbir import ZseNetwork
 
 GROUP = 20  # sketches and photos at a time, as in the published loop
 QUERIES = 5

@@ -7,37 +7,37 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from index_builder.build import add_photos, build_gallery, remove_photos, sync_gallery
-    from index_builder.export import GalleryInfo, export_descriptors, gallery_info
-    from index_builder.gallery import Gallery, GalleryMetadata, latest_version
-    from index_builder.photos import PhotoRecord
-    from index_builder.pipeline import BuildOptions, BuildProgress, BuildReport
-    from index_builder.rebuild import rebuild_gallery
-    from index_builder.recall import RecallSettings
-    from index_builder.scan import Skipped
-    from index_builder.snapshot import GallerySnapshot
-    from index_builder.verify import verify_gallery
+    from index_builder.index.recall import RecallSettings
+    from index_builder.ingest.changes import add_photos, build_gallery, remove_photos, sync_gallery
+    from index_builder.ingest.pipeline import BuildOptions, BuildProgress, BuildReport
+    from index_builder.ingest.rebuild import rebuild_gallery
+    from index_builder.ingest.scan import Skipped
+    from index_builder.photo_record import PhotoRecord
+    from index_builder.reading.export import GalleryInfo, export_descriptors, gallery_info
+    from index_builder.reading.snapshot import GallerySnapshot
+    from index_builder.reading.verify import verify_gallery
+    from index_builder.store.gallery import Gallery, GalleryMetadata, latest_version
 
 _HOMES = {
-    "BuildOptions": "index_builder.pipeline",
-    "BuildProgress": "index_builder.pipeline",
-    "BuildReport": "index_builder.pipeline",
-    "Gallery": "index_builder.gallery",
-    "GalleryInfo": "index_builder.export",
-    "GalleryMetadata": "index_builder.gallery",
-    "GallerySnapshot": "index_builder.snapshot",
-    "PhotoRecord": "index_builder.photos",
-    "RecallSettings": "index_builder.recall",
-    "Skipped": "index_builder.scan",
-    "add_photos": "index_builder.build",
-    "build_gallery": "index_builder.build",
-    "export_descriptors": "index_builder.export",
-    "gallery_info": "index_builder.export",
-    "latest_version": "index_builder.gallery",
-    "rebuild_gallery": "index_builder.rebuild",
-    "remove_photos": "index_builder.build",
-    "sync_gallery": "index_builder.build",
-    "verify_gallery": "index_builder.verify",
+    "BuildOptions": "index_builder.ingest.pipeline",
+    "BuildProgress": "index_builder.ingest.pipeline",
+    "BuildReport": "index_builder.ingest.pipeline",
+    "Gallery": "index_builder.store.gallery",
+    "GalleryInfo": "index_builder.reading.export",
+    "GalleryMetadata": "index_builder.store.gallery",
+    "GallerySnapshot": "index_builder.reading.snapshot",
+    "PhotoRecord": "index_builder.photo_record",
+    "RecallSettings": "index_builder.index.recall",
+    "Skipped": "index_builder.ingest.scan",
+    "add_photos": "index_builder.ingest.changes",
+    "build_gallery": "index_builder.ingest.changes",
+    "export_descriptors": "index_builder.reading.export",
+    "gallery_info": "index_builder.reading.export",
+    "latest_version": "index_builder.store.gallery",
+    "rebuild_gallery": "index_builder.ingest.rebuild",
+    "remove_photos": "index_builder.ingest.changes",
+    "sync_gallery": "index_builder.ingest.changes",
+    "verify_gallery": "index_builder.reading.verify",
 }
 
 __all__ = [

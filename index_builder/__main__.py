@@ -2,14 +2,14 @@
 
 import sys
 
-from index_builder.cli import app
+from app.cli.gallery import cli
 from model.errors import SketchseekError
 
 
 def main() -> None:
     """Run the command line; an error that is the user's to mend is one line on stderr and exit code 1."""
     try:
-        app(prog_name="python -m index_builder")
+        cli(prog_name="python -m index_builder")
     except SketchseekError as error:
         print(f"sketchseek: {error}", file=sys.stderr)  # noqa: T201 - the command line
         raise SystemExit(1) from None

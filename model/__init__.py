@@ -7,20 +7,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from model.checkpoint import load_checkpoint, save_checkpoint
-    from model.network import CheckpointIdentity, Network
+    from model.checkpoints.files import load_checkpoint, save_checkpoint
+    from model.checkpoints.upstream import convert_upstream
+    from model.networks.network import CheckpointIdentity, Network
     from model.types import Encoding, Relation, RelationAttention
-    from model.upstream import convert_upstream
 
 _HOMES = {
-    "CheckpointIdentity": "model.network",
+    "CheckpointIdentity": "model.networks.network",
     "Encoding": "model.types",
-    "Network": "model.network",
+    "Network": "model.networks.network",
     "Relation": "model.types",
     "RelationAttention": "model.types",
-    "convert_upstream": "model.upstream",
-    "load_checkpoint": "model.checkpoint",
-    "save_checkpoint": "model.checkpoint",
+    "convert_upstream": "model.checkpoints.upstream",
+    "load_checkpoint": "model.checkpoints.files",
+    "save_checkpoint": "model.checkpoints.files",
 }
 
 __all__ = [

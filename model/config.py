@@ -1,7 +1,7 @@
 """What networks are made of: frozen dataclasses, and presets by name.
 
 A configuration is stored in the checkpoint as JSON, so everything here is plain values. A new kind of network adds a
-configuration class with its own `architecture` beside its module and registers both in `model/registry.py`.
+configuration class with its own `architecture` beside its module and registers both in `model/networks/registry.py`.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class EncoderConfig:
         descriptor_size: E of a learned linear descriptor head; 0 uses the normalised retrieval token itself (E = D).
         norm_eps: of the LayerNorms; None keeps the backbone's own (1e-6 for "hybrid").
         whitened: descriptors pass through a whitening, and familiar photos step back, both fitted after training
-            (`model/whitening.py`, `model/familiarity.py`).
+            (`model/layers/whitening.py`, `model/layers/familiarity.py`).
     """
 
     kind: Literal["vit", "hybrid"] = "vit"
@@ -152,7 +152,7 @@ class RelationConfig:
 
 @dataclass(frozen=True)
 class ExpansionRule:
-    """How the recall stage widens a query by its own first hits (`model/expansion.py`).
+    """How the recall stage widens a query by its own first hits (`model/ranking/expansion.py`).
 
     Attributes:
         neighbours: first hits that are read; 0 searches once, with the sketch's descriptor alone.
@@ -173,7 +173,8 @@ class ScoreRule:
 
     The default is the relation score itself. A fusion is calibrated on validation categories, never on test categories,
     and stored with the checkpoint, and so is whether the recall stage expands queries. The cosine is the recall score
-    of the descriptor that searched last: less where a photo's descriptor is shorter than 1 (`model/familiarity.py`).
+    of the descriptor that searched last: less where a photo's descriptor is shorter than 1
+    (`model/layers/familiarity.py`).
     """
 
     relation_weight: Finite = 1.0
@@ -192,7 +193,7 @@ class NetworkConfig:
     """What every network's configuration holds; each kind of network adds its own parts.
 
     Attributes:
-        architecture: which kind, as `model/registry.py` knows it.
+        architecture: which kind, as `model/networks/registry.py` knows it.
         preset: the configuration's name.
         preprocess: how images are prepared.
         encoder: from images to tokens.

@@ -97,3 +97,15 @@ class MissingExtraError(SketchseekError):
     """An optional package is needed; the message names the extra to install."""
 
     code = "missing_extra"
+
+
+class DivergedError(SketchseekError):
+    """The loss is no number any more."""
+
+    code = "training_diverged"
+
+
+class StoppedError(SketchseekError):
+    """The run was asked to stop before its last step; its state is saved and the same command continues."""
+
+    code = "training_stopped"

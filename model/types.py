@@ -13,8 +13,8 @@ class Encoding:
     """What the encoder says of a batch of B images, sketches and photos alike.
 
     Attributes:
-        descriptor: [B, E] float32, L2-normalised, but photos' may be shorter (`model/familiarity.py`). The recall score
-            is the inner product of two.
+        descriptor: [B, E] float32, L2-normalised, but photos' may be shorter (`model/layers/familiarity.py`). The
+            recall score is the inner product of two.
         tokens: [B, N, D], what cross-attention reads; the retrieval token first, then N - 1 kept patch tokens.
         positions: [B, N - 1] int64, index of each kept patch in the ORIGINAL patch grid, row by row; 0 where masked.
         mask: [B, N] bool, True for real tokens, or None where all are real. The retrieval token is always real.

@@ -12,14 +12,15 @@ import pytest
 import torch
 from torch import nn
 
-from app.search import TwoStageSearcher
+from app.search.searcher import TwoStageSearcher
 from index_builder import GallerySnapshot
 from model.config import ZSE_TINY, ScoreRule
-from model.convolution import FusedConvolution
-from model.linear import linear
-from model.registry import build_network
+from model.layers.convolution import FusedConvolution
+from model.layers.linear import linear
+from model.networks.registry import build_network
+from tests.paths import ROOT
 
-FOLDER = Path(__file__).parent.parent / "benchmarks"
+FOLDER = ROOT / "benchmarks"
 
 
 @pytest.fixture

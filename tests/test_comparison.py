@@ -12,13 +12,14 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from model.backbone import create_backbone
+from model.backbones.timm_backbones import create_backbone
 from model.data.arrays import ImageArrays
 from model.data.items import Item
-from model.encoder import Features, HybridEncoder
-from model.training.material import Material
-from model.training.objectives import Semantics
-from model.training.views import Views
+from model.networks.encoder import Features, HybridEncoder
+from model.training.material.material import Material
+from model.training.material.stored_views import Views
+from model.training.objectives.objective import Semantics
+from tests.paths import ROOT
 
 CATEGORIES = ("ant", "bee", "cat", "dog")
 EACH, CLASSES, WORDS = 3, 1000, 5
@@ -26,7 +27,7 @@ EACH, CLASSES, WORDS = 3, 1000, 5
 
 @pytest.fixture(scope="module")
 def networks():
-    folder = str(Path(__file__).parent.parent / "train")
+    folder = str(ROOT / "train")
     sys.path.insert(0, folder)
     yield importlib.import_module("networks")
     sys.path.remove(folder)
@@ -108,7 +109,7 @@ def test_precision_is_shown_where_reranking_can_change_it(networks):
 
 
 def test_the_page_gives_the_command_that_makes_its_table(networks):
-    page = (Path(__file__).parent.parent / "docs" / "networks.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "networks.md").read_text(encoding="utf-8")
     (command,) = re.findall(r"python train/networks\.py (--data .+)", page)
     options = networks.options_parser().parse_args(command.strip("`").split())
     (said,) = re.findall(
@@ -123,11 +124,13 @@ def test_the_page_gives_the_command_that_makes_its_table(networks):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """Two seen and one unseen category of drawn noise, with what a command line would say; no sentence encoder."""
-    import model.training.semantics
-    import model.training.sentences
+    import model.training.material.name_embeddings
+    import model.training.material.sentence_tokens
 
-    monkeypatch.setattr(model.training.semantics, "_encode", lambda names: torch.randn(len(names), 384))
-    monkeypatch.setattr(model.training.sentences, "_encode", lambda sentences: [torch.randn(4, 384) for _ in sentences])
+    monkeypatch.setattr(model.training.material.name_embeddings, "_encode", lambda names: torch.randn(len(names), 384))
+    monkeypatch.setattr(
+        model.training.material.sentence_tokens, "_encode", lambda sentences: [torch.randn(4, 384) for _ in sentences]
+    )
     for number, category in enumerate(("bee", "dog", "cat")):
         for modality in ("sketch", "photo"):
             place = tmp_path / "data" / modality / category

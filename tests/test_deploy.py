@@ -2,14 +2,13 @@
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
 from app.metrics import Metrics
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 DASHBOARD = json.loads((ROOT / "deploy/grafana-dashboard.json").read_text())
 RULES = YAML(typ="safe").load(ROOT / "deploy/prometheus-alerts.yml")["groups"][0]["rules"]
 OPERATIONS = (ROOT / "docs/operations.md").read_text()

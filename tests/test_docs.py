@@ -10,10 +10,10 @@ from ruamel.yaml import YAML
 from typer.main import get_command
 
 from app.cli import COMMANDS, build
+from app.describe.endpoint import VARIABLES
 from app.settings import Settings
-from model.descriptions.endpoint import VARIABLES
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 SHELLS = {"", "console", "sh", "bash", "shell"}
 

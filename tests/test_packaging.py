@@ -16,8 +16,8 @@ from packaging.version import Version
 from ruamel.yaml import YAML
 
 from app.settings import Settings, is_local_host
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
 PACKAGES = ("app", "index_builder", "model")
 

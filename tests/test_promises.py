@@ -11,8 +11,8 @@ from app.settings import Settings
 from index_builder import BuildOptions, GallerySnapshot, build_gallery
 from tests.app.conftest import fill
 from tests.fault.jobs import NETWORK
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "SECURITY.md").read_text()
 ROWS = re.findall(r"^\| ([^|]+) \| ([^|]*`tests/[^|]+) \|$", PAGE, re.MULTILINE)
 PACKAGES = ("app", "index_builder", "model")

@@ -24,20 +24,20 @@ from stored import BASE, BATCH, COMMON, ENCODER, MODALITIES, PREPROCESS, WIDTH, 
 from torch import Tensor
 from torch.nn import functional as F
 
-from index_builder.hash_codes import Hasher, fit_hasher, learnt_hasher
+from index_builder.index.hash_codes import Hasher, fit_hasher, learnt_hasher
 from model.config import ZSE_LITE, NetworkConfig, RelationConfig
-from model.crossatnet import CrossAtNetConfig
 from model.data.items import Modality
-from model.encoder import Features, HybridEncoder
 from model.evaluation.arms import Arms
 from model.evaluation.metrics import average_precision, precision_at, rank_photos
-from model.network import EncoderNetwork
-from model.registry import build_network
-from model.text_aligned import TextAlignedConfig
+from model.networks.crossatnet import CrossAtNetConfig
+from model.networks.encoder import Features, HybridEncoder
+from model.networks.network import EncoderNetwork
+from model.networks.registry import build_network
+from model.networks.text_aligned import TextAlignedConfig
 from model.training.config import LossWeights
-from model.training.loop import Trainer
-from model.training.material import BatchMaker
-from model.training.start import build_objective
+from model.training.material.material import BatchMaker
+from model.training.run.loop import Trainer
+from model.training.run.preparation import build_objective
 from model.types import Encoding
 
 SEEDS = (1, 2, 3)

@@ -5,9 +5,9 @@
 Encoding is most of a training step's work on a CPU and the relation needs many steps, so each image is varied and
 encoded once, and the relation then sees as many pairs as it likes. Half of the wrong photos are drawn from all, half
 from the --nearest by the descriptor. With --matching the relation starts as a comparison of whitened tokens
-(`model/training/matching.py`) and only learns how to read it. With --beside, half of the loss reads the sum of logit
-and cosine, so that the relation learns what the descriptor lacks. A whitening of descriptors is fitted first. The score
-rule is chosen on the validation categories of `train/zse_lite.py`.
+(`model/training/run/matching_start.py`) and only learns how to read it. With --beside, half of the loss reads the sum
+of logit and cosine, so that the relation learns what the descriptor lacks. A whitening of descriptors is fitted first.
+The score rule is chosen on the validation categories of `train/zse_lite.py`.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from zse_lite import VALIDATION
 
-from model.checkpoint import load_checkpoint, load_tensors, save_checkpoint
+from model.checkpoints.files import load_checkpoint, load_tensors, save_checkpoint
 from model.config import PreprocessConfig
 from model.data.arrays import ImageArrays, decode
 from model.data.augment import augment_photos, augment_sketches
@@ -30,16 +30,17 @@ from model.data.items import Dataset, Item, Modality
 from model.data.splits import read_category_list, reserved_categories
 from model.data.strengths import PhotoAugment, SketchAugment
 from model.evaluation.seen import learnt_from
-from model.network import Network, ZseNetwork
-from model.registry import build_network
-from model.training.holdout import thinned
-from model.training.losses import relation_decide, relation_rank
-from model.training.matching import start_matching
-from model.training.material import load_material
+from model.networks.network import Network
+from model.networks.registry import build_network
+from model.networks.zse_sbir import ZseNetwork
+from model.training.material.holdout import thinned
+from model.training.material.material import load_material
+from model.training.objectives.losses import relation_decide, relation_rank
+from model.training.run.fit_whitening import fit_whitening
+from model.training.run.matching_start import start_matching
+from model.training.run.preparation import WHITENING
+from model.training.run.validation import validate
 from model.training.sampling import generator_for
-from model.training.start import WHITENING
-from model.training.validate import validate
-from model.training.whiten import fit_whitening
 from model.types import Encoding
 
 BATCH = 64

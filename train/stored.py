@@ -13,24 +13,24 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from model.backbone import create_classifier
-from model.checkpoint import find_checkpoint, load_checkpoint, read_checkpoint
+from model.backbones.timm_backbones import create_classifier
+from model.checkpoints.files import find_checkpoint, load_checkpoint, read_checkpoint
 from model.config import ZSE_LITE, PreprocessConfig
 from model.data.arrays import ImageArrays
 from model.data.augment import plain
 from model.data.folders import read_folders
 from model.data.items import Dataset, Modality
 from model.data.splits import read_category_list, reserved_categories
-from model.encoder import Features, HybridEncoder
 from model.evaluation.protocols import tie_order
-from model.network import EncoderNetwork
+from model.networks.encoder import Features, HybridEncoder
+from model.networks.network import EncoderNetwork
 from model.training.config import LossWeights, TrainConfig
-from model.training.holdout import thinned
-from model.training.material import Material, load_material, with_names, with_teacher
-from model.training.objectives import Semantics
-from model.training.start import with_sentences
-from model.training.teacher import semantics_of
-from model.training.views import Views
+from model.training.material.holdout import thinned
+from model.training.material.material import Material, load_material, with_names, with_teacher
+from model.training.material.stored_views import Views
+from model.training.material.teacher import semantics_of
+from model.training.objectives.objective import Semantics
+from model.training.run.preparation import with_sentences
 
 SIDE = 128  # pixels: an 8 x 8 grid
 WIDTH = 128

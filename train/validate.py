@@ -18,7 +18,7 @@ from relation import with_whitening
 from torch import Tensor
 from zse_lite import VALIDATION
 
-from model.checkpoint import load_checkpoint
+from model.checkpoints.files import load_checkpoint
 from model.config import ExpansionRule
 from model.data.arrays import ImageArrays, decode
 from model.data.augment import plain
@@ -28,9 +28,10 @@ from model.data.splits import read_category_list, reserved_categories
 from model.evaluation.arms import expanded_queries
 from model.evaluation.metrics import average_precision, precision_at, rank_photos
 from model.evaluation.protocols import generalised, inter_category, tie_order
-from model.network import Network, ZseNetwork
-from model.training.holdout import thinned
-from model.training.whiten import PER_CATEGORY, fit_whitening
+from model.networks.network import Network
+from model.networks.zse_sbir import ZseNetwork
+from model.training.material.holdout import thinned
+from model.training.run.fit_whitening import PER_CATEGORY, fit_whitening
 
 STRENGTHS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 EXPANDED = ExpansionRule(5, 1.0)

@@ -16,17 +16,17 @@ from typing import Any
 
 import torch
 
-from model.checkpoint import read_checkpoint, resolve_device
+from model.checkpoints.files import read_checkpoint, resolve_device
 from model.config import EncoderConfig, ZseConfig
 from model.data.folders import read_categories, read_folders
 from model.data.items import Dataset
 from model.data.splits import read_category_list, reserved_categories
 from model.data.strokes import read_strokes
-from model.registry import preset
-from model.stored_config import score_rule_from_json
+from model.networks.registry import preset
+from model.networks.stored_config import score_rule_from_json
 from model.training.config import LossWeights, TrainConfig
-from model.training.holdout import thinned
-from model.training.run import RunPlan, train
+from model.training.material.holdout import thinned
+from model.training.run.run import RunPlan, train
 
 VALIDATION = (
     "bear", "camera", "crab", "flamingo", "house", "kangaroo", "piano", "sheep", "strawberry", "teapot",

@@ -1,4 +1,6 @@
-"""The command line of Sketchseek: `sketchseek COMMAND`.
+"""The command line, one module per command.
+
+Imports `app.search`, `app.setup`, `index_builder`, `model`.
 
 Each command lives in a module of its own, imported only when it is asked for, so that `sketchseek --help` needs neither
 torch nor FAISS. To add a command, write `app/cli/NAME.py` with a function `command` (one command) or a `typer.Typer`
@@ -24,7 +26,7 @@ class Command(NamedTuple):
 
 COMMANDS: dict[str, Command] = {
     "serve": Command("app.cli.serve", "Serve a gallery over HTTP."),
-    "gallery": Command("index_builder.cli", "Build, add, remove, sync, verify: change and check a gallery."),
+    "gallery": Command("app.cli.gallery", "Build, add, remove, sync, verify: change and check a gallery."),
     "search": Command("app.cli.search", "Find photos by a sketch."),
     "explain": Command("app.cli.explain", "Show why a photo matches a sketch."),
     "train": Command("app.cli.train", "Train a network."),
@@ -80,7 +82,7 @@ def _mount(root: typer.Typer, name: str, command: Command) -> None:
     if single is not None:
         root.command(name, help=command.help)(single)
         return
-    root.add_typer(getattr(module, "cli", None) or module.app, name=name, help=command.help)
+    root.add_typer(module.cli, name=name, help=command.help)
 
 
 def _named_only() -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.options import JsonOption
+from app.cli.shared_options import JsonOption
 
 
 def command(

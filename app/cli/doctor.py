@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.options import CheckpointOption, DeviceOption, GalleryOption, JsonOption
+from app.cli.shared_options import CheckpointOption, DeviceOption, GalleryOption, JsonOption
 
 
 def command(
@@ -21,8 +21,8 @@ def command(
     as_json: JsonOption = False,
 ) -> None:
     """Check torch, FAISS, checkpoint, gallery, photos, disk, port, keys; exit code 1 if anything cannot work."""
-    from app.doctor import examine
     from app.settings import load_settings
+    from app.setup.doctor import examine
 
     settings = load_settings(gallery=gallery, checkpoint=checkpoint, device=device, host=host, port=port)
     findings = list(examine(settings))

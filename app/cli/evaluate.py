@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.options import FileListsOption, JsonOption, SplitOption, in_data
+from app.cli.shared_options import FileListsOption, JsonOption, SplitOption, in_data
 from model.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from app.evaluate import Evaluation, Task
+    from model.evaluation.evaluate import Evaluation, Task
 
 
 def command(
@@ -58,9 +58,9 @@ def command(
     as_json: JsonOption = False,
 ) -> None:
     """Measure a checkpoint: recall alone, relation of all pairs, recall then relation, and a fusion of both."""
-    from app.evaluate import EvaluationOptions
-    from app.evaluate import evaluate as measure
-    from model.checkpoint import find_checkpoint, load_checkpoint
+    from model.checkpoints.files import find_checkpoint, load_checkpoint
+    from model.evaluation.evaluate import EvaluationOptions
+    from model.evaluation.evaluate import evaluate as measure
     from model.evaluation.plots import prepare_plots
     from model.evaluation.report import tables
     from model.evaluation.seen import seen_before, trained_categories
@@ -111,8 +111,8 @@ def _task(
     categories: Path | None,
     protocol: str | None,
 ) -> Task:
-    from app.evaluate import file_list_task, folder_task, pairs_task
     from model.data.splits import read_category_list
+    from model.evaluation.evaluate import file_list_task, folder_task, pairs_task
 
     names = read_category_list(categories) if categories is not None else ()
     folders = sketches is not None or photos is not None

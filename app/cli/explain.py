@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.options import CheckpointOption, DeviceOption, GalleryOption, JsonOption, SketchArgument
+from app.cli.shared_options import CheckpointOption, DeviceOption, GalleryOption, JsonOption, SketchArgument
 
 if TYPE_CHECKING:
-    from app.explaining import Explained
-    from app.search import TwoStageSearcher
+    from app.search.explaining import Explained
+    from app.search.searcher import TwoStageSearcher
 
 
 class Picture(StrEnum):
@@ -47,14 +47,14 @@ def command(
     as_json: JsonOption = False,
 ) -> None:
     """Show which part of a sketch matched which part of a photo."""
-    from app.explaining import as_document, explain_rows, prepare_sketch
-    from app.search import Query, TwoStageSearcher
+    from app.search.explaining import as_document, explain_rows, prepare_sketch
+    from app.search.searcher import Query, TwoStageSearcher
     from app.settings import load_settings
     from index_builder import GallerySnapshot
-    from index_builder.errors import UnknownPhotoError
-    from model.checkpoint import load_checkpoint
-    from model.images import open_image
-    from model.preprocess import SKETCH_LONGEST_SIDE
+    from index_builder.gallery_errors import UnknownPhotoError
+    from model.checkpoints.files import load_checkpoint
+    from model.images.opening import open_image
+    from model.images.preprocess import SKETCH_LONGEST_SIDE
 
     settings = load_settings(gallery=gallery, photos=photos, checkpoint=checkpoint, device=device)
     network = load_checkpoint(settings.checkpoint, settings.device, settings.dtype)
@@ -93,7 +93,7 @@ def _row_of(searcher: TwoStageSearcher, photo: str) -> int:
     Raises:
         UnknownPhotoError: the gallery has neither.
     """
-    from index_builder.errors import UnknownPhotoError
+    from index_builder.gallery_errors import UnknownPhotoError
 
     snapshot = searcher.snapshot
     try:
@@ -106,9 +106,9 @@ def _row_of(searcher: TwoStageSearcher, photo: str) -> int:
 
 
 def _draw(searcher: TwoStageSearcher, explained: Explained, rows: list[int], file: Path, kind: Picture) -> None:
-    from app.explaining import PHOTO_SIDE, draw, picture_kind
+    from app.search.explaining import PHOTO_SIDE, draw, picture_kind
     from model.errors import ImageError
-    from model.images import open_image, to_rgb
+    from model.images.opening import open_image, to_rgb
 
     opened = [to_rgb(open_image(searcher.snapshot.file_of(row), longest_side=PHOTO_SIDE)) for row in rows]
     drawn = draw(picture_kind(kind.value), searcher, explained, opened)

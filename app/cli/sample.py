@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.options import JsonOption
+from app.cli.shared_options import JsonOption
 
 
 def command(
@@ -17,7 +17,7 @@ def command(
     as_json: JsonOption = False,
 ) -> None:
     """Fetch the sample gallery's pictures, once; npm gets them, or scikit-image gives a few photographs."""
-    from app.sample import ensure_sample
+    from app.setup.sample import ensure_sample
 
     photos = ensure_sample(folder, report=lambda line: typer.echo(line, err=True))
     print(json.dumps({"photos": str(photos)}) if as_json else photos)

@@ -8,10 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.options import CheckpointOption, DeviceOption, GalleryOption, JsonOption, RecallOption, SketchArgument
+from app.cli.shared_options import (
+    CheckpointOption,
+    DeviceOption,
+    GalleryOption,
+    JsonOption,
+    RecallOption,
+    SketchArgument,
+)
 
 if TYPE_CHECKING:
-    from app.search import Query
+    from app.search.searcher import Query
     from app.settings import Settings
 
 
@@ -34,7 +41,7 @@ def command(
     as_json: JsonOption = False,
 ) -> None:
     """Find the photos that a sketch shows."""
-    from app.search import Query
+    from app.search.searcher import Query
 
     query = Query(top_k, candidates or max(100, top_k), rerank, tags=tuple(tag or ()), expand=expand)
     if url:
@@ -66,12 +73,12 @@ def _remote(url: str, key: str | None, sketch: Path, query: Query) -> dict[str, 
 
 
 def _local(settings: Settings, sketch: Path, query: Query) -> dict[str, Any]:
-    from app.search import TwoStageSearcher
+    from app.search.searcher import TwoStageSearcher
     from index_builder import GallerySnapshot
-    from index_builder.errors import GalleryError
-    from model.checkpoint import load_checkpoint
-    from model.images import open_image
-    from model.preprocess import SKETCH_LONGEST_SIDE
+    from index_builder.gallery_errors import GalleryError
+    from model.checkpoints.files import load_checkpoint
+    from model.images.opening import open_image
+    from model.images.preprocess import SKETCH_LONGEST_SIDE
 
     network = load_checkpoint(settings.checkpoint, settings.device, settings.dtype)
     snapshot = GallerySnapshot.load(

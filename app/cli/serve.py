@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.options import CheckpointOption, DeviceOption, GalleryOption, RecallOption
+from app.cli.shared_options import CheckpointOption, DeviceOption, GalleryOption, RecallOption
 
 
 def command(
@@ -50,8 +50,8 @@ def command(
     from app.main import create_app
     from app.server import listen, serve
     from index_builder import Gallery
-    from index_builder.errors import GalleryNotFoundError
-    from model.checkpoint import load_checkpoint
+    from index_builder.gallery_errors import GalleryNotFoundError
+    from model.checkpoints.files import load_checkpoint
 
     with ExitStack() as stack:
         # Listening first says at once that a port is taken, before anything slow is done.

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.options import FileListsOption, SplitOption, in_data
-from app.cli.training import reports
+from app.cli.shared_options import FileListsOption, SplitOption, in_data
+from app.cli.training_progress import reports
 from model.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from model.config import NetworkConfig
     from model.training.config import TrainConfig
-    from model.training.sources import Sources
+    from model.training.material.sources import Sources
 
 
 def command(
@@ -90,12 +90,12 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print every report as a line of JSON.")] = False,
 ) -> None:
     """Train a network. A run that was stopped or killed continues with the same command."""
-    from model.checkpoint import resolve_device
+    from model.checkpoints.files import resolve_device
     from model.data.splits import read_category_list
-    from model.training.memory import check, describe
-    from model.training.processes import joined
-    from model.training.run import CONFIG, RunPlan, train
-    from model.training.sources import decoding_side, gather, seen_images, starting_weights
+    from model.training.material.sources import decoding_side, gather, seen_images, starting_weights
+    from model.training.run.processes import joined
+    from model.training.run.run import CONFIG, RunPlan, train
+    from model.training.run.run_configuration import check, describe
 
     logging.getLogger("model.data.arrays").setLevel(logging.ERROR)  # images left out are reported together
     network, config = _configuration(preset, recipe, steps, settings or [])
@@ -138,7 +138,7 @@ def command(
 def _configuration(
     preset_name: str, recipe: str | None, steps: int | None, settings: list[str]
 ) -> tuple[NetworkConfig, TrainConfig]:
-    from model.registry import preset
+    from model.networks.registry import preset
     from model.training.config import RECIPES, recipe_for, with_setting
 
     network = preset(preset_name)
@@ -173,7 +173,7 @@ def _unused(sources: Sources) -> dict[str, list[str]]:
 
 def _readable(checkpoint: str) -> Path:
     """The file of a checkpoint, read once so that a wrong one is told before images are decoded."""
-    from model.checkpoint import find_checkpoint, read_checkpoint
+    from model.checkpoints.files import find_checkpoint, read_checkpoint
 
     path = find_checkpoint(checkpoint)
     read_checkpoint(path)
@@ -181,8 +181,8 @@ def _readable(checkpoint: str) -> Path:
 
 
 def _with_score_of(network: NetworkConfig, checkpoint: str, validation: str) -> NetworkConfig:
-    from model.checkpoint import find_checkpoint, read_checkpoint
-    from model.stored_config import score_rule_from_json
+    from model.checkpoints.files import find_checkpoint, read_checkpoint
+    from model.networks.stored_config import score_rule_from_json
 
     if validation != "0":
         raise ConfigurationError(

@@ -1,1 +1,4 @@
-"""Readers of the datasets' layouts on disk, splits and augmentation."""
+"""Datasets as they lie on disk: sketches, photos, pairs, splits, descriptions; decoded images and their augmentation.
+
+Imports `model.images`.
+"""

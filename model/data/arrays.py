@@ -19,8 +19,8 @@ from torch import Tensor
 from model.config import PreprocessConfig
 from model.data.items import Dataset, Item, Modality
 from model.errors import DatasetError, SketchseekError
-from model.images import open_image
-from model.preprocess import SKETCH_LONGEST_SIDE, draw_strokes, photo_image, sketch_image
+from model.images.opening import open_image
+from model.images.preprocess import SKETCH_LONGEST_SIDE, draw_strokes, photo_image, sketch_image
 
 _log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
@@ -72,7 +72,7 @@ def decode(
     skip_damaged: bool = False,
     progress: Progress | None = None,
 ) -> ImageArrays:
-    """The dataset's sketches or photos, prepared as `model.preprocess` prepares them for the network.
+    """The dataset's sketches or photos, prepared as `model.images.preprocess` prepares them for the network.
 
     Args:
         dataset: its `categories` give the labels.

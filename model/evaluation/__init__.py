@@ -1,1 +1,4 @@
-"""Metrics as pure functions, and protocols that take a rank callable."""
+"""How well a checkpoint retrieves: protocols, arms, metrics, reports.
+
+Imports `model.networks`, `model.ranking`, `model.data`, `model.images`.
+"""

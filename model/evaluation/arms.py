@@ -18,8 +18,8 @@ from torch import Tensor
 from model.config import ExpansionRule, ScoreRule
 from model.evaluation.metrics import rank_photos
 from model.evaluation.protocols import Rank
-from model.expansion import expand
-from model.network import Network
+from model.networks.network import Network
+from model.ranking.expansion import expand
 from model.types import Encoding
 
 Progress = Callable[[int, int], None]

@@ -13,9 +13,9 @@ from torch import Tensor
 from model.config import PreprocessConfig
 from model.data.items import Item
 from model.errors import DatasetError, SketchseekError
-from model.images import open_image
-from model.network import Network
-from model.preprocess import SKETCH_LONGEST_SIDE, draw_strokes, photo_tensor, sketch_tensor
+from model.images.opening import open_image
+from model.images.preprocess import SKETCH_LONGEST_SIDE, draw_strokes, photo_tensor, sketch_tensor
+from model.networks.network import Network
 from model.types import Encoding
 
 Progress = Callable[[int, int], None]

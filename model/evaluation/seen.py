@@ -15,7 +15,7 @@ def trained_categories(checkpoint: Path) -> tuple[str, ...] | None:
     """The categories that a checkpoint says it was trained on; None where it does not say.
 
     Args:
-        checkpoint: a file that `model.checkpoint` reads.
+        checkpoint: a file that `model.checkpoints.files` reads.
     """
     with safe_open(checkpoint, framework="pt") as file:
         story = (file.metadata() or {}).get("training", "{}")

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from model.config import ExpansionRule
-from model.expansion import expand
-from model.network import Network
+from model.networks.network import Network
+from model.ranking.expansion import expand
 from model.types import Encoding
 
 _REPEATS = 5

@@ -1,4 +1,7 @@
-"""From a relation to correspondences to pictures, as pure functions."""
+"""From a relation to correspondences to pictures, as pure functions.
+
+Imports `model.networks`, `model.layers`.
+"""
 
 from model.explain.correspondences import (
     Correspondence,

@@ -1,9 +1,9 @@
 """From a relation to correspondences: which sketch patch matched which photo patch, and how strongly.
 
 Where the relation network counts similarities of real patches, matches are read off this kernel, because it is what the
-logit is made of (`model/matches.py`). The published variant's kernel is no map of the image; there they are read off
-the cross-attention, as ZSE-SBIR shows them (Lin et al., CVPR 2023). Either way both directions have to agree: the
-weight of a pair is the geometric mean of what the sketch patch gives the photo patch and what it is given back.
+logit is made of (`model/layers/matches.py`). The published variant's kernel is no map of the image; there they are
+read off the cross-attention, as ZSE-SBIR shows them (Lin et al., CVPR 2023). Either way both directions have to agree:
+the weight of a pair is the geometric mean of what the sketch patch gives the photo patch and what it is given back.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.matches import SHARPNESS
+from model.layers.matches import SHARPNESS
 from model.types import Encoding, RelationAttention
 
 FloatArray = NDArray[np.float32]

@@ -20,7 +20,7 @@ from model.explain.correspondences import (
 )
 from model.explain.importance import relate_with_importance
 from model.explain.ink import inked_patches
-from model.network import Network
+from model.networks.network import Network
 from model.types import Encoding, Relation
 
 Box = tuple[float, float, float, float]
@@ -66,7 +66,7 @@ def explain_pair(network: Network, sketch_image: torch.Tensor, sketch: Encoding,
 
     Args:
         network: that encoded both.
-        sketch_image: [3, S, S] as `model.preprocess.sketch_tensor` made it: it says where the ink is.
+        sketch_image: [3, S, S] as `model.images.preprocess.sketch_tensor` made it: it says where the ink is.
         sketch: its encoding, batch of 1.
         photo: one photo's encoding.
 

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.network import Network, ZseNetwork
-from model.relation import PooledRelation, score_features
+from model.layers.relation import PooledRelation, score_features
+from model.networks.network import Network
+from model.networks.zse_sbir import ZseNetwork
 from model.types import Encoding, Relation, RelationAttention
 
 FloatArray = NDArray[np.float32]

@@ -16,7 +16,7 @@ def inked_patches(sketch: Tensor, config: PreprocessConfig, grid: int) -> NDArra
     """Which patches of a prepared sketch hold a line.
 
     Args:
-        sketch: [3, S, S] float, normalised as `model.preprocess.sketch_tensor` leaves it (dark lines on white).
+        sketch: [3, S, S] float, normalised as `model.images.preprocess.sketch_tensor` leaves it (dark lines on white).
         config: how it was prepared; only its mean and std are read.
         grid: side G of the patch grid; S need not be a multiple of it.
 

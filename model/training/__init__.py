@@ -1,1 +1,4 @@
-"""Sampling, losses and the training loop."""
+"""The recipe of a run and its samples, which the rooms below share.
+
+Imports `model.data`.
+"""

@@ -18,13 +18,13 @@ from PIL import Image, ImageDraw
 from starlette.testclient import TestClient
 
 from app.main import create_app
-from app.service import Service
+from app.service.service import Service
 from app.settings import Settings
 from index_builder import BuildOptions, build_gallery
-from model.checkpoint import load_checkpoint, save_checkpoint
+from model.checkpoints.files import load_checkpoint, save_checkpoint
 from model.config import ZSE_TINY
-from model.network import Network
-from model.registry import build_network
+from model.networks.network import Network
+from model.networks.registry import build_network
 
 LOCAL = "http://127.0.0.1"
 WRITE_KEY = "a-write-key"

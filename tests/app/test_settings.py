@@ -1,15 +1,15 @@
 """Settings: defaults, the environment, and a page that lists every one."""
 
 import re
-from pathlib import Path
 
 import pytest
 
 from app.metrics import Metrics
 from app.settings import Settings, is_local_host, load_settings
 from model.errors import ConfigurationError
+from tests.paths import ROOT
 
-OPERATIONS = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 
 
 def shown(value) -> str:

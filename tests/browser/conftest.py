@@ -23,9 +23,10 @@ from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from index_builder import BuildOptions, build_gallery
-from model.checkpoint import load_checkpoint, save_checkpoint
+from model.checkpoints.files import load_checkpoint, save_checkpoint
 from model.config import ZSE_TINY
-from model.registry import build_network
+from model.networks.registry import build_network
+from tests.paths import ROOT
 
 WRITE_KEY = "a-write-key"
 _FLAGS = (
@@ -172,7 +173,7 @@ def empty_site(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 @pytest.fixture(scope="session")
 def sample_site() -> Iterator[Site]:
     """The sample gallery that `make serve` leaves in .sample, or the gallery that SKETCHSEEK_TEST_GALLERY names."""
-    gallery = Path(os.environ.get("SKETCHSEEK_TEST_GALLERY", Path(__file__).parents[2] / ".sample" / "gallery"))
+    gallery = Path(os.environ.get("SKETCHSEEK_TEST_GALLERY", ROOT / ".sample" / "gallery"))
     if not gallery.is_dir():
         pytest.skip("there is no sample gallery here; `make serve` makes one")
     with _serve(gallery) as url:

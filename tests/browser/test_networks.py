@@ -8,8 +8,8 @@ import pytest
 from playwright.sync_api import expect
 
 from index_builder import BuildOptions, build_gallery
-from model.checkpoint import load_checkpoint, save_checkpoint
-from model.registry import build_network, preset
+from model.checkpoints.files import load_checkpoint, save_checkpoint
+from model.networks.registry import build_network, preset
 from tests.browser.conftest import WRITE_KEY, OpenPage, Site, _fill, _serve
 from tests.browser.test_page import circle, draw, wait_for_search
 

@@ -13,10 +13,10 @@ import lance  # noqa: F401
 import torch
 
 from index_builder import BuildOptions, GallerySnapshot, add_photos, build_gallery, rebuild_gallery, sync_gallery
-from index_builder.recall import RecallSettings
+from index_builder.index.recall import RecallSettings
 from model.errors import SketchseekError
-from model.network import CheckpointIdentity, Network
-from model.registry import build_network, preset
+from model.networks.network import CheckpointIdentity, Network
+from model.networks.registry import build_network, preset
 
 OPTIONS = BuildOptions(batch_size=2, commit_photos=2, workers=1)
 

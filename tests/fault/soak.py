@@ -36,11 +36,11 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from index_builder import BuildOptions, GallerySnapshot, build_gallery, sync_gallery, verify_gallery
-from index_builder.photos import photo_id
-from model.checkpoint import load_checkpoint, save_checkpoint
+from index_builder.photo_record import photo_id
+from model.checkpoints.files import load_checkpoint, save_checkpoint
 from model.config import ZSE_TINY
 from model.errors import SketchseekError
-from model.registry import build_network
+from model.networks.registry import build_network
 from tests.fault.truth import Truth
 
 PHOTOS, SKETCHES, MOST = 48, 8, 200

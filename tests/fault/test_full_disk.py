@@ -9,8 +9,8 @@ import subprocess
 import pytest
 
 from index_builder import GallerySnapshot, build_gallery
-from index_builder.errors import GalleryWriteError
-from index_builder.layout import POINTER
+from index_builder.gallery_errors import GalleryWriteError
+from index_builder.store.layout import POINTER
 from tests.fault import jobs
 from tests.fault.conftest import assert_part_of, assert_whole, contents
 from tests.index_builder.pictures import write_photo

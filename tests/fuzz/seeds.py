@@ -10,7 +10,7 @@ import struct
 import numpy as np
 from PIL import Image
 
-from model.images import FORMATS
+from model.images.opening import FORMATS
 from tests.fuzz import targets
 
 

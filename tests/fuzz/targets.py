@@ -24,19 +24,19 @@ from PIL import Image
 from starlette.requests import Request
 from starlette.types import Message
 
+from app.http.requests.sketch_request import read_sketch
+from app.http.requests.uploads import read_form
 from app.settings import load_settings
-from app.sketches import read_sketch
-from app.uploads import read_form
 from index_builder import BuildOptions, GallerySnapshot, build_gallery, remove_photos
-from index_builder.checksums import Ledger, dataset_files, file_sum, write_json
-from index_builder.gallery import METADATA_KEY, Gallery, GalleryMetadata
-from model.checkpoint import load_checkpoint, save_checkpoint
+from index_builder.store.checksums import Ledger, dataset_files, file_sum, write_json
+from index_builder.store.gallery import METADATA_KEY, Gallery, GalleryMetadata
+from model.checkpoints.files import load_checkpoint, save_checkpoint
 from model.config import ZSE_TINY, PreprocessConfig
 from model.errors import SketchseekError
-from model.images import ImageLimits, open_image, read_image, to_rgb
-from model.network import CheckpointIdentity
-from model.preprocess import sketch_tensor
-from model.registry import build_network
+from model.images.opening import ImageLimits, open_image, read_image, to_rgb
+from model.images.preprocess import sketch_tensor
+from model.networks.network import CheckpointIdentity
+from model.networks.registry import build_network
 
 T = TypeVar("T")
 SMALL = ImageLimits(max_pixels=1_000_000, max_memory=30_000_000)

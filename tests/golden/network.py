@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from model.network import ZseNetwork
-from model.registry import build_network
-from tests.model.networks import UPSTREAM_TINY, golden_images, set_golden_weights
+from model.networks.registry import build_network
+from model.networks.zse_sbir import ZseNetwork
+from tests.model.tiny_networks import UPSTREAM_TINY, golden_images, set_golden_weights
 
 FILE = Path(__file__).with_name("network.json")
 

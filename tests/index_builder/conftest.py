@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from index_builder import BuildOptions
-from model.network import CheckpointIdentity, Network
-from model.registry import build_network, preset
+from model.networks.network import CheckpointIdentity, Network
+from model.networks.registry import build_network, preset
 from tests.index_builder.pictures import write_photo
 
 

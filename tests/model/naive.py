@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from model.cross_attention import AttendingLayer, CrossAttention, UpstreamNorm
-from model.relation import PooledRelation, UpstreamRelation
+from model.layers.cross_attention import AttendingLayer, CrossAttention, UpstreamNorm
+from model.layers.relation import PooledRelation, UpstreamRelation
 
 
 def linear(layer: nn.Linear, x: Tensor) -> Tensor:

@@ -15,8 +15,8 @@ from model.data.folders import read_folders
 from model.data.items import Dataset, Item
 from model.errors import BlankSketchError, DatasetError
 from model.evaluation.encode import prepare
-from model.images import open_image
-from model.preprocess import SKETCH_LONGEST_SIDE, photo_image, sketch_image, to_tensor
+from model.images.opening import open_image
+from model.images.preprocess import SKETCH_LONGEST_SIDE, photo_image, sketch_image, to_tensor
 
 CONFIG = PreprocessConfig(image_size=32)
 

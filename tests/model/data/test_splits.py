@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 
 from model.data.items import category_key
@@ -11,8 +9,9 @@ from model.data.splits import (
     unseen_categories,
 )
 from model.errors import DatasetError
+from tests.paths import ROOT
 
-SHARED = Path(__file__).parents[4] / "shared" / "benchmark" / "splits"
+SHARED = ROOT.parent / "shared" / "benchmark" / "splits"
 
 
 @pytest.mark.parametrize(

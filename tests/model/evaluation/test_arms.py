@@ -10,8 +10,8 @@ from model.evaluation.arms import Arms, checkpoint_fusion, relate_all, relate_ca
 from model.evaluation.calibrate import calibration_loss, choose_score_rule
 from model.evaluation.metrics import average_precision, rank_photos
 from model.evaluation.timing import time_queries
-from model.expansion import expand
-from model.registry import build_network
+from model.networks.registry import build_network
+from model.ranking.expansion import expand
 
 SKETCHES, PHOTOS = 5, 12
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from model.config import ZSE_TINY
-from model.network import ZseNetwork
-from model.registry import build_network
+from model.networks.registry import build_network
+from model.networks.zse_sbir import ZseNetwork
 from model.types import Encoding, RelationAttention
 
 Planted = Callable[..., tuple[Encoding, Encoding, RelationAttention]]

@@ -12,9 +12,9 @@ import torch
 from model.config import ZSE_TINY
 from model.explain import explain_pair, inked_patches, occlusion, photo_patch_box, relate_with_importance
 from model.explain.importance import logits_without_patches
-from model.network import ZseNetwork
-from model.registry import build_network
-from model.relation import PooledRelation
+from model.layers.relation import PooledRelation
+from model.networks.registry import build_network
+from model.networks.zse_sbir import ZseNetwork
 from model.types import Encoding
 
 Pair = tuple[torch.Tensor, Encoding, Encoding]

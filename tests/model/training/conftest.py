@@ -11,10 +11,10 @@ from PIL import Image, ImageDraw
 from model.config import ZSE_TINY
 from model.data.folders import read_folders
 from model.training.config import LossWeights, TrainConfig
-from model.training.material import BatchMaker, load_material
-from model.training.objectives import Semantics
-from model.training.run import RunPlan, train
-from model.training.start import build_objective, start_network
+from model.training.material.material import BatchMaker, load_material
+from model.training.objectives.objective import Semantics
+from model.training.run.preparation import build_objective, start_network
+from model.training.run.run import RunPlan, train
 
 CATEGORIES = ("ant", "bee", "cow", "dog", "elk")
 CPU = torch.device("cpu")

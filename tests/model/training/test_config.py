@@ -2,13 +2,13 @@
 
 import re
 from dataclasses import fields
-from pathlib import Path
 
 import pytest
 
 from model.data.strengths import PhotoAugment, SketchAugment
 from model.errors import ConfigurationError
 from model.training.config import RECIPES, UPSTREAM_RECIPE, LossWeights, TrainConfig, with_setting
+from tests.paths import ROOT
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def shown(value):
 
 
 def test_the_page_lists_every_setting_with_its_defaults():
-    text = (Path(__file__).parents[3] / "docs" / "training.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
     rows = {
         tuple(cell.strip(" `") for cell in row.strip("|").split("|")) for row in re.findall(r"^\|.*\|$", text, re.M)
     }

@@ -6,16 +6,16 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-import model.training.semantics
-import model.training.sentences
-from model.checkpoint import load_checkpoint
-from model.descriptions import Descriptions, write_descriptions
+import model.training.material.name_embeddings
+import model.training.material.sentence_tokens
+from model.checkpoints.files import load_checkpoint
+from model.data.descriptions import Descriptions, write_descriptions
 from model.errors import ConfigurationError, DatasetError, MissingExtraError
-from model.registry import preset
+from model.networks.registry import preset
 from model.training.config import CROSSATNET_RECIPE, RECIPES, TEXT_ALIGNED_RECIPE, LossWeights, recipe_for
-from model.training.objectives import Semantics
-from model.training.sentences import embed_sentences
-from model.training.start import OBJECTIVES, build_objective, start_network
+from model.training.material.sentence_tokens import embed_sentences
+from model.training.objectives.objective import Semantics
+from model.training.run.preparation import OBJECTIVES, build_objective, start_network
 from tests.model.training.conftest import CATEGORIES, run, tiny
 
 NETWORKS = {"crossatnet": preset("crossatnet-tiny"), "text-aligned": preset("text-aligned-tiny")}
@@ -37,10 +37,12 @@ def sentence_encoder(monkeypatch):
         return torch.randn(count, 384, generator=generator)
 
     monkeypatch.setattr(
-        model.training.semantics, "_encode", lambda names: torch.stack([vectors(name, 1)[0] for name in names])
+        model.training.material.name_embeddings,
+        "_encode",
+        lambda names: torch.stack([vectors(name, 1)[0] for name in names]),
     )
     monkeypatch.setattr(
-        model.training.sentences,
+        model.training.material.sentence_tokens,
         "_encode",
         lambda sentences: [torch.cat([vectors(one, len(one.split())) for one in said]) for said in sentences],
     )
@@ -103,7 +105,7 @@ def test_stored_views_serve_them_too(plan, described, tmp_path, name):
 
 
 def objective_of(name, dataset, cache, described):
-    from model.training.start import prepare_material
+    from model.training.run.preparation import prepare_material
 
     config = config_of(name)
     material, semantics = prepare_material(
@@ -124,7 +126,7 @@ def objective_of(name, dataset, cache, described):
 
 @EACH
 def test_the_gradient_of_every_term_arrives_where_it_should(dataset, tmp_path, described, name):
-    from model.training.material import BatchMaker
+    from model.training.material.material import BatchMaker
 
     objective, material, config = objective_of(name, dataset, tmp_path, described)
     batch = BatchMaker(material, NETWORKS[name].preprocess, config).make(0, 0)
@@ -163,7 +165,7 @@ def test_the_gradient_of_every_term_arrives_where_it_should(dataset, tmp_path, d
 
 @EACH
 def test_a_term_turned_off_costs_nothing(dataset, tmp_path, described, name):
-    from model.training.material import BatchMaker
+    from model.training.material.material import BatchMaker
 
     objective, material, config = objective_of(name, dataset, tmp_path, described)
     weights = replace(FULL[name], **dict.fromkeys(OWN[name], 0.0))
@@ -217,10 +219,12 @@ def test_sentences_are_read_once_and_padded(tmp_path, monkeypatch):
     tokens, mask = embed_sentences(["a b", "c"], [("one two", "three"), ("four five six seven",)], cache)
     assert tokens.shape == (2, 4, 384)
     assert mask.tolist() == [[True, True, True, False], [True] * 4]
-    monkeypatch.setattr(model.training.sentences, "_encode", lambda _: pytest.fail("the cache has them"))
+    monkeypatch.setattr(model.training.material.sentence_tokens, "_encode", lambda _: pytest.fail("the cache has them"))
     again, _ = embed_sentences(["c", "A_B"], [("four five six seven",), ("one two", "three")], cache)
     torch.testing.assert_close(again, tokens.flip(0))
-    monkeypatch.setattr(model.training.sentences, "_encode", lambda sentences: [torch.zeros(1, 384) for _ in sentences])
+    monkeypatch.setattr(
+        model.training.material.sentence_tokens, "_encode", lambda sentences: [torch.zeros(1, 384) for _ in sentences]
+    )
     changed, _ = embed_sentences(["c"], [("another sentence",)], cache)
     assert changed.shape == (1, 1, 384), "another text is read anew"
 

@@ -1,0 +1,70 @@
+"""Commands that look at a gallery and change nothing: verify, info, export."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.cli.gallery.options import DEFAULT_GALLERY, GalleryOption, JsonOption
+from app.cli.gallery.output import print_json, printable
+
+
+def verify(
+    *,
+    gallery: GalleryOption = DEFAULT_GALLERY,
+    photos: Annotated[Path | None, typer.Option(help="Where the photos are now.")] = None,
+    sample: Annotated[int, typer.Option(min=0, help="Photos to decode again.")] = 32,
+    seed: Annotated[int | None, typer.Option(help="Of that sample.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check every byte of the gallery and a sample of its photos; exit code 0 only if it is whole."""
+    from index_builder.reading.verify import verify_gallery
+
+    report = verify_gallery(gallery, root=photos, sample=sample, seed=seed)
+    if as_json:
+        print_json({"whole": report.whole, **asdict(report)})
+    else:
+        for note in report.notes:
+            print(f"note: {note}", file=sys.stderr)
+        for problem in report.problems:
+            print(f"{printable(problem.where)}: {printable(problem.what)}")
+        state = "is whole" if report.whole else f"has {len(report.problems)} problems"
+        print(
+            f"gallery {gallery} {state}: version {report.version or 'unknown'}, {report.photos} photos, "
+            f"{report.files} files compared, {report.decoded} photos decoded"
+        )
+    if not report.whole:
+        raise typer.Exit(1)
+
+
+def info(*, gallery: GalleryOption = DEFAULT_GALLERY, as_json: JsonOption = False) -> None:
+    """What the gallery is: photos, version, checkpoint, sizes."""
+    from index_builder.reading.export import gallery_info
+
+    values = asdict(gallery_info(gallery))
+    if as_json:
+        print_json(values)
+        return
+    width = max(map(len, values))
+    for name, value in values.items():
+        print(f"{name:<{width}}  {printable(str(value))}")
+
+
+def export(
+    output: Annotated[Path, typer.Argument(help="NAME.parquet, or NAME.npy (ids go to NAME.ids.txt).")],
+    *,
+    gallery: GalleryOption = DEFAULT_GALLERY,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the descriptors of all photos into one file."""
+    from index_builder.reading.export import export_descriptors
+
+    photos = export_descriptors(gallery, output)
+    if as_json:
+        print_json({"photos": photos, "output": str(output)})
+    else:
+        print(f"{photos} descriptors written to {output}")

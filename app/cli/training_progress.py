@@ -1,0 +1,94 @@
+"""What `sketchseek train` tells while it trains: to a person as bars and sentences, to a machine as lines of JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from model.training.run.preparation import Report
+
+
+@contextmanager
+def reports(folder: Path, first: bool, as_json: bool) -> Iterator[Report]:
+    """Reports go into the run's folder and to the person or machine that waits; nowhere but in the first process."""
+    if not first:
+        yield lambda _: None
+        return
+    from model.training.run.run_log import RunRecord
+
+    with ExitStack() as stack:
+        record = stack.enter_context(RunRecord(folder))
+        shown = _print_line if as_json else stack.enter_context(_bars())
+
+        def report(values: dict[str, Any]) -> None:
+            record(values)
+            shown(values)
+
+        yield report
+
+
+def _print_line(values: dict[str, Any]) -> None:
+    print(json.dumps(values), flush=True)
+
+
+@contextmanager
+def _bars() -> Iterator[Report]:
+    """Progress with loss and time left on stderr, what was found on the way above it, the result on stdout."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def advance(name: str, text: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(text, total=total, completed=done)
+            bars.update(tasks[name], completed=done, description=text)
+
+        def show(values: dict[str, Any]) -> None:
+            if "doing" in values:
+                advance(values["doing"], values["doing"], values["done"], values["total"])
+            elif "step" in values:
+                advance("training", f"training, loss {values['loss']:.3f}", values["step"], values["of"])
+            elif line := _sentence(values):
+                bars.console.print(line, highlight=False, soft_wrap=True)
+            if "saved" in values:
+                print(f"wrote {values['saved']} (sha256 {values['sha256']})")
+
+        yield show
+
+
+_UNUSED = {
+    "unmatched": "--without names what is not there",
+    "without_photos": "sketches without photos, which are not learnt from",
+    "without_sketches": "photos without sketches, which are not learnt from",
+}
+
+
+def _sentence(values: dict[str, Any]) -> str:
+    """What a report says to a person, besides progress."""
+    if "held_out" in values:
+        names = ", ".join(values["held_out"])
+        lines = [f"{values['train']} images to learn from; validation on {names or 'nothing: no score rule is chosen'}"]
+        return "\n".join(
+            lines + [f"{said}: {', '.join(values[key])}" for key, said in _UNUSED.items() if key in values]
+        )
+    if "left_out" in values:
+        return f"left out {len(values['left_out'])} images (all in log.jsonl); the first: {values['left_out'][0]}"
+    if "validated" in values:
+        final = ", as it is kept" if values.get("final") else ""
+        return (
+            f"step {values['validated']}{final}: validation mAP@all {values['map_recall']:.3f} by the descriptor, "
+            f"{values['map_relation']:.3f} by the relation"
+        )
+    if "calibrated" in values:
+        return (
+            f"kept step {values['calibrated']}; the score rule weighs the descriptor by {values['recall_share']:.1f}, "
+            f"mAP@all {values['map_fused']:.3f}"
+        )
+    return ""

@@ -1,0 +1,4 @@
+"""Asks a language model to describe categories, for training with text.
+
+Imports `model`.
+"""

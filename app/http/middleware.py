@@ -1,0 +1,186 @@
+"""The outermost layer of every request: its id, its place in the limits, its log line, its metrics, its headers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import math
+import time
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.http.access import SECURITY_HEADERS, may_read
+from app.http.admission import Admission, Held
+from app.http.problems import code_of, is_expected, problem_response
+from app.http.rate_limit import RateLimiter
+from app.logs import get_logger, new_request_id, request_id
+from app.metrics import Metrics
+from app.service_errors import BusyError, RequestError
+from app.settings import Settings, is_local_host
+
+_PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
+_log = get_logger("app.request")
+
+
+class RequestMiddleware:
+    """Pure ASGI, so that bodies and answers stream through it.
+
+    Defects are caught here: they are logged with their traceback and answered 500 without it.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
+        self._app = app
+        self._admission = Admission(settings.max_requests, settings.max_bodies_bytes, settings.retry_after_s)
+        self._settings = settings
+        self._metrics = metrics
+        self._limiter = RateLimiter(settings.rate_limit_per_minute, settings.rate_limit_burst)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        headers = Headers(scope=scope)
+        identity = new_request_id(headers.get("x-request-id"))
+        token = request_id.set(identity)
+        state = scope.setdefault("state", {})
+        status = 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                own = {name for name, _ in message.get("headers", [])}
+                extra = [(name, value) for name, value in SECURITY_HEADERS if name not in own]
+                message["headers"] = [*message.get("headers", []), *extra, (b"x-request-id", identity.encode())]
+            await send(message)
+
+        self._metrics.in_flight.inc()
+        try:
+            if scope["path"] in _PROBES:
+                self._check_probe(scope, headers)
+                await self._app(scope, receive, send_with_headers)
+            else:
+                self._admit(scope, headers)
+                await self._serve(scope, receive, send_with_headers)
+        except Exception as error:
+            state["problem_code"] = code_of(error)
+            if not is_expected(error):
+                _log.error("request failed", exc_info=error)
+            if not status:
+                await problem_response(error)(scope, receive, send_with_headers)
+            elif "cut" in state:  # too late for another answer
+                state["cut"]()
+                await asyncio.sleep(0)  # the server hears of it in its own turn
+            else:
+                raise
+        finally:
+            self._metrics.in_flight.dec()
+            self._record(scope, state, status, time.perf_counter() - started)
+            request_id.reset(token)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request in a place of its own, and tell that place when it is the client that is waited for."""
+        async with self._admission.hold(_address(scope)) as held:
+            scope["state"]["held"] = held
+            whole = False
+
+            async def receive_waiting() -> Message:
+                nonlocal whole
+                with contextlib.nullcontext() if whole else held.waiting():
+                    message = await receive()
+                whole = whole or not message.get("more_body", False)
+                return message
+
+            await self._app(scope, receive_waiting, _sends_waiting(send, held))
+
+    def _admit(self, scope: Scope, headers: Headers) -> None:
+        """Turn away what comes to a wrong name or too often."""
+        self._check_host(headers.get("host", ""))
+        self._check_rate(self._caller(scope, headers))
+
+    def _check_rate(self, caller: str) -> None:
+        wait = self._limiter.wait(caller)
+        if wait:
+            raise BusyError(
+                "rate_limited", "You have sent more requests than the rate limit allows.", math.ceil(wait), status=429
+            )
+
+    def _check_probe(self, scope: Scope, headers: Headers) -> None:
+        """Probes come by any name and as often as they like; what a local service measures is no page's business
+        either, and keys are guessed there no faster than elsewhere."""
+        if scope["path"] != "/metrics":
+            return
+        if self._settings.is_local:
+            self._check_host(headers.get("host", ""))
+        if not may_read(self._settings, _offered(headers)):
+            self._check_rate(_address(scope))
+
+    def _check_host(self, host: str) -> None:
+        """Refuse other host names: a web page must not reach a local service by pointing its own name here."""
+        name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+        allowed = self._settings.allowed_hosts
+        if (name in allowed) if allowed else (not self._settings.is_local or is_local_host(name)):
+            return
+        raise RequestError(
+            "unknown_host", "This service is not known by that name; SKETCHSEEK_ALLOWED_HOSTS lists its names.", 421
+        )
+
+    def _caller(self, scope: Scope, headers: Headers) -> str:
+        """A key that is right has a bucket of its own; all else counts by address."""
+        offered = _offered(headers)
+        if self._settings.read_key is not None and may_read(self._settings, offered):
+            return f"key:{offered}"
+        return _address(scope)
+
+    def _record(self, scope: Scope, state: dict[str, Any], status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "other")
+        code = state.get("problem_code")
+        self._metrics.requests.labels(scope["method"] if route != "other" else "any", route, str(status)).inc()
+        self._metrics.request_seconds.labels(route).observe(seconds)
+        if code:
+            self._metrics.problems.labels(code).inc()
+        facts: dict[str, Any] = {"method": scope["method"], "route": route, "status": status}
+        facts["ms"] = round(seconds * 1000, 1)
+        if code:
+            facts["code"] = code
+        if (client := _client(scope)) is not None:
+            facts["client"] = str(client)
+        log = _log.debug if scope["path"] in _PROBES else _log.info
+        log("request", **facts)
+
+
+def _sends_waiting(send: Send, held: Held) -> Send:
+    async def send_waiting(message: Message) -> None:
+        with held.waiting():
+            await send(message)
+
+    return send_waiting
+
+
+def _offered(headers: Headers) -> str | None:
+    """The key that came with a request."""
+    scheme, _, offered = headers.get("authorization", "").partition(" ")
+    return offered if scheme.lower() == "bearer" else None
+
+
+def _client(scope: Scope) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The client's address; None where a proxy passes on what is none: it may be any text of any length."""
+    client = scope.get("client")
+    try:
+        address = ipaddress.ip_address(client[0].partition("%")[0]) if client else None
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _address(scope: Scope) -> str:
+    """Whom a request counts for; of IPv6 the network, of which one client has all addresses."""
+    client = _client(scope)
+    if isinstance(client, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((client, 64), strict=False))
+    return "-" if client is None else str(client)

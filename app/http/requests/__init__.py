@@ -1,0 +1,4 @@
+"""From the bytes of a request to checked values.
+
+Imports `app.http`, `app.service`, `model`.
+"""

@@ -1,0 +1,95 @@
+"""What a search may be told, as form fields and as JSON. The OpenAPI document describes requests by these models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from app.http.requests.unknown_names import only_known_fields
+from app.http.value_errors import wrong_value
+from app.service_errors import RequestError
+
+Number = float
+MOST_EXPLAINED = 20
+"""Results that one search explains at most."""
+
+
+SKETCH_FIELDS = {False: ("sketch",), True: ("strokes", "image")}
+"""Fields that carry the sketch, in a form (False) and in JSON (True)."""
+
+
+class SearchOptions(BaseModel):
+    """How to search; the same names as form fields and as members of the JSON body."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    top_k: int = Field(20, ge=1, description="Results wanted.")
+    candidates: int | None = Field(
+        None,
+        ge=1,
+        description="Depth of the recall stage: photos compared in detail. 100, or more where top_k needs it.",
+    )
+    rerank: bool = Field(default=True, description="false: order by the recall score alone.")
+    expand: bool = Field(
+        default=True,
+        description="Widen the search by its first hits, where the checkpoint does so; false finds less of a kind and "
+        "more kinds.",
+    )
+    explain: bool = Field(
+        default=False, description="Say of each result which patches matched; for 20 results at most, and slower."
+    )
+    offset: int = Field(0, ge=0, description="Results to skip, for paging within the candidates.")
+    min_score: float | None = Field(None, ge=-1, le=1, description="Leave out results with a lower score.")
+    tag: list[str] = Field([], max_length=32, description="Only photos with any of these tags.")
+
+    @property
+    def depth(self) -> int:
+        """Candidates that the recall stage looks for."""
+        return self.candidates if self.candidates is not None else max(100, self.top_k + self.offset)
+
+
+class SearchBody(SearchOptions):
+    """A search as JSON: exactly one of `strokes` and `image`."""
+
+    strokes: list[list[list[Number]]] | None = Field(
+        None, description="A drawing: per stroke [[x, ...], [y, ...]], y downwards, any scale; as in Quick, Draw!"
+    )
+    image: str | None = Field(None, description="A picture of a sketch as a URI data:image/png;base64,...")
+
+
+def parse_options(values: dict[str, Any], max_top_k: int, max_candidates: int, *, strict: bool) -> SearchOptions:
+    """Options out of form fields or JSON members, within the service's limits.
+
+    Args:
+        values: name -> value.
+        max_top_k, max_candidates: the limits.
+        strict: take no text for numbers; for JSON, which has numbers of its own.
+
+    Raises:
+        RequestError: `invalid_<name>` such as `invalid_top_k`, `candidates_below_top_k`, `unknown_field`.
+    """
+    only_known_fields(values, SearchOptions.model_fields, SKETCH_FIELDS[strict])
+    try:
+        options = SearchOptions.model_validate(values, strict=strict)
+    except ValidationError as error:
+        raise invalid_field(error) from None
+    if options.top_k > max_top_k:
+        raise RequestError("invalid_top_k", f"`top_k` may be at most {max_top_k}.", maximum=max_top_k)
+    if options.depth > max_candidates:
+        code = "invalid_candidates" if options.candidates is not None else "invalid_offset"
+        raise RequestError(code, f"`candidates` may be at most {max_candidates}.", maximum=max_candidates)
+    if options.explain and options.top_k > MOST_EXPLAINED:
+        raise RequestError("invalid_explain", f"`explain` takes a `top_k` of at most {MOST_EXPLAINED}.")
+    if options.depth < options.top_k:
+        raise RequestError(
+            "candidates_below_top_k", f"`candidates` ({options.depth}) must be at least `top_k` ({options.top_k})."
+        )
+    return options
+
+
+def invalid_field(error: ValidationError) -> RequestError:
+    """The first thing wrong, under a code that names the field; the value sent is not repeated."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    name = str(first["loc"][0]) if first["loc"] else "body"
+    return RequestError(f"invalid_{name}", wrong_value(name, first), field=name)

@@ -1,0 +1,108 @@
+"""Names that a client sent and a route does not know: refused, with the nearest name that it does know.
+
+A name that is passed over in silence is an answer to another question: who writes `topk=5` gets 20 results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any
+
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+
+from app.service_errors import RequestError
+
+_LONGEST = 40
+
+
+def unknown_field(name: str, known: Iterable[str]) -> RequestError:
+    """The error for a form field or JSON member that a route does not know.
+
+    Args:
+        name: as the client sent it.
+        known: the fields of this body.
+    """
+    names = list(known)
+    near = nearest(name, names)
+    takes = f"did you mean `{near}`?" if near else f"it takes {_listed(names)}."
+    return RequestError(
+        "unknown_field", f"`{shown(name)}` is no field of this body; {takes}", **_members("field", name, near)
+    )
+
+
+def only_known_fields(names: Iterable[str], known: Iterable[str], before: Iterable[str]) -> None:
+    """Refuse a body with other fields at the first of them: a validator would list every single one.
+
+    Args:
+        names: that came, without those of `before`.
+        known: those that may.
+        before: those that carry the sketch and were taken out before; an answer lists them as well.
+
+    Raises:
+        RequestError: `unknown_field`.
+    """
+    fields = list(known)
+    for name in names:
+        if name not in fields:
+            raise unknown_field(name, [*before, *fields])
+
+
+async def only_known_parameters(request: Request) -> None:
+    """A dependency: refuse query parameters that the route does not have, and those that come twice.
+
+    Raises:
+        RequestError: `unknown_parameter`, `repeated_parameter`.
+    """
+    if not request.query_params:
+        return
+    route: APIRoute = request.scope["route"]
+    known = [parameter.alias for parameter in route.dependant.query_params]
+    for name in request.query_params:
+        if name not in known:
+            raise _unknown_parameter(name, known, _body_fields(route))
+        if len(request.query_params.getlist(name)) > 1:
+            raise RequestError("repeated_parameter", f"The parameter `{name}` is given more than once.", parameter=name)
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that `name` most likely was meant to be, or None where none is like it."""
+    plain = {_plain(one): one for one in known}
+    close = get_close_matches(_plain(name[:_LONGEST]), plain, n=1)
+    return plain[close[0]] if close else None
+
+
+def _unknown_parameter(name: str, known: list[str], body: list[str]) -> RequestError:
+    near = nearest(name, known) or nearest(name, body)
+    said = shown(name)
+    if near in known:
+        text = f"`{said}` is no parameter of this address; did you mean `{near}`?"
+    elif near:
+        text = f"`{said}` is no parameter of this address; send `{near}` in the body, as a form field or in the JSON."
+    else:
+        text = f"`{said}` is no parameter of this address, which takes {_listed(known)}."
+    return RequestError("unknown_parameter", text, **_members("parameter", name, near))
+
+
+def _members(kind: str, name: str, near: str | None) -> dict[str, Any]:
+    return {kind: shown(name), **({"nearest": near} if near else {})}
+
+
+def _body_fields(route: APIRoute) -> list[str]:
+    """Names of the fields of every kind of body that the route's document shows."""
+    content = (route.openapi_extra or {}).get("requestBody", {}).get("content", {})
+    return list(dict.fromkeys(name for kind in content.values() for name in kind["schema"].get("properties", {})))
+
+
+def _plain(name: str) -> str:
+    return "".join(character for character in name.lower() if character.isalnum())
+
+
+def shown(name: str) -> str:
+    """A client's name as an answer may repeat it: short, and without control characters or halves of characters."""
+    return "".join(character for character in name[: 4 * _LONGEST] if character.isprintable())[:_LONGEST]
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names) or "none"

@@ -1,0 +1,69 @@
+"""The gallery: what is being served, and looking for a newer version at once."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Depends, Request
+
+from app.http.access import require_read, require_write
+from app.http.requests.unknown_names import only_known_parameters
+from app.http.routes.common import problems, service_of
+from app.http.schemas import CheckpointInfo, GalleryInfo, Limits, Progress, Reloaded, TagCount
+from app.service_errors import RequestError
+from index_builder.gallery_errors import GalleryError
+
+router = APIRouter(tags=["gallery"])
+
+
+@router.get(
+    "/gallery",
+    response_model=GalleryInfo,
+    responses=problems(401, 422),
+    dependencies=[Depends(require_read), Depends(only_known_parameters)],
+    summary="What is being served",
+)
+async def gallery(request: Request) -> GalleryInfo:
+    """Size, version and tags of the gallery, the progress of a build, and what this service accepts."""
+    service = service_of(request)
+    settings = service.settings
+    served = service.follower.current
+    standing = service.library.progress
+    problem = service.library.problem or service.follower.problem
+    identity, rule = service.network.identity, service.network.config.score
+    return GalleryInfo(
+        photos=0 if served is None else len(served.snapshot),
+        version=None if served is None else served.snapshot.version,
+        checkpoint=CheckpointInfo(name=identity.name, sha256=identity.sha256, reranks=not rule.keeps_recall_order),
+        tags=[] if served is None else [TagCount(name=n, photos=c) for n, c in served.snapshot.tags.items()],
+        building=None if standing is None else Progress(step=standing.step, done=standing.done, total=standing.total),
+        last_error=None if problem is None else problem.code,
+        writable=settings.write_key is not None,
+        limits=Limits(
+            max_body_bytes=settings.max_body_bytes,
+            max_upload_bytes=settings.max_upload_bytes,
+            max_upload_files=settings.max_upload_files,
+            max_pixels=settings.max_pixels,
+            max_strokes=settings.max_strokes,
+            max_points=settings.max_points,
+            max_top_k=settings.max_top_k,
+            max_candidates=settings.max_candidates,
+            formats=[name.lower() for name in service.image_limits.formats],
+        ),
+    )
+
+
+@router.post(
+    "/gallery/reload",
+    response_model=Reloaded,
+    responses=problems(401, 403, 409, 422),
+    dependencies=[Depends(require_write), Depends(only_known_parameters)],
+    summary="Serve the latest version now",
+)
+async def reload(request: Request) -> Reloaded:
+    """Looks for a newer version on disk at once. The service does so by itself every moment."""
+    service = service_of(request)
+    try:
+        swapped = await service.follower.refresh(retry=True)
+    except GalleryError as error:
+        raise RequestError(error.code, "The latest version cannot be served; the log says why.", 409) from error
+    served = service.follower.serve()
+    return Reloaded(swapped=swapped, gallery_version=served.snapshot.version, photos=len(served.snapshot))

@@ -1,0 +1,280 @@
+"""What the service answers as JSON. The OpenAPI document describes answers by these models."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+_ID = "k3v5w2mz7qhd4t6ynb2rfxp5ce"
+_RESULT: dict[str, Any] = {
+    "rank": 1,
+    "photo_id": _ID,
+    "score": 0.93,
+    "relation_score": 0.93,
+    "recall_score": 0.71,
+    "recall_rank": 3,
+    "url": f"/photos/{_ID}",
+    "thumbnail_url": f"/photos/{_ID}/thumbnail",
+    "path": "pets/cat.jpg",
+    "tags": ["pets"],
+    "width": 1600,
+    "height": 1200,
+}
+_TIMINGS: dict[str, Any] = {"decode": 1.9, "queue": 0.3, "encode": 21.5, "recall": 0.6, "rerank": 61.0, "total": 85.6}
+_SERVED: dict[str, Any] = {"gallery_version": "1.42", "checkpoint": "zse-lite"}
+_JOB_ID = "9f86d081884c7d659a2feaa0c55ad015"
+_ADDED: dict[str, Any] = {
+    "file": "cat.jpg",
+    "photo_id": _ID,
+    "path": "uploads/cat-5c1f6d0a9e2b4c37.jpg",
+}
+
+Share = Annotated[float, Field(ge=0, le=1)]
+_DRAWN = "Share of the picture's sides: x, y, width, height, from the top left."
+
+
+class CorrespondenceDocument(BaseModel):
+    """A sketch patch and the photo patch it matched."""
+
+    sketch_patch: int = Field(description="Position in the sketch's patch grid, row by row.")
+    photo_patch: int = Field(description="Position in the photo's patch grid, row by row.")
+    sketch_box: list[Share] = Field(description=f"Where it lies in `sketch_image`. {_DRAWN}")
+    photo_box: list[Share] = Field(description=f"Where it lies in the photo. {_DRAWN}")
+    weight: Share = Field(description="Strength: geometric mean of the weights in both directions.")
+    mutual: bool = Field(description="Each is the other's best match.")
+    contribution: float = Field(description="What the pair adds to the relation logit; 0 where that is not known.")
+
+
+class Result(BaseModel):
+    """One photo found."""
+
+    rank: int = Field(description="From 1; counts from the whole list's beginning.")
+    photo_id: str
+    score: float = Field(description="What results are ordered by: the checkpoint's rule, or the recall score.")
+    relation_score: float | None = Field(
+        default=None, description="Probability of the relation network; null without rerank."
+    )
+    recall_score: float = Field(
+        description="Inner product of the photo's descriptor and the sketch's, or what it was expanded to: the cosine, "
+        "but less for photos like those that the network was trained on."
+    )
+    recall_rank: int = Field(description="Rank in the recall stage, from 1.")
+    url: str
+    thumbnail_url: str
+    path: str = Field(description="Relative to the gallery's folder.")
+    tags: list[str]
+    width: int
+    height: int
+    correspondences: list[CorrespondenceDocument] | None = Field(
+        default=None, description="Which patches matched; left out unless `explain` asked for it."
+    )
+
+
+class Timings(BaseModel):
+    """Milliseconds spent in each stage; `queue` is the wait for the device, `total` the service's whole share."""
+
+    decode: float
+    queue: float
+    encode: float
+    recall: float
+    rerank: float
+    explain: float | None = Field(default=None, description="Left out unless `explain` asked for it.")
+    total: float
+
+
+class SearchAnswer(BaseModel):
+    """What was found."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "results": [_RESULT],
+                "timings_ms": _TIMINGS,
+                **_SERVED,
+                "reranked": True,
+                "total_photos": 10000,
+            }
+        }
+    )
+
+    results: list[Result]
+    timings_ms: Timings
+    gallery_version: str
+    checkpoint: str
+    reranked: bool
+    total_photos: int = Field(description="Photos searched: the whole gallery, or those with the tags.")
+
+
+class SimilarAnswer(BaseModel):
+    """Photos like a photo, by their descriptors."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "results": [{**_RESULT, "relation_score": None, "score": 0.71}],
+                **_SERVED,
+                "total_photos": 9999,
+            }
+        }
+    )
+
+    results: list[Result]
+    gallery_version: str
+    checkpoint: str
+    total_photos: int
+
+
+class CheckpointInfo(BaseModel):
+    """The weights that encoded the gallery."""
+
+    name: str
+    sha256: str
+    reranks: bool = Field(
+        description="Whether its score rule lets the relation network change the order; otherwise that explains alone."
+    )
+
+
+class TagCount(BaseModel):
+    """A tag and how many photos carry it."""
+
+    name: str
+    photos: int
+
+
+class Progress(BaseModel):
+    """A build or sync under way."""
+
+    step: str = Field(description="What is being done: scanning, encoding, ...")
+    done: int
+    total: int | None = Field(default=None, description="null while it is not known.")
+
+
+class Limits(BaseModel):
+    """What this service accepts, so that a client need not find out by errors."""
+
+    max_body_bytes: int
+    max_upload_bytes: int
+    max_upload_files: int
+    max_pixels: int
+    max_strokes: int
+    max_points: int
+    max_top_k: int
+    max_candidates: int
+    formats: list[str]
+
+
+class GalleryInfo(BaseModel):
+    """The gallery being served."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "photos": 10000,
+                "version": "1.42",
+                "checkpoint": {"name": "zse-lite", "sha256": "0" * 64, "reranks": False},
+                "tags": [{"name": "pets", "photos": 312}],
+                "building": None,
+                "last_error": None,
+                "writable": False,
+                "limits": {
+                    "max_body_bytes": 10_000_000,
+                    "max_upload_bytes": 100_000_000,
+                    "max_upload_files": 50,
+                    "max_pixels": 50_000_000,
+                    "max_strokes": 2000,
+                    "max_points": 100_000,
+                    "max_top_k": 1000,
+                    "max_candidates": 1000,
+                    "formats": ["jpeg", "png"],
+                },
+            }
+        }
+    )
+
+    photos: int
+    version: str | None = Field(default=None, description="GENERATION.COMMIT; null while there is none yet.")
+    checkpoint: CheckpointInfo
+    tags: list[TagCount]
+    building: Progress | None = Field(default=None, description="null while nothing is being built.")
+    last_error: str | None = Field(
+        default=None, description="Code of what went wrong in the last change of the gallery, if anything."
+    )
+    writable: bool = Field(description="Whether the write routes are on.")
+    limits: Limits
+
+
+class ChangedPhoto(BaseModel):
+    """A photo that was added or deleted, or is about to be."""
+
+    file: str = Field(description="The file's name as it was sent, made harmless.")
+    photo_id: str
+    path: str = Field(description="Where it lies in the photos' folder.")
+
+
+class RefusedPhoto(BaseModel):
+    """An uploaded file that did not become a photo."""
+
+    file: str = Field(description="The file's name as it was sent, made harmless.")
+    code: str = Field(description="Stable; for programs.")
+    detail: str = Field(description="For people.")
+
+
+class Job(BaseModel):
+    """A change of the gallery under way."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "job_id": _JOB_ID,
+                "status": "done",
+                "photos": [_ADDED],
+                "refused": [{"file": "notes.txt", "code": "unreadable_image", "detail": "this is not an image"}],
+                "gallery_version": "1.43",
+                "code": None,
+                "url": f"/jobs/{_JOB_ID}",
+            }
+        }
+    )
+
+    job_id: str
+    status: Literal["running", "done", "failed"]
+    photos: list[ChangedPhoto]
+    refused: list[RefusedPhoto]
+    gallery_version: str | None = Field(default=None, description="The version that has it; null while it runs.")
+    code: str | None = Field(default=None, description="Why it failed, if it did.")
+    url: str
+
+
+class Reloaded(BaseModel):
+    """The outcome of looking for a new version."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"swapped": True, "gallery_version": "1.43", "photos": 10001}}
+    )
+
+    swapped: bool = Field(description="Whether a newer version is being served now.")
+    gallery_version: str
+    photos: int
+
+
+class Health(BaseModel):
+    """The state of the process."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"status": "ready"}})
+
+    status: Literal["alive", "ready", "starting", "draining", "failed"]
+    reason: str | None = Field(default=None, description="Why it is not ready.")
+
+
+class ProblemDocument(BaseModel):
+    """An error (RFC 9457)."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    code: str = Field(description="Stable; for programs.")
+    detail: str = Field(description="For people.")
+    request_id: str

@@ -1,0 +1,234 @@
+"""The one worker that owns the device: a bounded queue, micro-batches, deadlines, and room for work in the background.
+
+Networks on a GPU gain from batches, and FAISS on a GPU is not thread-safe even for reading, so one thread does all that
+touches the device. While it works on one batch, the next one gathers in the queue; nobody waits for a batch to fill up.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from app.logs import get_logger
+from app.metrics import Metrics
+from app.service_errors import BusyError
+
+Item = TypeVar("Item")
+Out = TypeVar("Out")
+T = TypeVar("T")
+
+_log = get_logger("app.service.device_worker")
+
+
+@dataclass
+class Ticket(Generic[Item, Out]):
+    """One piece of work on its way.
+
+    Attributes:
+        item: what is to be done.
+        deadline: `time.monotonic()` after which nobody wants the result.
+        future: where the result arrives; cancelling it drops the work wherever it is.
+        enqueued: `time.monotonic()` of its arrival.
+    """
+
+    item: Item
+    deadline: float
+    future: Future[Out] = field(default_factory=Future)
+    enqueued: float = field(default_factory=time.monotonic)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody still waits for the result."""
+        return not self.future.done() and time.monotonic() < self.deadline
+
+    def resolve(self, result: Out) -> None:
+        """Deliver the result, unless the work was dropped meanwhile."""
+        try:
+            self.future.set_result(result)
+        except InvalidStateError:
+            return
+
+    def fail(self, error: BaseException) -> None:
+        """Deliver an error, unless the work was dropped meanwhile."""
+        try:
+            self.future.set_exception(error)
+        except InvalidStateError:
+            return
+
+
+class DeviceWorker(Generic[Item, Out]):
+    """A thread that takes waiting tickets in batches, and single calls between the batches.
+
+    Args:
+        process: does a batch; resolves or fails each ticket as soon as it can. What it raises fails the tickets left.
+        queue_limit: tickets that may wait.
+        batch_limit: tickets handed to `process` together.
+        retry_after_s: what a client that is turned away is told, in seconds.
+        metrics: where batches, drops and restarts are counted.
+    """
+
+    def __init__(
+        self,
+        process: Callable[[list[Ticket[Item, Out]]], None],
+        *,
+        queue_limit: int,
+        batch_limit: int,
+        retry_after_s: int,
+        metrics: Metrics,
+    ) -> None:
+        self._process = process
+        self._queue_limit = queue_limit
+        self._batch_limit = batch_limit
+        self._retry_after_s = retry_after_s
+        self._metrics = metrics
+        self._tickets: deque[Ticket[Item, Out]] = deque()
+        self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._running: list[Ticket[Item, Out]] = []
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._busy_since: float | None = None
+        self._thread = threading.Thread(target=self._live, name="device", daemon=True)
+        metrics.watch_value(metrics.queue_depth, lambda: float(len(self._tickets)))
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 30.0) -> None:
+        """Finish what waits, then end; what is left after `timeout_s` seconds fails."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+        with self._changed:
+            tickets, calls = list(self._tickets), list(self._calls)
+            self._tickets.clear()
+            self._calls.clear()
+        for ticket in tickets:
+            ticket.fail(self._closing())
+        for _, future in calls:
+            future.cancel()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds the batch or call at work has taken so far; 0.0 between them."""
+        since = self._busy_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    @property
+    def is_own_thread(self) -> bool:
+        """Whether the caller runs on the device's thread already."""
+        return threading.current_thread() is self._thread
+
+    def submit(self, item: Item, deadline: float) -> Ticket[Item, Out]:
+        """Queue `item` for the next batch.
+
+        Raises:
+            BusyError: `queue_full`, at once rather than after a wait; `closing` while the service ends.
+        """
+        ticket: Ticket[Item, Out] = Ticket(item, deadline)
+        with self._changed:
+            if self._stopping:
+                raise self._closing()
+            if len(self._tickets) >= self._queue_limit:
+                # Those whose clients left still stand in line: let them go before turning anybody away.
+                self._tickets = deque(waiting for waiting in self._tickets if waiting.wanted)
+            if len(self._tickets) >= self._queue_limit:
+                self._metrics.dropped.labels("queue_full").inc()
+                raise BusyError("queue_full", "Too many searches are waiting; come again.", self._retry_after_s)
+            self._tickets.append(ticket)
+            self._changed.notify()
+        return ticket
+
+    def call(self, function: Callable[[], T]) -> Future[T]:
+        """Run `function` on the device's thread, between two batches."""
+        future: Future[T] = Future()
+        with self._changed:
+            if self._stopping:
+                future.cancel()
+                return future
+            self._calls.append((function, future))
+            self._changed.notify()
+        return future
+
+    def _closing(self) -> BusyError:
+        return BusyError("closing", "The service is shutting down; try again.", self._retry_after_s)
+
+    def _live(self) -> None:
+        """The thread: whatever happens in a batch, the next one is served."""
+        while True:
+            try:
+                self._loop()
+            except BaseException as error:  # even a thread told to exit must not leave clients waiting
+                _log.error("the device's worker died and starts again", exc_info=error)
+                self._metrics.worker_restarts.inc()
+                died = BusyError("worker_died", "The search was lost with its worker; try again.", self._retry_after_s)
+                for ticket in self._running:
+                    ticket.fail(died)
+                self._running, self._busy_since = [], None
+            else:
+                return
+
+    def _loop(self) -> None:
+        while True:
+            with self._changed:
+                while not (self._tickets or self._calls or self._stopping):
+                    self._changed.wait()
+                if self._stopping and not self._tickets:
+                    return
+                batch = [self._tickets.popleft() for _ in range(min(len(self._tickets), self._batch_limit))]
+                call = self._calls.popleft() if self._calls else None
+            self._busy_since = time.monotonic()
+            if batch:
+                self._run_batch(batch)
+            if call is not None:
+                self._run_call(*call)
+            self._busy_since = None
+
+    def _run_batch(self, batch: list[Ticket[Item, Out]]) -> None:
+        self._running = wanted = [ticket for ticket in batch if self._keep(ticket)]
+        if not wanted:
+            return
+        self._metrics.batch_size.observe(len(wanted))
+        try:
+            self._process(wanted)
+        except Exception as error:  # a defect: each waiting request answers for itself
+            for ticket in wanted:
+                ticket.fail(error)
+        for ticket in [left for left in wanted if not left.future.done()]:
+            if self._keep(ticket):
+                ticket.fail(RuntimeError("the batch ended without a result"))
+        self._running = []
+
+    def _keep(self, ticket: Ticket[Item, Out]) -> bool:
+        """Whether to work on `ticket`; one past its deadline is told so."""
+        if ticket.future.done():
+            self._metrics.dropped.labels("client_left").inc()
+            return False
+        if time.monotonic() < ticket.deadline:
+            return True
+        self._metrics.dropped.labels("deadline").inc()
+        ticket.fail(
+            BusyError("deadline_exceeded", "The search took longer than it may; come again.", self._retry_after_s)
+        )
+        return False
+
+    @staticmethod
+    def _run_call(function: Callable[[], Any], future: Future[Any]) -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            future.set_result(function())
+        except Exception as error:
+            future.set_exception(error)

@@ -1,0 +1,187 @@
+"""Files of the gallery's root and nowhere else: opened by a row's path, stored under safe names, removed.
+
+Paths come from the gallery's own rows, never from a request. Even so each one is resolved and must lie inside the root,
+so that neither `..` nor a symbolic link leads out of the box.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import secrets
+import stat
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from app.service_errors import RequestError
+from index_builder.photo_record import PhotoRecord, absolute
+from model.images.containers import sniff
+from model.images.opening import FORMATS
+
+_CHUNK = 256 * 1024
+_HEAD = 64  # bytes that tell a picture's format
+_EXTENSION = {
+    "JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif", "GIF": ".gif", "AVIF": ".avif",
+    "HEIF": ".heic",
+}  # fmt: skip
+MEDIA_TYPES = {
+    "jpg": "image/jpeg", "jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp", "bmp": "image/bmp",
+    "tif": "image/tiff", "tiff": "image/tiff", "gif": "image/gif", "avif": "image/avif", "heic": "image/heic",
+    "heif": "image/heif",
+}  # fmt: skip
+
+
+def _gone() -> RequestError:
+    return RequestError("photo_gone", "The photo's file is not there any more; the gallery has not noticed yet.", 404)
+
+
+def open_photo(root: Path, photo: PhotoRecord) -> BinaryIO:
+    """The photo's file, opened for reading; the caller closes it.
+
+    Only pictures leave, whatever lies there by now and whatever folder a gallery of strangers names as its root.
+
+    Raises:
+        RequestError: `photo_gone`: no regular file there, one outside of the root, or no picture any more.
+    """
+    path = absolute(root, photo.raw_path)
+    real = os.path.realpath(path)
+    if not _inside(real, root):
+        raise _gone()
+    try:
+        # Without O_NONBLOCK a named pipe in the folder would hold this thread for ever.
+        handle = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        raise _gone() from None
+    # Something may have been swapped between the check and the opening: what is open now must be what was checked.
+    if not stat.S_ISREG(os.fstat(handle).st_mode) or not _same_file(handle, real) or os.path.realpath(path) != real:
+        os.close(handle)
+        raise _gone()
+    if sniff(os.pread(handle, _HEAD, 0)) not in FORMATS:
+        os.close(handle)
+        raise _gone()
+    return os.fdopen(handle, "rb")
+
+
+def is_unchanged(file: BinaryIO, photo: PhotoRecord) -> bool:
+    """Whether the file still is, as far as its size and time tell, the one that the gallery read."""
+    return _looks_unchanged(os.fstat(file.fileno()), photo)
+
+
+def size_of(file: BinaryIO) -> int:
+    """Bytes of an open file."""
+    return os.fstat(file.fileno()).st_size
+
+
+def chunks_of(file: BinaryIO) -> Iterator[bytes]:
+    """The file's content in pieces, as many bytes as it had at the beginning at most; closes it at the end."""
+    with file:
+        left = size_of(file)
+        while left > 0 and (chunk := file.read(min(_CHUNK, left))):
+            left -= len(chunk)
+            yield chunk
+
+
+def media_type_of(photo: PhotoRecord) -> str:
+    """By the file's name, out of the formats a gallery holds; browsers are told not to guess."""
+    return MEDIA_TYPES.get(photo.path.rpartition(".")[2].lower(), "application/octet-stream")
+
+
+def safe_name(name: str, image_format: str) -> str:
+    """A harmless file name that still tells where it came from: `<stem>-<16 hex digits><extension of the format>`.
+
+    Args:
+        name: as the client sent it; only letters, digits, `-` and `_` of its last part survive, 60 at most.
+        image_format: Pillow's name of what the content really is.
+    """
+    stem = re.split(r"[/\\]", name)[-1].rpartition(".")[0] or name
+    plain = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode()
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", plain).strip("-")[:60] or "photo"
+    return f"{stem}-{secrets.token_hex(8)}{_EXTENSION.get(image_format, '.img')}"
+
+
+def store(folder: Path, root: Path, name: str, data: bytes) -> Path:
+    """Write an upload; it appears under its name whole or not at all.
+
+    Raises:
+        RequestError: `photos_read_only`: nothing can be written there; `disk_full`.
+    """
+    temporary = folder / f".{name}.part"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not _inside(os.fsencode(folder.resolve()), root):
+            raise RequestError("photos_read_only", "The folder for uploads leads out of the photos' folder.", 409)
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(folder / name)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise _not_writable(error) from None
+    return folder / name
+
+
+def remove(root: Path, photo: PhotoRecord) -> None:
+    """Delete the photo's file; one that is gone already is fine.
+
+    Raises:
+        RequestError: `photos_read_only`; `photo_gone`: its folder leads out of the root, or another picture took its
+            place, which nobody asked to delete.
+    """
+    path = absolute(root, photo.raw_path)
+    # The folder is resolved, the last part is not: of a symbolic link the link itself is deleted.
+    folder = os.path.realpath(os.path.dirname(path))  # noqa: PTH120 - pathlib has no paths in bytes
+    if not (folder == os.fsencode(root.resolve()) or _inside(folder, root)):
+        raise _gone()
+    target = os.path.join(folder, os.path.basename(path))  # noqa: PTH118, PTH119
+    try:
+        if _is_another(target, photo):
+            raise _gone()
+        os.unlink(target)  # noqa: PTH108
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _not_writable(error) from None
+
+
+def _inside(real: bytes, root: Path) -> bool:
+    return real.startswith(os.fsencode(root.resolve()) + b"/")
+
+
+def _looks_unchanged(now: os.stat_result, photo: PhotoRecord) -> bool:
+    return now.st_size == photo.size and abs(now.st_mtime - photo.modified.timestamp()) < 0.001
+
+
+def _is_another(target: bytes, photo: PhotoRecord) -> bool:
+    """Whether a file there has other content than the photo; of a link only the link would go."""
+    found = os.lstat(target)
+    if not stat.S_ISREG(found.st_mode) or _looks_unchanged(found, photo):
+        return False
+    if found.st_size != photo.size:
+        return True  # known without reading what may be gigabytes by now
+    with os.fdopen(os.open(target, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() != photo.content_hash
+
+
+def _same_file(handle: int, real: bytes) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), os.lstat(real))
+    except OSError:
+        return False
+
+
+def is_full_disk(error: OSError) -> bool:
+    """Whether there was no room left."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _not_writable(error: OSError) -> RequestError:
+    if is_full_disk(error):
+        return RequestError("disk_full", "There is no room left for this photo.", 507)
+    return RequestError("photos_read_only", "The photos' folder cannot be written by this service.", 409)

@@ -1,0 +1,210 @@
+"""The version of the gallery being served, and the switch to a newer one while requests go on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from app.logs import get_logger
+from app.metrics import Metrics
+from app.search.searcher import Query, TwoStageSearcher
+from app.service.search_batches import Worker
+from app.service_errors import BusyError
+from app.settings import Settings
+from index_builder import GallerySnapshot, PhotoRecord, latest_version
+from index_builder.gallery_errors import GalleryNotFoundError, GalleryVersionGoneError, UnknownPhotoError
+from model.errors import SketchseekError
+from model.networks.network import Network
+
+T = TypeVar("T")
+_log = get_logger("app.gallery")
+
+
+@dataclass(frozen=True)
+class Served:
+    """One version of the gallery, loaded and warm.
+
+    Attributes:
+        searcher: over its snapshot.
+    """
+
+    searcher: TwoStageSearcher
+
+    @property
+    def root(self) -> Path:
+        """Folder of its photos."""
+        return self.snapshot.root
+
+    @property
+    def snapshot(self) -> GallerySnapshot:
+        """The version's photos."""
+        return self.searcher.snapshot
+
+    def photo(self, photo_id: str) -> PhotoRecord:
+        """What is known of a photo.
+
+        Raises:
+            UnknownPhotoError: this version has none of that id.
+        """
+        return self.snapshot.photo(self.snapshot.row_of(photo_id))
+
+    def has(self, photo_id: str) -> bool:
+        """Whether this version has a photo of that id."""
+        try:
+            self.snapshot.row_of(photo_id)
+        except UnknownPhotoError:
+            return False
+        return True
+
+
+class Follower:
+    """Looks for new versions, loads each beside the one being served, warms it, and swaps.
+
+    Args:
+        settings: where the gallery is and how often to look.
+        network: that encodes the sketches.
+        worker: that owns the device.
+        metrics: where swaps and sizes are shown.
+    """
+
+    def __init__(self, settings: Settings, network: Network, worker: Worker, metrics: Metrics) -> None:
+        self._settings = settings
+        self._network = network
+        self._worker = worker
+        self._metrics = metrics
+        self._current: Served | None = None
+        self._lock = asyncio.Lock()
+        self._load_s = 0.0
+        self._refused: str | None = None
+        self.problem: SketchseekError | None = None
+
+    @property
+    def current(self) -> Served | None:
+        """What is being served; None until the first version is warm."""
+        return self._current
+
+    def serve(self) -> Served:
+        """What is being served, for one request to keep.
+
+        Raises:
+            BusyError: `not_ready`.
+        """
+        if self._current is None:
+            raise BusyError("not_ready", "There is no gallery to search yet.", self._settings.retry_after_s)
+        return self._current
+
+    async def answer(self, attempt: Callable[[Served], Awaitable[T]]) -> T:
+        """What `attempt` makes of the version being served; of the next one where its files are cleaned up meanwhile.
+
+        Raises:
+            BusyError: nothing can be served yet.
+            GalleryVersionGoneError: the files are gone, and there is no other version, or its files are gone as well.
+            SketchseekError: there is another version that cannot be served; and whatever `attempt` raises.
+        """
+        served = self.serve()
+        try:
+            return await attempt(served)
+        except GalleryVersionGoneError:
+            # Cleaned up on disk between two looks at it: the new version has the answer.
+            if self.serve() is served:
+                await self.refresh()
+            if self.serve() is served:
+                raise
+        return await attempt(self.serve())
+
+    async def refresh(self, *, retry: bool = False) -> bool:
+        """Load the latest version unless it is being served already; True where it was swapped in.
+
+        Args:
+            retry: also try a version again that could not be loaded before.
+
+        Raises:
+            SketchseekError: it cannot be served; the old one stays.
+        """
+        async with self._lock:
+            version = None
+            try:
+                version = await asyncio.to_thread(latest_version, self._settings.gallery)
+                if self._current is not None and self._current.snapshot.version == version:
+                    self.problem = None
+                    return False
+                if version == self._refused and not retry:
+                    return False
+                started = time.monotonic()
+                served = await asyncio.to_thread(self._load)
+                await asyncio.wrap_future(self._worker.call(lambda: _warm_up(served.searcher)))
+            except SketchseekError as error:
+                if not self._is_being_built(error):
+                    if self.problem is None or self.problem.code != error.code:
+                        self._metrics.gallery_failures.labels("load").inc()
+                    self._refused, self.problem = version, error
+                raise
+            self._load_s = time.monotonic() - started
+            self._swap(served)
+            return True
+
+    async def follow(self) -> None:
+        """Refresh for ever; a large gallery is looked at less often than it takes to load."""
+        said: str | None = None
+        while True:
+            try:
+                await self.refresh()
+                said = None
+            except SketchseekError as error:
+                if str(error) != said and not self._is_being_built(error):  # once, not at every look
+                    level = _log.info if isinstance(error, GalleryNotFoundError) else _log.error
+                    level("cannot serve the gallery's latest version", code=error.code, reason=str(error))
+                said = str(error)
+            except Exception as error:
+                self._metrics.gallery_failures.labels("load").inc()
+                _log.error("following the gallery failed", exc_info=error)
+            await asyncio.sleep(max(self._settings.follow_interval_s, 3 * self._load_s))
+
+    def _is_being_built(self, error: SketchseekError) -> bool:
+        """Whether `error` is what every first start begins with: no gallery yet, and photos to build it from."""
+        return isinstance(error, GalleryNotFoundError) and self._current is None and self._settings.photos is not None
+
+    def _load(self) -> Served:
+        network = self._network
+        snapshot = GallerySnapshot.load(
+            self._settings.gallery,
+            network.identity,
+            root=self._settings.photos,
+            recall=self._settings.recall_settings,
+            hash_projection=network.hash_projection,
+            device=network.device,
+            dtype=network.dtype,
+            cache_bytes=self._settings.token_cache_bytes,
+            preload=True,
+        )
+        return Served(TwoStageSearcher(network, snapshot, self._settings.relation_chunk))
+
+    def _swap(self, served: Served) -> None:
+        self._current, self.problem, self._refused = served, None, None
+        generation, commit = served.snapshot.version.split(".")
+        self._metrics.gallery_photos.set(len(served.snapshot))
+        self._metrics.gallery_generation.set(int(generation))
+        self._metrics.gallery_commit.set(int(commit))
+        self._metrics.gallery_swaps.inc()
+        # A first build begins with a version without photos, which is no news to anybody.
+        log = _log.info if len(served.snapshot) else _log.debug
+        log(
+            "serving gallery",
+            version=served.snapshot.version,
+            photos=len(served.snapshot),
+            loaded_in_ms=round(self._load_s * 1000),
+        )
+
+
+def _warm_up(searcher: TwoStageSearcher) -> None:
+    """One whole search, so that the first client does not pay for what is done once."""
+    size = searcher.network.preprocess.image_size
+    for _ in searcher.search_many(torch.zeros(1, 3, size, size), [Query()]):
+        pass
+    _ = searcher.snapshot.tags

@@ -1,0 +1,218 @@
+"""The service as one object: its parts, how it starts, how it ends, and whether it is ready."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import torch
+
+from app.logs import get_logger
+from app.metrics import Metrics
+from app.service.change_jobs import Jobs
+from app.service.gallery_changes import Library
+from app.service.search_batches import Worker, run_searches
+from app.service.served_gallery import Follower
+from app.service.thumbnails import Thumbnails
+from app.service_errors import BusyError
+from app.settings import Settings
+from index_builder.gallery_errors import GalleryNotFoundError
+from model.images.opening import ImageLimits
+from model.networks.network import Network
+
+T = TypeVar("T")
+_log = get_logger("app.service.service")
+_MOST_CALLS_WAITING = 16  # so that they never crowd out the searches
+_LOOK_EVERY_S = 0.1
+_STUCK_S = 120.0  # a batch that takes longer than this means that the device hangs
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """Whether a search would be answered: "ready", "starting", "failed" or "draining", and if not ready, why."""
+
+    status: Literal["ready", "starting", "failed", "draining"]
+    reason: str | None = None
+
+
+class Service:
+    """Everything behind the routes.
+
+    Args:
+        settings: of this service.
+        network: that the gallery was, or will be, encoded with.
+        metrics: where everything is counted.
+
+    Attributes:
+        follower: which version of the gallery is served.
+        library: changes the gallery.
+        worker: owns the device.
+        device_problem: why the device cannot be used any more, or None.
+    """
+
+    def __init__(self, settings: Settings, network: Network, metrics: Metrics) -> None:
+        self.settings = settings
+        self.network = network
+        self.metrics = metrics
+        self.image_limits = ImageLimits(
+            max_pixels=settings.max_pixels,
+            max_bytes=settings.max_image_bytes,
+            max_memory=settings.max_image_memory_bytes,
+        )
+        self.worker: Worker = Worker(
+            self._run_searches,
+            queue_limit=settings.queue_limit,
+            batch_limit=settings.batch_limit,
+            retry_after_s=settings.retry_after_s,
+            metrics=metrics,
+        )
+        self.follower = Follower(settings, network, self.worker, metrics)
+        self.library = Library(settings, network, self.worker, self.follower, metrics)
+        self.thumbnails = Thumbnails(
+            settings.thumbnail_size, settings.thumbnail_cache_bytes, self.image_limits, metrics
+        )
+        self.jobs = Jobs()
+        self.device_problem: str | None = None
+        self._decoders = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._draining = False
+        self._calls_waiting = 0
+        metrics.watch_value(metrics.ready, lambda: float(self.readiness().status == "ready"))
+        metrics.watch_value(metrics.device_memory, self._device_memory)
+
+    async def start(self) -> None:
+        """Begin: the gallery is loaded, built or reconciled while the probes already answer."""
+        torch.set_num_threads(self.settings.threads)
+        self.worker.start()
+        if not self.settings.is_local and self.settings.read_key is None:
+            _log.warning("listening to the network without a key: anybody who reaches this port can search and look")
+        self.spawn(self.follower.follow(), "follow")
+        self.spawn(self._say_when_ready(), "say_when_ready")
+        if self.settings.watch or (self.settings.photos and not await asyncio.to_thread(self.library.exists)):
+            self.spawn(self.library.reconcile(), "reconcile")
+        if self.settings.watch:
+            self.spawn(self.library.watch(), "watch")
+
+    async def stop(self) -> None:
+        """End: what waits for the device is finished, everything else is let go."""
+        self.drain()
+        self.library.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.to_thread(self.worker.stop, self.settings.shutdown_timeout_s)
+        await asyncio.to_thread(self.library.close)
+        self._decoders.shutdown(wait=False, cancel_futures=True)
+        _log.info("stopped")
+
+    def drain(self) -> None:
+        """Say that this process ends soon: /readyz turns 503, while requests are still answered."""
+        if not self._draining:
+            self._draining = True
+            _log.info("draining")
+
+    def readiness(self) -> Readiness:
+        """Whether a search would be answered, and if not, why."""
+        if self._draining:
+            return Readiness("draining", reason="The service is shutting down.")
+        if self.device_problem:
+            return Readiness("failed", reason=self.device_problem)
+        if not self.worker.alive:
+            return Readiness("failed", reason="The device's worker does not run.")
+        if self.worker.busy_s > _STUCK_S:
+            return Readiness(
+                "failed", reason=f"The device has been busy with one batch for {self.worker.busy_s:.0f} s."
+            )
+        served, building = self.follower.current, self.library.progress is not None
+        if served is not None and (len(served.snapshot) or not building):
+            return Readiness("ready")
+        problem = self.library.problem or self.follower.problem
+        if building:
+            return Readiness("starting", reason=f"The gallery is being built: {self.library.progress}.")
+        if isinstance(problem, GalleryNotFoundError):
+            return Readiness("starting", reason="There is no gallery yet; build one, or set SKETCHSEEK_PHOTOS.")
+        if problem is not None:
+            return Readiness("failed", reason=f"The gallery cannot be served ({problem.code}); the log says why.")
+        return Readiness("starting", reason="The gallery is being loaded.")
+
+    async def decode(self, function: Callable[[], T], deadline: float | None = None) -> T:
+        """Run `function` on a thread for images; at most `decode_threads` run at a time.
+
+        Raises:
+            BusyError: `deadline_exceeded`: its turn did not come in time.
+        """
+        seconds = None if deadline is None else max(deadline - time.monotonic(), 0.0)
+        try:
+            async with asyncio.timeout(seconds):
+                return await asyncio.get_running_loop().run_in_executor(self._decoders, function)
+        except TimeoutError:
+            self.metrics.dropped.labels("deadline").inc()
+            raise BusyError(
+                "deadline_exceeded", "The image took too long to decode; come again.", self.settings.retry_after_s
+            ) from None
+
+    async def on_device(self, work: Callable[[], T], deadline: float) -> T:
+        """Run `work` on the device's thread, between the searches.
+
+        Raises:
+            BusyError: `queue_full`: too much waits already; `deadline_exceeded`: it was not done in time.
+        """
+        retry = self.settings.retry_after_s
+        if self._calls_waiting >= _MOST_CALLS_WAITING:
+            raise BusyError("queue_full", "Too many requests are waiting for the device; come again.", retry)
+        self._calls_waiting += 1
+        try:
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                return await asyncio.wrap_future(self.worker.call(work))
+        except TimeoutError:
+            raise BusyError("deadline_exceeded", "This took longer than it may; come again.", retry) from None
+        finally:
+            self._calls_waiting -= 1
+
+    def spawn(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+        """Run `work` beside the requests, until it ends or the service does."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    async def _say_when_ready(self) -> None:
+        """One line in the log once searches are answered, which is what people wait for after a start."""
+        began = time.monotonic()
+        while self.readiness().status != "ready":
+            await asyncio.sleep(_LOOK_EVERY_S)
+        facts: dict[str, Any] = {"photos": len(self.follower.serve().snapshot)}
+        if (building := self.library.progress) is not None:
+            facts["still"] = str(building)
+        _log.info("ready to search", **facts, seconds=round(time.monotonic() - began, 1))
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("background work ended with an error", task=task.get_name(), exc_info=error)
+
+    def _run_searches(self, tickets: list[Any]) -> None:
+        try:
+            run_searches(tickets, self.metrics)
+        except torch.AcceleratorError as error:
+            # The GPU is gone for this process; only a restart, which the probe brings about, helps.
+            self.device_problem = "The GPU gave way; the service has to be started again."
+            _log.critical("the GPU gave way", exc_info=error)
+            for ticket in tickets:
+                ticket.fail(
+                    BusyError(
+                        "device_lost", "The device is lost; another replica may answer.", self.settings.retry_after_s
+                    )
+                )
+
+    def _device_memory(self) -> float:
+        if self.network.device.type != "cuda":
+            return 0.0
+        with contextlib.suppress(RuntimeError):
+            return float(torch.cuda.memory_allocated(self.network.device))
+        return 0.0

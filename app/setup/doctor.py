@@ -1,0 +1,205 @@
+"""What is wrong with a machine, and how to mend it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Literal
+
+from app.settings import Settings, usable_cores
+from model.errors import SketchseekError
+
+Verdict = Literal["ok", "warning", "problem"]
+_LEAST_FREE_BYTES = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The outcome of one check.
+
+    Attributes:
+        check: what was looked at.
+        verdict: "warning" works, "problem" does not.
+        says: what was found.
+        mend: what to do; "" where there is nothing to mend.
+    """
+
+    check: str
+    verdict: Verdict
+    says: str
+    mend: str = ""
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Every check, in the order in which their failures hide each other."""
+    checks: tuple[tuple[str, Callable[[Settings], Finding]], ...] = (
+        ("python", _python),
+        ("torch", _torch),
+        ("torchvision", _torchvision),
+        ("faiss", _faiss),
+        ("checkpoint", _checkpoint),
+        ("gallery", _gallery),
+        ("photos", _photos),
+        ("disk", _disk),
+        ("port", _port),
+        ("keys", _keys),
+        ("threads", _threads),
+    )
+    for name, check in checks:
+        try:
+            yield check(settings)
+        except SketchseekError as error:
+            yield Finding(name, "problem", str(error), "do what the message says")
+        except Exception as error:
+            yield Finding(name, "problem", f"{type(error).__name__}: {error}", "report this as a defect")
+
+
+def _python(_settings: Settings) -> Finding:
+    return Finding("python", "ok", f"Python {platform.python_version()} at {sys.prefix}")
+
+
+def _torch(settings: Settings) -> Finding:
+    import torch
+
+    from model.checkpoints.files import resolve_device, resolve_dtype
+
+    device = resolve_device(settings.device)
+    dtype = str(resolve_dtype(settings.dtype, device)).removeprefix("torch.")
+    says = f"torch {torch.__version__} on {device} with {dtype}"
+    if device.type == "cpu" and shutil.which("nvidia-smi"):
+        return Finding(
+            "torch",
+            "warning",
+            f"{says}, although this machine has an NVIDIA GPU",
+            "install torch's CUDA build: python -m pip install --force-reinstall torch -c constraints.txt",
+        )
+    return Finding("torch", "ok", says)
+
+
+def _torchvision(_settings: Settings) -> Finding:
+    import_module("model.backbones.torchvision_guard")
+    timm = import_module("timm")
+
+    return Finding("torchvision", "ok", f"timm {timm.__version__} and torchvision can be imported")
+
+
+def _faiss(settings: Settings) -> Finding:
+    from index_builder.index.recall import load_faiss
+    from model.checkpoints.files import resolve_device
+
+    faiss = load_faiss()
+    has_gpu = hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus() > 0
+    if resolve_device(settings.device).type == "cuda" and not has_gpu:
+        return Finding(
+            "faiss",
+            "warning",
+            f"FAISS {faiss.__version__} without GPU beside a network on one; the recall stage runs on the CPU",
+            "python -m pip uninstall -y faiss-cpu && python -m pip install faiss-gpu -c constraints.txt",
+        )
+    return Finding("faiss", "ok", f"FAISS {faiss.__version__} on {'GPU' if has_gpu else 'CPU'}")
+
+
+def _checkpoint(settings: Settings) -> Finding:
+    from model.checkpoints.files import load_checkpoint
+
+    network = load_checkpoint(settings.checkpoint, "cpu", "float32")
+    return Finding("checkpoint", "ok", f"{network.identity.name} ({network.identity.sha256[:12]}) is whole")
+
+
+def _gallery(settings: Settings) -> Finding:
+    from index_builder import Gallery
+    from index_builder.gallery_errors import GalleryNotFoundError
+    from model.checkpoints.files import load_checkpoint
+
+    try:
+        opened = Gallery.open(settings.gallery)
+    except GalleryNotFoundError as error:
+        if settings.photos is not None:
+            return Finding("gallery", "ok", f"none at {settings.gallery} yet; the service builds it when it starts")
+        return Finding("gallery", "problem", str(error), "sketchseek serve --watch PHOTOS builds it as well")
+    dataset = opened.dataset()
+    network = load_checkpoint(settings.checkpoint, "cpu", "float32")
+    opened.metadata(dataset).check(network.identity, network.preprocess.identity)
+    return Finding("gallery", "ok", f"{dataset.count_rows()} photos at {settings.gallery}, version {opened.version}")
+
+
+def _photos(settings: Settings) -> Finding:
+    from index_builder import Gallery
+    from index_builder.gallery_errors import GalleryNotFoundError
+
+    root = settings.photos
+    if root is None:
+        try:
+            opened = Gallery.open(settings.gallery)
+        except GalleryNotFoundError:
+            return Finding("photos", "ok", "no folder of photos is set")
+        root = Path(opened.metadata(opened.dataset()).root)
+    if not root.is_dir():
+        return Finding(
+            "photos",
+            "problem",
+            f"{root} is not there, so photos are found but cannot be shown",
+            "set SKETCHSEEK_PHOTOS",
+        )
+    if settings.write_key is not None and not os.access(root, os.W_OK):
+        return Finding("photos", "warning", f"{root} cannot be written: uploads are refused", "make it writable")
+    return Finding("photos", "ok", f"{root} can be read")
+
+
+def _disk(settings: Settings) -> Finding:
+    place = settings.gallery.absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    says = f"{free / 1e9:.1f} GB free where the gallery is"
+    if not os.access(place, os.W_OK):
+        return Finding("disk", "warning", f"{place} cannot be written: the gallery can be served, not changed")
+    if free < _LEAST_FREE_BYTES:
+        return Finding("disk", "warning", says, "free some space: a gallery takes about 15 kB per photo")
+    return Finding("disk", "ok", says)
+
+
+def _port(settings: Settings) -> Finding:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host.strip("[]"), settings.port))
+        except OSError as error:
+            return Finding(
+                "port",
+                "problem",
+                f"{settings.host}:{settings.port} cannot be listened at ({error.strerror})",
+                "stop what listens there, or choose another --port",
+            )
+    return Finding("port", "ok", f"{settings.host}:{settings.port} is free")
+
+
+def _keys(settings: Settings) -> Finding:
+    if not settings.is_local and settings.read_key is None:
+        return Finding(
+            "keys",
+            "warning",
+            "listens to the network without a key: anybody who reaches it can search and look",
+            "set SKETCHSEEK_READ_KEY, or listen at 127.0.0.1",
+        )
+    return Finding("keys", "ok", "reading is " + ("free" if settings.read_key is None else "by key"))
+
+
+def _threads(settings: Settings) -> Finding:
+    cores = usable_cores()
+    if settings.threads > cores:
+        return Finding(
+            "threads",
+            "warning",
+            f"{settings.threads} threads on {cores} cores get in each other's way",
+            "set SKETCHSEEK_TORCH_THREADS to the number of cores",
+        )
+    return Finding("threads", "ok", f"{settings.threads} threads on {cores} cores")

@@ -1,0 +1,192 @@
+"""Keeps a version's hash codes on disk, as `recall_cache` keeps search indices: checked, and never trusted.
+
+Two files: the codes with the matrix that made them, which are held in memory, and the exact descriptors in half
+precision, which stay on disk and are read by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from index_builder.index.faiss_search import Descriptors
+from index_builder.index.hash_codes import Codes, Halves, Hasher, HashIndex, chosen_hasher, encode_all, learnt_hasher
+from index_builder.index.recall import RecallIndex, RecallSettings
+from index_builder.index.recall_cache import (
+    FOLDER,
+    Note,
+    Origin,
+    cached_index,
+    earlier_notes,
+    first_of,
+    load_cached,
+    store,
+    warn_of_no_room,
+)
+
+_CODES, _EXACT = ".codes.safetensors", ".exact.npy"
+# Some photos more or less hardly turn the directions that codes are fitted to; twice or half as many may be another
+# collection. Of 10 006 photos added category by category, a matrix of 64 bits fitted to half of them found .88 of the
+# exact hundred among the nearest 400 codes of all, to an eighth .85, to all .91 (of 256 bits .98 each). Fitting reads a
+# sample of bounded size and takes up to half a minute, and a gallery that grows pays for it once per doubling.
+_OUTGROWN = 2
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a matrix was fitted on.
+
+    Attributes:
+        photos: how many the gallery had.
+        version: of the gallery.
+        checkpoint: SHA-256 of the checkpoint that encoded them.
+    """
+
+    photos: int
+    version: str
+    checkpoint: str
+
+    def suits(self, photos: int) -> bool:
+        """Whether a gallery of so many photos, encoded by the same checkpoint, takes the matrix over."""
+        return self.photos < _OUTGROWN * photos and photos < _OUTGROWN * self.photos
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What the two files hold.
+
+    Attributes:
+        hasher: that made the codes.
+        codes: [n, bits / 8].
+        exact: [n, E].
+        fit: what the hasher was fitted on; None where the network learnt it.
+    """
+
+    hasher: Hasher
+    codes: Codes
+    exact: Halves
+    fit: Fit | None
+
+
+def open_recall(
+    gallery: Path,
+    origin: Origin,
+    *,
+    settings: RecallSettings,
+    photos: int,
+    read: Callable[[], Descriptors],
+    learnt: npt.NDArray[np.float32] | None = None,
+) -> tuple[RecallIndex | HashIndex, bool]:
+    """What searches one version, as the settings ask for.
+
+    Args:
+        gallery, origin, photos, read: as of `recall_cache.cached_index`.
+        settings: how to search.
+        learnt: the network's projection to hash codes [bits, E], or None.
+
+    Returns:
+        the index, and whether it came from the cache.
+
+    Raises:
+        ConfigurationError: learnt codes are asked for and there are none.
+    """
+    kind = settings.kind_for(photos)
+    if kind != "hash":
+        index, cached = cached_index(gallery, origin, kind=kind, photos=photos, read=read)
+        return RecallIndex(index, settings), cached
+    folder = gallery / FOLDER
+    wanted = f"itq {settings.hash_bits}"
+    if settings.hash_source == "learnt" and learnt is None:
+        wanted = "learnt"  # no cache holds that, so that what is missing is said
+    elif learnt is not None and settings.hash_source != "itq":
+        wanted = f"learnt {learnt_hasher(learnt).digest}"
+    stored = load_cached(folder, origin, "hash", lambda note: _read(note, wanted))
+    if stored is not None and len(stored.codes) == len(stored.exact) == photos:
+        return HashIndex(stored.hasher, stored.codes, stored.exact, settings), True
+    descriptors = read()
+    taken = _taken_over(folder, origin, wanted, descriptors.shape)
+    hasher = taken[0] if taken else chosen_hasher(settings, learnt, descriptors)
+    fitted = None if hasher.origin == "learnt" else Fit(photos, origin.version, origin.checkpoint)
+    fit = taken[1] if taken else fitted
+    made = Stored(hasher, encode_all(hasher, descriptors), descriptors.astype(np.float16), fit)
+    try:
+        made = _store(folder, origin, wanted, made)
+    except OSError as error:
+        warn_of_no_room(error)
+    return HashIndex(made.hasher, made.codes, made.exact, settings), False
+
+
+def _taken_over(folder: Path, origin: Origin, wanted: str, shape: tuple[int, ...]) -> tuple[Hasher, Fit] | None:
+    """What was fitted to an earlier version and suits descriptors of this shape [n, E], or None."""
+
+    def suited(note: Note) -> tuple[Hasher, Fit] | None:
+        fit = _fit_of(note)
+        if note.more.get("hasher") != wanted or fit is None:
+            return None
+        if fit.checkpoint != origin.checkpoint or not fit.suits(shape[0]):
+            return None
+        hasher, _ = _read_codes(note)
+        return (hasher, fit) if hasher.matrix.shape[1] == shape[1] else None
+
+    found: tuple[Hasher, Fit] | None = first_of(earlier_notes(folder, origin, "hash"), suited)
+    return found
+
+
+def _read(note: Note, wanted: str) -> Stored | None:
+    """Codes of a version; None where they are of another kind.
+
+    Raises:
+        OSError, ValueError: a file is gone or not what was written.
+    """
+    if note.more.get("hasher") != wanted:
+        return None
+    hasher, codes = _read_codes(note)
+    exact: Halves = np.load(note.file(_EXACT), mmap_mode="r", allow_pickle=False)
+    return Stored(hasher, codes, exact, _fit_of(note))
+
+
+def _fit_of(note: Note) -> Fit | None:
+    """What the codes were fitted on, or None where they were learnt.
+
+    Raises:
+        ValueError: the note is of another version's format.
+    """
+    values = note.more.get("fit")
+    try:
+        return None if values is None else Fit(**values)
+    except TypeError as error:
+        raise ValueError("it does not say what it was fitted on") from error
+
+
+def _read_codes(note: Note) -> tuple[Hasher, Codes]:
+    try:
+        values = load_file(note.file(_CODES))
+        origin: Any = "learnt" if note.more.get("fit") is None else "itq"
+        return Hasher(values["matrix"], values["centre"], origin), values["codes"]
+    except (SafetensorError, KeyError) as error:
+        raise ValueError("the codes are not what was written") from error
+
+
+def _store(folder: Path, origin: Origin, wanted: str, made: Stored) -> Stored:
+    """Write both files and their note; the same with the exact descriptors mapped from disk."""
+
+    def write_codes(path: Path) -> None:
+        # Not `save_file`, whose files no other user can read: who makes an index is not always who serves it.
+        path.write_bytes(save({"codes": made.codes, "matrix": made.hasher.matrix, "centre": made.hasher.centre}))
+
+    def write_exact(path: Path) -> None:
+        with path.open("wb") as file:
+            np.save(file, made.exact, allow_pickle=False)
+
+    fit = None if made.fit is None else asdict(made.fit)
+    note = store(folder, origin, "hash", {_CODES: write_codes, _EXACT: write_exact}, hasher=wanted, fit=fit)
+    name = next(name for name in note.files if name.endswith(_EXACT))
+    exact: Halves = np.load(folder / name, mmap_mode="r", allow_pickle=False)
+    return Stored(made.hasher, made.codes, exact, made.fit)

@@ -1,0 +1,205 @@
+"""Recall by hash codes: a few bytes a photo in memory, and a shortlist scored again by exact descriptors on disk.
+
+A code is the signs of a linear map of the descriptor. Its matrix is learnt with the network, where the checkpoint has
+one, or fitted to the gallery's own descriptors by iterative quantisation (Gong, Lazebnik, Gordo and Perronnin, TPAMI
+2013, in FAISS). FAISS compares codes by the number of bits in which they differ.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from index_builder.index.faiss_search import Allowed, Asked, Descriptors, GpuIndex, Rows, search_on_cpu, selector
+from index_builder.index.recall import RecallSettings, load_faiss
+from model.errors import ConfigurationError
+
+Codes = npt.NDArray[np.uint8]
+Halves = npt.NDArray[np.float16]
+_TRAINING = 20_000
+_BLOCK = 65_536
+
+
+@dataclass(frozen=True)
+class Hasher:
+    """From descriptors to codes.
+
+    Attributes:
+        matrix: [bits, E] float32.
+        centre: [E] float32, subtracted from descriptors before.
+        origin: "learnt" or "itq".
+    """
+
+    matrix: Descriptors
+    centre: Descriptors
+    origin: Literal["learnt", "itq"]
+
+    @property
+    def bits(self) -> int:
+        """Length of a code."""
+        return int(self.matrix.shape[0])
+
+    @property
+    def digest(self) -> str:
+        """Of matrix and centre: which codes may be compared with each other."""
+        return hashlib.sha256(self.matrix.tobytes() + self.centre.tobytes()).hexdigest()
+
+    def codes(self, descriptors: Descriptors) -> Codes:
+        """Descriptors [n, E] float32 -> codes [n, bits / 8] uint8."""
+        projected = (np.asarray(descriptors, dtype=np.float32) - self.centre) @ self.matrix.T
+        return np.packbits(projected >= 0, axis=1, bitorder="little")
+
+
+def learnt_hasher(projection: npt.NDArray[np.float32]) -> Hasher:
+    """The hasher of a network's learnt projection [bits, E]."""
+    matrix = np.ascontiguousarray(projection, dtype=np.float32)
+    return Hasher(matrix, np.zeros(matrix.shape[1], dtype=np.float32), "learnt")
+
+
+def fit_hasher(descriptors: Descriptors, bits: int) -> Hasher:
+    """A hasher fitted to descriptors: their leading directions, rotated by iterative quantisation.
+
+    Args:
+        descriptors: [n, E], of which a seeded sample is read.
+        bits: length of a code; no more than E, rounded down to a multiple of 8, are made.
+
+    Raises:
+        ConfigurationError: descriptors are too short for a code of a byte.
+    """
+    faiss = load_faiss()
+    count, size = descriptors.shape
+    bits = min(bits, size // 8 * 8)
+    if bits < 8:
+        raise ConfigurationError(f"descriptors of {size} numbers are too short for hash codes: take another recall")
+    chosen = np.sort(np.random.default_rng(0).choice(count, min(count, _TRAINING), replace=False))
+    sample = np.ascontiguousarray(descriptors[chosen], dtype=np.float32)
+    centre = sample.mean(axis=0)
+    centred = (sample - centre).astype(np.float64)
+    _, directions = np.linalg.eigh(centred.T @ centred)
+    leading = directions[:, ::-1][:, :bits]
+    # Signs of eigenvectors differ between libraries; a fixed choice keeps codes the same everywhere.
+    leading = leading * np.where(leading[np.abs(leading).argmax(axis=0), np.arange(bits)] < 0, -1.0, 1.0)
+    rotation = faiss.ITQMatrix(bits)
+    rotation.train(np.ascontiguousarray(centred @ leading, dtype=np.float32))
+    turn = faiss.vector_to_array(rotation.A).reshape(bits, bits)
+    return Hasher(np.ascontiguousarray(turn @ leading.T, dtype=np.float32), centre, "itq")
+
+
+def chosen_hasher(settings: RecallSettings, learnt: npt.NDArray[np.float32] | None, descriptors: Descriptors) -> Hasher:
+    """The hasher that the settings ask for: learnt where the checkpoint has one, else fitted to the descriptors.
+
+    Raises:
+        ConfigurationError: learnt codes are asked for and the checkpoint has none.
+    """
+    if settings.hash_source == "learnt" and learnt is None:
+        raise ConfigurationError(
+            "this checkpoint has no learnt hash codes: take hash_source 'itq', or a checkpoint of the preset crossatnet"
+        )
+    if learnt is not None and settings.hash_source != "itq":
+        return learnt_hasher(learnt)
+    return fit_hasher(descriptors, settings.hash_bits)
+
+
+def encode_all(hasher: Hasher, descriptors: Descriptors) -> Codes:
+    """Codes [n, bits / 8] of many descriptors, in blocks."""
+    blocks = [hasher.codes(descriptors[start : start + _BLOCK]) for start in range(0, len(descriptors), _BLOCK)]
+    return np.concatenate(blocks) if blocks else np.empty((0, hasher.bits // 8), dtype=np.uint8)
+
+
+class HashIndex:
+    """Searches codes, and scores a shortlist by exact descriptors; safe to use from several threads.
+
+    Args:
+        hasher: that made the codes.
+        codes: [n, bits / 8] uint8, row i of the i-th photo id.
+        exact: [n, E] float16, the same rows; may be a memory map.
+        settings: `shortlist` photos are scored exactly, 0 for none; `threads` of one search; `gpu`.
+    """
+
+    def __init__(self, hasher: Hasher, codes: Codes, exact: Halves, settings: RecallSettings) -> None:
+        self._faiss = load_faiss()
+        self.hasher = hasher
+        self._exact, self._settings = exact, settings
+        self._index = self._faiss.IndexBinaryFlat(hasher.bits)
+        if len(codes):
+            self._index.add(np.ascontiguousarray(codes))
+        self._gpu = _on_gpu(self._index, settings)
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal)
+
+    @property
+    def kind(self) -> str:
+        """Which kind of index it is, with the length and origin of its codes."""
+        return f"hash of {self.hasher.bits} bits ({self.hasher.origin})"
+
+    @property
+    def device(self) -> str:
+        """Where it searches: "cpu" or "1 gpu"."""
+        return "cpu" if self._gpu is None else "1 gpu"
+
+    def descriptors(self, rows: Rows) -> Descriptors:
+        """Rows [k] -> exact descriptors [k, E] float32, from half precision."""
+        halves = np.asarray(self._exact)[rows]
+        found: Descriptors = torch.from_numpy(halves).float().numpy()  # four times as fast as numpy's own conversion
+        return found
+
+    def search(self, descriptors: Descriptors, k: int, allowed: Allowed | None = None) -> tuple[Rows, Descriptors]:
+        """The k photos with the best codes, in the order of their exact inner products.
+
+        Args:
+            descriptors: [Q, E] float32, L2-normalised.
+            k: candidates per query.
+            allowed: [n] bool, the photos that may be found; None allows all.
+
+        Returns:
+            rows [Q, k] int64 (-1 where there are not so many) and scores [Q, k] float32 (-inf there), best first, exact
+            ties in the order of rows. Scores are inner products; without a shortlist, cosines estimated from the codes
+            (Charikar, STOC 2002: the share of differing bits is the angle as a share of pi).
+        """
+        asked = Asked.of(len(self), descriptors, k, allowed)
+        rows, scores = asked.rows, asked.scores
+        if not asked.possible:
+            return rows, scores
+        wanted = min(max(k, self._settings.shortlist), asked.possible)
+        differing, found = self._search(self.hasher.codes(asked.queries), wanted, allowed)
+        for number, query in enumerate(asked.queries):
+            near = found[number][found[number] >= 0]
+            if self._settings.shortlist:
+                near = np.sort(near)  # reads the disk forwards
+                cosines = np.minimum(self.descriptors(near) @ query, 1.0)
+            else:
+                angles = differing[number][: len(near)].astype(np.float32) * (math.pi / self.hasher.bits)
+                cosines = np.cos(angles)
+            order = np.lexsort((near, -cosines))[:k]
+            rows[number, : len(order)] = near[order]
+            scores[number, : len(order)] = cosines[order]
+        return rows, scores
+
+    def _search(self, codes: Codes, k: int, allowed: Allowed | None) -> tuple[npt.NDArray[np.int32], Rows]:
+        """Differing bits and rows [Q, k] of the nearest codes."""
+        if self._gpu is not None and self._gpu.can(k, allowed):
+            on_gpu: tuple[npt.NDArray[np.int32], Rows] = self._gpu.search(codes, k)
+            return on_gpu
+        faiss, chosen = self._faiss, selector(self._faiss, allowed)
+        parameters = None if chosen is None else faiss.SearchParameters(sel=chosen)
+        found: tuple[npt.NDArray[np.int32], Rows] = search_on_cpu(
+            faiss, self._index, codes, k, threads=self._settings.threads, parameters=parameters
+        )
+        return found
+
+
+def _on_gpu(index: Any, settings: RecallSettings) -> GpuIndex | None:
+    """The codes on the first GPU, or None where there is none or none is wanted."""
+    faiss = load_faiss()
+    usable = hasattr(faiss, "GpuIndexBinaryFlat") and faiss.get_num_gpus() > 0
+    if settings.gpu == "off" or not usable or not index.ntotal:
+        return None
+    resources = faiss.StandardGpuResources()
+    return GpuIndex(faiss.GpuIndexBinaryFlat(resources, index), resources)

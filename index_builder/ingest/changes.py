@@ -1,0 +1,225 @@
+"""Build, add, sync: photos -> decoded in parallel -> encoded in batches -> committed in batches.
+
+Every batch is one commit, so a build that is killed goes on where it was when the same command runs again.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from index_builder.gallery_errors import GalleryError, PhotosSkippedError
+from index_builder.ingest.difference import Difference
+from index_builder.ingest.pipeline import BuildOptions, BuildReport, OnProgress, read_all
+from index_builder.ingest.scan import PASSED_OVER, Skipped, scan_folder
+from index_builder.photo_record import shown_path
+from index_builder.store.gallery import Gallery, GalleryMetadata
+from index_builder.store.layout import lance_errors
+from index_builder.store.writer import GalleryWriter, open_writer
+
+if TYPE_CHECKING:
+    from model.networks.network import Network
+
+
+def build_gallery(
+    photos: str | Path,
+    gallery: str | Path,
+    network: Network,
+    *,
+    options: BuildOptions | None = None,
+    progress: OnProgress | None = None,
+) -> BuildReport:
+    """Add everything of a folder to a gallery, made if there is none; drops nothing.
+
+    A build that was killed goes on where it was.
+
+    Args:
+        photos: the folder; ids depend on the paths below it, not on where it is.
+        gallery: folder of the gallery.
+        network: encodes the photos.
+        options: how to work; None takes the defaults.
+        progress: called after every batch, from this thread.
+
+    Raises:
+        GalleryError: see `index_builder.gallery_errors` for each kind.
+    """
+    return _whole_folder(Path(photos), Path(gallery), network, options, progress, drop=False)
+
+
+def sync_gallery(
+    gallery: str | Path,
+    network: Network,
+    *,
+    photos: str | Path | None = None,
+    options: BuildOptions | None = None,
+    progress: OnProgress | None = None,
+) -> BuildReport:
+    """Make a gallery what its folder is: adds, drops, encodes again what changed, and touches nothing else.
+
+    Photos in a folder that cannot be read at the moment stay. Arguments as of `build_gallery`; `photos` None takes the
+    folder that the gallery remembers.
+    """
+    gallery = Path(gallery)
+    if photos is None:
+        opened = Gallery.open(gallery)
+        photos = opened.metadata(opened.dataset()).root
+    else:
+        Gallery.open(gallery)
+    return _whole_folder(Path(photos), gallery, network, options, progress, drop=True)
+
+
+def add_photos(
+    gallery: str | Path,
+    root: str | Path,
+    paths: Iterable[str | Path],
+    network: Network,
+    *,
+    options: BuildOptions | None = None,
+    progress: OnProgress | None = None,
+) -> BuildReport:
+    """Add some files or folders below `root`, or encode them again if they changed. Makes the gallery if there is none.
+
+    Args:
+        gallery: folder of the gallery.
+        root: the photos' folder.
+        paths: below the root; relative ones are relative to it.
+        network, options, progress: as of `build_gallery`.
+
+    Raises:
+        GalleryError: a path is not below the root or cannot be read.
+    """
+    root, gallery, options = Path(root), Path(gallery), options or BuildOptions()
+    report, started = BuildReport(), time.monotonic()
+    below = _outermost({relative_path(root, path) for path in paths})
+    metadata = GalleryMetadata.of(network, root)
+    with (
+        open_writer(gallery, metadata, wait_s=options.wait_s, moved=options.moved) as writer,
+        Difference(writer.known(), check_contents=options.check_contents) as difference,
+    ):
+        for path in below:
+            difference.add(scan_folder(root, report.skipped.append, below=path, leave_out=gallery))
+        read_all(writer, difference, root, network, options, report=report, progress=progress, keep_ids=True)
+        return _finish(writer, report, started, options)
+
+
+def remove_photos(gallery: str | Path, photo_ids: Sequence[str], *, wait_s: float = 0.0) -> BuildReport:
+    """Remove photos by id; their files stay. Unknown ids are passed over: see `removed`."""
+    report, started = BuildReport(), time.monotonic()
+    with open_writer(gallery, wait_s=wait_s) as writer:
+        report.removed = writer.remove(list(photo_ids))
+        return _finish(writer, report, started, BuildOptions())
+
+
+def find_photo_ids(gallery: str | Path, names: Sequence[str]) -> dict[str, list[str]]:
+    """Photo ids that names stand for: an id for itself, a path for its photo, or for all photos in its folder.
+
+    Args:
+        gallery: its folder.
+        names: photo ids, or paths, absolute or relative to the photos' folder.
+
+    Returns:
+        for every name its ids, in the gallery's order; none if the gallery has no such photo.
+    """
+    opened = Gallery.open(gallery)
+    dataset = opened.dataset()
+    root = Path(opened.metadata(dataset).root)
+    with lance_errors(f"cannot read the photos of the gallery {gallery}"):
+        table = dataset.to_table(columns=["photo_id", "path"])
+    by_path = dict(zip(table.column("path").to_pylist(), table.column("photo_id").to_pylist(), strict=True))
+    ids = set(by_path.values())
+    found: dict[str, list[str]] = {}
+    for name in names:
+        if name in ids:
+            found[name] = [name]
+            continue
+        try:
+            path = relative_path(root, name)
+        except GalleryError:
+            found[name] = []
+            continue
+        prefix = path + b"/" if path else b""
+        found[name] = [
+            photo for other, photo in by_path.items() if other == path or (prefix and other.startswith(prefix))
+        ]
+    return found
+
+
+def relative_path(root: Path, path: str | Path) -> bytes:
+    """A path below the root as the gallery writes it; b"" for the root itself.
+
+    Raises:
+        GalleryError: it is not below the root.
+    """
+    # normpath does not follow links, so that a linked folder keeps the name it has below the root
+    place = os.path.normpath(os.path.join(root.absolute(), path))  # noqa: PTH118
+    relative = os.path.relpath(place, root.absolute())
+    if relative == ".":
+        return b""
+    if relative == ".." or relative.startswith("../"):
+        raise GalleryError(f"{path} is not below the photos' folder {root}; move it there first")
+    return os.fsencode(relative)
+
+
+def _outermost(paths: set[bytes]) -> list[bytes]:
+    """Without those that lie in a folder that is listed as well, so that no file comes twice."""
+
+    def folders(path: bytes) -> set[bytes]:
+        parts = path.split(b"/")
+        return {b"/".join(parts[:depth]) for depth in range(len(parts))} if path else set()
+
+    return sorted(path for path in paths if not folders(path) & paths)
+
+
+def _whole_folder(
+    root: Path,
+    gallery: Path,
+    network: Network,
+    options: BuildOptions | None,
+    progress: OnProgress | None,
+    *,
+    drop: bool,
+) -> BuildReport:
+    options = options or BuildOptions()
+    report, started = BuildReport(), time.monotonic()
+    files = scan_folder(root, report.skipped.append, leave_out=gallery)
+    first = next(files, None)  # fails before a gallery is made for a folder that is none
+    metadata = GalleryMetadata.of(network, root)
+    with (
+        open_writer(gallery, metadata, wait_s=options.wait_s, moved=options.moved) as writer,
+        Difference(writer.known(), check_contents=options.check_contents) as difference,
+    ):
+        if first is not None:
+            difference.add([first])
+        difference.add(files)
+        if drop:
+            report.removed += writer.remove(_gone(difference, report.skipped))
+        read_all(writer, difference, root, network, options, report=report, progress=progress, keep_ids=False)
+        return _finish(writer, report, started, options)
+
+
+def _gone(difference: Difference, skipped: list[Skipped]) -> list[str]:
+    """Ids of photos whose files are gone; not of those that only could not be looked at."""
+    unreadable = [s.path for s in skipped if s.reason.startswith("unreadable")]
+    if not unreadable:
+        return [photo for photo, _ in difference.missing()]
+    return [
+        photo
+        for photo, path in difference.missing()
+        if not any(u in ("", shown_path(path)) or shown_path(path).startswith(u + "/") for u in unreadable)
+    ]
+
+
+def _finish(writer: GalleryWriter, report: BuildReport, started: float, options: BuildOptions) -> BuildReport:
+    writer.finish()
+    report.version, report.photos, report.seconds = writer.version, len(writer), time.monotonic() - started
+    wrong = [s for s in report.skipped if s.reason not in PASSED_OVER]
+    if options.strict and wrong:
+        shown = "; ".join(f"{s.path}: {s.reason}" for s in wrong[:5])
+        raise PhotosSkippedError(
+            f"{len(wrong)} files were skipped ({shown}{'; ...' if len(wrong) > 5 else ''}); the others are in the "
+            "gallery, mend or remove these and run the same command again"
+        )
+    return report

@@ -1,0 +1,129 @@
+"""Reads and decodes photos ahead of the network, in parallel worker threads.
+
+Pillow's decoders and scalers release Python's lock, so threads decode in parallel without copies between processes.
+Never more than `ahead` photos are in memory, however long the list is.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from index_builder.ingest.scan import Skipped
+from index_builder.photo_record import PhotoFile, absolute, shown_path
+from model.config import PreprocessConfig
+from model.errors import ImageError
+from model.images.opening import ImageLimits, read_image
+from model.images.preprocess import photo_tensor
+
+_PERMANENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A file to read: its path relative to the root, and the content hash that the gallery has for it, if any."""
+
+    raw_path: bytes
+    known_hash: bytes | None = None
+
+
+@dataclass(frozen=True)
+class DecodedPhoto(PhotoFile):
+    """A photo ready for the network.
+
+    Attributes:
+        tensor: [3, S, S] float32, normalised; None where the content is what the gallery knows already.
+    """
+
+    tensor: torch.Tensor | None
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A file that cannot become a photo.
+
+    Attributes:
+        raw_path: relative to the root.
+        skipped: the same with the reason, for people.
+        unknown: its content could not be seen, so nothing is known about what the gallery has of it.
+    """
+
+    raw_path: bytes
+    skipped: Skipped
+    unknown: bool = False
+
+
+def read_photo(
+    root: Path, job: Job, preprocess: PreprocessConfig, limits: ImageLimits | None = None
+) -> DecodedPhoto | Failed:
+    """Read, hash and decode one file; whatever is wrong with it becomes `Failed`, never an exception."""
+    limits = limits or ImageLimits()
+    read_ns = time.time_ns()
+    try:
+        data, status = _read(absolute(root, job.raw_path), limits.max_bytes)
+    except OSError as error:
+        gone = error.errno in _PERMANENT
+        return _failed(job, f"unreadable file: {error.strerror or error}", unknown=not gone)
+    if data is None:
+        return _failed(job, "not a regular file")
+    if not data:
+        return _failed(job, "empty file")
+    if len(data) > limits.max_bytes:
+        return _failed(job, f"larger than the {limits.max_bytes} bytes allowed")
+    content_hash = hashlib.sha256(data).digest()
+    width = height = 0
+    tensor = None
+    if content_hash != job.known_hash:
+        try:
+            opened = read_image(data, limits, longest_side=preprocess.image_size)
+            tensor = photo_tensor(opened.image, preprocess)
+        except ImageError as error:
+            return _failed(job, str(error))
+        except Exception as error:  # a decoder's defect must not stop a build of a million photos
+            return _failed(job, f"cannot be decoded ({type(error).__name__})")
+        width, height = opened.width, opened.height
+    return DecodedPhoto(job.raw_path, content_hash, len(data), status.st_mtime_ns, read_ns, width, height, tensor)
+
+
+def decode_ahead(
+    jobs: Iterable[Job], read: Callable[[Job], DecodedPhoto | Failed], *, workers: int, ahead: int
+) -> Iterator[DecodedPhoto | Failed]:
+    """The results of `read` for every job, in order, up to `ahead` of them in the works at a time."""
+    if workers < 1:
+        yield from map(read, jobs)
+        return
+    waiting: deque[Future[DecodedPhoto | Failed]] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+    try:
+        for job in jobs:
+            waiting.append(pool.submit(read, job))
+            if len(waiting) >= ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _read(place: bytes, most: int) -> tuple[bytes | None, os.stat_result]:
+    """The file's bytes (one more than `most` shows that it is too long), or None if it is no regular file."""
+    handle = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would block for ever
+    with open(handle, "rb") as file:  # noqa: PTH123 - a descriptor, no path
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            return None, status
+        return file.read(most + 1), status
+
+
+def _failed(job: Job, reason: str, *, unknown: bool = False) -> Failed:
+    return Failed(job.raw_path, Skipped(shown_path(job.raw_path), reason), unknown)

@@ -1,0 +1,258 @@
+"""Files -> decoded ahead -> encoded in batches -> committed by a thread of its own, all three at the same time."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from index_builder.ingest.decode import DecodedPhoto, Failed, decode_ahead, read_photo
+from index_builder.ingest.difference import Difference
+from index_builder.ingest.scan import Skipped
+from index_builder.photo_record import photo_id
+from index_builder.store.quantise import StoredTokens, quantise
+from index_builder.store.writer import GalleryWriter
+from model.images.opening import ImageLimits
+
+if TYPE_CHECKING:
+    from model.networks.network import Network
+
+_MAX_WORKERS = 16
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How a gallery is built; none of it changes what is built.
+
+    Attributes:
+        batch_size: photos that the network encodes at once.
+        commit_photos: photos per commit, at least one batch; also lost at most when a build is killed.
+        commit_s: seconds after which a batch is committed even if it is smaller.
+        workers: threads that decode; None takes one per core that this process may use, at most 16.
+        limits: what one photo may cost.
+        strict: raise `PhotosSkippedError` at the end if any file was skipped that is neither hidden nor linked twice.
+        check_contents: read every file, even if its size and modification time are as they were.
+        wait_s: seconds to wait for another writer.
+        moved: accept that the photos' folder is at another place than before.
+    """
+
+    batch_size: int = 32
+    commit_photos: int = 256
+    commit_s: float = 15.0
+    workers: int | None = None
+    limits: ImageLimits = field(default_factory=ImageLimits)
+    strict: bool = False
+    check_contents: bool = False
+    wait_s: float = 0.0
+    moved: bool = False
+
+
+@dataclass(frozen=True)
+class BuildProgress:
+    """Where a build stands.
+
+    Attributes:
+        done, total: files read, and files to read.
+        skipped: of all files seen, those passed over so far.
+        rate: files per second since reading began.
+        seconds_left: at that rate; None before the first.
+    """
+
+    done: int
+    total: int
+    skipped: int
+    rate: float
+    seconds_left: float | None
+
+
+@dataclass
+class BuildReport:
+    """What a command did.
+
+    Attributes:
+        added, changed, unchanged, removed: numbers of photos; `changed` ones have a new content and a new id.
+        skipped: every file and folder that was passed over, with the reason.
+        version: of the gallery afterwards.
+        photos: that the gallery has afterwards.
+        seconds: that it took.
+        added_ids: ids of the added and changed photos, kept only by `add_photos`.
+    """
+
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    skipped: list[Skipped] = field(default_factory=list)
+    version: str = ""
+    photos: int = 0
+    seconds: float = 0.0
+    added_ids: list[str] = field(default_factory=list)
+
+
+OnProgress = Callable[[BuildProgress], None]
+
+
+def default_workers() -> int:
+    """One decoding thread per core that this process may use, at most 16."""
+    return min(_MAX_WORKERS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def read_all(
+    writer: GalleryWriter,
+    difference: Difference,
+    root: Path,
+    network: Network,
+    options: BuildOptions,
+    *,
+    report: BuildReport,
+    progress: OnProgress | None,
+    keep_ids: bool,
+) -> None:
+    """Decode, encode and commit every file of the difference, and write in `report` what became of each.
+
+    Args:
+        writer: of the gallery.
+        difference: what to read.
+        root: folder that paths are relative to.
+        network, options, progress: as of `build_gallery`.
+        report: gets numbers and skipped files.
+        keep_ids: also list the ids of what was added.
+    """
+    report.unchanged += difference.unchanged
+    workers = options.workers if options.workers is not None else default_workers()
+    read = partial(read_photo, root, preprocess=network.preprocess, limits=options.limits)
+    started, total, done = time.monotonic(), len(difference.jobs), 0
+    with ThreadPoolExecutor(1, thread_name_prefix="commit") as thread:
+        batches = _Batches(_Commits(writer, difference, options, report, thread, keep_ids=keep_ids), network, options)
+        for result in decode_ahead(difference.jobs, read, workers=workers, ahead=2 * options.batch_size + workers):
+            batches.add(result)
+            done += 1
+            if progress is not None and (done % options.batch_size == 0 or done == total):
+                rate = done / max(time.monotonic() - started, 1e-9)
+                progress(BuildProgress(done, total, len(report.skipped), rate, (total - done) / rate))
+        batches.finish()
+
+
+@dataclass
+class _Pending:
+    """What goes into the next commit."""
+
+    photos: list[DecodedPhoto] = field(default_factory=list)
+    stored: list[StoredTokens] = field(default_factory=list)
+    touched: list[DecodedPhoto] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.photos) + len(self.touched) + len(self.gone)
+
+
+class _Batches:
+    """Gathers decoded photos into batches for the network."""
+
+    def __init__(self, commits: _Commits, network: Network, options: BuildOptions) -> None:
+        self._commits, self._network, self._size = commits, network, options.batch_size
+        self._photos: list[DecodedPhoto] = []
+
+    def add(self, result: DecodedPhoto | Failed) -> None:
+        """One more file; encodes when a batch is full."""
+        if isinstance(result, Failed) or result.tensor is None:
+            self._commits.pass_over(result)
+            return
+        self._photos.append(result)
+        if len(self._photos) >= self._size:
+            self._encode()
+
+    def finish(self) -> None:
+        """Encode and commit what is left."""
+        if self._photos:
+            self._encode()
+        self._commits.finish()
+
+    def _encode(self) -> None:
+        photos, self._photos = self._photos, []
+        images = torch.stack([photo.tensor for photo in photos if photo.tensor is not None])
+        with torch.inference_mode():
+            encoding = self._network.encode_photo(images.to(self._network.device, self._network.dtype))
+        self._commits.add([replace(photo, tensor=None) for photo in photos], quantise(encoding, self._commits.shape))
+
+
+class _Commits:
+    """Gathers encoded photos into commits; one is written while the next is gathered."""
+
+    def __init__(
+        self,
+        writer: GalleryWriter,
+        difference: Difference,
+        options: BuildOptions,
+        report: BuildReport,
+        thread: ThreadPoolExecutor,
+        *,
+        keep_ids: bool,
+    ) -> None:
+        self._writer, self._difference, self._options = writer, difference, options
+        self._report, self._thread, self._keep_ids = report, thread, keep_ids
+        self._pending = _Pending()
+        self._running: Future[None] | None = None
+        self._last = time.monotonic()
+        self.shape = writer.metadata.shape
+
+    def pass_over(self, result: DecodedPhoto | Failed) -> None:
+        """A file that cannot be a photo, or whose content is as it was."""
+        if isinstance(result, Failed):
+            self._report.skipped.append(result.skipped)
+            stale = None if result.unknown else self._difference.photo_id_of(result.raw_path)
+            if stale is not None:  # the photo that the gallery has of this path is no more
+                self._pending.gone.append(stale)
+        else:
+            self._report.unchanged += 1
+            if self._difference.touched(result.raw_path, result.modified_ns):
+                self._pending.touched.append(result)
+        self._write_if_due()
+
+    def add(self, photos: list[DecodedPhoto], stored: StoredTokens) -> None:
+        """An encoded batch."""
+        self._pending.photos.extend(photos)
+        self._pending.stored.append(stored)
+        self._write_if_due()
+
+    def finish(self) -> None:
+        """Write the rest and wait for it."""
+        self._write()
+        self._wait()
+
+    def _write_if_due(self) -> None:
+        late = time.monotonic() - self._last > self._options.commit_s
+        if len(self._pending) >= self._options.commit_photos or (late and len(self._pending)):
+            self._write()
+
+    def _write(self) -> None:
+        self._wait()
+        pending, self._pending = self._pending, _Pending()
+        self._last = time.monotonic()
+        if len(pending):
+            self._running = self._thread.submit(self._commit, pending)
+
+    def _wait(self) -> None:
+        if self._running is not None:
+            running, self._running = self._running, None
+            running.result()
+
+    def _commit(self, pending: _Pending) -> None:
+        if pending.gone:
+            self._report.removed += self._writer.remove(pending.gone)
+        if pending.touched:
+            self._writer.touch(pending.touched)
+        if photos := pending.photos:
+            changed = sum(self._difference.photo_id_of(photo.raw_path) is not None for photo in photos)
+            self._writer.put(photos, StoredTokens.concatenate(pending.stored), replaces=changed > 0)
+            self._report.added += len(photos) - changed
+            self._report.changed += changed
+            if self._keep_ids:
+                self._report.added_ids.extend(photo_id(photo.raw_path, photo.content_hash) for photo in photos)

@@ -1,0 +1,95 @@
+"""Encodes a gallery again with another checkpoint while the old one stays in service, then switches over at once."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from index_builder.gallery_errors import GalleryDamagedError
+from index_builder.ingest.difference import Difference
+from index_builder.ingest.pipeline import BuildOptions, BuildReport, OnProgress, read_all
+from index_builder.ingest.scan import FoundFile, Report, Skipped
+from index_builder.photo_record import absolute, shown_path
+from index_builder.store.checksums import drop_temporaries
+from index_builder.store.gallery import Gallery, GalleryMetadata
+from index_builder.store.layout import lance_errors, ledger_path, write_pointer
+from index_builder.store.locks import writer_lock
+from index_builder.store.writer import GalleryWriter, create_generation
+
+if TYPE_CHECKING:
+    from model.networks.network import Network
+
+
+def rebuild_gallery(
+    gallery: str | Path,
+    network: Network,
+    *,
+    photos: str | Path | None = None,
+    options: BuildOptions | None = None,
+    progress: OnProgress | None = None,
+) -> BuildReport:
+    """Encode every photo of a gallery with `network` into a new dataset beside the old one, then switch to it.
+
+    Readers keep what they have open; the old dataset is removed by a later write once it is a day old. A rebuild that
+    was killed goes on where it was if it runs again with the same checkpoint.
+
+    Args:
+        gallery: its folder.
+        network: encodes the photos from now on.
+        photos: where the photos are now; None takes what the gallery remembers.
+        options, progress: as of `build_gallery`.
+
+    Raises:
+        GalleryError: see `index_builder.gallery_errors` for each kind; the old generation stays the current one.
+    """
+    path, options = Path(gallery), options or BuildOptions()
+    report, started = BuildReport(), time.monotonic()
+    Gallery.open(path)
+    with writer_lock(path, options.wait_s):
+        drop_temporaries(path)
+        old = Gallery.open(path)
+        dataset = old.dataset()
+        root = Path(photos if photos is not None else old.metadata(dataset).root)
+        generation = old.generation + 1
+        writer = _resume_or_create(path, generation, GalleryMetadata.of(network, root))
+        with Difference(writer.known(), check_contents=options.check_contents) as difference:
+            difference.add(_files(dataset, root, report.skipped.append))
+            report.removed = writer.remove([photo for photo, _ in difference.missing()])
+            read_all(writer, difference, root, network, options, report=report, progress=progress, keep_ids=False)
+        writer.tidy()
+        write_pointer(path, generation)
+        report.version, report.photos, report.seconds = writer.version, len(writer), time.monotonic() - started
+    return report
+
+
+def _resume_or_create(path: Path, generation: int, metadata: GalleryMetadata) -> GalleryWriter:
+    if ledger_path(path, generation).exists():
+        try:
+            writer = GalleryWriter(path, generation)
+            if writer.metadata == metadata:
+                return writer
+        except GalleryDamagedError:
+            pass  # killed while it was made, or damaged since: nothing depends on it yet
+    create_generation(path, generation, metadata)
+    return GalleryWriter(path, generation)
+
+
+def _files(dataset: Any, root: Path, skipped: Report) -> Iterator[FoundFile]:
+    """The files of all photos of a dataset that are still there."""
+    with lance_errors("cannot read the photos of the gallery"):
+        batches = dataset.to_batches(columns=["path"])
+    for batch in batches:
+        for raw_path in batch.column("path").to_pylist():
+            try:
+                status = os.stat(absolute(root, raw_path))  # noqa: PTH116 - bytes
+            except OSError as error:
+                skipped(Skipped(shown_path(raw_path), f"unreadable file: {error.strerror}"))
+                continue
+            if stat.S_ISREG(status.st_mode):
+                yield FoundFile(raw_path, status.st_size, status.st_mtime_ns)
+            else:
+                skipped(Skipped(shown_path(raw_path), "not a regular file"))

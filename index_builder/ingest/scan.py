@@ -1,0 +1,171 @@
+"""A folder of photos -> its files, streamed; and what was passed over, with the reason for each.
+
+Nothing of the tree is kept but the folders already seen, so memory does not grow with the number of photos. Every real
+folder is walked once, also when symbolic links lead to it again or in circles.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from index_builder.gallery_errors import GalleryError
+from index_builder.photo_record import absolute, shown_path
+
+SUFFIXES = frozenset(
+    (b".jpg", b".jpeg", b".jpe", b".jfif", b".png", b".webp", b".bmp", b".dib", b".tif", b".tiff", b".gif", b".avif")
+)
+LINKED_TWICE = "a link to a folder that is already part of the gallery"
+LEAVES_ROOT = "a link that leaves the folder of photos; the service would not show it"
+HIDDEN = "hidden"
+PASSED_OVER = frozenset((LINKED_TWICE, HIDDEN))
+"""Reasons that are nothing to mend."""
+HEIC_SUFFIXES = frozenset((b".heic", b".heif"))
+
+
+@dataclass(frozen=True)
+class FoundFile:
+    """A file that looks like a photo.
+
+    Attributes:
+        raw_path: relative to the root, as the file system names it.
+        size: bytes.
+        modified_ns: modification time in nanoseconds since 1970.
+    """
+
+    raw_path: bytes
+    size: int
+    modified_ns: int
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file or folder that did not become part of the gallery, and why (a phrase in lower case)."""
+
+    path: str
+    reason: str
+
+
+Report = Callable[[Skipped], None]
+
+
+def heic_available() -> bool:
+    """Whether HEIC files can be read (the extra `heic`)."""
+    import importlib.util
+
+    return importlib.util.find_spec("pillow_heif") is not None
+
+
+def scan_folder(
+    root: Path, skipped: Report, *, below: bytes = b"", leave_out: Path | None = None
+) -> Iterator[FoundFile]:
+    """Every file below `root` that looks like a photo.
+
+    Args:
+        root: the photos' root; paths are given relative to it.
+        skipped: called for everything that is passed over.
+        below: only this file or folder, relative to the root; b"" is the root itself.
+        leave_out: a folder that is never entered (the gallery, when it lies inside the photos).
+
+    Raises:
+        GalleryError: the root is no folder or cannot be read at all.
+    """
+    start = absolute(root, below) if below else os.fsencode(root)
+    try:
+        status = os.stat(start)  # noqa: PTH116 - bytes
+        if stat.S_ISDIR(status.st_mode):
+            os.scandir(start).close()
+    except OSError as error:
+        raise GalleryError(f"cannot read {shown_path(start)}: {error.strerror}; check the path") from error
+    if not stat.S_ISDIR(status.st_mode):
+        if not below:
+            raise GalleryError(f"{shown_path(start)} is no folder; name the folder that holds the photos")
+        found = _judge(start, below, skipped)
+        if found is not None:
+            yield found
+        return
+    forbidden = _identity(leave_out) if leave_out is not None else None
+    yield from _walk(os.fsencode(root), below, skipped, forbidden)
+
+
+def _walk(root: bytes, below: bytes, skipped: Report, forbidden: tuple[int, int] | None) -> Iterator[FoundFile]:
+    seen: set[tuple[int, int]] = set()
+    # Linked folders wait until all real ones are done, so that a photo's path is the real one wherever there is one.
+    folders, links = [below], list[bytes]()
+    while folders or links:
+        folder = folders.pop() if folders else links.pop(0)
+        place = os.path.join(root, folder) if folder else root  # noqa: PTH118 - bytes
+        try:
+            status = os.stat(place)  # noqa: PTH116 - bytes
+            if (status.st_dev, status.st_ino) == forbidden:
+                continue
+            if (status.st_dev, status.st_ino) in seen:
+                skipped(Skipped(shown_path(folder), LINKED_TWICE))
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            entries = os.scandir(place)
+        except OSError as error:
+            skipped(Skipped(shown_path(folder), f"unreadable folder: {error.strerror}"))
+            continue
+        with entries:
+            for entry in entries:
+                path = folder + b"/" + entry.name if folder else entry.name
+                if entry.name.startswith(b"."):
+                    skipped(Skipped(shown_path(path), HIDDEN))
+                elif entry.is_symlink() and _leaves(root, entry.path):
+                    skipped(Skipped(shown_path(path), LEAVES_ROOT))
+                elif _is_folder(entry):
+                    (links if entry.is_symlink() else folders).append(path)
+                elif (found := _judge(entry.path, path, skipped)) is not None:
+                    yield found
+        folders.sort(reverse=True)
+        links.sort()
+
+
+def _leaves(root: bytes, place: bytes) -> bool:
+    """Whether a link leads to something that exists outside the photos' root."""
+    target = os.path.realpath(place)
+    return os.path.exists(target) and not (target + b"/").startswith(os.path.realpath(root) + b"/")  # noqa: PTH110
+
+
+def _is_folder(entry: os.DirEntry[bytes]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle of links; _judge says so
+        return False
+
+
+def _judge(place: bytes, raw_path: bytes, skipped: Report) -> FoundFile | None:
+    """The file as a photo to be, or None after saying why not. Nothing is opened: a pipe would block."""
+    suffix = os.path.splitext(raw_path)[1].lower()  # noqa: PTH122 - bytes
+    reason: str
+    try:
+        status = os.stat(place)  # noqa: PTH116 - bytes
+    except FileNotFoundError:
+        reason = "a link that leads nowhere"
+    except OSError as error:
+        reason = f"unreadable file: {error.strerror}"
+    else:
+        if not stat.S_ISREG(status.st_mode):
+            reason = "not a regular file"
+        elif suffix in HEIC_SUFFIXES and not heic_available():
+            reason = "HEIC needs an extra: pip install 'sketchseek[heic]'"
+        elif suffix not in SUFFIXES and suffix not in HEIC_SUFFIXES:
+            reason = "not a photo, by its name's ending"
+        elif status.st_size == 0:
+            reason = "empty file"
+        else:
+            return FoundFile(raw_path, status.st_size, status.st_mtime_ns)
+    skipped(Skipped(shown_path(raw_path), reason))
+    return None
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

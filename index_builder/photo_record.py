@@ -1,0 +1,87 @@
+"""What the gallery knows of one photo, and how its id, its path and its tags are written down."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+ID_BYTES = 16
+ID_LENGTH = 26  # 16 bytes in base 32 without padding
+
+
+@dataclass(frozen=True)
+class PhotoFile:
+    """A photo's file as it was read, which a gallery keeps a row of.
+
+    Attributes:
+        raw_path: relative to the root.
+        content_hash: SHA-256 of the file.
+        size: in bytes.
+        modified_ns, read_ns: when the file was modified, and when it was read.
+        width, height: of the photo in pixels, upright.
+    """
+
+    raw_path: bytes
+    content_hash: bytes
+    size: int
+    modified_ns: int
+    read_ns: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class PhotoRecord:
+    """One photo of a gallery.
+
+    Attributes:
+        photo_id: opaque, safe in a URL; the same for a path as long as its content stays the same.
+        path: relative to the photos' root, as text for people and JSON: bytes that are no UTF-8 are written as `\\xff`.
+        raw_path: the same as the file system names it; `os.path.join(os.fsencode(root), raw_path)` opens the file.
+        tags: the folders of the path, outermost first.
+        width, height: in pixels, as the photo is meant to be seen.
+        content_hash: SHA-256 of the file, in hexadecimal.
+        size: of the file, in bytes.
+        modified: the file's modification time when it was read.
+        added: when its row was committed.
+    """
+
+    photo_id: str
+    path: str
+    raw_path: bytes
+    tags: tuple[str, ...]
+    width: int
+    height: int
+    content_hash: str
+    size: int
+    modified: datetime
+    added: datetime
+
+
+def photo_id(raw_path: bytes, content_hash: bytes) -> str:
+    """26 lower-case letters and digits, a function of the relative path and the content's SHA-256 alone."""
+    digest = hashlib.blake2b(raw_path + b"\0" + content_hash, digest_size=ID_BYTES).digest()
+    return base64.b32encode(digest).decode("ascii").rstrip("=").lower()
+
+
+def shown_path(raw_path: bytes) -> str:
+    """A path as valid text: bytes that are no UTF-8 become `\\xff`; nothing else changes."""
+    return raw_path.decode("utf-8", errors="backslashreplace")
+
+
+def tags_of(raw_path: bytes) -> list[str]:
+    """The folders that a photo lies in, below the root, outermost first and each once."""
+    return list(dict.fromkeys(shown_path(part) for part in raw_path.split(b"/")[:-1]))
+
+
+def absolute(root: str | os.PathLike[str], raw_path: bytes) -> bytes:
+    """The file's absolute path, in bytes, as every file system call takes it."""
+    return os.path.join(os.fsencode(root), raw_path)  # noqa: PTH118 - pathlib has no paths in bytes
+
+
+def from_ns(nanoseconds: int) -> datetime:
+    """A time in nanoseconds since 1970 as a datetime in UTC."""
+    return datetime.fromtimestamp(nanoseconds / 1e9, tz=UTC)

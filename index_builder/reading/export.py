@@ -1,0 +1,161 @@
+"""What a gallery is, in figures, and its descriptors for other tools."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from index_builder.gallery_errors import GalleryError, GalleryWriteError
+from index_builder.photo_record import shown_path
+from index_builder.store.gallery import Gallery
+from index_builder.store.layout import dataset_path, lance_errors, manifest_name, referenced_files
+from index_builder.store.token_reader import fixed_size
+
+_BATCH_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class GalleryInfo:
+    """A gallery in figures.
+
+    Attributes:
+        gallery, root: absolute paths of the gallery and of its photos.
+        photos: how many.
+        version: the latest.
+        checkpoint, checkpoint_sha256, preprocess, token_encoding: what it is bound to.
+        tokens_per_photo, token_width, descriptor_size: N, D, E.
+        bytes_per_photo: of the files that the latest version reads.
+        bytes_on_disk: of everything, with older versions and the recall cache.
+        unfinished_rebuild: a rebuild was begun and not finished.
+    """
+
+    gallery: str
+    root: str
+    photos: int
+    version: str
+    checkpoint: str
+    checkpoint_sha256: str
+    preprocess: str
+    token_encoding: str
+    tokens_per_photo: int
+    token_width: int
+    descriptor_size: int
+    bytes_per_photo: float
+    bytes_on_disk: int
+    unfinished_rebuild: bool
+
+
+def gallery_info(gallery: str | Path) -> GalleryInfo:
+    """The figures of a gallery's latest version.
+
+    Raises:
+        GalleryError: there is none, or it is damaged.
+    """
+    opened = Gallery.open(gallery)
+    dataset = opened.dataset()
+    metadata = opened.metadata(dataset)
+    photos = int(dataset.count_rows())
+    names = [*referenced_files(dataset), manifest_name(dataset.version)]
+    used = sum((opened.dataset_path / name).stat().st_size for name in names)
+    return GalleryInfo(
+        gallery=str(opened.path.absolute()),
+        root=metadata.root,
+        photos=photos,
+        version=f"{opened.generation}.{dataset.version}",
+        checkpoint=metadata.checkpoint,
+        checkpoint_sha256=metadata.checkpoint_sha256,
+        preprocess=metadata.preprocess,
+        token_encoding=metadata.token_encoding,
+        tokens_per_photo=metadata.shape.tokens,
+        token_width=metadata.shape.width,
+        descriptor_size=metadata.shape.descriptor,
+        bytes_per_photo=round(used / photos, 1) if photos else 0.0,
+        bytes_on_disk=sum(path.stat().st_size for path in opened.path.rglob("*") if path.is_file()),
+        unfinished_rebuild=dataset_path(opened.path, opened.generation + 1).exists(),
+    )
+
+
+def export_descriptors(gallery: str | Path, output: str | Path) -> int:
+    """Write the descriptors of the latest version in one file, which appears whole or not at all.
+
+    `NAME.parquet` gets columns photo_id, path, tags, width, height, descriptor. `NAME.npy` gets [n, E] float32, and
+    `NAME.ids.txt` beside it the photo ids in the same order, one per line. Memory stays flat.
+
+    Returns:
+        n, the number of photos.
+
+    Raises:
+        GalleryError: no gallery there, damaged, or another file name ending.
+        GalleryWriteError: the output cannot be written.
+    """
+    output = Path(output)
+    if output.suffix not in (".npy", ".parquet"):
+        raise GalleryError(f"cannot export to {output.name}; choose a name that ends in .npy or .parquet")
+    opened = Gallery.open(gallery)
+    dataset = opened.dataset()
+    size = opened.metadata(dataset).shape.descriptor
+    write = _write_npy if output.suffix == ".npy" else _write_parquet
+    temporary = output.with_name(f".{output.stem}.{secrets.token_hex(4)}{output.suffix}")
+    try:
+        count = write(temporary, _rows(dataset), int(dataset.count_rows()), size)
+        if output.suffix == ".npy":
+            temporary.with_suffix(".ids.txt").replace(output.with_suffix(".ids.txt"))
+        temporary.replace(output)
+    except OSError as error:
+        raise GalleryWriteError(
+            f"cannot write {output}: {error.strerror or error}; check the path and the disk"
+        ) from error
+    finally:
+        for leftover in (temporary, temporary.with_suffix(".ids.txt")):
+            leftover.unlink(missing_ok=True)
+    return count
+
+
+def _rows(dataset: Any) -> Iterator[pa.Table]:
+    columns = ["photo_id", "path", "tags", "width", "height", "descriptor"]
+    with lance_errors("cannot read the descriptors of the gallery"):
+        for batch in dataset.to_batches(columns=columns, batch_size=_BATCH_ROWS):
+            yield pa.table(batch)
+
+
+def _write_npy(path: Path, tables: Iterator[pa.Table], count: int, size: int) -> int:
+    if not count:
+        np.save(path, np.empty((0, size), dtype=np.float32))
+        path.with_suffix(".ids.txt").write_text("")
+        return 0
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(count, size))
+    done = 0
+    with path.with_suffix(".ids.txt").open("w") as ids:
+        for table in tables:
+            array[done : done + len(table)] = fixed_size(table, "descriptor")
+            ids.writelines(f"{photo}\n" for photo in table.column("photo_id").to_pylist())
+            done += len(table)
+    array.flush()
+    return done
+
+
+def _write_parquet(path: Path, tables: Iterator[pa.Table], _count: int, size: int) -> int:
+    kinds = {
+        "photo_id": pa.string(),
+        "path": pa.string(),
+        "tags": pa.list_(pa.string()),
+        "width": pa.int32(),
+        "height": pa.int32(),
+        "descriptor": pa.list_(pa.float32(), size),
+    }
+    done = 0
+    schema = pa.schema(list(kinds.items()))
+    with pq.ParquetWriter(path, schema) as writer:
+        for table in tables:
+            shown = pa.array([shown_path(raw) for raw in table.column("path").to_pylist()], type=pa.string())
+            columns = [shown if name == "path" else table.column(name).cast(kind) for name, kind in kinds.items()]
+            writer.write_table(pa.table(columns, schema=schema))
+            done += len(table)
+    return done

@@ -1,0 +1,111 @@
+"""Commits to a Lance dataset in two steps: write the files, look whether they are whole, then commit.
+
+Lance 14 drops the error when the disk is full while it closes a small data or deletion file, and would then commit a
+version that refers to half a file. So every new file is looked at, and forced to disk, before any version refers to it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from index_builder.gallery_errors import GalleryWriteError
+
+FRAGMENT_ROWS = 4096
+"""Most rows of a data file; tidying leaves files that have as many alone, so its work stays linear. Lance keeps the
+deleted rows of so small a file as an Arrow file, which can be checked."""
+
+
+def append(dataset: Any, place: Path, table: pa.Table) -> Any:
+    """Commit more rows; the dataset at its new version."""
+    import lance
+
+    fragments = lance.fragment.write_fragments(table, dataset, mode="append", max_rows_per_file=FRAGMENT_ROWS)
+    _check(place, fragments)
+    return lance.LanceDataset.commit(dataset, lance.LanceOperation.Append(fragments), read_version=dataset.version)
+
+
+def replace(dataset: Any, place: Path, table: pa.Table, key: str) -> Any:
+    """Commit rows in place of those with the same value in column `key`; the dataset at its new version."""
+    import lance
+
+    merge = dataset.merge_insert(key).when_matched_update_all().when_not_matched_insert_all()
+    transaction, _ = merge.execute_uncommitted(table)
+    operation = transaction.operation
+    _check(place, [*operation.new_fragments, *operation.updated_fragments])
+    return lance.LanceDataset.commit(dataset, transaction)
+
+
+def delete(dataset: Any, place: Path, predicate: str) -> Any:
+    """Commit without the rows that an SQL predicate selects; the dataset, at its new version if there were any."""
+    import lance
+
+    addresses = dataset.to_table(columns=[], filter=predicate, with_row_address=True).column("_rowaddr").to_pylist()
+    if not addresses:
+        return dataset
+    rows: dict[int, list[int]] = defaultdict(list)
+    for address in addresses:  # fragment in the upper, row in the lower half
+        rows[address >> 32].append(address & 0xFFFFFFFF)
+    changed = {number: dataset.get_fragment(number).delete_rows(offsets) for number, offsets in rows.items()}
+    updated = [fragment for fragment in changed.values() if fragment is not None]
+    _check(place, updated)
+    emptied = [number for number, fragment in changed.items() if fragment is None]
+    operation = lance.LanceOperation.Delete(updated, emptied, predicate)
+    return lance.LanceDataset.commit(dataset, operation, read_version=dataset.version)
+
+
+def compact(dataset: Any, place: Path) -> None:
+    """Merge neighbouring small data files, leaving out deleted rows; `dataset` moves to the new version."""
+    from lance.optimize import Compaction
+
+    plan = Compaction.plan(dataset, {"target_rows_per_fragment": FRAGMENT_ROWS, "num_threads": 1})
+    if not plan.num_tasks():
+        return
+    results = [task.execute(dataset) for task in plan.tasks]
+    for result in results:
+        _check(place, result.new_fragments)
+    Compaction.commit(dataset, results)
+
+
+def _check(place: Path, fragments: Iterable[Any]) -> None:
+    """Every file of the fragments is whole and on disk."""
+    for fragment in fragments:
+        for file in fragment.files:
+            path = place / "data" / file.path
+            if _synced_size(path) != file.file_size_bytes:
+                raise _cut_short(path)
+        deletions = fragment.deletion_file
+        if deletions is not None:
+            path = place / deletions.path(fragment.id)
+            _synced_size(path)
+            if deletions.file_type == "array" and _rows_of(path) != deletions.num_deleted_rows:
+                raise _cut_short(path)
+
+
+def _synced_size(path: Path) -> int:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+        return os.fstat(handle).st_size
+    finally:
+        os.close(handle)
+
+
+def _rows_of(path: Path) -> int:
+    try:
+        with pa.OSFile(str(path)) as file:
+            return int(pa.ipc.open_file(file).read_all().num_rows)
+    except pa.ArrowInvalid:
+        return -1
+
+
+def _cut_short(path: Path) -> GalleryWriteError:
+    return GalleryWriteError(
+        f"{path} could only be written in part: the disk may be full; what was committed before is whole, free some "
+        "space and run the same command again"
+    )

@@ -1,0 +1,307 @@
+"""Commits to a gallery: the only code that changes one. Holds the writer lock for as long as it lives."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from index_builder.gallery_errors import GalleryError, GalleryNotFoundError, GalleryWriteError
+from index_builder.photo_record import PhotoFile, photo_id, tags_of
+from index_builder.store import checked_commit as commits
+from index_builder.store.checksums import Ledger, drop_temporaries
+from index_builder.store.gallery import Gallery, GalleryMetadata
+from index_builder.store.layout import POINTER, dataset_path, lance_errors, latest_commit, ledger_path, write_pointer
+from index_builder.store.locks import writer_lock
+from index_builder.store.quantise import StoredTokens
+
+TIDY_EVERY = 64
+"""Commits after which small data files are merged, so that manifests stay short."""
+KEEP_VERSIONS_S = 24 * 3600.0
+"""Seconds for which old versions stay readable after they were replaced, for whoever has one open."""
+MOST_VERSIONS = 500
+"""Versions beyond which old ones go sooner: each of them costs every later commit time, and whoever tidies memory."""
+CROWDED_KEEP_S = 600.0
+"""Seconds for which old versions stay readable where there are more than that."""
+_TIDY_AT_END = 4  # commits of one writer: a single photo is not worth rewriting files for
+_IDS_PER_DELETE = 2000
+
+
+@dataclass(frozen=True)
+class KnownPhotos:
+    """What a gallery has, for comparing with a folder; about 100 bytes per photo.
+
+    Attributes:
+        paths: raw paths, as an Arrow array of bytes.
+        sizes, modified_ns, read_ns: [n] int64.
+        hashes: content hashes, as an Arrow array of 32 bytes each.
+        photo_ids: as an Arrow array of text.
+    """
+
+    paths: pa.ChunkedArray
+    sizes: npt.NDArray[np.int64]
+    modified_ns: npt.NDArray[np.int64]
+    read_ns: npt.NDArray[np.int64]
+    hashes: pa.ChunkedArray
+    photo_ids: pa.ChunkedArray
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+
+class GalleryWriter:
+    """Writes one generation of a gallery; made by `open_writer`.
+
+    Attributes:
+        path: folder of the gallery.
+        generation: that it writes.
+        metadata: what the gallery is bound to.
+    """
+
+    def __init__(self, path: Path, generation: int) -> None:
+        self.path, self.generation = path, generation
+        gallery = Gallery(path, generation)
+        self._place = gallery.dataset_path
+        self._dataset: Any = gallery.dataset()
+        self.metadata: GalleryMetadata = gallery.metadata(self._dataset)
+        self._ledger = Ledger.read(gallery.ledger_path)
+        self._commits = 0
+        self._tidied = self._dataset.version // TIDY_EVERY
+        if (
+            self._ledger.version != self._dataset.version
+        ):  # the last writer was killed between a commit and its checksums
+            self._record()
+
+    @property
+    def version(self) -> str:
+        """Of the last commit."""
+        return f"{self.generation}.{self._dataset.version}"
+
+    def __len__(self) -> int:
+        return int(self._dataset.count_rows())
+
+    def known(self) -> KnownPhotos:
+        """All photos of the last commit."""
+        columns = ["path", "size", "modified_ns", "read_ns", "content_hash", "photo_id"]
+        with lance_errors(f"cannot read the photos of the gallery {self.path}"):
+            table = self._dataset.to_table(columns=columns)
+        sizes, modified, read = (table.column(name).to_numpy() for name in columns[1:4])
+        paths, hashes, ids = (table.column(name) for name in ("path", "content_hash", "photo_id"))
+        return KnownPhotos(paths, sizes, modified, read, hashes, ids)
+
+    def put(self, photos: Sequence[PhotoFile], stored: StoredTokens, *, replaces: bool) -> None:
+        """Commit photos; with `replaces`, rows of the same paths go in the same commit.
+
+        Raises:
+            GalleryWriteError: nothing of these was committed.
+        """
+        table = self._rows(photos, stored)
+        if replaces:
+            self._replace(table)
+        else:
+            with self._committing():
+                self._dataset = commits.append(self._dataset, self._place, table)
+        self._committed()
+
+    def touch(self, photos: Sequence[PhotoFile]) -> None:
+        """Commit new modification times of photos whose content is the same as before."""
+        times = {photo.raw_path: photo for photo in photos}
+        listed = ",".join(f"'{photo_id(photo.raw_path, photo.content_hash)}'" for photo in photos)
+        with lance_errors(f"cannot read the photos of the gallery {self.path}"):
+            table = self._dataset.to_table(filter=f"photo_id IN ({listed})")
+        found = [times[path] for path in table.column("path").to_pylist()]
+        for name in ("modified_ns", "read_ns"):
+            values = pa.array([getattr(photo, name) for photo in found], type=pa.int64())
+            table = table.set_column(table.schema.get_field_index(name), table.schema.field(name), values)
+        if len(table):
+            self._replace(table)
+            self._committed()
+
+    def remove(self, photo_ids: Sequence[str]) -> int:
+        """Commit the removal of photos; unknown ids are passed over. How many went."""
+        before = len(self)
+        for start in range(0, len(photo_ids), _IDS_PER_DELETE):
+            chosen = photo_ids[start : start + _IDS_PER_DELETE]
+            if any(not photo.isalnum() for photo in chosen):
+                raise GalleryError("photo ids are letters and digits only; take them from `gallery info` or a search")
+            listed = ",".join(f"'{photo}'" for photo in chosen)
+            with self._committing():
+                self._dataset = commits.delete(self._dataset, self._place, f"photo_id IN ({listed})")
+            self._committed()
+        return before - len(self)
+
+    def move_root(self, root: Path) -> None:
+        """Remember that the photos' folder is at another place now."""
+        self.metadata = replace(self.metadata, root=str(root.absolute()))
+        with self._committing():
+            self._dataset.update_schema_metadata({"sketchseek": self.metadata.to_json()}, replace=True)
+        self._committed()
+
+    def finish(self) -> None:
+        """End a change: tidy where it pays. Done for every photo that comes or goes, its cost would grow with each."""
+        # What was replaced a day ago waits for another day: whoever tidied as soon as one version is of age would do so
+        # again at the next change, when the next one is.
+        aged = self._replaced_before(time.time() - 2 * KEEP_VERSIONS_S) > 0
+        if self._commits >= _TIDY_AT_END or self._is_due() or aged:
+            self.tidy()
+        drop_old_generations(self.path, KEEP_VERSIONS_S)
+
+    def tidy(self, keep_versions_s: float = KEEP_VERSIONS_S) -> None:
+        """Merge small data files and remove versions replaced `keep_versions_s` ago with what only they used."""
+        if len(self._written()) > MOST_VERSIONS:
+            keep_versions_s = min(keep_versions_s, CROWDED_KEEP_S)
+        with self._committing():
+            before = self._dataset.version
+            commits.compact(self._dataset, self._place)
+            # Nobody else writes under the lock, so files that no version names are leftovers of a killed writer.
+            # By number and not by age: Lance counts from when a version was written, so that the one in use since last
+            # week would go with the very change that replaces it.
+            kept = len(self._written()) - self._replaced_before(time.time() - keep_versions_s)
+            stats = self._dataset.cleanup_old_versions(retain_versions=kept, delete_unverified=True)
+        if self._dataset.version != before or stats.bytes_removed:
+            self._record()
+        self._tidied = self._dataset.version // TIDY_EVERY
+        drop_old_generations(self.path, keep_versions_s)
+
+    def _is_due(self) -> bool:
+        """Whether `TIDY_EVERY` commits came since the last time, whoever made them."""
+        return bool(self._dataset.version // TIDY_EVERY > self._tidied)
+
+    def _written(self) -> list[float]:
+        """When each version that is still there was written, the oldest first."""
+        manifests = sorted((self._place / "_versions").glob("*.manifest"), reverse=True)  # their names count down
+        return [path.stat().st_mtime for path in manifests]
+
+    def _replaced_before(self, moment: float) -> int:
+        """How many of the versions that are still there another one had replaced by then."""
+        return max((older for older, written in enumerate(self._written()) if written <= moment), default=0)
+
+    def _replace(self, table: pa.Table) -> None:
+        with self._committing():
+            self._dataset = commits.replace(self._dataset, self._place, table, "path")
+
+    def _rows(self, photos: Sequence[PhotoFile], stored: StoredTokens) -> pa.Table:
+        schema = self.metadata.schema()
+        columns: dict[str, Any] = {
+            "photo_id": [photo_id(p.raw_path, p.content_hash) for p in photos],
+            "path": [p.raw_path for p in photos],
+            "content_hash": [p.content_hash for p in photos],
+            "size": [p.size for p in photos],
+            "modified_ns": [p.modified_ns for p in photos],
+            "read_ns": [p.read_ns for p in photos],
+            "width": [p.width for p in photos],
+            "height": [p.height for p in photos],
+            "tags": [tags_of(p.raw_path) for p in photos],
+            "added_ns": [time.time_ns()] * len(photos),
+        }
+        arrays = [pa.array(values, type=schema.field(name).type) for name, values in columns.items()]
+        records = np.ascontiguousarray(stored.records)
+        arrays.append(
+            pa.FixedSizeListArray.from_arrays(pa.array(stored.descriptor.reshape(-1)), stored.descriptor.shape[1])
+        )
+        arrays.append(
+            pa.FixedSizeBinaryArray.from_buffers(
+                pa.binary(records.shape[1]), len(records), [None, pa.py_buffer(records)]
+            )
+        )
+        return pa.table([array.cast(field.type) for array, field in zip(arrays, schema, strict=True)], schema=schema)
+
+    @contextmanager
+    def _committing(self) -> Iterator[None]:
+        with lance_errors(f"cannot write to the gallery {self.path}", writing=True):
+            yield
+
+    def _committed(self) -> None:
+        self._record()
+        self._commits += 1
+        if self._is_due():
+            self.tidy()
+
+    def _record(self) -> None:
+        with self._committing():
+            self._ledger.record(self._place, self._dataset.version)
+
+
+@contextmanager
+def open_writer(
+    path: str | Path, metadata: GalleryMetadata | None = None, *, wait_s: float = 0.0, moved: bool = False
+) -> Iterator[GalleryWriter]:
+    """Write to a gallery, one writer at a time.
+
+    Args:
+        path: folder of the gallery.
+        metadata: what it must be bound to; with it, a gallery that does not exist is made. None takes what is there.
+        wait_s: seconds to wait for another writer.
+        moved: accept that the photos' folder of `metadata` is another one than the gallery remembers.
+
+    Raises:
+        GalleryNotFoundError: no gallery there, and no metadata to make one.
+        GalleryMismatchError: bound to another checkpoint or another folder.
+        GalleryBusyError: another writer is at work.
+        GalleryWriteError: the disk is full or not writable.
+    """
+    path = Path(path)
+    if metadata is None and not (path / POINTER).is_file():
+        Gallery.open(path)  # says what is missing
+        raise GalleryNotFoundError(f"there is no gallery at {path}")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise GalleryWriteError(f"cannot make the folder {path}: {error.strerror}; choose another --gallery") from error
+    with writer_lock(path, wait_s):
+        drop_temporaries(path)
+        if metadata is not None and not (path / POINTER).exists():
+            create_generation(path, 1, metadata)
+            write_pointer(path, 1)
+        writer = GalleryWriter(path, Gallery.open(path).generation)
+        if metadata is not None:
+            bind(writer, metadata, moved=moved)
+        yield writer
+
+
+def bind(writer: GalleryWriter, metadata: GalleryMetadata, *, moved: bool) -> None:
+    """Check that the gallery is bound to `metadata`; with `moved`, follow its root to another place."""
+    from index_builder.gallery_errors import GalleryMismatchError
+    from model.networks.network import CheckpointIdentity
+
+    writer.metadata.check(
+        CheckpointIdentity(metadata.checkpoint, metadata.checkpoint_sha256), preprocess=metadata.preprocess
+    )
+    if writer.metadata.root != metadata.root:
+        if not moved:
+            raise GalleryMismatchError(
+                f"the gallery {writer.path} holds the photos of {writer.metadata.root}, not of {metadata.root}; "
+                "choose another --gallery, or say --moved if it is the same folder at a new place"
+            )
+        writer.move_root(Path(metadata.root))
+
+
+def drop_old_generations(path: Path, keep_s: float) -> None:
+    """Remove datasets that a rebuild replaced at least `keep_s` seconds ago."""
+    pointer = path / POINTER
+    if not pointer.exists() or time.time() - pointer.stat().st_mtime < keep_s:
+        return
+    current = Gallery.open(path).generation
+    for generation in range(1, current):
+        shutil.rmtree(dataset_path(path, generation), ignore_errors=True)
+        ledger_path(path, generation).unlink(missing_ok=True)
+
+
+def create_generation(path: Path, generation: int, metadata: GalleryMetadata) -> None:
+    """Make an empty dataset of a generation, in place of whatever a killed attempt left there."""
+    place = dataset_path(path, generation)
+    with lance_errors(f"cannot write to the gallery {path}", writing=True):
+        import lance
+
+        if place.exists():
+            shutil.rmtree(place)
+        lance.write_dataset(metadata.schema().empty_table(), str(place), mode="create")
+        Ledger(ledger_path(path, generation)).record(place, latest_commit(place))

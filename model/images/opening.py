@@ -1,0 +1,224 @@
+"""Opening images of strangers: typed errors, bounded memory and time.
+
+Everything is judged by content, never by a file's name, and the header's pixel count is checked before a pixel is
+decoded.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import threading
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from model.errors import DamagedImageError, ImageError, ImageFormatError, ImageTooLargeError
+from model.images.containers import inspect, sniff
+from model.images.limits import FORMATS, HEIF_AVAILABLE, WEBP_BYTES, ImageLimits, decoding_bytes
+from model.images.modes import to_rgb
+
+__all__ = ["FORMATS", "HEIF_AVAILABLE", "ImageLimits", "OpenedImage", "open_image", "read_image", "to_rgb"]
+
+_SMALL_PIXELS = 4_000_000  # below, all pixels are kept: exactness is cheap
+_ORIENTATION = 0x0112
+_REDUCIBLE = ("L", "RGB", "CMYK", "YCbCr", "RGBX", "I", "F")  # without a copy on the way
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True)
+class OpenedImage:
+    """A decoded image and what its file said.
+
+    Attributes:
+        image: upright pixels, in the file's own mode (see `to_rgb`); smaller than the original where `longest_side`
+            allowed it.
+        width, height: of the original in pixels, upright (EXIF orientation applied).
+        format: Pillow's name, such as "JPEG".
+    """
+
+    image: Image.Image
+    width: int
+    height: int
+    format: str
+
+
+def open_image(
+    source: Path | str | bytes | BinaryIO, limits: ImageLimits | None = None, longest_side: int | None = None
+) -> Image.Image:
+    """The upright image in the file's own mode; `read_image` also tells the original's size and format.
+
+    Args:
+        source: a path, the file's bytes, or a binary file (read from its current position).
+        limits: what it may cost; None takes the defaults.
+        longest_side: what the caller will scale it to, in pixels; JPEGs are then decoded at 1/2, 1/4 or 1/8 of their
+            size if that leaves at least twice as many. None decodes all pixels.
+
+    Raises:
+        ImageError: empty, or no image.
+        DamagedImageError: truncated or damaged.
+        ImageFormatError: an image, but of a format that is not on the allow-list.
+        ImageTooLargeError: too many bytes or pixels; nothing was decoded.
+    """
+    return read_image(source, limits, longest_side).image
+
+
+def read_image(
+    source: Path | str | bytes | BinaryIO, limits: ImageLimits | None = None, longest_side: int | None = None
+) -> OpenedImage:
+    """`open_image`, with the original's upright size and its format. Same arguments, same errors."""
+    limits = limits or ImageLimits()
+    data = _read_bytes(source, limits.max_bytes)
+    with _silenced_pillow:
+        try:
+            return _decode(data, limits, longest_side)
+        except ImageError:
+            raise
+        except Image.DecompressionBombError as error:
+            raise ImageTooLargeError(
+                f"the image has more pixels than the {limits.max_pixels} allowed; send a smaller one"
+            ) from error
+        except MemoryError as error:
+            raise ImageTooLargeError(
+                "the image needs more memory than there is; send a smaller one", code="image_memory"
+            ) from error
+        except Exception as error:  # decoders of damaged data raise nearly anything
+            raise DamagedImageError("the image is damaged or truncated; save it again and retry") from error
+
+
+def _decode(data: bytes, limits: ImageLimits, longest_side: int | None) -> OpenedImage:
+    if (known := sniff(data)) in FORMATS and known not in limits.formats:
+        raise _unidentified(data, limits)
+    container = inspect(data)
+    if container.size is not None:
+        limits.check_size(*container.size)
+        if data[8:12] == b"WEBP":  # its decoder takes the memory when it opens
+            limits.check_memory(WEBP_BYTES * math.prod(container.size))
+    try:
+        image: Image.Image = Image.open(io.BytesIO(container.data), formats=limits.formats)
+    except UnidentifiedImageError:
+        raise _unidentified(data, limits) from None
+    name = image.format or "unknown"
+    limits.check_size(*image.size)
+    orientation = container.orientation
+    if name == "AVIF":
+        orientation = image.getexif().get(_ORIENTATION, 1)
+    width, height = image.size
+    if longest_side is not None:
+        image.draft(None, (2 * longest_side, 2 * longest_side))
+    pixels = max(width * height, math.prod(container.size or (0, 0)))
+    limits.check_memory(decoding_bytes(image, name, container, pixels))
+    image.load()
+    if name == "TIFF":  # its decoder turns the pixels upright, and swaps the size with them
+        width, height = image.size
+    image.info = {key: value for key, value in image.info.items() if key == "transparency"}
+    image = _upright(_reduced(image, longest_side), orientation)
+    if orientation >= 5:
+        width, height = height, width
+    return OpenedImage(image, width, height, name)
+
+
+def _reduced(image: Image.Image, longest_side: int | None) -> Image.Image:
+    """A large image's pixels averaged in blocks, so that twice `longest_side` is left; stripwise to save memory."""
+    if longest_side is None or math.prod(image.size) <= _SMALL_PIXELS:
+        return image
+    factor = max(image.size) // (2 * longest_side)
+    if factor < 2:
+        return image
+    if image.mode in _REDUCIBLE and "transparency" not in image.info:
+        return image.reduce(factor)
+    result: Image.Image | None = None
+    strip = factor * max(1, 2**20 // (image.width * factor))
+    for top in range(0, image.height, strip):
+        part = _reducible(image.crop((0, top, image.width, min(top + strip, image.height)))).reduce(factor)
+        if result is None:
+            result = Image.new(part.mode, (part.width, -(-image.height // factor)))
+        result.paste(part, (0, top // factor))
+    return result or image
+
+
+def _reducible(image: Image.Image) -> Image.Image:
+    if image.mode in ("P", "PA", "LA", "La", "RGBA", "RGBa") or "transparency" in image.info:
+        return image.convert("RGBA" if image.has_transparency_data else "RGB")
+    return to_rgb(image)
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    turn = _TURNS.get(orientation)
+    if turn is not None:
+        return image.transpose(turn)
+    # A plain image of the same pixels lets go of the file.
+    return image._new(image.im) if isinstance(image, ImageFile.ImageFile) else image
+
+
+def _unidentified(data: bytes, limits: ImageLimits) -> ImageError:
+    known = sniff(data)
+    accepted = f"send one of {', '.join(limits.formats)}"
+    if known is None:
+        return ImageError(f"this is not an image, or it is damaged; {accepted}")
+    if known in limits.formats:
+        return DamagedImageError(f"this {known} image is damaged; save it again and retry")
+    return ImageFormatError(f"files of format {known} are not accepted; {accepted}")
+
+
+def _read_bytes(source: Path | str | bytes | BinaryIO, max_bytes: int) -> bytes:
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        data = bytes(source)
+    elif isinstance(source, (str, Path)):
+        try:
+            with Path(source).open("rb") as file:
+                data = file.read(max_bytes + 1)
+        except (OSError, ValueError) as error:  # ValueError: a name with a null character
+            reason = getattr(error, "strerror", None) or error
+            raise ImageError(f"the image file {source} cannot be read: {reason}") from error
+    else:
+        data = source.read(max_bytes + 1)
+    if not data:
+        raise ImageError("the image is empty; send a file with content")
+    if len(data) > max_bytes:
+        raise ImageTooLargeError(
+            f"the image is larger than the {max_bytes} bytes allowed; send a smaller one", code="image_file_too_large"
+        )
+    return data
+
+
+class _Silence:
+    """No warning of Pillow's leaves a `with` block of this, in any thread.
+
+    `warnings.catch_warnings` alone restores filters in the wrong order when threads overlap, so the first one in opens
+    it and the last one out closes it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._depth = 0
+        self._context: warnings.catch_warnings[None] | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._depth == 0:
+                self._context = warnings.catch_warnings()
+                self._context.__enter__()
+                warnings.filterwarnings("ignore", module=r"(PIL|pillow_heif)\.")
+            self._depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._depth -= 1
+            if self._depth == 0 and self._context is not None:
+                self._context.__exit__(None, None, None)
+                self._context = None
+
+
+_silenced_pillow = _Silence()

@@ -1,0 +1,4 @@
+"""What networks are made of, each layer by itself.
+
+Imports `model.backbones`.
+"""

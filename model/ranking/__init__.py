@@ -1,0 +1,4 @@
+"""From descriptors and logits to an order, without a network.
+
+Imports no other room.
+"""

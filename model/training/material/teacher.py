@@ -1,0 +1,78 @@
+"""Old knowledge: what the starting backbone says of the images, as soft targets (SAKE, Liu et al., ICCV 2019).
+
+A photo's target is the backbone's own ImageNet prediction; a sketch's is the mean over the photos of its category,
+since the backbone does not know sketches. For a category without photos, ImageNet classes are weighted by how near
+their names are to its own.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from model.config import PreprocessConfig
+from model.data.augment import plain
+from model.training.objectives.objective import Semantics
+
+
+@torch.inference_mode()
+def predictions(classifier: nn.Module, pixels: Tensor, config: PreprocessConfig, device: torch.device) -> Tensor:
+    """The backbone's class probabilities: pixels [N, 3, H, W] uint8 -> [N, K] float32 on `device`."""
+    classifier = classifier.to(device)
+    parts = []
+    for part in torch.split(pixels, 128):
+        images = plain(part.to(device), config).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device.type, dtype=torch.bfloat16):  # exact enough for targets
+            logits = classifier(images)
+        parts.append(logits.float().softmax(dim=1))
+    return torch.cat(parts)
+
+
+def category_means(probabilities: Tensor, labels: Tensor, categories: int) -> tuple[Tensor, Tensor]:
+    """Mean target per category.
+
+    Args:
+        probabilities: [N, K].
+        labels: [N] int64 below `categories`.
+        categories: C.
+
+    Returns:
+        [C, K], zero where a category has no photo, and [C] bool, True where it has one.
+    """
+    sums = probabilities.new_zeros(categories, probabilities.shape[1]).index_add_(0, labels, probabilities)
+    count = torch.bincount(labels, minlength=categories)
+    return sums / count.clamp_min(1)[:, None], count > 0
+
+
+def targets_from_names(names: Tensor, class_names: Tensor, sharpness: float = 20.0) -> Tensor:
+    """ImageNet classes weighted by the cosine of names: [C, T] and [K, T] of unit rows -> [C, K] probabilities."""
+    return (sharpness * names @ class_names.T).softmax(dim=1)
+
+
+def leading_directions(weight: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """The directions of feature space that a linear classifier reads most.
+
+    Args:
+        weight: [K, F], the classifier's.
+        width: E, how many directions to keep.
+
+    Returns:
+        projection [E, F], orthonormal rows, and classifier [K, E]; classifier @ projection approximates weight.
+    """
+    _, _, rows = torch.linalg.svd(weight.float() - weight.float().mean(dim=0), full_matrices=False)
+    projection = rows[:width]
+    return projection, weight.float() @ projection.T
+
+
+def semantics_of(classifier: nn.Module, names: Tensor | None, width: int) -> Semantics:
+    """A start for the descriptor and for the head that repeats the backbone's predictions.
+
+    Args:
+        classifier: a timm model with its pretrained classifier.
+        names: [C, T] embeddings of the categories' names, or None.
+        width: E, of the descriptor.
+    """
+    weight: Tensor = classifier.get_classifier().weight.detach()  # type: ignore[operator]
+    projection, reduced = leading_directions(weight, width)
+    reduced = reduced / reduced.norm(dim=1).mean()
+    return Semantics(names=names, classes=weight.shape[0], projection=projection, classifier=reduced)

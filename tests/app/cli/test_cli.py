@@ -1,0 +1,176 @@
+"""The command line: quick to help, one line per error, JSON for machines; and the client it uses."""
+
+import json
+import os
+import subprocess
+import sys
+from unittest.mock import patch
+
+import pytest
+from PIL import Image, ImageDraw
+
+from app.cli import COMMANDS, main
+from app.client import Client, ServiceAnswerError, ServiceUnreachableError
+from app.http.requests.sketch_request import SketchRequest
+from app.logs import configure_logging
+from app.main import create_app
+from app.search.searcher import TwoStageSearcher
+from app.setup.doctor import examine
+from model.images.opening import ImageLimits
+from tests.app.conftest import READ_KEY, encoded, picture, settings_for, sketch
+from tests.app.http.fuzz import running
+
+
+def run(capsys, *arguments):
+    """Exit code, stdout and stderr of the command line in this process."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    said = capsys.readouterr()
+    return ended.value.code, said.out, said.err
+
+
+@pytest.fixture
+def drawn(tmp_path):
+    path = tmp_path / "sketch.png"
+    path.write_bytes(sketch())
+    return path
+
+
+def test_help_needs_neither_torch_nor_faiss_nor_fastapi():
+    code = (
+        "import sys, contextlib, io\n"
+        "from app.cli import main\n"
+        "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()): main(['--help'])\n"
+        "print(sorted(m for m in ('torch', 'faiss', 'fastapi', 'lance', 'timm') if m in sys.modules))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ})
+    assert ended.stdout.strip() == "[]"
+
+
+def test_help_names_every_command(capsys):
+    code, out, _ = run(capsys, "--help")
+    assert code == 0
+    for name in ("serve", "gallery", "search", "evaluate", "convert", "doctor"):
+        assert name in COMMANDS
+        assert f" {name} " in out
+
+
+@pytest.mark.parametrize("name", ["serve", "gallery", "search", "convert", "doctor"])
+def test_every_command_has_help(capsys, name):
+    code, out, _ = run(capsys, name, "--help")
+    assert code == 0
+    assert "Usage" in out
+
+
+def test_an_unknown_command_is_an_error(capsys):
+    code, _, err = run(capsys, "paint")
+    assert code == 2
+    assert "paint" in err
+
+
+def test_search_prints_paths_best_first(capsys, shared_gallery, checkpoint, drawn):
+    given = ["--gallery", shared_gallery, "--checkpoint", checkpoint, "--top-k", "4"]
+    code, out, _ = run(capsys, "search", drawn, *given)
+    assert code == 0
+    lines = out.splitlines()
+    assert len(lines) == 4
+    code, out, _ = run(capsys, "search", drawn, *given, "--json")
+    answer = json.loads(out)
+    assert [line.split()[-1] for line in lines] == [result["path"] for result in answer["results"]]
+    assert answer["total_photos"] == 13
+
+
+def test_a_large_photographed_sketch_is_decoded_as_the_service_does_it(capsys, shared_gallery, checkpoint, tmp_path):
+    """Four times as many pixels as clean-up looks at would cost time and memory, and give other numbers."""
+    large = Image.new("L", (4000, 4000), 255)
+    ImageDraw.Draw(large).line([(400, 500), (3500, 900), (2000, 3600), (400, 500)], fill=0, width=90)
+    path = tmp_path / "sketch.jpg"
+    large.save(path)
+    given = ["--gallery", shared_gallery, "--checkpoint", checkpoint, "--device", "cpu", "--json"]
+    with patch.object(TwoStageSearcher, "prepare", autospec=True, side_effect=TwoStageSearcher.prepare) as prepare:
+        run(capsys, "search", path, *given)
+        run(capsys, "explain", path, *given)
+    sketches = [call.args[1] for call in prepare.call_args_list]
+    served = SketchRequest({}, image=path.read_bytes()).open(ImageLimits())
+    assert served.size == (2000, 2000)
+    assert len(sketches) == 2
+    assert all(image.tobytes() == served.tobytes() for image in sketches)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (["/nowhere.png"], "cannot read /nowhere.png"),
+        (["--tag", "unheard-of"], "unheard-of"),
+        (["--gallery", "/nowhere"], "no gallery"),
+        (["--checkpoint", "/nowhere"], "no checkpoint"),
+    ],
+)
+def test_what_search_cannot_do_is_one_line(capsys, shared_gallery, checkpoint, drawn, case):
+    arguments, says = case
+    picture_first = [] if arguments[0].endswith(".png") else [drawn]
+    given = ["--gallery", shared_gallery, "--checkpoint", checkpoint]
+    code, out, err = run(capsys, "search", *picture_first, *given, *arguments)
+    assert (code, out) == (1, "")
+    assert says in err
+    assert err.startswith("sketchseek: ")
+    assert err.count("\n") == 1
+
+
+def test_doctor_finds_what_is_wrong_and_says_how_to_mend_it(capsys, shared_gallery, checkpoint, tmp_path):
+    code, out, _ = run(
+        capsys, "doctor", "--gallery", shared_gallery, "--checkpoint", checkpoint, "--port", "0", "--json"
+    )
+    findings = {one["check"]: one for one in json.loads(out)}
+    assert (code, findings["gallery"]["verdict"]) == (0, "ok")
+    assert "13 photos" in findings["gallery"]["says"]
+    code, out, _ = run(capsys, "doctor", "--gallery", tmp_path / "none", "--checkpoint", checkpoint, "--port", "0")
+    assert code == 1
+    assert "no gallery at" in out
+    assert "->" in out
+
+
+def test_doctor_knows_a_taken_port_another_checkpoint_and_an_open_door(shared_gallery, tmp_path):
+    import socket
+
+    from model.checkpoints.files import save_checkpoint
+    from model.networks.registry import build_network, preset
+
+    other = tmp_path / "other.safetensors"
+    save_checkpoint(build_network(preset("zse-tiny"), seed=5), other)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        settings = settings_for(shared_gallery, checkpoint=str(other), port=port)
+        findings = {one.check: one for one in examine(settings)}
+    assert findings["port"].verdict == "problem"
+    assert findings["gallery"].verdict == "problem"
+    assert "rebuild" in findings["gallery"].says
+    open_door = {one.check: one for one in examine(settings_for(shared_gallery, host="0.0.0.0", port=0))}  # noqa: S104
+    assert open_door["keys"].verdict == "warning"
+    assert all(one.mend for one in findings.values() if one.verdict != "ok")
+
+
+def test_the_client_raises_what_the_service_said(shared_gallery, network, capsys, drawn):
+    configure_logging()  # to stderr, as the command line does
+    with running(create_app(settings_for(shared_gallery, read_key=READ_KEY), network)) as url:
+        with Client(url, READ_KEY) as client:
+            while client.ready().status != "ready":
+                pass
+            found = client.search(drawn, top_k=3, tags=["things", "small"], min_score=-1, rerank=False, expand=False)
+            assert found.total_photos == 7
+            with pytest.raises(ServiceAnswerError) as caught:
+                client.search(encoded(picture(1).point(lambda _: 255)))
+            assert (caught.value.code, caught.value.status) == ("blank_sketch", 422)
+            assert caught.value.request_id
+            with pytest.raises(ServiceAnswerError, match="no write key"):
+                client.reload()
+        with Client(url) as stranger, pytest.raises(ServiceAnswerError) as refused:
+            stranger.gallery()
+        assert refused.value.code == "key_required"
+        code, out, _ = run(capsys, "search", drawn, "--url", url, "--key", READ_KEY, "--top-k", "2", "--json")
+        assert (code, len(json.loads(out)["results"])) == (0, 2)
+        code, _, err = run(capsys, "search", drawn, "--url", url, "--key", "wrong")
+        assert code == 1
+        assert "key" in err
+    with Client(url) as client, pytest.raises(ServiceUnreachableError, match="sketchseek serve"):
+        client.gallery()

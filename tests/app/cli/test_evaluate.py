@@ -1,0 +1,319 @@
+"""`sketchseek evaluate` from end to end, with a tiny network on drawn pictures."""
+
+import json
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from app.cli import main
+from model.checkpoints.files import save_checkpoint
+from model.config import ZSE_TINY, ExpansionRule, ScoreRule
+from model.errors import ConfigurationError, DatasetError
+from model.evaluation.encode import encode_items
+from model.evaluation.evaluate import EvaluationOptions, evaluate, file_list_task, folder_task, pairs_task
+from model.networks.registry import build_network
+
+METRICS = {"map_all", "map_200_strict", "map_200_lenient", "precision_100", "precision_200", "ms_per_query"}
+
+
+def draw(path, number, photo):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.new("RGB", (64, 64), (18 * number, 120, 90) if photo else "white")
+    pen = ImageDraw.Draw(image)
+    pen.ellipse((8 + number, 10, 50, 40 + number), outline="black", width=3)
+    pen.line((5, 5 + number, 58, 60 - 2 * number), fill="black", width=3)
+    image.save(path)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data")
+    for place, category in enumerate(("ant", "bee", "cow")):
+        for number in range(4):
+            draw(root / "photo" / category / f"n{place}_{number}.jpg", 4 * place + number, photo=True)
+        for number in range(3):
+            prefix = "tub" if number else "qdv"
+            draw(root / "sketch" / category / f"{prefix}_{number}.png", place + number, photo=False)
+            draw(root / "named" / category / f"n{place}_{number}-1.png", place + number, photo=False)
+    rows = [f"{c},qdv_0.png,n{place}_2.jpg" for place, c in enumerate(("ant", "bee", "cow"))]
+    (root / "pairs.csv").write_text("category,sketch,photo\n" + "\n".join(rows) + "\n")
+    (root / "unseen.txt").write_text("ant\nCow\n")
+    (root / "zeroshot").mkdir()
+    for modality, name in (("sketch", "sketch"), ("photo", "all_photo")):
+        for part, categories in (("zero", ("ant",)), ("train", ("bee", "cow"))):
+            files = [p for c in categories for p in sorted((root / modality / c).iterdir())]
+            lines = [f"{path.relative_to(root)} {categories.index(path.parent.name)}" for path in files]
+            (root / "zeroshot" / f"{name}_{part}.txt").write_text("\n".join(lines) + "\n")
+    return root
+
+
+@pytest.fixture(scope="module")
+def network():
+    return build_network(ZSE_TINY, seed=0)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(network, tmp_path_factory):
+    path = tmp_path_factory.mktemp("checkpoint") / "tiny.safetensors"
+    save_checkpoint(network, path)
+    return path
+
+
+@pytest.fixture
+def command(checkpoint, capsys):
+    def call(*arguments):
+        base = ["--checkpoint", checkpoint, "--device", "cpu", "--dtype", "float32", "--candidates", "3,6"]
+        with pytest.raises(SystemExit) as ending:
+            main(["evaluate", *map(str, base), *map(str, arguments)])
+        captured = capsys.readouterr()
+        return ending.value.code, captured.out, captured.err
+
+    return call
+
+
+def folders(data):
+    return "--sketches", data / "sketch", "--photos", data / "photo"
+
+
+def test_the_json_report(command, data):
+    code, out, err = command(*folders(data), "--json")
+    assert code == 0, err
+    report = json.loads(out)
+    assert report["protocol"] == "inter-category"
+    assert report["counts"] == {"sketches": 9, "sketches_available": 9, "photos": 12, "categories": 3}
+    assert report["checkpoint"]["name"]
+    assert len(report["checkpoint"]["sha256"]) == 64
+    arms = report["arms"]
+    assert set(arms) == {"recall", "relation", "two_stage", "fused", "fused_two_stage"}
+    for arm in ("recall", "relation", "fused"):
+        assert set(arms[arm]) >= METRICS
+    assert set(arms["two_stage"]) == {"3", "6"}
+    assert set(arms["two_stage"]["6"]) >= METRICS | {"exhaustive_top_10_kept", "exhaustive_map_200_strict_kept"}
+    assert 0 <= arms["two_stage"]["3"]["exhaustive_top_10_kept"] <= 0.3
+    assert set(report["sources"]) == {"qdv", "tub"}
+    assert report["sources"]["tub"]["sketches"] == 6
+    whole = arms["recall"]["map_all"]
+    parts = [report["sources"][name]["arms"]["recall"]["map_all"] for name in ("qdv", "tub")]
+    assert whole == pytest.approx((parts[0] * 3 + parts[1] * 6) / 9)
+    assert report["sample"] is None
+    assert report["fusion"] == "standardised"
+    assert "photos" in err
+
+
+def test_tables_and_plots(command, data, tmp_path):
+    pytest.importorskip("matplotlib")
+    code, out, err = command(*folders(data), "--plots", tmp_path / "plots", "--max-sketches", 6)
+    assert code == 0, err
+    assert "a balanced sample of 6 of 9 sketches" in out
+    for word in ("recall", "two_stage @3", "map_200_strict", "upstream_map_all", "tub: "):
+        assert word in out
+    for name in ("precision-recall.png", "quality-depth-time.png"):
+        with Image.open(tmp_path / "plots" / name) as image:
+            assert min(image.size) > 300
+
+
+def test_plots_that_cannot_be_drawn_do_not_cost_the_figures(command, data, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr("model.evaluation.plots.draw_plots", full)
+    code, out, err = command(*folders(data), "--arms", "recall", "--json", "--plots", tmp_path / "plots")
+    assert json.loads(out)["arms"]["recall"]
+    assert code == 1
+    assert "the plots could not be written" in err
+
+
+def test_plots_ask_for_their_extra_before_anything_is_measured(command, data, tmp_path, monkeypatch):
+    def measured(*_):
+        pytest.fail("measured before it was known that nothing can be drawn")
+
+    monkeypatch.setattr("model.evaluation.evaluate.evaluate", measured)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    code, _, err = command(*folders(data), "--plots", tmp_path / "plots")
+    assert code == 1
+    assert "extra 'train': pip install 'sketchseek[train]'" in err
+
+
+def test_two_stages_alone_equal_two_stages_of_all_pairs(network, data):
+    task = folder_task(data / "sketch", data / "photo", "inter-category")
+    alone = evaluate(network, task, EvaluationOptions(arms=("two_stage",), candidates=(3, 12)))
+    whole = evaluate(network, task, EvaluationOptions(candidates=(3, 12)))
+    for k in ("3", "12"):
+        for name, value in alone.report["arms"]["two_stage"][k].items():
+            if name != "ms_per_query":
+                assert value == pytest.approx(whole.report["arms"]["two_stage"][k][name])
+    assert "exhaustive_top_10_kept" not in alone.report["arms"]["two_stage"]["3"]
+    full = whole.report["arms"]["two_stage"]["12"]
+    assert full["map_all"] == pytest.approx(whole.report["arms"]["relation"]["map_all"])
+    assert full["exhaustive_top_10_kept"] == 1
+    assert full["exhaustive_map_200_strict_kept"] == pytest.approx(1)
+
+
+def test_the_gallery_is_encoded_once(network, data, monkeypatch):
+    encoded = []
+    encode = network.encode_photo
+
+    def counted(images):
+        encoded.append(len(images))
+        return encode(images)
+
+    monkeypatch.setattr(network, "encode_photo", counted)
+    task = folder_task(data / "sketch", data / "photo", "inter-category")
+    evaluate(network, task, EvaluationOptions(batch_size=5))
+    assert encoded == [5, 5, 2]
+
+
+def test_categories_and_protocols(command, data):
+    unseen = ("--categories", data / "unseen.txt", "--arms", "recall", "--json")
+    report = json.loads(command(*folders(data), *unseen)[1])
+    assert report["counts"]["categories"] == 2
+    assert report["counts"]["photos"] == 8
+    report = json.loads(command(*folders(data), *unseen, "--protocol", "generalised")[1])
+    assert report["protocol"] == "generalised"
+    assert report["counts"]["photos"] == 12
+    assert "seen_share_100" in report["arms"]["recall"]
+    report = json.loads(command(*folders(data), "--arms", "recall", "--json", "--protocol", "cross-dataset")[1])
+    assert report["protocol"] == "cross-dataset"
+
+
+def test_instance_level_retrieval(command, data):
+    for arguments, chance in (
+        (("--pairs", data), 1),  # its gallery has one photo of each category
+        (("--sketches", data / "named", "--photos", data / "photo", "--protocol", "instance"), 1 / 4),
+    ):
+        code, out, err = command(*arguments, "--json")
+        assert code == 0, err
+        report = json.loads(out)
+        assert report["protocol"] == "instance"
+        assert set(report["arms"]["two_stage"]["3"]) >= {"acc_1", "acc_5", "category_acc_1", "chance_acc_1"}
+        assert report["arms"]["recall"]["category_chance_acc_1"] == pytest.approx(chance)
+    assert "category_chance_acc_1" in command(*arguments)[1]
+    assert pairs_task(data, ["bee"]).photos[0].category == "bee"
+
+
+def test_file_lists(command, data):
+    arguments = ("--file-lists", data, "--split", "quickdraw-30", "--arms", "recall", "--json")
+    report = json.loads(command(*arguments)[1])
+    assert report["counts"] == {"sketches": 3, "sketches_available": 3, "photos": 4, "categories": 1}
+    report = json.loads(command(*arguments, "--protocol", "generalised")[1])
+    assert report["counts"]["photos"] == 12
+    assert len(file_list_task(data, "quickdraw-30", "inter-category").photos) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "give one of"),
+        (("--sketches", "DATA/sketch"), "go together"),
+        (("--sketches", "DATA/sketch", "--photos", "DATA/photo", "--pairs", "DATA"), "give one of"),
+        (("--sketches", "DATA/sketch", "--photos", "DATA/gone"), "gone"),
+        (("--sketches", "DATA/sketch", "--photos", "DATA/photo", "--arms", "recall,magic"), "magic"),
+        (("--sketches", "DATA/sketch", "--photos", "DATA/photo", "--candidates", "3,x"), "3,x"),
+        (("--sketches", "DATA/sketch", "--photos", "DATA/photo", "--candidates", "3,3"), "different"),
+        (("--sketches", "DATA/sketch", "--photos", "DATA/photo", "--protocol", "odd"), "odd"),
+        (("--file-lists", "DATA", "--categories", "DATA/unseen.txt"), "--categories"),
+        (("--pairs", "DATA", "--protocol", "generalised"), "--pairs is measured by the protocol instance"),
+        (("--pairs", "DATA", "--seed", "99999999999999999999"), "seed must be from 0"),
+        (("--pairs", "DATA", "--plots", "DATA/pairs.csv"), "plots go into a folder"),
+        (("--pairs", "DATA", "--plots", "DATA/pairs.csv/in"), "plots go into a folder"),
+        (("--sketches", "DATA/sketch", "--photos", "DATA/photo", "--checkpoint", "nobody"), "nobody"),
+    ],
+)
+def test_mistakes_are_one_sentence(command, data, arguments, said):
+    code, out, err = command(*[argument.replace("DATA", str(data)) for argument in arguments])
+    assert code == 1
+    assert out == ""
+    assert said in err
+    assert "Traceback" not in err
+
+
+def test_a_damaged_image_is_named(network, data, tmp_path):
+    broken = tmp_path / "sketch" / "ant" / "tub_9.png"
+    broken.parent.mkdir(parents=True)
+    broken.write_bytes(b"no image")
+    task = folder_task(tmp_path / "sketch", data / "photo", "cross-dataset")
+    with pytest.raises(DatasetError, match=r"tub_9\.png"):
+        evaluate(network, task, EvaluationOptions(arms=("recall",)))
+
+
+@pytest.fixture(scope="module")
+def ruled(network):
+    """The same network with a rule that weighs both scores and expands queries."""
+    rule = ScoreRule(0.5, 2.0, -1.0, ExpansionRule(neighbours=3, weight=1.0))
+    other = build_network(replace(ZSE_TINY, score=rule), seed=0)
+    other.identity = network.identity
+    return other
+
+
+def test_the_checkpoints_own_rule_fuses(ruled, network, data):
+    task = folder_task(data / "sketch", data / "photo", "inter-category")
+    options = EvaluationOptions(arms=("recall", "relation", "fused"), expansion=False)
+    own, standard = evaluate(ruled, task, options).report, evaluate(network, task, options).report
+    assert (own["fusion"], standard["fusion"]) == ("checkpoint", "standardised")
+    assert own["arms"]["recall"]["map_all"] == standard["arms"]["recall"]["map_all"]
+    recall_alone = build_network(replace(ZSE_TINY, score=ScoreRule(1e-9, 1.0)), seed=0)
+    report = evaluate(recall_alone, task, options).report
+    assert report["fusion"] == "checkpoint"
+    assert report["arms"]["fused"]["map_all"] == pytest.approx(report["arms"]["recall"]["map_all"])
+    assert report["arms"]["fused"]["map_all"] != pytest.approx(standard["arms"]["fused"]["map_all"])
+
+
+@pytest.fixture
+def apart(monkeypatch):
+    """Descriptors that point anywhere: those of random weights are so alike that expansion changes no order."""
+
+    def scattered(network, items, **how):
+        encoding = encode_items(network, items, **how)
+        noise = torch.randn(encoding.descriptor.shape, generator=torch.Generator().manual_seed(len(items)))
+        return replace(encoding, descriptor=torch.nn.functional.normalize(noise, dim=1))
+
+    monkeypatch.setattr("model.evaluation.evaluate.encode_items", scattered)
+
+
+@pytest.mark.usefixtures("apart")
+def test_queries_are_expanded_as_the_checkpoint_declares_unless_told_not_to(ruled, network, data, tmp_path, command):
+    task = folder_task(data / "sketch", data / "photo", "inter-category")
+    options = EvaluationOptions(arms=("recall",))
+    expanded = evaluate(ruled, task, options).report
+    once = evaluate(ruled, task, replace(options, expansion=False)).report
+    plain = evaluate(network, task, options).report
+    assert expanded["expansion"] == {"neighbours": 3, "weight": 1.0}
+    assert once["expansion"]["neighbours"] == plain["expansion"]["neighbours"] == 0
+    assert once["arms"]["recall"]["map_all"] == plain["arms"]["recall"]["map_all"]
+    assert expanded["arms"]["recall"]["map_all"] != once["arms"]["recall"]["map_all"]
+    path = tmp_path / "ruled.safetensors"
+    save_checkpoint(ruled, path)
+    for more, neighbours in (((), 3), (("--no-expansion",), 0)):
+        called = command(*folders(data), "--checkpoint", path, "--arms", "recall", "--json", *more)
+        assert json.loads(called[1])["expansion"]["neighbours"] == neighbours
+
+
+def test_every_category_is_reported_apart(network, data):
+    task = folder_task(data / "sketch", data / "photo", "inter-category")
+    report = evaluate(network, task, EvaluationOptions(arms=("recall",))).report
+    assert list(report["categories"]) == ["ant", "bee", "cow"]
+    assert [part["sketches"] for part in report["categories"].values()] == [3, 3, 3]
+    parts = [part["arms"]["recall"]["map_all"] for part in report["categories"].values()]
+    assert sum(parts) / 3 == pytest.approx(report["arms"]["recall"]["map_all"])
+    assert len(set(parts)) > 1
+
+
+def test_categories_that_the_checkpoint_was_trained_on_are_told(network, data, tmp_path, command):
+    path = tmp_path / "trained.safetensors"
+    save_checkpoint(network, path, extra={"training": json.dumps({"categories": ["Bee", "zebra"]})})
+    arguments = *folders(data), "--checkpoint", path, "--arms", "recall"
+    assert json.loads(command(*arguments, "--json")[1])["trained_on"] == ["bee"]
+    assert "not zero-shot: the checkpoint was trained on bee" in command(*arguments)[1]
+    report = json.loads(command(*folders(data), "--arms", "recall", "--json")[1])
+    assert report["trained_on"] is None  # a checkpoint that does not tell
+
+
+def test_options_are_checked():
+    with pytest.raises(ConfigurationError, match="arm"):
+        EvaluationOptions(arms=())
+    with pytest.raises(ConfigurationError, match="candidates"):
+        EvaluationOptions(candidates=(0,))

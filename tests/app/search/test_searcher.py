@@ -1,0 +1,169 @@
+"""The two-stage searcher against slow and simple ways to compute the same."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from app.search.searcher import Candidates, Query, TwoStageSearcher, in_chunks
+from index_builder import GallerySnapshot
+from model.config import ExpansionRule, ScoreRule
+from model.errors import DeviceError
+from model.evaluation.arms import expanded_queries
+from model.images.opening import open_image
+from tests.app.conftest import sketch
+
+
+@pytest.fixture(scope="module")
+def snapshot(shared_gallery, network):
+    return GallerySnapshot.load(shared_gallery, network.identity)
+
+
+@pytest.fixture(scope="module")
+def searcher(snapshot, network):
+    return TwoStageSearcher(network, snapshot)
+
+
+def image(seed=0):
+    return open_image(sketch(seed))
+
+
+def naive(network, snapshot, picture, candidates):
+    """Every photo by its cosine, then the best of them one pair at a time."""
+    encoding = network.encode_sketch(TwoStageSearcher(network, snapshot).prepare(picture)[None])
+    rows = range(len(snapshot))
+    cosines = {r: float(snapshot.descriptors([r])[0] @ encoding.descriptor[0].detach().numpy()) for r in rows}
+    best = sorted(rows, key=lambda r: (-cosines[r], r))[:candidates]
+    with torch.inference_mode():
+        logits = {r: network.relate(encoding, snapshot.encodings([r])).logit[0, 0].double() for r in best}
+    scores = {r: float(network.score(logits[r], torch.tensor(cosines[r], dtype=torch.float64))) for r in best}
+    return [(r, scores[r]) for r in sorted(best, key=lambda r: (-scores[r], r))]
+
+
+@pytest.mark.parametrize("candidates", [1, 4, 13, 100])
+def test_two_stages_find_what_a_naive_loop_finds(searcher, snapshot, network, candidates):
+    for seed in range(4):
+        expected = naive(network, snapshot, image(seed), candidates)
+        found = searcher.search(image(seed), Query(top_k=100, candidates=candidates)).results
+        assert [one.score for one in found] == pytest.approx([score for _, score in expected], abs=1e-5)
+        assert {one.row for one in found} == {row for row, _ in expected}
+
+
+@pytest.mark.parametrize("tags", [(), ("things",)])
+def test_expanded_queries_find_what_the_evaluation_finds(network, snapshot, monkeypatch, tags):
+    """Two searches through FAISS against whole rankings; with tags, the first hits have the tags too."""
+    rule = ExpansionRule(neighbours=3, weight=2.0)
+    monkeypatch.setattr(network, "config", replace(network.config, score=ScoreRule(expansion=rule)))
+    searcher = TwoStageSearcher(network, snapshot)
+    allowed = snapshot.allowed(tags=tags) if tags else np.ones(len(snapshot), bool)
+    rows = np.flatnonzero(allowed)
+    photos = torch.tensor(snapshot.descriptors(rows))
+    for seed in range(4):
+        encoding = network.encode_sketch(searcher.prepare(image(seed))[None])
+        asked = expanded_queries(encoding.descriptor.detach(), photos, torch.arange(len(rows)), rule)
+        cosines = (asked @ photos.T)[0]
+        best = cosines.argsort(descending=True)
+        found = searcher.search(image(seed), Query(rerank=False, tags=tags)).results
+        assert [one.recall_score for one in found] == pytest.approx(cosines[best[: len(found)]].tolist(), abs=2e-3)
+        assert {one.row for one in found} <= set(rows.tolist())
+    mixed = [Query(tags=tags, expand=False), Query(tags=tags), Query(tags=tags, expand=False)]
+    together = searcher.recall(encoding.descriptor.detach().expand(3, -1).numpy(), mixed)
+    assert together[0].scores[0] != pytest.approx(together[1].scores[0], abs=1e-4)
+    assert (together[0].scores == together[2].scores).all()
+    plain = searcher.recall(encoding.descriptor.detach().numpy(), [Query(tags=tags, expand=False)])
+    assert plain[0].scores[0] == pytest.approx(float((photos @ encoding.descriptor[0].detach()).max()), abs=2e-3)
+
+
+def test_only_what_is_shown_is_related_where_the_rule_gives_the_relation_no_weight(network, snapshot, monkeypatch):
+    rule = ScoreRule(relation_weight=0.0, recall_weight=5.0, bias=-1.0)
+    monkeypatch.setattr(network, "config", replace(network.config, score=rule))
+    searcher = TwoStageSearcher(network, snapshot)
+    related = []
+
+    def relate(_, rows):
+        related.append(len(rows))
+        return np.zeros(len(rows))
+
+    monkeypatch.setattr(searcher, "relate", relate)
+    found = searcher.search(image(1), Query(top_k=4, offset=2, candidates=13)).results
+    assert related == [6]
+    plain = searcher.search(image(1), Query(top_k=4, offset=2, candidates=13, rerank=False)).results
+    assert [one.photo for one in found] == [one.photo for one in plain]
+    assert all(one.relation_score is not None for one in found)
+
+
+def test_all_are_related_where_the_rule_turns_the_order_round(network, snapshot, monkeypatch):
+    monkeypatch.setattr(network, "config", replace(network.config, score=ScoreRule(0.0, recall_weight=-5.0)))
+    searcher = TwoStageSearcher(network, snapshot)
+    found = searcher.search(image(1), Query(top_k=4, candidates=13, expand=False)).results
+    assert [one.recall_rank for one in found] == [13, 12, 11, 10]
+
+
+def test_batched_equals_single(searcher):
+    queries = [Query(top_k=13), Query(top_k=3, candidates=5), Query(rerank=False), Query(tags=("things",)), Query()]
+    tensors = [searcher.prepare(image(seed)) for seed in range(len(queries))]
+    together = list(searcher.search_many(torch.stack(tensors), queries))
+    for tensor, query, batched in zip(tensors, queries, together, strict=True):
+        (single,) = searcher.search_many(tensor[None], [query])
+        assert [one.photo for one in batched.results] == [one.photo for one in single.results]
+        assert [one.score for one in batched.results] == pytest.approx([one.score for one in single.results], abs=1e-5)
+        assert batched.searched == single.searched
+
+
+def test_chunked_equals_whole(network, snapshot, searcher):
+    whole = searcher.search(image(2), Query(top_k=13)).results
+    for chunk in (1, 2, 5):
+        chunked = TwoStageSearcher(network, snapshot, relation_chunk=chunk).search(image(2), Query(top_k=13)).results
+        assert [one.photo for one in chunked] == [one.photo for one in whole]
+        assert [one.score for one in chunked] == pytest.approx([one.score for one in whole], abs=1e-5)
+
+
+def test_exact_ties_are_broken_by_photo_id(searcher):
+    rows = np.array([5, 2, 9, 0])
+    found = searcher.order(Candidates(rows, np.ones(4, np.float32), 13), np.full(4, 0.5), Query()).results
+    assert [one.row for one in found] == [0, 2, 5, 9]
+    ids = [one.photo.photo_id for one in found]
+    assert ids == sorted(ids)
+
+
+def test_scores_near_one_are_told_apart(searcher):
+    """In float32 the sigmoid of 18 and of 20 is 1.0 alike, which would leave the order to chance."""
+    rows = np.array([1, 2, 3])
+    found = searcher.order(Candidates(rows, np.zeros(3, np.float32), 13), np.array([18.0, 20.0, 19.0]), Query()).results
+    assert [one.row for one in found] == [2, 3, 1]
+    assert len({one.score for one in found}) == 3
+
+
+def test_similar_photos_are_those_of_a_naive_loop(searcher, snapshot):
+    descriptors = snapshot.descriptors(range(13))
+    cosines = descriptors @ descriptors[4]
+    expected = sorted((row for row in range(13) if row != 4), key=lambda row: (-cosines[row], row))[:5]
+    found = searcher.similar(4, 5).results
+    assert [one.row for one in found] == expected
+    assert [one.rank for one in found] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("fits", [1, 2, 3, 7])
+def test_a_device_without_memory_gets_smaller_chunks(fits):
+    asked = []
+
+    def compute(part):
+        rows = list(range(20))[part]
+        asked.append(len(rows))
+        if len(rows) > fits:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return rows
+
+    parts = in_chunks(compute, 20, 16)
+    assert [row for part in parts for row in part] == list(range(20))
+    assert asked[0] == 16
+    assert len(parts) <= 20
+
+
+def test_a_device_that_holds_not_even_one_says_so():
+    def compute(_part):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(DeviceError, match="memory"):
+        in_chunks(compute, 3, 8)

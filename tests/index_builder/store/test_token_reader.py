@@ -1,0 +1,103 @@
+"""The token cache: the same encodings with and without it, and never more than its bound."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from index_builder import Gallery, GallerySnapshot, build_gallery
+from index_builder.store.quantise import TokenShape
+
+
+@pytest.fixture
+def gallery(tmp_path, photos, network, options):
+    build_gallery(photos, tmp_path / "g", network, options=options)
+    return tmp_path / "g"
+
+
+def per_photo(gallery) -> int:
+    opened = Gallery.open(gallery)
+    shape: TokenShape = opened.metadata(opened.dataset()).shape
+    return shape.record_bytes
+
+
+def assert_equal(actual, expected):
+    for name in ("descriptor", "tokens", "positions"):
+        assert torch.equal(getattr(actual, name), getattr(expected, name))
+    assert actual.mask is expected.mask is None
+
+
+@pytest.mark.parametrize("places", [0, 1, 4, 10, 100])
+def test_a_cache_changes_nothing_but_time(gallery, network, places):
+    plain = GallerySnapshot.load(gallery, network.identity, cache_bytes=0)
+    cached = GallerySnapshot.load(gallery, network.identity, cache_bytes=places * per_photo(gallery))
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        rows = rng.choice(10, rng.integers(1, 10), replace=False)
+        assert_equal(cached.encodings(rows), plain.encodings(rows))
+    assert_equal(cached.encodings([3, 3, 5]), plain.encodings([3, 3, 5]))
+    hits, misses = cached.cache_counts
+    assert (hits == 0) == (places == 0)
+    if places >= 10:
+        assert misses == 10
+
+
+def test_the_least_recently_used_go(gallery, network):
+    snapshot = GallerySnapshot.load(gallery, network.identity, cache_bytes=3 * per_photo(gallery) + 5)
+    for row in (0, 1, 2, 0, 3):  # 3 pushes out 1
+        snapshot.encodings([row])
+    _, misses = snapshot.cache_counts
+    snapshot.encodings([0, 2, 3])
+    assert snapshot.cache_counts[1] == misses
+    snapshot.encodings([1])
+    assert snapshot.cache_counts[1] == misses + 1
+
+
+def test_preloading_leaves_the_disk_alone(gallery, network):
+    snapshot = GallerySnapshot.load(gallery, network.identity, cache_bytes=10 * per_photo(gallery), preload=True)
+    snapshot.encodings(np.arange(10))
+    assert snapshot.cache_counts == (10, 0)
+    small = GallerySnapshot.load(gallery, network.identity, cache_bytes=9 * per_photo(gallery), preload=True)
+    small.encodings([0])
+    assert small.cache_counts == (0, 1)
+
+
+def test_dtype_of_tokens(gallery, network):
+    snapshot = GallerySnapshot.load(gallery, network.identity, dtype=torch.bfloat16)
+    encoding = snapshot.encodings([1])
+    assert encoding.tokens.dtype == torch.bfloat16
+    assert encoding.descriptor.dtype == torch.float32
+    assert encoding.positions.dtype == torch.int64
+
+
+def test_rows_outside_are_refused(gallery, network):
+    snapshot = GallerySnapshot.load(gallery, network.identity)
+    for rows in ([10], [-1], [0, 10]):
+        with pytest.raises(IndexError):
+            snapshot.encodings(rows)
+    for row in (10, -1):
+        with pytest.raises(IndexError):
+            snapshot.photo(row)
+
+
+def test_many_threads_read_one_snapshot(gallery, network):
+    snapshot = GallerySnapshot.load(gallery, network.identity, cache_bytes=4 * per_photo(gallery))
+    expected = GallerySnapshot.load(gallery, network.identity, cache_bytes=0).encodings(np.arange(10)).tokens
+    wrong = []
+
+    def work(seed):
+        rng = np.random.default_rng(seed)
+        for _ in range(40):
+            rows = rng.choice(10, 5, replace=False)
+            if not torch.equal(snapshot.encodings(rows).tokens, expected[torch.from_numpy(rows)]):
+                wrong.append(rows)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong

@@ -1,0 +1,71 @@
+"""Configurations as checkpoints hold them: what survives, and what is refused before anything is built."""
+
+import json
+
+import pytest
+
+from model.config import ZSE_LITE, ScoreRule, ZseConfig
+from model.errors import ConfigurationError
+from model.networks.registry import ARCHITECTURES, PRESETS
+from model.networks.stored_config import config_from_json, score_rule_from_json, to_json
+from tests.model.tiny_networks import UPSTREAM_TINY, VIT_POOLED
+
+
+@pytest.mark.parametrize("config", [*PRESETS.values(), UPSTREAM_TINY, VIT_POOLED], ids=lambda c: c.preset)
+def test_configurations_survive_json(config):
+    values = json.loads(json.dumps(to_json(config)))
+    assert ARCHITECTURES[config.architecture].from_json(values) == config
+    assert score_rule_from_json(values) == config.score
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("encoder", "kind", "hybrie"),
+        ("encoder", "backbone", 7),
+        ("encoder", "width", 10**12),
+        ("encoder", "width", "wide"),
+        ("encoder", "depth", -1),
+        ("encoder", "grid", 100_000),
+        ("encoder", "keep_rates", [[2, "most"]]),
+        ("encoder", "keep_rates", [2, 0.5]),
+        ("encoder", "separate_backbones", "perhaps"),
+        ("preprocess", "image_size", 100_000),
+        ("preprocess", "std", [0.5, 0.5, 0.0]),
+        ("preprocess", "mean", [0.5, 0.5]),
+        ("preprocess", "mean", [0.5, 0.5, float("nan")]),
+        ("preprocess", "photo_fit", "stretch"),
+        ("cross_attention", "values", "mine"),
+        ("relation", "hidden", 64),
+        ("relation", "hidden", [10**9]),
+        ("score", "recall_weight", float("inf")),
+        ("score", "expansion", {"neighbours": 10**9}),
+        ("score", "expansion", None),
+        ("relation", "colour", "red"),
+    ],
+)
+def test_a_value_that_cannot_be_is_named(part, name, value):
+    values = to_json(ZSE_LITE)
+    with pytest.raises(ConfigurationError, match=rf"{part}: .*{name}"):
+        config_from_json(ZseConfig, {**values, part: {**values[part], name: value}})
+
+
+@pytest.mark.parametrize(
+    ("rule", "kept"),
+    [
+        (ScoreRule(), False),
+        (ScoreRule(0.0, recall_weight=2.0), True),
+        (ScoreRule(0.1, recall_weight=2.0), False),
+        (ScoreRule(0.0, recall_weight=-2.0), False),
+        (ScoreRule(0.0, recall_weight=0.0), False),
+    ],
+)
+def test_a_rule_says_whether_it_keeps_the_order_of_recall(rule, kept):
+    assert rule.keeps_recall_order is kept
+
+
+def test_a_part_that_is_missing_is_named():
+    values = to_json(ZSE_LITE)
+    del values["relation"]
+    with pytest.raises(ConfigurationError, match="missing entries: relation"):
+        config_from_json(ZseConfig, values)

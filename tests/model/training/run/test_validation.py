@@ -1,0 +1,64 @@
+"""What is decided after the last step: whether queries are expanded, and what a whitening is fitted on."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from model.config import ZSE_TINY, ExpansionRule
+from model.networks.registry import build_network
+from model.training.run.fit_whitening import PER_CATEGORY, fit_whitening
+from model.training.run.validation import EXPANSION, Validation, mean_quality
+
+QUERIES, PHOTOS = 20, 30
+
+
+@pytest.fixture
+def found():
+    """A validation of noisy scores; `expanded` is as good as the cosines."""
+    generator = torch.Generator().manual_seed(0)
+    relevant = torch.rand(QUERIES, PHOTOS, generator=generator) < 0.3
+    order = torch.arange(PHOTOS)
+    logits, cosines = relevant + torch.randn(2, QUERIES, PHOTOS, generator=generator)
+    quality = *mean_quality(cosines, relevant, order), *mean_quality(logits, relevant, order)
+    return Validation(*quality, logits, cosines, cosines.clone(), relevant, order)
+
+
+def test_expansion_is_chosen_where_it_raises_recall_by_enough(found):
+    better = replace(found, expanded=found.cosines + 0.5 * found.relevant)
+    chosen = better.choose_rule()
+    assert chosen.rule.expansion == EXPANSION
+    assert chosen.map_all[1.0] == pytest.approx(mean_quality(better.expanded, found.relevant, found.order)[0])
+
+
+def test_expansion_that_changes_nothing_or_next_to_nothing_is_not_chosen(found):
+    barely = replace(found, map_recall=found.map_recall - 0.0009)  # as if it had won by that much
+    for same in (found, barely, replace(found, expanded=-found.cosines)):
+        chosen = same.choose_rule()
+        assert chosen.rule.expansion == ExpansionRule()
+        assert chosen.map_all[1.0] == pytest.approx(found.map_recall)
+
+
+def test_a_whitening_is_fitted_on_several_images_of_every_category(material, monkeypatch):
+    network = build_network(replace(ZSE_TINY, encoder=replace(ZSE_TINY.encoder, whitened=True)), seed=0).eval()
+    images = {"sketch": material.sketches, "photo": material.photos}
+    met = {"sketch": 0, "photo": 0}
+    for kind in met:
+        encode = getattr(network, f"encode_{kind}")
+
+        def counted(pixels, kind=kind, encode=encode):
+            met[kind] += len(pixels)
+            return encode(pixels)
+
+        monkeypatch.setattr(network, f"encode_{kind}", counted)
+    # as many of the first category as are too many, and the few that there are of the others
+    many = {
+        kind: part.rows([*[0] * (PER_CATEGORY + 5), *range(1, len(part))]) for kind, part in images.items()
+    }  # fmt: skip
+    assert fit_whitening(network, many["sketch"], many["photo"], seed=0)
+    for kind, part in images.items():
+        others = int((part.labels != part.labels[0]).sum())
+        assert met[kind] == PER_CATEGORY + others > len(material.categories)
+    remembered = network.state_dict()["whitening.familiarity.prototypes"].any(dim=1)
+    assert remembered.sum() == len(material.categories)
+    assert PER_CATEGORY >= 10

@@ -1,0 +1,116 @@
+"""Rooms are what docs/architecture.md says: the same folders, the same sentences, no import that it does not name."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.paths import ROOT
+
+PACKAGES = ("model", "index_builder", "app")
+PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+ROW = re.compile(r"^\| `([\w/]+)/` \| (.+?) \| (.+?) \|$", re.MULTILINE)
+ROOMS = {room.replace("/", "."): (what, imports) for room, what, imports in ROW.findall(PAGE)}
+THIRD_PARTY = {"model": {"faiss", "lance", "fastapi", "starlette", "httpx2"}, "index_builder": {"fastapi", "starlette"}}
+PLAIN_FOLDERS = {"app.web", "model.data.splits", "model.data.descriptions"}  # files, no modules
+DOORS = {"index_builder/__main__.py"}  # entry points: nobody imports them
+
+
+def allowed(room):
+    """Rooms and packages that a room may import, as the page names them."""
+    return set(re.findall(r"`([\w.]+)`", ROOMS[room][1]))
+
+
+def room_of(module):
+    """The room a module lies in, or the package for the words beside its rooms."""
+    parts = module.split(".")
+    while not (ROOT / Path(*parts)).is_dir() or ".".join(parts) in PLAIN_FOLDERS:
+        parts.pop()
+    return ".".join(parts)
+
+
+def imports(path):
+    """Every module that a file names in an import, types included."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            for alias in node.names:
+                below = f"{node.module}.{alias.name}"
+                path_below = ROOT / Path(*below.split("."))
+                yield below if path_below.is_dir() or path_below.with_suffix(".py").is_file() else node.module
+
+
+def files_of(package):
+    return [path for path in sorted((ROOT / package).rglob("*.py")) if str(path.relative_to(ROOT)) not in DOORS]
+
+
+def test_the_page_names_every_room_and_no_other():
+    folders = {
+        ".".join(path.parent.relative_to(ROOT).parts)
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        if path.parent != ROOT / package
+    }
+    assert set(ROOMS) == folders
+
+
+@pytest.mark.parametrize("room", sorted(ROOMS))
+def test_a_room_says_what_the_page_says(room):
+    text = ast.get_docstring(ast.parse((ROOT / Path(*room.split(".")) / "__init__.py").read_text(encoding="utf-8")))
+    first, second = " ".join((text or "").split("\n\n")[0].split()), " ".join((text or "").split("\n\n")[1].split())
+    what, named = ROOMS[room]
+    assert first == what
+    assert second == f"Imports {named}."
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_room_imports_what_its_page_does_not_name(package):
+    wrong = []
+    for path in files_of(package):
+        room = ".".join(path.parent.relative_to(ROOT).parts)
+        if room == package:
+            continue
+        names = allowed(room) | {package, room}
+        for module in imports(path):
+            if module.split(".")[0] not in PACKAGES:
+                continue
+            target = room_of(module)
+            inside_package_named = target.split(".")[0] in names - {package}
+            if target not in names and not inside_package_named:
+                wrong.append(f"{path.relative_to(ROOT)} imports {module}")
+    assert not wrong
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_package_imports_upwards(package):
+    above = set(PACKAGES[PACKAGES.index(package) + 1 :]) | THIRD_PARTY.get(package, set())
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {module}"
+        for path in files_of(package)
+        for module in imports(path)
+        if module.split(".")[0] in above
+    ]
+    assert not wrong
+
+
+def test_rooms_name_no_room_in_circles():
+    def reaches(room, target, seen):
+        return any(
+            near == target or (near not in seen and reaches(near, target, seen | {near}))
+            for near in allowed(room)
+            if near in ROOMS
+        )
+
+    assert not [room for room in ROOMS if reaches(room, room, set())]
+
+
+def test_every_import_that_a_page_names_is_used():
+    unused = []
+    for room in ROOMS:
+        folder = ROOT / Path(*room.split("."))
+        targets = {room_of(m) for path in folder.glob("*.py") for m in imports(path) if m.split(".")[0] in PACKAGES}
+        targets |= {target.split(".")[0] for target in targets}
+        unused += [f"{room} names {name}" for name in allowed(room) if name not in targets]
+    assert not unused
