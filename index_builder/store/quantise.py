@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 TOKEN_ENCODING = "int8-per-token-record"  # noqa: S105 - a name, not a secret
 _LEVELS = {8: 127, 4: 7}
-# Presets whose tokens were measured to lose no quality in 4 bits (docs/performance.md); all others are kept in 8.
+# Presets whose tokens were measured to lose no quality in 4 bits (docs/decisions.md); all others are kept in 8.
 _BITS = {"zse-lite": 4}
 _OFFSET = 8  # added to a value of 4 bits, so that it is not negative
 _SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
