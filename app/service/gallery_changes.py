@@ -19,7 +19,7 @@ from app.metrics import Metrics
 from app.service import photo_files as files
 from app.service.change_jobs import Job
 from app.service.search_batches import Worker
-from app.service.served_gallery import Follower
+from app.service.served_gallery import ServedGallery
 from app.service.shared_network import SharedNetwork
 from app.service_errors import RequestError
 from app.settings import Settings, usable_cores
@@ -62,14 +62,14 @@ class StoppedError(Exception):
     """The service ends; what was committed stays, the rest goes on at the next start."""
 
 
-class Library:
+class GalleryChanges:
     """The only part of the service that changes a gallery or its folder of photos.
 
     Args:
         settings: where gallery and photos are.
         network: that encodes; every step of it runs on `worker`, between searches.
         worker: that owns the device.
-        follower: told of every change, so that it is served at once.
+        served_gallery: told of every change, so that it is served at once.
         metrics: where changes are counted.
 
     Attributes:
@@ -78,13 +78,13 @@ class Library:
     """
 
     def __init__(
-        self, settings: Settings, network: Network, worker: Worker, follower: Follower, metrics: Metrics
+        self, settings: Settings, network: Network, worker: Worker, served_gallery: ServedGallery, metrics: Metrics
     ) -> None:
         self._settings = settings
         self._network = SharedNetwork(network, worker, settings.encode_batch)
-        self._follower = follower
+        self._served_gallery = served_gallery
         self._metrics = metrics
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="library")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="gallery-changes")
         self._stopped = threading.Event()
         self._options = BuildOptions(workers=max(1, usable_cores() // 2), wait_s=_LOCK_POLL_S)
         self._reported_at = 0.0
@@ -103,8 +103,8 @@ class Library:
         """
         if self._settings.photos is not None:
             return self._settings.photos
-        if self._follower.current is not None:
-            return self._follower.current.root
+        if self._served_gallery.current is not None:
+            return self._served_gallery.current.root
         raise RequestError("no_photos_folder", "This service knows no folder of photos; set SKETCHSEEK_PHOTOS.", 409)
 
     async def reconcile(self) -> None:
@@ -138,7 +138,7 @@ class Library:
             for path in stored:
                 await asyncio.to_thread(path.unlink, missing_ok=True)
             return
-        served = self._follower.current
+        served = self._served_gallery.current
         for upload in job.uploads:
             # The id follows from path and content, so it was known before; now it can be found as well.
             if upload.photo_id is not None and served is not None and not served.has(upload.photo_id):
@@ -191,7 +191,7 @@ class Library:
 
     async def _serve(self) -> None:
         try:
-            await self._follower.refresh()
+            await self._served_gallery.refresh()
         except SketchseekError as error:
             _log.error("the changed gallery cannot be served", code=error.code, reason=str(error))
 

@@ -23,11 +23,11 @@ from model.errors import SketchseekError
 from model.networks.network import Network
 
 T = TypeVar("T")
-_log = get_logger("app.gallery")
+_log = get_logger("app.service.served_gallery")
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedVersion:
     """One version of the gallery, loaded and warm.
 
     Attributes:
@@ -63,7 +63,7 @@ class Served:
         return True
 
 
-class Follower:
+class ServedGallery:
     """Looks for new versions, loads each beside the one being served, warms it, and swaps.
 
     Args:
@@ -78,18 +78,18 @@ class Follower:
         self._network = network
         self._worker = worker
         self._metrics = metrics
-        self._current: Served | None = None
+        self._current: ServedVersion | None = None
         self._lock = asyncio.Lock()
         self._load_s = 0.0
         self._refused: str | None = None
         self.problem: SketchseekError | None = None
 
     @property
-    def current(self) -> Served | None:
+    def current(self) -> ServedVersion | None:
         """What is being served; None until the first version is warm."""
         return self._current
 
-    def serve(self) -> Served:
+    def serve(self) -> ServedVersion:
         """What is being served, for one request to keep.
 
         Raises:
@@ -99,7 +99,7 @@ class Follower:
             raise BusyError("not_ready", "There is no gallery to search yet.", self._settings.retry_after_s)
         return self._current
 
-    async def answer(self, attempt: Callable[[Served], Awaitable[T]]) -> T:
+    async def answer(self, attempt: Callable[[ServedVersion], Awaitable[T]]) -> T:
         """What `attempt` makes of the version being served; of the next one where its files are cleaned up meanwhile.
 
         Raises:
@@ -170,7 +170,7 @@ class Follower:
         """Whether `error` is what every first start begins with: no gallery yet, and photos to build it from."""
         return isinstance(error, GalleryNotFoundError) and self._current is None and self._settings.photos is not None
 
-    def _load(self) -> Served:
+    def _load(self) -> ServedVersion:
         network = self._network
         snapshot = GallerySnapshot.load(
             self._settings.gallery,
@@ -183,9 +183,9 @@ class Follower:
             cache_bytes=self._settings.token_cache_bytes,
             preload=True,
         )
-        return Served(TwoStageSearcher(network, snapshot, self._settings.relation_chunk))
+        return ServedVersion(TwoStageSearcher(network, snapshot, self._settings.relation_chunk))
 
-    def _swap(self, served: Served) -> None:
+    def _swap(self, served: ServedVersion) -> None:
         self._current, self.problem, self._refused = served, None, None
         generation, commit = served.snapshot.version.split(".")
         self._metrics.gallery_photos.set(len(served.snapshot))

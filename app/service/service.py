@@ -15,9 +15,9 @@ import torch
 from app.logs import get_logger
 from app.metrics import Metrics
 from app.service.change_jobs import Jobs
-from app.service.gallery_changes import Library
+from app.service.gallery_changes import GalleryChanges
 from app.service.search_batches import Worker, run_searches
-from app.service.served_gallery import Follower
+from app.service.served_gallery import ServedGallery
 from app.service.thumbnails import Thumbnails
 from app.service_errors import BusyError
 from app.settings import Settings
@@ -49,8 +49,8 @@ class Service:
         metrics: where everything is counted.
 
     Attributes:
-        follower: which version of the gallery is served.
-        library: changes the gallery.
+        gallery: which version of the gallery is served.
+        changes: changes the gallery.
         worker: owns the device.
         device_problem: why the device cannot be used any more, or None.
     """
@@ -71,8 +71,8 @@ class Service:
             retry_after_s=settings.retry_after_s,
             metrics=metrics,
         )
-        self.follower = Follower(settings, network, self.worker, metrics)
-        self.library = Library(settings, network, self.worker, self.follower, metrics)
+        self.gallery = ServedGallery(settings, network, self.worker, metrics)
+        self.changes = GalleryChanges(settings, network, self.worker, self.gallery, metrics)
         self.thumbnails = Thumbnails(
             settings.thumbnail_size, settings.thumbnail_cache_bytes, self.image_limits, metrics
         )
@@ -91,22 +91,22 @@ class Service:
         self.worker.start()
         if not self.settings.is_local and self.settings.read_key is None:
             _log.warning("listening to the network without a key: anybody who reaches this port can search and look")
-        self.spawn(self.follower.follow(), "follow")
+        self.spawn(self.gallery.follow(), "follow")
         self.spawn(self._say_when_ready(), "say_when_ready")
-        if self.settings.watch or (self.settings.photos and not await asyncio.to_thread(self.library.exists)):
-            self.spawn(self.library.reconcile(), "reconcile")
+        if self.settings.watch or (self.settings.photos and not await asyncio.to_thread(self.changes.exists)):
+            self.spawn(self.changes.reconcile(), "reconcile")
         if self.settings.watch:
-            self.spawn(self.library.watch(), "watch")
+            self.spawn(self.changes.watch(), "watch")
 
     async def stop(self) -> None:
         """End: what waits for the device is finished, everything else is let go."""
         self.drain()
-        self.library.stop()
+        self.changes.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.to_thread(self.worker.stop, self.settings.shutdown_timeout_s)
-        await asyncio.to_thread(self.library.close)
+        await asyncio.to_thread(self.changes.close)
         self._decoders.shutdown(wait=False, cancel_futures=True)
         _log.info("stopped")
 
@@ -128,12 +128,12 @@ class Service:
             return Readiness(
                 "failed", reason=f"The device has been busy with one batch for {self.worker.busy_s:.0f} s."
             )
-        served, building = self.follower.current, self.library.progress is not None
+        served, building = self.gallery.current, self.changes.progress is not None
         if served is not None and (len(served.snapshot) or not building):
             return Readiness("ready")
-        problem = self.library.problem or self.follower.problem
+        problem = self.changes.problem or self.gallery.problem
         if building:
-            return Readiness("starting", reason=f"The gallery is being built: {self.library.progress}.")
+            return Readiness("starting", reason=f"The gallery is being built: {self.changes.progress}.")
         if isinstance(problem, GalleryNotFoundError):
             return Readiness("starting", reason="There is no gallery yet; build one, or set SKETCHSEEK_PHOTOS.")
         if problem is not None:
@@ -186,8 +186,8 @@ class Service:
         began = time.monotonic()
         while self.readiness().status != "ready":
             await asyncio.sleep(_LOOK_EVERY_S)
-        facts: dict[str, Any] = {"photos": len(self.follower.serve().snapshot)}
-        if (building := self.library.progress) is not None:
+        facts: dict[str, Any] = {"photos": len(self.gallery.serve().snapshot)}
+        if (building := self.changes.progress) is not None:
             facts["still"] = str(building)
         _log.info("ready to search", **facts, seconds=round(time.monotonic() - began, 1))
 

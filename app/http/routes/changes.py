@@ -74,7 +74,7 @@ async def add(request: Request) -> Response:
     """Stores the pictures in the photos' folder and takes them into the gallery; 202 where that takes a while."""
     service = service_of(request)
     settings = service.settings
-    root = service.library.root()
+    root = service.changes.root()
     _make_sure_of_room(service)
     if media_type(request) != "multipart/form-data":
         raise RequestError(
@@ -110,7 +110,7 @@ async def add(request: Request) -> Response:
         refused = [one.model_dump() for one in _refused(uploads)]
         raise RequestError(code, first.detail or "", STATUS_OF_CODE.get(code, 422), refused=refused)
     job = service.jobs.add(Job(uploads))
-    await _wait(service, job, service.library.add(job, stored))
+    await _wait(service, job, service.changes.add(job, stored))
     return _answer(request, job, done=201)
 
 
@@ -149,10 +149,10 @@ def _shown(name: str | None) -> str:
 async def delete(request: Request, photo_id: PhotoId) -> Response:
     """Deletes the photo's file from the photos' folder, and its entry in the gallery. This cannot be undone."""
     service = service_of(request)
-    record = service.follower.serve().photo(photo_id)
+    record = service.gallery.serve().photo(photo_id)
     _make_sure_of_room(service)
     job = service.jobs.add(Job([Upload(record.path.rpartition("/")[2], path=record.path, photo_id=photo_id)]))
-    await _wait(service, job, service.library.remove(job, record))
+    await _wait(service, job, service.changes.remove(job, record))
     return Response(status_code=204) if job.status == "done" else _answer(request, job, done=200)
 
 

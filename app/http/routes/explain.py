@@ -26,7 +26,7 @@ from app.search.explaining import (
     prepare_sketch,
 )
 from app.service import photo_files as files
-from app.service.served_gallery import Served
+from app.service.served_gallery import ServedVersion
 from app.service.service import Service
 from app.service_errors import BusyError
 from model.images.opening import open_image, to_rgb
@@ -143,14 +143,14 @@ def _request_body() -> dict[str, Any]:
 async def explain(request: Request) -> Response:
     """Send a sketch and the id of a photo; get which patch matched which, or a picture of it."""
     service = service_of(request)
-    service.follower.serve()
+    service.gallery.serve()
     sketch = await read_sketch(request, service.settings, frozenset({"among"}))
     options = _options(sketch)
-    return await service.follower.answer(lambda served: _answer(request, service, served, sketch, options))
+    return await service.gallery.answer(lambda served: _answer(request, service, served, sketch, options))
 
 
 async def _answer(
-    request: Request, service: Service, served: Served, sketch: SketchRequest, options: ExplainOptions
+    request: Request, service: Service, served: ServedVersion, sketch: SketchRequest, options: ExplainOptions
 ) -> Response:
     started = time.perf_counter()
     deadline = time.monotonic() + service.settings.request_timeout_s

@@ -25,9 +25,9 @@ async def gallery(request: Request) -> GalleryInfo:
     """Size, version and tags of the gallery, the progress of a build, and what this service accepts."""
     service = service_of(request)
     settings = service.settings
-    served = service.follower.current
-    standing = service.library.progress
-    problem = service.library.problem or service.follower.problem
+    served = service.gallery.current
+    standing = service.changes.progress
+    problem = service.changes.problem or service.gallery.problem
     identity, rule = service.network.identity, service.network.config.score
     return GalleryInfo(
         photos=0 if served is None else len(served.snapshot),
@@ -62,8 +62,8 @@ async def reload(request: Request) -> Reloaded:
     """Looks for a newer version on disk at once. The service does so by itself every moment."""
     service = service_of(request)
     try:
-        swapped = await service.follower.refresh(retry=True)
+        swapped = await service.gallery.refresh(retry=True)
     except GalleryError as error:
         raise RequestError(error.code, "The latest version cannot be served; the log says why.", 409) from error
-    served = service.follower.serve()
+    served = service.gallery.serve()
     return Reloaded(swapped=swapped, gallery_version=served.snapshot.version, photos=len(served.snapshot))

@@ -16,7 +16,7 @@ from app.http.routes.common import PhotoId, problems, result_of, service_of
 from app.http.schemas import SimilarAnswer
 from app.service import photo_files as files
 from app.service import thumbnails
-from app.service.served_gallery import Served
+from app.service.served_gallery import ServedVersion
 from app.service_errors import RequestError
 
 router = APIRouter(tags=["photos"])
@@ -35,7 +35,7 @@ _FOR_A_DAY = "private, max-age=86400"
 async def photo(request: Request, photo_id: PhotoId) -> Response:
     """The file, unchanged."""
     service = service_of(request)
-    served = service.follower.serve()
+    served = service.gallery.serve()
     record = served.photo(photo_id)
     etag = f'"{record.content_hash[:32]}"'
     file = await service.decode(lambda: files.open_photo(served.root, record))
@@ -77,7 +77,7 @@ class _FileResponse(StreamingResponse):
 async def thumbnail(request: Request, photo_id: PhotoId) -> Response:
     """The photo, upright, its longer side at most the service's thumbnail size."""
     service = service_of(request)
-    served = service.follower.serve()
+    served = service.gallery.serve()
     record = served.photo(photo_id)
     headers = {"ETag": service.thumbnails.etag(record), "Cache-Control": _FOR_A_DAY}
     if request.headers.get("if-none-match") == headers["ETag"]:
@@ -105,7 +105,7 @@ async def similar(
     service = service_of(request)
     deadline = time.monotonic() + service.settings.request_timeout_s
 
-    async def attempt(served: Served) -> SimilarAnswer:
+    async def attempt(served: ServedVersion) -> SimilarAnswer:
         row = served.snapshot.row_of(photo_id)
         if top_k > service.settings.max_top_k:
             raise RequestError("invalid_top_k", f"`top_k` may be at most {service.settings.max_top_k}.")
@@ -117,5 +117,5 @@ async def similar(
             total_photos=found.searched,
         )
 
-    answer = await service.follower.answer(attempt)
+    answer = await service.gallery.answer(attempt)
     return Response(answer.model_dump_json(), media_type="application/json", headers={"Cache-Control": "no-store"})

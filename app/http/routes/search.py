@@ -19,7 +19,7 @@ from app.http.schemas import CorrespondenceDocument, Result, SearchAnswer, Timin
 from app.search.explaining import as_document, explain_rows, prepare_sketch
 from app.search.searcher import Answer, Query
 from app.service.search_batches import SearchItem
-from app.service.served_gallery import Served
+from app.service.served_gallery import ServedVersion
 from app.service_errors import RequestError
 
 router = APIRouter(tags=["search"])
@@ -67,14 +67,14 @@ def _request_body() -> dict[str, Any]:
 async def search(request: Request) -> Response:
     """Send a sketch as a file, as strokes or as a data: URI; get the photos it shows, best first."""
     service = service_of(request)
-    service.follower.serve()  # tells a client to come again before it has sent megabytes
+    service.gallery.serve()  # tells a client to come again before it has sent megabytes
     sketch = await read_sketch(request, service.settings, _REPEATABLE)
     clock, deadline = time.perf_counter(), time.monotonic() + service.settings.request_timeout_s
     options = parse_options(
         sketch.values, service.settings.max_top_k, service.settings.max_candidates, strict=sketch.from_json
     )
 
-    async def attempt(served: Served) -> SearchAnswer:
+    async def attempt(served: ServedVersion) -> SearchAnswer:
         query = query_of(options, served)
         found, timings = await _find(request, served, sketch, query, deadline=deadline)
         root_path = request.scope.get("root_path", "")
@@ -91,7 +91,7 @@ async def search(request: Request) -> Response:
             total_photos=found.searched,
         )
 
-    answer = await service.follower.answer(attempt)
+    answer = await service.gallery.answer(attempt)
     return Response(
         answer.model_dump_json(exclude=None if options.explain else _UNEXPLAINED),
         media_type="application/json",
@@ -100,7 +100,7 @@ async def search(request: Request) -> Response:
 
 
 async def _find(
-    request: Request, served: Served, sketch: SketchRequest, query: Query, *, deadline: float
+    request: Request, served: ServedVersion, sketch: SketchRequest, query: Query, *, deadline: float
 ) -> tuple[Answer, dict[str, float]]:
     """What one version of the gallery has for the sketch, and the milliseconds of each stage."""
     service = service_of(request)
@@ -119,7 +119,13 @@ async def _find(
 
 
 async def _explain(
-    request: Request, served: Served, sketch: SketchRequest, found: Answer, results: list[Result], *, deadline: float
+    request: Request,
+    served: ServedVersion,
+    sketch: SketchRequest,
+    found: Answer,
+    results: list[Result],
+    *,
+    deadline: float,
 ) -> float:
     """Write into each result which patches matched; the milliseconds that took.
 
@@ -137,7 +143,7 @@ async def _explain(
     return (time.perf_counter() - started) * 1000
 
 
-def query_of(options: SearchOptions, served: Served) -> Query:
+def query_of(options: SearchOptions, served: ServedVersion) -> Query:
     """The options as the searcher takes them.
 
     Raises:

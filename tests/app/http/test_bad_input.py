@@ -323,7 +323,7 @@ def test_addresses_and_methods_that_do_not_exist(service):
 def test_a_defect_is_a_500_that_says_nothing_but_the_request_id(shared_gallery, network, monkeypatch, capsys):
     configure_logging()
     with open_client(create_app(settings_for(shared_gallery), network)) as client:
-        searcher = service_in(client).follower.serve().searcher
+        searcher = service_in(client).gallery.serve().searcher
         monkeypatch.setattr(type(searcher), "rerank", lambda *_: 1 / 0)
         answer = client.post("/search", files={"sketch": sketch()})
         document = check(answer, 500, "internal_error")

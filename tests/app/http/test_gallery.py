@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.main import create_app
-from app.service.served_gallery import Follower
+from app.service.served_gallery import ServedGallery
 from index_builder import BuildOptions, GallerySnapshot, add_photos, build_gallery, remove_photos, sync_gallery
 from index_builder.gallery_errors import GalleryVersionGoneError
 from index_builder.store.locks import writer_lock
@@ -139,13 +139,13 @@ def test_a_service_that_builds_its_first_gallery_is_not_ready_before_the_photos_
     photos = fill(tmp_path / "photos")
     settings = settings_for(tmp_path / "gallery", photos=photos, follow_interval_s=0.01)
     seen = set()
-    refresh = Follower.refresh
+    refresh = ServedGallery.refresh
 
     async def slow(self, *, retry=False):
         await asyncio.sleep(0.3)
         return await refresh(self, retry=retry)
 
-    monkeypatch.setattr(Follower, "refresh", slow)
+    monkeypatch.setattr(ServedGallery, "refresh", slow)
     with open_client(create_app(settings, network), ready=False) as client:
 
         def ready():
@@ -218,7 +218,7 @@ def test_another_writer_is_waited_for(gallery, photos, network):
 def test_an_old_version_cleaned_up_on_disk_is_answered_from_the_new_one(gallery, network, monkeypatch):
     settings = settings_for(gallery, follow_interval_s=1000)
     with open_client(create_app(settings, network)) as client:
-        old = service_in(client).follower.serve().snapshot
+        old = service_in(client).gallery.serve().snapshot
         remove_photos(gallery, [one["photo_id"] for one in found(client)["results"][:3]])
         read = GallerySnapshot.encodings
 

@@ -86,8 +86,8 @@ def test_similar_photos_leave_out_the_photo_itself(service):
 def test_similar_photos_of_a_version_cleaned_up_on_disk_come_from_the_new_one(gallery, network, monkeypatch):
     with open_client(create_app(settings_for(gallery, follow_interval_s=1000), network)) as client:
         one, *others = results(client)
-        follower = service_in(client).follower
-        old, read = follower.serve().snapshot, GallerySnapshot.descriptors
+        served = service_in(client).gallery
+        old, read = served.serve().snapshot, GallerySnapshot.descriptors
         remove_photos(gallery, [other["photo_id"] for other in others[:3]])
 
         def gone(self, rows):
@@ -98,7 +98,7 @@ def test_similar_photos_of_a_version_cleaned_up_on_disk_come_from_the_new_one(ga
         monkeypatch.setattr(GallerySnapshot, "descriptors", gone)
         answer = client.get(one["url"] + "/similar")
         assert (answer.status_code, len(answer.json()["results"])) == (200, 9)
-        old = follower.serve().snapshot
+        old = served.serve().snapshot
         answer = client.get(one["url"] + "/similar")
         assert (answer.status_code, answer.json()["code"]) == (503, "gallery_version_gone")
 
@@ -106,26 +106,26 @@ def test_similar_photos_of_a_version_cleaned_up_on_disk_come_from_the_new_one(ga
 def test_a_version_that_another_request_swapped_in_is_one_to_answer_from(gallery, network):
     with open_client(create_app(settings_for(gallery, follow_interval_s=1000), network)) as client:
         one = results(client)[0]
-        follower, portal = service_in(client).follower, client.portal
-        before, tried = follower.serve(), []
+        served, portal = service_in(client).gallery, client.portal
+        before, tried = served.serve(), []
         assert portal is not None
 
-        async def gone(served):
-            tried.append(served)
+        async def gone(version):
+            tried.append(version)
             raise GalleryVersionGoneError("cleaned up")
 
         with pytest.raises(GalleryVersionGoneError):
-            portal.call(follower.answer, gone)
+            portal.call(served.answer, gone)
         assert tried == [before], "there is no other version"
 
-        async def swapped_meanwhile(served):
-            if served is before:
+        async def swapped_meanwhile(version):
+            if version is before:
                 remove_photos(gallery, [one["photo_id"]])
-                assert await follower.refresh()
+                assert await served.refresh()
                 raise GalleryVersionGoneError("cleaned up")
-            return served
+            return version
 
-        assert portal.call(follower.answer, swapped_meanwhile) is follower.serve() is not before
+        assert portal.call(served.answer, swapped_meanwhile) is served.serve() is not before
 
 
 def test_an_uploaded_photo_is_found_at_once(writable, photos):

@@ -204,7 +204,7 @@ def test_what_a_hanging_device_holds_back_fails_at_the_end(make):
 
 
 def slow(service, monkeypatch, gate):
-    searcher = type(service_in(service).follower.serve().searcher)
+    searcher = type(service_in(service).gallery.serve().searcher)
     real = searcher.encode
     entered = threading.Event()
 
@@ -288,7 +288,7 @@ def test_a_client_that_leaves_is_dropped(shared_gallery, network, monkeypatch):
 
 def test_a_lost_gpu_turns_the_service_unready_and_fails_fast(shared_gallery, network, monkeypatch):
     with open_client(create_app(settings_for(shared_gallery), network)) as client:
-        searcher = type(service_in(client).follower.serve().searcher)
+        searcher = type(service_in(client).gallery.serve().searcher)
 
         def encode(_self, _sketches):
             raise torch.AcceleratorError("CUDA error: unspecified launch failure", 0)
