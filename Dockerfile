@@ -22,6 +22,7 @@ RUN touch README.md LICENSE \
 COPY README.md LICENSE ./
 COPY model ./model
 COPY index_builder ./index_builder
+COPY sketchseek_client ./sketchseek_client
 COPY app ./app
 # hadolint ignore=DL3042
 RUN /opt/sketchseek/bin/pip install --no-deps --force-reinstall . \

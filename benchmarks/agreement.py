@@ -49,7 +49,7 @@ class Ranking:
 
 def over_http(url: str, key: str | None, sketches: Sequence[Item], depth: int) -> list[Ranking]:
     """What a running service answers."""
-    from app.client import Client, ServiceAnswerError
+    from sketchseek_client import Client, ServiceAnswerError
 
     answers = []
     with Client(url, key, timeout_s=120) as client:

@@ -2,16 +2,18 @@
 
 import ast
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.paths import ROOT
 
-PACKAGES = ("model", "index_builder", "app")
+PACKAGES = ("sketchseek_client", "model", "index_builder", "app")
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\| `([\w/]+)/` \| (.+?) \| (.+?) \|$", re.MULTILINE)
 ROOMS = {room.replace("/", "."): (what, imports) for room, what, imports in ROW.findall(PAGE)}
+CLIENT_NEEDS = {"httpx2", "pydantic"}
 THIRD_PARTY = {"model": {"faiss", "lance", "fastapi", "starlette", "httpx2"}, "index_builder": {"fastapi", "starlette"}}
 PLAIN_FOLDERS = {"app.web", "model.data.splits", "model.data.descriptions"}  # files, no modules
 DOORS = {"index_builder/__main__.py"}  # entry points: nobody imports them
@@ -93,6 +95,14 @@ def test_no_package_imports_upwards(package):
         if module.split(".")[0] in above
     ]
     assert not wrong
+
+
+def test_the_client_needs_two_packages_and_app_alone_knows_it():
+    needed = {module.split(".")[0] for path in files_of("sketchseek_client") for module in imports(path)}
+    assert needed - sys.stdlib_module_names - {"sketchseek_client"} == CLIENT_NEEDS
+    for package in ("model", "index_builder"):
+        modules = {module for path in files_of(package) for module in imports(path)}
+        assert not [module for module in modules if module.split(".")[0] == "sketchseek_client"]
 
 
 def test_rooms_name_no_room_in_circles():

@@ -19,7 +19,7 @@ from app.settings import Settings, is_local_host
 from tests.paths import ROOT
 
 BIN = Path(sys.executable).parent
-PACKAGES = ("app", "index_builder", "model")
+PACKAGES = ("app", "index_builder", "model", "sketchseek_client")
 
 
 def project():

@@ -15,7 +15,7 @@ from tests.paths import ROOT
 
 PAGE = (ROOT / "SECURITY.md").read_text()
 ROWS = re.findall(r"^\| ([^|]+) \| ([^|]*`tests/[^|]+) \|$", PAGE, re.MULTILINE)
-PACKAGES = ("app", "index_builder", "model")
+PACKAGES = ("app", "index_builder", "model", "sketchseek_client")
 
 
 def functions_in(file):

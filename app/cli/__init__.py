@@ -1,6 +1,6 @@
 """The command line, one module per command.
 
-Imports `app.search`, `app.setup`, `index_builder`, `model`.
+Imports `app.search`, `app.setup`, `index_builder`, `model`, `sketchseek_client`.
 
 Each command lives in a module of its own, imported only when it is asked for, so that `sketchseek --help` needs neither
 torch nor FAISS. To add a command, write `app/cli/NAME.py` with a function `command` (one command) or a `typer.Typer`

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import time
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,7 @@ from app.cli.shared_options import CheckpointOption, DeviceOption, GalleryOption
 if TYPE_CHECKING:
     from app.search.explaining import Explained
     from app.search.searcher import TwoStageSearcher
+    from sketchseek_client import Explanation
 
 
 class Picture(StrEnum):
@@ -55,6 +56,7 @@ def command(
     from model.checkpoints.files import load_checkpoint
     from model.images.opening import open_image
     from model.images.preprocess import SKETCH_LONGEST_SIDE
+    from sketchseek_client import Explanation
 
     settings = load_settings(gallery=gallery, photos=photos, checkpoint=checkpoint, device=device)
     network = load_checkpoint(settings.checkpoint, settings.device, settings.dtype)
@@ -67,7 +69,10 @@ def command(
         cache_bytes=0,
     )
     searcher = TwoStageSearcher(network, snapshot)
+    started = time.perf_counter()
     image = open_image(sketch, longest_side=SKETCH_LONGEST_SIDE)
+    prepared = prepare_sketch(searcher, image)
+    decoded = time.perf_counter()
     rows: list[int] = []
     if photo is not None:
         rows.append(_row_of(searcher, photo))
@@ -76,13 +81,15 @@ def command(
         rows += [one.row for one in found if one.row not in rows]
     if not rows:
         raise UnknownPhotoError("the gallery is empty; add photos with `sketchseek gallery add`")
-    explained = explain_rows(searcher, prepare_sketch(searcher, image), rows[:universal])
+    explained = explain_rows(searcher, prepared, rows[:universal])
     record = snapshot.photo(rows[0])
-    document = as_document(searcher, explained, record.photo_id, record.width, record.height)
+    document = Explanation(**as_document(searcher, explained, record.photo_id, record.width, record.height))
+    document.timings_ms["decode"] = round((decoded - started) * 1000, 2)
+    document.timings_ms["total"] = round((time.perf_counter() - started) * 1000, 2)
     if picture is not None:
         _draw(searcher, explained, rows[:universal], picture, kind)
     if as_json:
-        print(json.dumps(document))
+        print(document.model_dump_json())
         return
     _tell(document, record.path)
 
@@ -120,16 +127,16 @@ def _draw(searcher: TwoStageSearcher, explained: Explained, rows: list[int], fil
         raise ImageError(f"cannot write {file}: {error.strerror}; check the path") from None
 
 
-def _tell(document: dict[str, Any], path: str) -> None:
+def _tell(explanation: Explanation, path: str) -> None:
     """The strongest correspondences as lines of text."""
-    grid = document["grid"]
-    print(f"{path}  score {document['score']:.4f}  relation {document['relation_score']:.4f}")
-    if not document["matches"]:
+    print(f"{path}  score {explanation.score:.4f}  relation {explanation.relation_score:.4f}")
+    if not explanation.matches:
         print("  this network weighs the photo's patches without matching them; --kind attention draws the weights")
-    for pair in document["correspondences"][:_SHOWN]:
-        (row, column), (photo_row, photo_column) = divmod(pair["sketch_patch"], grid), divmod(pair["photo_patch"], grid)
+    for pair in explanation.correspondences[:_SHOWN]:
+        row, column = divmod(pair.sketch_patch, explanation.grid)
+        photo_row, photo_column = divmod(pair.photo_patch, explanation.grid)
         print(
             f"  sketch row {row + 1:2d} column {column + 1:2d}  ->  photo row {photo_row + 1:2d} column "
-            f"{photo_column + 1:2d}   strength {100 * pair['weight']:3.0f} %   adds {pair['contribution']:+.3f}"
-            f"{'   mutual' if pair['mutual'] else ''}"
+            f"{photo_column + 1:2d}   strength {100 * pair.weight:3.0f} %   adds {pair.contribution:+.3f}"
+            f"{'   mutual' if pair.mutual else ''}"
         )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,10 +16,18 @@ from app.cli.shared_options import (
     RecallOption,
     SketchArgument,
 )
+from model.errors import ImageError, SketchseekError
 
 if TYPE_CHECKING:
     from app.search.searcher import Query
     from app.settings import Settings
+    from sketchseek_client import SearchAnswer
+
+
+class RemoteServiceError(SketchseekError):
+    """The service cannot be reached, or answered with an error."""
+
+    code = "remote_service"
 
 
 def command(
@@ -52,27 +60,31 @@ def command(
         settings = load_settings(gallery=gallery, checkpoint=checkpoint, device=device, recall=recall)
         answer = _local(settings, sketch, query)
     if as_json:
-        print(json.dumps(answer))
+        print(answer.model_dump_json())
         return
-    for result in answer["results"]:
-        print(f"{result['rank']:4d}  {result['score']:.4f}  {result['path']}")
+    for result in answer.results:
+        print(f"{result.rank:4d}  {result.score:.4f}  {result.path}")
 
 
-def _remote(url: str, key: str | None, sketch: Path, query: Query) -> dict[str, Any]:
-    from app.client import Client
+def _remote(url: str, key: str | None, sketch: Path, query: Query) -> SearchAnswer:
+    from sketchseek_client import Client, ClientError
 
-    with Client(url, key) as client:
-        return client.search(
-            _readable(sketch),
-            top_k=query.top_k,
-            candidates=query.candidates,
-            rerank=query.rerank,
-            expand=query.expand,
-            tags=query.tags,
-        ).model_dump()
+    try:
+        with Client(url, key) as client:
+            return client.search(
+                _readable(sketch),
+                top_k=query.top_k,
+                candidates=query.candidates,
+                rerank=query.rerank,
+                expand=query.expand,
+                tags=query.tags,
+            )
+    except ClientError as error:
+        raise RemoteServiceError(str(error)) from None
 
 
-def _local(settings: Settings, sketch: Path, query: Query) -> dict[str, Any]:
+def _local(settings: Settings, sketch: Path, query: Query) -> SearchAnswer:
+    from app.search.answer_documents import search_answer
     from app.search.searcher import TwoStageSearcher
     from index_builder import GallerySnapshot
     from index_builder.gallery_errors import GalleryError
@@ -90,33 +102,17 @@ def _local(settings: Settings, sketch: Path, query: Query) -> dict[str, Any]:
         dtype=network.dtype,
         cache_bytes=0,
     )
-    opened = open_image(_readable(sketch), longest_side=SKETCH_LONGEST_SIDE)
     unknown = [name for name in query.tags if name not in snapshot.tags]
     if unknown:
         raise GalleryError(f"no photo has the tag {unknown[0]!r}; `sketchseek gallery info` lists the tags")
-    answer = TwoStageSearcher(network, snapshot).search(opened, query)
-    return {
-        "results": [
-            {
-                "rank": found.rank,
-                "photo_id": found.photo.photo_id,
-                "score": found.score,
-                "relation_score": found.relation_score,
-                "recall_score": found.recall_score,
-                "recall_rank": found.recall_rank,
-                "path": found.photo.path,
-                "tags": list(found.photo.tags),
-                "width": found.photo.width,
-                "height": found.photo.height,
-            }
-            for found in answer.results
-        ],
-        "timings_ms": {stage: round(ms, 2) for stage, ms in answer.stages_ms.items()},
-        "gallery_version": snapshot.version,
-        "checkpoint": snapshot.checkpoint,
-        "reranked": query.rerank,
-        "total_photos": answer.searched,
-    }
+    searcher = TwoStageSearcher(network, snapshot)
+    started = time.perf_counter()
+    prepared = searcher.prepare(open_image(_readable(sketch), longest_side=SKETCH_LONGEST_SIDE))
+    decoded = time.perf_counter()
+    found = next(searcher.search_many(prepared.unsqueeze(0), [query]))
+    timings = {"decode": (decoded - started) * 1000, "queue": 0.0, **found.stages_ms}
+    timings["total"] = (time.perf_counter() - started) * 1000
+    return search_answer(found, snapshot, reranked=query.rerank, timings_ms=timings, root_path=None)
 
 
 def _readable(sketch: Path) -> bytes:
@@ -125,8 +121,6 @@ def _readable(sketch: Path) -> bytes:
     Raises:
         ImageError: there is no such file, or it cannot be read.
     """
-    from model.errors import ImageError
-
     try:
         return sketch.read_bytes()
     except OSError as error:

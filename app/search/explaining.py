@@ -121,7 +121,7 @@ def draw(
 def as_document(
     searcher: TwoStageSearcher, explained: Explained, photo_id: str, width: int, height: int
 ) -> dict[str, Any]:
-    """The first pair as plain values for JSON: see `app.http.routes.explain.Explanation`."""
+    """The first pair as plain values for JSON: see `sketchseek_client.Explanation`."""
     pair, network = explained.pairs[0], searcher.network
     cosine = explained.recall_scores[0]
     score = network.score(torch.tensor(pair.logit).double(), torch.tensor(cosine).double())

@@ -1,4 +1,4 @@
 """The routes, one module per resource.
 
-Imports `app.http`, `app.http.requests`, `app.search`, `app.service`, `index_builder`, `model`.
+Imports `app.http`, `app.http.requests`, `app.search`, `app.service`, `index_builder`, `model`, `sketchseek_client`.
 """

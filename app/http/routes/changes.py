@@ -19,8 +19,6 @@ from app.http.problems import STATUS_OF_CODE, code_of
 from app.http.requests.unknown_names import only_known_parameters, unknown_field
 from app.http.requests.uploads import media_type, read_form
 from app.http.routes.common import PhotoId, problems, service_of
-from app.http.schemas import ChangedPhoto, RefusedPhoto
-from app.http.schemas import Job as JobDocument
 from app.service import photo_files as files
 from app.service.change_jobs import Job, Upload
 from app.service.service import Service
@@ -30,6 +28,8 @@ from index_builder.photo_record import photo_id as id_of
 from index_builder.photo_record import shown_path
 from model.errors import ImageError
 from model.images.opening import read_image
+from sketchseek_client import ChangedPhoto, RefusedPhoto
+from sketchseek_client import Job as JobDocument
 
 router = APIRouter(tags=["photos"])
 

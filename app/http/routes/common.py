@@ -10,15 +10,14 @@ from fastapi import Path as PathParameter
 from starlette.requests import Request
 
 from app.http.problems import PROBLEM_JSON
-from app.http.schemas import ProblemDocument, Result
-from app.search.searcher import Found
 from app.service.device_worker import Ticket
 from app.service_errors import BusyError, ClientLeftError
+from sketchseek_client import ProblemDocument
+from sketchseek_client.search_documents import EXAMPLE_ID
 
 if TYPE_CHECKING:
     from app.service.service import Service
 
-EXAMPLE_ID = "k3v5w2mz7qhd4t6ynb2rfxp5ce"
 PhotoId = Annotated[str, PathParameter(description="A photo's id, from a search.", examples=[EXAMPLE_ID])]
 _MEANING = {
     400: "The body cannot be read.",
@@ -107,28 +106,3 @@ async def wait_for_ticket(request: Request, ticket: Ticket[Any, Any], retry_afte
 async def _client_left(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-def result_of(found: Found, root_path: str) -> Result:
-    """A photo found, as the service shows it."""
-    photo = found.photo
-    url = f"{root_path}/photos/{photo.photo_id}"
-    return Result(
-        rank=found.rank,
-        photo_id=photo.photo_id,
-        score=_rounded(found.score),
-        relation_score=None if found.relation_score is None else _rounded(found.relation_score),
-        recall_score=_rounded(found.recall_score),
-        recall_rank=found.recall_rank,
-        url=url,
-        thumbnail_url=url + "/thumbnail",
-        path=photo.path,
-        tags=list(photo.tags),
-        width=photo.width,
-        height=photo.height,
-    )
-
-
-def _rounded(score: float) -> float:
-    """Nine digits: more is noise, and answers stay small."""
-    return round(score, 9)

@@ -14,8 +14,7 @@ from app.http.access import require_read
 from app.http.requests.search_options import SKETCH_FIELDS, invalid_field
 from app.http.requests.sketch_request import SketchRequest, read_sketch
 from app.http.requests.unknown_names import only_known_fields, only_known_parameters
-from app.http.routes.common import EXAMPLE_ID, problems, service_of
-from app.http.schemas import CorrespondenceDocument
+from app.http.routes.common import problems, service_of
 from app.search.explaining import (
     PHOTO_SIDE,
     as_document,
@@ -30,6 +29,8 @@ from app.service.served_gallery import ServedVersion
 from app.service.service import Service
 from app.service_errors import BusyError
 from model.images.opening import open_image, to_rgb
+from sketchseek_client import Explanation
+from sketchseek_client.search_documents import EXAMPLE_ID
 
 router = APIRouter(tags=["explain"])
 
@@ -58,55 +59,6 @@ class ExplainBody(ExplainOptions):
 
     strokes: list[list[list[float]]] | None = Field(None, description="A drawing, as in POST /search.")
     image: str | None = Field(None, description="A picture of a sketch as a URI data:image/png;base64,...")
-
-
-class Explanation(BaseModel):
-    """Why a photo matches a sketch."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "photo_id": EXAMPLE_ID,
-                "score": 0.93,
-                "relation_score": 0.93,
-                "relation_logit": 2.59,
-                "recall_score": 0.71,
-                "grid": 14,
-                "matches": True,
-                "sketch_image": "data:image/png;base64,iVBORw0KGgo=",
-                "correspondences": [
-                    {
-                        "sketch_patch": 45,
-                        "photo_patch": 59,
-                        "sketch_box": [0.21429, 0.21429, 0.07143, 0.07143],
-                        "photo_box": [0.21429, 0.28571, 0.07143, 0.07143],
-                        "weight": 0.37,
-                        "mutual": True,
-                        "contribution": 0.12,
-                    }
-                ],
-                "checkpoint": "zse-lite",
-                "gallery_version": "1.42",
-                "timings_ms": {"decode": 1.9, "encode": 21.5, "relate": 9.8, "total": 35.2},
-            }
-        }
-    )
-
-    photo_id: str
-    score: float
-    relation_score: float
-    relation_logit: float
-    recall_score: float
-    grid: int = Field(description="Side of both patch grids.")
-    matches: bool = Field(
-        description="Whether the network matches patches. If not, there are no correspondences, and the picture "
-        "attention shows which of the photo's patches counted."
-    )
-    sketch_image: str = Field(description="The sketch as the network sees it, as a data: URI.")
-    correspondences: list[CorrespondenceDocument] = Field(description="Mutual best matches first, then by weight.")
-    checkpoint: str
-    gallery_version: str
-    timings_ms: dict[str, float] = Field(description="Milliseconds of decode, encode, relate and in total.")
 
 
 def _request_body() -> dict[str, Any]:

@@ -7,7 +7,7 @@ from starlette.responses import JSONResponse, Response
 
 from app.http.access import require_read
 from app.http.routes.common import problems, service_of
-from app.http.schemas import Health
+from sketchseek_client import Health
 
 router = APIRouter(tags=["operations"])
 

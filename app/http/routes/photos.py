@@ -12,12 +12,13 @@ from starlette.types import Receive, Scope, Send
 
 from app.http.access import require_read
 from app.http.requests.unknown_names import only_known_parameters
-from app.http.routes.common import PhotoId, problems, result_of, service_of
-from app.http.schemas import SimilarAnswer
+from app.http.routes.common import PhotoId, problems, service_of
+from app.search.answer_documents import result_of
 from app.service import photo_files as files
 from app.service import thumbnails
 from app.service.served_gallery import ServedVersion
 from app.service_errors import RequestError
+from sketchseek_client import SimilarAnswer
 
 router = APIRouter(tags=["photos"])
 

@@ -14,19 +14,19 @@ from app.http.access import require_read
 from app.http.requests.search_options import SearchBody, SearchOptions, parse_options
 from app.http.requests.sketch_request import SketchRequest, read_sketch
 from app.http.requests.unknown_names import only_known_parameters, shown
-from app.http.routes.common import problems, result_of, service_of, wait_for_ticket
-from app.http.schemas import CorrespondenceDocument, Result, SearchAnswer, Timings
+from app.http.routes.common import problems, service_of, wait_for_ticket
+from app.search.answer_documents import search_answer
 from app.search.explaining import as_document, explain_rows, prepare_sketch
 from app.search.searcher import Answer, Query
 from app.service.search_batches import SearchItem
 from app.service.served_gallery import ServedVersion
 from app.service_errors import RequestError
+from sketchseek_client import CorrespondenceDocument, Result, SearchAnswer
 
 router = APIRouter(tags=["search"])
 
 _REPEATABLE = frozenset({"tag"})
 _STROKES = [[[20, 235, 235, 20, 20], [60, 60, 200, 200, 60]], [[20, 128, 235], [60, 10, 60]]]
-_UNEXPLAINED: Any = {"results": {"__all__": {"correspondences"}}, "timings_ms": {"explain"}}
 _OPTIONS = {"top_k": 5, "candidates": 50}
 
 
@@ -77,26 +77,22 @@ async def search(request: Request) -> Response:
     async def attempt(served: ServedVersion) -> SearchAnswer:
         query = query_of(options, served)
         found, timings = await _find(request, served, sketch, query, deadline=deadline)
-        root_path = request.scope.get("root_path", "")
-        results = [result_of(one, root_path) for one in found.results]
-        if options.explain:
-            timings["explain"] = await _explain(request, served, sketch, found, results, deadline=deadline)
         timings["total"] = (time.perf_counter() - clock) * 1000
-        return SearchAnswer(
-            results=results,
-            timings_ms=Timings(**{stage: round(ms, 2) for stage, ms in timings.items()}),
-            gallery_version=served.snapshot.version,
-            checkpoint=served.snapshot.checkpoint,
+        answer = search_answer(
+            found,
+            served.snapshot,
             reranked=query.rerank,
-            total_photos=found.searched,
+            timings_ms=timings,
+            root_path=request.scope.get("root_path", ""),
         )
+        if options.explain:
+            took = await _explain(request, served, sketch, found, answer.results, deadline=deadline)
+            answer.timings_ms.explain = round(took, 2)
+            answer.timings_ms.total = round((time.perf_counter() - clock) * 1000, 2)
+        return answer
 
     answer = await service.gallery.answer(attempt)
-    return Response(
-        answer.model_dump_json(exclude=None if options.explain else _UNEXPLAINED),
-        media_type="application/json",
-        headers={"Cache-Control": "no-store"},
-    )
+    return Response(answer.model_dump_json(), media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
 async def _find(

@@ -1,23 +1,26 @@
-"""The command line: quick to help, one line per error, JSON for machines; and the client it uses."""
+"""The command line: quick to help, one line per error, JSON for machines, the same as from the service."""
 
+import contextlib
 import json
+import logging
 import os
 import subprocess
 import sys
 from unittest.mock import patch
 
 import pytest
+import structlog
 from PIL import Image, ImageDraw
 
 from app.cli import COMMANDS, main
-from app.client import Client, ServiceAnswerError, ServiceUnreachableError
 from app.http.requests.sketch_request import SketchRequest
 from app.logs import configure_logging
 from app.main import create_app
 from app.search.searcher import TwoStageSearcher
 from app.setup.doctor import examine
 from model.images.opening import ImageLimits
-from tests.app.conftest import READ_KEY, encoded, picture, settings_for, sketch
+from sketchseek_client import Client, Explanation, SearchAnswer
+from tests.app.conftest import READ_KEY, settings_for, sketch
 from tests.app.http.fuzz import running
 
 
@@ -150,27 +153,67 @@ def test_doctor_knows_a_taken_port_another_checkpoint_and_an_open_door(shared_ga
     assert all(one.mend for one in findings.values() if one.verdict != "ok")
 
 
-def test_the_client_raises_what_the_service_said(shared_gallery, network, capsys, drawn):
-    configure_logging()  # to stderr, as the command line does
+@contextlib.contextmanager
+def serving(shared_gallery, network):
+    """The address of a ready service that asks for a key, and logs to stderr as the command line does."""
+    handlers = logging.getLogger().handlers
+    configure_logging()
     with running(create_app(settings_for(shared_gallery, read_key=READ_KEY), network)) as url:
         with Client(url, READ_KEY) as client:
             while client.ready().status != "ready":
                 pass
-            found = client.search(drawn, top_k=3, tags=["things", "small"], min_score=-1, rerank=False, expand=False)
-            assert found.total_photos == 7
-            with pytest.raises(ServiceAnswerError) as caught:
-                client.search(encoded(picture(1).point(lambda _: 255)))
-            assert (caught.value.code, caught.value.status) == ("blank_sketch", 422)
-            assert caught.value.request_id
-            with pytest.raises(ServiceAnswerError, match="no write key"):
-                client.reload()
-        with Client(url) as stranger, pytest.raises(ServiceAnswerError) as refused:
-            stranger.gallery()
-        assert refused.value.code == "key_required"
-        code, out, _ = run(capsys, "search", drawn, "--url", url, "--key", READ_KEY, "--top-k", "2", "--json")
-        assert (code, len(json.loads(out)["results"])) == (0, 2)
-        code, _, err = run(capsys, "search", drawn, "--url", url, "--key", "wrong")
-        assert code == 1
-        assert "key" in err
-    with Client(url) as client, pytest.raises(ServiceUnreachableError, match="sketchseek serve"):
-        client.gallery()
+        yield url
+    logging.getLogger().handlers = handlers
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def in_float32(monkeypatch):
+    """As the `network` that the service of these tests has."""
+    monkeypatch.setenv("SKETCHSEEK_DTYPE", "float32")
+
+
+@pytest.mark.usefixtures("in_float32")
+def test_search_asks_a_service_and_prints_the_document_that_a_search_on_this_machine_prints(
+    capsys, shared_gallery, network, checkpoint, drawn
+):
+    local = ["--gallery", shared_gallery, "--checkpoint", checkpoint, "--device", "cpu"]
+    answers = []
+    with serving(shared_gallery, network) as url:
+        for where in (["--url", url, "--key", READ_KEY], local):
+            code, out, _ = run(capsys, "search", drawn, *where, "--top-k", "2", "--json")
+            assert code == 0
+            answers.append(json.loads(out))
+    served, own = answers
+    assert all(SearchAnswer.model_validate(answer) for answer in answers)
+    assert served.keys() == own.keys()
+    assert served.pop("timings_ms").keys() == own.pop("timings_ms").keys()
+    for theirs, ours in zip(served["results"], own["results"], strict=True):
+        assert theirs.pop("url") == f"/photos/{ours['photo_id']}"
+        assert theirs.pop("thumbnail_url") == f"/photos/{ours['photo_id']}/thumbnail"
+        assert (ours.pop("url"), ours.pop("thumbnail_url")) == (None, None)
+        for score in ("score", "recall_score", "relation_score"):
+            assert theirs.pop(score) == pytest.approx(ours.pop(score), abs=1e-4)
+    assert served == own
+
+
+@pytest.mark.usefixtures("in_float32")
+def test_explain_prints_the_document_of_the_service(capsys, shared_gallery, network, checkpoint, drawn):
+    code, out, _ = run(
+        capsys, "explain", drawn, "--gallery", shared_gallery, "--checkpoint", checkpoint, "--device", "cpu", "--json"
+    )
+    assert code == 0
+    own = Explanation.model_validate_json(out)
+    with serving(shared_gallery, network) as url, Client(url, READ_KEY) as client:
+        served = client.explain(drawn, own.photo_id)
+    assert own.timings_ms.keys() == served.timings_ms.keys()
+    assert own.sketch_image == served.sketch_image
+    assert own.relation_score == pytest.approx(served.relation_score, abs=1e-4)
+
+
+def test_what_a_service_refuses_is_one_line(capsys, shared_gallery, network, drawn):
+    with serving(shared_gallery, network) as url:
+        code, out, err = run(capsys, "search", drawn, "--url", url, "--key", "wrong")
+    assert (code, out) == (1, "")
+    assert "key" in err
+    assert len([line for line in err.splitlines() if line.startswith("sketchseek: ")]) == 1

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from app.client import Client
 from app.main import create_app
+from sketchseek_client import Client
 from tests.app.conftest import WRITE_KEY, encoded, picture, settings_for, sketch
 from tests.app.http.fuzz import running
 from tests.paths import ROOT

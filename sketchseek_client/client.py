@@ -1,11 +1,4 @@
-"""A client of the service for Python: typed results, the service's own errors.
-
-from app.client import Client
-
-with Client("http://127.0.0.1:8000") as client:
-    for result in client.search("cat.png", top_k=5).results:
-        print(result.rank, result.path)
-"""
+"""Talks to the service: one method per route, typed results, the service's own errors."""
 
 from __future__ import annotations
 
@@ -17,40 +10,12 @@ from typing import Any, Self
 
 import httpx2
 
-from app.http.schemas import GalleryInfo, Health, Job, Reloaded, SearchAnswer, SimilarAnswer
-from model.errors import SketchseekError
+from sketchseek_client.errors import ServiceAnswerError, ServiceUnreachableError
+from sketchseek_client.gallery_documents import GalleryInfo, Health, Job, Reloaded
+from sketchseek_client.search_documents import Explanation, SearchAnswer, SimilarAnswer
 
 Sketch = str | Path | bytes
 Strokes = Sequence[Sequence[Sequence[float]]]
-
-
-class ServiceUnreachableError(SketchseekError):
-    """No service answers at this address."""
-
-    code = "service_unreachable"
-
-
-class ServiceAnswerError(SketchseekError):
-    """The service answered with an error.
-
-    Attributes:
-        code: the problem's code.
-        status: of the answer.
-        request_id: under which the service's log has more.
-        retry_after_s: when to come again, or None.
-    """
-
-    def __init__(self, response: httpx2.Response) -> None:
-        try:
-            document = response.json()
-        except ValueError:
-            document = {}
-        super().__init__(document.get("detail") or f"the service answered {response.status_code}")
-        self.code = str(document.get("code", "error"))
-        self.status = response.status_code
-        self.request_id = document.get("request_id")
-        wait = response.headers.get("retry-after", "")
-        self.retry_after_s = int(wait) if wait.isdecimal() else None
 
 
 class Client:
@@ -125,11 +90,11 @@ class Client:
             raise ValueError("give `sketch` or `strokes`")
         return SearchAnswer.model_validate_json(answer.content)
 
-    def explain(self, sketch: Sketch, photo_id: str) -> dict[str, Any]:
-        """Why a photo matches a sketch, as in docs/api.md. Raises as `search`."""
+    def explain(self, sketch: Sketch, photo_id: str) -> Explanation:
+        """Which patches of a sketch matched which of a photo. Raises as `search`."""
         files = {"sketch": ("sketch", _content(sketch))}
-        document: dict[str, Any] = self._send("POST", "/explain", files=files, data={"photo_id": photo_id}).json()
-        return document
+        answer = self._send("POST", "/explain", files=files, data={"photo_id": photo_id})
+        return Explanation.model_validate_json(answer.content)
 
     def similar(self, photo_id: str, top_k: int = 20) -> SimilarAnswer:
         """Photos like a photo. Raises as `search`."""

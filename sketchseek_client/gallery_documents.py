@@ -1,128 +1,19 @@
-"""What the service answers as JSON. The OpenAPI document describes answers by these models."""
+"""What the service answers about its gallery, about changes of it, about itself and about errors."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-_ID = "k3v5w2mz7qhd4t6ynb2rfxp5ce"
-_RESULT: dict[str, Any] = {
-    "rank": 1,
-    "photo_id": _ID,
-    "score": 0.93,
-    "relation_score": 0.93,
-    "recall_score": 0.71,
-    "recall_rank": 3,
-    "url": f"/photos/{_ID}",
-    "thumbnail_url": f"/photos/{_ID}/thumbnail",
-    "path": "pets/cat.jpg",
-    "tags": ["pets"],
-    "width": 1600,
-    "height": 1200,
-}
-_TIMINGS: dict[str, Any] = {"decode": 1.9, "queue": 0.3, "encode": 21.5, "recall": 0.6, "rerank": 61.0, "total": 85.6}
-_SERVED: dict[str, Any] = {"gallery_version": "1.42", "checkpoint": "zse-lite"}
+from sketchseek_client.search_documents import EXAMPLE_ID
+
 _JOB_ID = "9f86d081884c7d659a2feaa0c55ad015"
 _ADDED: dict[str, Any] = {
     "file": "cat.jpg",
-    "photo_id": _ID,
+    "photo_id": EXAMPLE_ID,
     "path": "uploads/cat-5c1f6d0a9e2b4c37.jpg",
 }
-
-Share = Annotated[float, Field(ge=0, le=1)]
-_DRAWN = "Share of the picture's sides: x, y, width, height, from the top left."
-
-
-class CorrespondenceDocument(BaseModel):
-    """A sketch patch and the photo patch it matched."""
-
-    sketch_patch: int = Field(description="Position in the sketch's patch grid, row by row.")
-    photo_patch: int = Field(description="Position in the photo's patch grid, row by row.")
-    sketch_box: list[Share] = Field(description=f"Where it lies in `sketch_image`. {_DRAWN}")
-    photo_box: list[Share] = Field(description=f"Where it lies in the photo. {_DRAWN}")
-    weight: Share = Field(description="Strength: geometric mean of the weights in both directions.")
-    mutual: bool = Field(description="Each is the other's best match.")
-    contribution: float = Field(description="What the pair adds to the relation logit; 0 where that is not known.")
-
-
-class Result(BaseModel):
-    """One photo found."""
-
-    rank: int = Field(description="From 1; counts from the whole list's beginning.")
-    photo_id: str
-    score: float = Field(description="What results are ordered by: the checkpoint's rule, or the recall score.")
-    relation_score: float | None = Field(
-        default=None, description="Probability of the relation network; null without rerank."
-    )
-    recall_score: float = Field(
-        description="Inner product of the photo's descriptor and the sketch's, or what it was expanded to: the cosine, "
-        "but less for photos like those that the network was trained on."
-    )
-    recall_rank: int = Field(description="Rank in the recall stage, from 1.")
-    url: str
-    thumbnail_url: str
-    path: str = Field(description="Relative to the gallery's folder.")
-    tags: list[str]
-    width: int
-    height: int
-    correspondences: list[CorrespondenceDocument] | None = Field(
-        default=None, description="Which patches matched; left out unless `explain` asked for it."
-    )
-
-
-class Timings(BaseModel):
-    """Milliseconds spent in each stage; `queue` is the wait for the device, `total` the service's whole share."""
-
-    decode: float
-    queue: float
-    encode: float
-    recall: float
-    rerank: float
-    explain: float | None = Field(default=None, description="Left out unless `explain` asked for it.")
-    total: float
-
-
-class SearchAnswer(BaseModel):
-    """What was found."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "results": [_RESULT],
-                "timings_ms": _TIMINGS,
-                **_SERVED,
-                "reranked": True,
-                "total_photos": 10000,
-            }
-        }
-    )
-
-    results: list[Result]
-    timings_ms: Timings
-    gallery_version: str
-    checkpoint: str
-    reranked: bool
-    total_photos: int = Field(description="Photos searched: the whole gallery, or those with the tags.")
-
-
-class SimilarAnswer(BaseModel):
-    """Photos like a photo, by their descriptors."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "results": [{**_RESULT, "relation_score": None, "score": 0.71}],
-                **_SERVED,
-                "total_photos": 9999,
-            }
-        }
-    )
-
-    results: list[Result]
-    gallery_version: str
-    checkpoint: str
-    total_photos: int
 
 
 class CheckpointInfo(BaseModel):

@@ -1,0 +1,54 @@
+"""From what a search found to the documents that the service and the command line answer with."""
+
+from __future__ import annotations
+
+from app.search.searcher import Answer, Found
+from index_builder import GallerySnapshot
+from sketchseek_client import Result, SearchAnswer, Timings
+
+
+def search_answer(
+    found: Answer, snapshot: GallerySnapshot, *, reranked: bool, timings_ms: dict[str, float], root_path: str | None
+) -> SearchAnswer:
+    """The answer to a search.
+
+    Args:
+        found: what the searcher found.
+        snapshot: the version it searched.
+        reranked: whether the rerank stage ran.
+        timings_ms: milliseconds of each stage, named as in `Timings`.
+        root_path: what the service's addresses start with; None where no service runs.
+    """
+    return SearchAnswer(
+        results=[result_of(one, root_path) for one in found.results],
+        timings_ms=Timings(**{stage: round(ms, 2) for stage, ms in timings_ms.items()}),
+        gallery_version=snapshot.version,
+        checkpoint=snapshot.checkpoint,
+        reranked=reranked,
+        total_photos=found.searched,
+    )
+
+
+def result_of(found: Found, root_path: str | None) -> Result:
+    """One photo of the answer; `root_path` as in `search_answer`."""
+    photo = found.photo
+    url = None if root_path is None else f"{root_path}/photos/{photo.photo_id}"
+    return Result(
+        rank=found.rank,
+        photo_id=photo.photo_id,
+        score=_rounded(found.score),
+        relation_score=None if found.relation_score is None else _rounded(found.relation_score),
+        recall_score=_rounded(found.recall_score),
+        recall_rank=found.recall_rank,
+        url=url,
+        thumbnail_url=None if url is None else url + "/thumbnail",
+        path=photo.path,
+        tags=list(photo.tags),
+        width=photo.width,
+        height=photo.height,
+    )
+
+
+def _rounded(score: float) -> float:
+    """Nine digits: more is noise, and answers stay small."""
+    return round(score, 9)

@@ -1,0 +1,59 @@
+"""A Python client of the Sketchseek service, and the documents that the service answers with.
+
+from sketchseek_client import Client
+
+with Client("http://127.0.0.1:8000") as client:
+    for result in client.search("cat.png", top_k=5).results:
+        print(result.rank, result.path)
+
+The package imports nothing of `app`, `index_builder` or `model`, so it works in a project that has packages of these
+names.
+"""
+
+from sketchseek_client.client import Client
+from sketchseek_client.errors import ClientError, ServiceAnswerError, ServiceUnreachableError
+from sketchseek_client.gallery_documents import (
+    ChangedPhoto,
+    CheckpointInfo,
+    GalleryInfo,
+    Health,
+    Job,
+    Limits,
+    ProblemDocument,
+    Progress,
+    RefusedPhoto,
+    Reloaded,
+    TagCount,
+)
+from sketchseek_client.search_documents import (
+    CorrespondenceDocument,
+    Explanation,
+    Result,
+    SearchAnswer,
+    SimilarAnswer,
+    Timings,
+)
+
+__all__ = [
+    "ChangedPhoto",
+    "CheckpointInfo",
+    "Client",
+    "ClientError",
+    "CorrespondenceDocument",
+    "Explanation",
+    "GalleryInfo",
+    "Health",
+    "Job",
+    "Limits",
+    "ProblemDocument",
+    "Progress",
+    "RefusedPhoto",
+    "Reloaded",
+    "Result",
+    "SearchAnswer",
+    "ServiceAnswerError",
+    "ServiceUnreachableError",
+    "SimilarAnswer",
+    "TagCount",
+    "Timings",
+]
