@@ -14,7 +14,8 @@ from app.describe.endpoint import VARIABLES
 from app.settings import Settings
 from tests.paths import ROOT
 
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "train").glob("*.md")])
+FOLDERS = ("app", "benchmarks", "deploy", "docs", "index_builder", "model", "notebooks", "tests", "train")
 SHELLS = {"", "console", "sh", "bash", "shell"}
 
 
@@ -119,6 +120,33 @@ def test_compose_profiles_and_services_exist(words):
         service, *command = [word for word in after if word not in {"--rm", "-T", "-d"}]
         assert service in services
         check_command(command[1:] if command[:1] == ["sketchseek"] else command)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_pages_name_exist(page):
+    """In inline code; NAME stands for what the reader chooses, and results are not kept."""
+    named = re.findall(rf"`((?:{'|'.join(FOLDERS)})/[\w./*-]*)(?:::\w+)?`", page.read_text(encoding="utf-8"))
+    missing = [name for name in named if not re.search("NAME|results/", name) and not list(ROOT.glob(name))]
+    assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_modules_that_pages_name_exist(page):
+    """`model.explain.occlusion` is a module, or a name that `model/explain/__init__.py` or the module above it has."""
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(r"`((?:app|index_builder|model)(?:\.\w+)+)[`(]", text)
+    named += re.findall(r"^(?:python|from) -?m? ?((?:app|index_builder|model)(?:\.\w+)*)", text, re.MULTILINE)
+    assert not [name for name in named if not is_known(name)]
+
+
+def is_known(name: str) -> bool:
+    """Whether a dotted name is a module, or a word in the module above it."""
+    path = ROOT / Path(*name.split("."))
+    if path.is_dir() or path.with_suffix(".py").is_file():
+        return True
+    above, last = path.parent, path.name
+    module = above / "__init__.py" if above.is_dir() else above.with_suffix(".py")
+    return module.is_file() and re.search(rf"\b{last}\b", module.read_text(encoding="utf-8")) is not None
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

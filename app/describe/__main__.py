@@ -1,4 +1,4 @@
-"""Describe categories: `python -m model.data.descriptions --out descriptions.json CATEGORY ...`.
+"""Describe categories: `python -m app.describe --out descriptions.json CATEGORY ...`.
 
 Asks the endpoint of SKETCHSEEK_LLM_URL for the categories that have no sentences yet, in the package or in the file,
 and adds them to the file. What it cost goes to stderr.
@@ -20,7 +20,7 @@ from model.errors import SketchseekError
 
 def main(arguments: list[str] | None = None) -> int:
     """Run it; the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m model.data.descriptions", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m app.describe", description=__doc__)
     parser.add_argument("categories", nargs="*", metavar="CATEGORY")
     parser.add_argument("--list", type=Path, help="file of more categories, one a line")
     parser.add_argument("--out", type=Path, required=True, help="file to add descriptions to")

@@ -51,7 +51,7 @@ class Descriptions:
             shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
             raise DatasetError(
                 f"no sentences describe {shown}: add them to a file of descriptions and give it with --descriptions "
-                "(python -m model.data.descriptions asks a language model for them), or train without: "
+                "(python -m app.describe asks a language model for them), or train without: "
                 "--set weights.sentences=0"
             )
         return [known[category_key(name)] for name in names]

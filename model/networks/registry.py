@@ -1,7 +1,7 @@
 """Which networks exist: the only place that knows every architecture and preset.
 
-A new architecture adds one module (its configuration, its presets and its network) and one entry here; docs/networks.md
-says how.
+A new architecture adds one module (its configuration, its presets and its network) and one entry here.
+CONTRIBUTING.md lists the other files.
 """
 
 from __future__ import annotations
