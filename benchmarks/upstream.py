@@ -32,7 +32,9 @@ from app.search.searcher import Query, TwoStageSearcher
 from index_builder import GallerySnapshot
 from model.checkpoints.files import load_checkpoint, resolve_dtype
 from model.evaluation.arms import checkpoint_fusion
-from model.evaluation.evaluate import EvaluationOptions, evaluate, folder_task
+from model.evaluation.evaluate import evaluate
+from model.evaluation.options import EvaluationOptions
+from model.evaluation.tasks import folder_task
 from model.networks.network import Network
 from model.networks.registry import build_network, preset
 from model.networks.zse_sbir import ZseNetwork

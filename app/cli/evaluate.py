@@ -14,7 +14,8 @@ from app.cli.shared_options import FileListsOption, JsonOption, SplitOption, in_
 from model.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from model.evaluation.evaluate import Evaluation, Task
+    from model.evaluation.evaluate import Evaluation
+    from model.evaluation.tasks import Task
 
 
 def command(
@@ -50,6 +51,9 @@ def command(
     ] = 0,
     seed: Annotated[int, typer.Option(help="Of that sample.")] = 0,
     batch_size: Annotated[int, typer.Option(help="Images encoded at once.", min=1)] = 64,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at images that are missing, damaged or blank; else leave them out.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     plots: Annotated[
@@ -59,8 +63,9 @@ def command(
 ) -> None:
     """Measure a checkpoint: recall alone, relation of all pairs, recall then relation, and a fusion of both."""
     from model.checkpoints.files import find_checkpoint, load_checkpoint
-    from model.evaluation.evaluate import EvaluationOptions
+    from model.data.unusable import first_named
     from model.evaluation.evaluate import evaluate as measure
+    from model.evaluation.options import EvaluationOptions
     from model.evaluation.plots import prepare_plots
     from model.evaluation.report import tables
     from model.evaluation.seen import seen_before, trained_categories
@@ -72,6 +77,7 @@ def command(
         max_sketches=max_sketches,
         seed=seed,
         batch_size=batch_size,
+        strict=strict,
     )
     task = _task(
         sketches=sketches,
@@ -88,6 +94,8 @@ def command(
     trained = trained_categories(find_checkpoint(checkpoint))
     with _progress() as progress:
         evaluation = measure(network, task, options, progress)
+    if evaluation.skipped:
+        typer.echo(f"left out {first_named(evaluation.skipped)}", err=True)
     evaluation.report["trained_on"] = None if trained is None else seen_before(task.sketches, trained)
     print(json.dumps(evaluation.report, indent=2) if as_json else tables(evaluation.report), flush=True)
     if plots is not None:
@@ -112,7 +120,7 @@ def _task(
     protocol: str | None,
 ) -> Task:
     from model.data.splits import read_category_list
-    from model.evaluation.evaluate import file_list_task, folder_task, pairs_task
+    from model.evaluation.tasks import file_list_task, folder_task, pairs_task
 
     names = read_category_list(categories) if categories is not None else ()
     folders = sketches is not None or photos is not None

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from model.config import PreprocessConfig
 from model.data.items import Dataset, Item, Modality
+from model.data.unusable import unusable_error, why_unusable
 from model.errors import DatasetError, SketchseekError
 from model.images.opening import open_image
 from model.images.preprocess import SKETCH_LONGEST_SIDE, draw_strokes, photo_image, sketch_image
@@ -25,7 +26,6 @@ from model.images.preprocess import SKETCH_LONGEST_SIDE, draw_strokes, photo_ima
 _log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 _FORMAT = 2  # raise when the same files would be decoded to other bytes, or others count as blank
-_NAMED_AT_MOST = 5
 CHANNELS: dict[Modality, int] = {"sketch": 1, "photo": 3}
 
 
@@ -93,14 +93,9 @@ def decode(
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         path = None if cache is None else cache / f"{modality}-{_content_key(items, config, pool)}.npy"
         pixels, damaged = _cached(path, _shape(items, modality, config)) or _decoded(items, config, pool, progress)
-    sentences = [f"{_name(items[row])}: {reason}" for row, reason in damaged.items()]
     if damaged and (not skip_damaged or len(damaged) == len(items)):
-        more = f"; and {len(damaged) - _NAMED_AT_MOST} more" if len(damaged) > _NAMED_AT_MOST else ""
-        raise DatasetError(
-            f"{len(damaged)} of {len(items)} images cannot be used; mend or remove them: "
-            + "; ".join(sentences[:_NAMED_AT_MOST])
-            + more
-        )
+        raise unusable_error(items, damaged)
+    sentences = [why_unusable(items[row], reason) for row, reason in damaged.items()]
     for sentence in sentences:
         _log.warning("left out %s", sentence)
     if path is not None and not path.is_file():
@@ -131,10 +126,6 @@ def _grey(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _shape(items: Sequence[Item], modality: Modality, config: PreprocessConfig) -> tuple[int, int, int, int]:
     return (len(items), CHANNELS[modality], config.image_size, config.image_size)
-
-
-def _name(item: Item) -> str:
-    return f"{item.path} (drawing {item.key})" if item.strokes is not None else str(item.path)
 
 
 def _decoded(

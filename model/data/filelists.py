@@ -7,6 +7,7 @@ image's folder.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -37,9 +38,11 @@ _LAYOUTS = {
 
 
 def read_file_lists(
-    root: Path, split: str, part: Literal["train", "test"], *, instance_gallery: bool = False, check: bool = True
+    root: Path, split: str, part: Literal["train", "test"], *, instance_gallery: bool = False
 ) -> Dataset:
-    """The training or test images of a published split.
+    """The training or test images of a published split, those that are missing on disk included.
+
+    Decoding tells which images are missing, as it tells which are damaged.
 
     Args:
         root: the folder that holds Sketchy/, TUBerlin/ or QuickDraw/, or one of these itself.
@@ -47,10 +50,9 @@ def read_file_lists(
         part: "train" (seen categories) or "test" (unseen ones).
         instance_gallery: leave Sketchy's EXTEND folder out. Every photo of the base folder occurs there once more, so
             an instance-level gallery is the base folder alone.
-        check: whether every listed file must exist.
 
     Raises:
-        DatasetError: a list or a listed image is missing, or a line is damaged; the message names it.
+        DatasetError: a list or all of its images are missing, or a line is damaged; the message names it.
     """
     layout = _LAYOUTS.get(split)
     if layout is None:
@@ -64,13 +66,11 @@ def read_file_lists(
     for modality, name in lists:
         file_list = home / layout.lists / name.format(part=suffix)
         entries = list(_lines(file_list))
-        base = _base(file_list, Path(entries[0][0]), (home, root, root.parent, file_list.parent))
+        base = _base(file_list, [entry[0] for entry in entries], (home, root, root.parent, file_list.parent))
         for relative, label, number in entries:
             path = base / relative
             if instance_gallery and "EXTEND_image_sketchy_ready" in path.parts:
                 continue
-            if check and not path.is_file():
-                raise DatasetError(f"{file_list}, line {number}: there is no image {path}")
             if names and label not in names:
                 raise DatasetError(f"{file_list}, line {number}: label {label} has no name in {names_file}")
             category = names[label] if names else path.parent.name
@@ -97,11 +97,13 @@ def _lines(path: Path) -> list[tuple[str, str, int]]:
     return rows
 
 
-def _base(file_list: Path, first: Path, candidates: tuple[Path, ...]) -> Path:
-    """The folder that the list's relative paths start from."""
-    for folder in candidates:
-        if (folder / first).is_file():
-            return folder
+def _base(file_list: Path, names: Sequence[str], candidates: tuple[Path, ...]) -> Path:
+    """The folder that the list's relative paths start from: the first one that holds a listed image."""
+    for name in names:
+        for folder in candidates:
+            if (folder / name).is_file():
+                return folder
     raise DatasetError(
-        f"{file_list}, line 1: there is no image {first} under any of {', '.join(map(str, dict.fromkeys(candidates)))}"
+        f"{file_list}: none of its images is there; the first, {names[0]}, is under none of "
+        + ", ".join(map(str, dict.fromkeys(candidates)))
     )

@@ -100,6 +100,12 @@ def tables(report: Mapping[str, Any]) -> str:
             f"a balanced sample of {counts['sketches']} of {counts['sketches_available']} sketches, "
             f"seed {report['sample']['seed']}"
         )
+    if any(report["skipped"][kind] for kind in ("sketches", "photos")):
+        skipped = report["skipped"]
+        line = f"left out: {skipped['sketches']} sketches and {skipped['photos']} photos that cannot be used"
+        if skipped["sketches_without_photo"]:
+            line += f", and {skipped['sketches_without_photo']} sketches of these photos"
+        lines.append(line)
     if report.get("trained_on"):
         lines.append(f"not zero-shot: the checkpoint was trained on {', '.join(report['trained_on'])}")
     if report.get("left_out_categories"):

@@ -58,7 +58,7 @@ def seen_images(data: Path | None, file_lists: Path | None, split: str) -> Datas
 
     Raises:
         ConfigurationError: not exactly one of `data` and `file_lists` is given.
-        DatasetError: the layout is another one, or a listed image is missing.
+        DatasetError: the layout is another one, or no listed image is there.
     """
     if (data is None) == (file_lists is None):
         raise ConfigurationError("give one of: --data DIR, or --file-lists ROOT with --split")

@@ -1,6 +1,7 @@
 """`sketchseek evaluate` from end to end, with a tiny network on drawn pictures."""
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 
@@ -11,9 +12,11 @@ from PIL import Image, ImageDraw
 from app.cli import main
 from model.checkpoints.files import save_checkpoint
 from model.config import ZSE_TINY, ExpansionRule, ScoreRule
-from model.errors import ConfigurationError, DatasetError
-from model.evaluation.encode import encode_items
-from model.evaluation.evaluate import EvaluationOptions, evaluate, file_list_task, folder_task, pairs_task
+from model.errors import ConfigurationError
+from model.evaluation.encode import encode_usable
+from model.evaluation.evaluate import evaluate
+from model.evaluation.options import EvaluationOptions
+from model.evaluation.tasks import file_list_task, folder_task, pairs_task
 from model.networks.registry import build_network
 
 METRICS = {"map_all", "map_200_strict", "map_200_lenient", "precision_100", "precision_200", "ms_per_query"}
@@ -231,13 +234,84 @@ def test_mistakes_are_one_sentence(command, data, arguments, said):
     assert "Traceback" not in err
 
 
-def test_a_damaged_image_is_named(network, data, tmp_path):
-    broken = tmp_path / "sketch" / "ant" / "tub_9.png"
-    broken.parent.mkdir(parents=True)
-    broken.write_bytes(b"no image")
-    task = folder_task(tmp_path / "sketch", data / "photo", "cross-dataset")
-    with pytest.raises(DatasetError, match=r"tub_9\.png"):
-        evaluate(network, task, EvaluationOptions(arms=("recall",)))
+@pytest.fixture
+def damaged(data, tmp_path):
+    """The same data with two sketches and one photo that cannot be used."""
+    root = tmp_path / "damaged"
+    shutil.copytree(data, root)
+    (root / "sketch" / "ant" / "tub_1.png").write_bytes(b"no image")
+    Image.new("RGB", (64, 64), "white").save(root / "sketch" / "bee" / "tub_2.png")
+    (root / "photo" / "ant" / "n0_2.jpg").unlink()
+    return root
+
+
+def test_what_cannot_be_used_is_left_out_counted_and_named(command, damaged):
+    arguments = "--file-lists", damaged, "--split", "quickdraw-30", "--protocol", "generalised", "--arms", "recall"
+    code, out, err = command(*arguments, "--json")
+    assert code == 0, err
+    report = json.loads(out)
+    assert (report["counts"]["sketches"], report["counts"]["photos"]) == (2, 11)
+    skipped = report["skipped"]
+    assert (skipped["sketches"], skipped["photos"], skipped["sketches_without_photo"]) == (1, 1, 0)
+    assert [name for name in ("tub_1.png", "n0_2.jpg") for said in skipped["images"] if name in said] == [
+        "tub_1.png",
+        "n0_2.jpg",
+    ]
+    for name in ("tub_1.png", "n0_2.jpg"):
+        assert name in err
+    assert "left out: 1 sketches and 1 photos" in command(*arguments)[1]
+    code, out, err = command(*arguments, "--strict")
+    assert (code, out) == (1, "")
+    assert "n0_2.jpg" in err
+
+
+def test_what_is_left_out_changes_no_other_figure(network, data, damaged):
+    (damaged / "photo" / "ant" / "n0_2.jpg").write_bytes(b"no image")
+    for name in ("photo/ant/n0_2.jpg", "sketch/ant/tub_1.png", "sketch/bee/tub_2.png"):
+        (damaged / "clean" / name).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(data / "photo", damaged / "clean" / "photo", dirs_exist_ok=True)
+    shutil.copytree(data / "sketch", damaged / "clean" / "sketch", dirs_exist_ok=True)
+    for name in ("photo/ant/n0_2.jpg", "sketch/ant/tub_1.png", "sketch/bee/tub_2.png"):
+        (damaged / "clean" / name).unlink()
+    options = EvaluationOptions(arms=("recall", "relation"), batch_size=2)
+    tasks = [folder_task(root / "sketch", root / "photo", "inter-category") for root in (damaged, damaged / "clean")]
+    left, clean = (evaluate(network, task, options).report for task in tasks)
+    assert left["counts"] | {"sketches_available": 7} == clean["counts"]
+    for arm in ("recall", "relation"):
+        for metric, value in clean["arms"][arm].items():
+            if metric != "ms_per_query":
+                assert left["arms"][arm][metric] == pytest.approx(value), metric
+
+
+def test_a_pair_without_its_photo_is_left_out(command, damaged):
+    rows = [f"ant,{sketch},n0_{photo}.jpg" for sketch, photo in (("qdv_0.png", 2), ("tub_2.png", 1), ("gone.png", 3))]
+    (damaged / "pairs.csv").write_text("\n".join(["category,sketch,photo", *rows]) + "\n")
+    code, out, err = command("--pairs", damaged, "--arms", "recall", "--json")
+    assert code == 0, err
+    report = json.loads(out)
+    assert (report["counts"]["sketches"], report["counts"]["photos"]) == (1, 2)
+    skipped = report["skipped"]
+    assert (skipped["sketches"], skipped["photos"], skipped["sketches_without_photo"]) == (1, 1, 1)
+
+
+def test_a_category_that_loses_everything_is_an_error(command, damaged):
+    for number in (0, 2):
+        next((damaged / "sketch" / "ant").glob(f"*_{number}.png")).write_bytes(b"")
+    code, out, err = command(*folders(damaged), "--arms", "recall")
+    assert (code, out) == (1, "")
+    assert "no sketch can be used of: ant" in err
+    assert "tub_1.png" in err
+    for photo in (damaged / "photo" / "bee").iterdir():
+        photo.write_bytes(b"no image")
+    assert "no photo can be used of: bee" in command(*folders(damaged), "--arms", "recall")[2]
+
+
+def test_many_images_that_cannot_be_used_are_named_in_part(command, damaged):
+    for photo in [*(damaged / "photo" / "bee").iterdir()][1:] + [*(damaged / "photo" / "cow").iterdir()][1:]:
+        photo.write_bytes(b"no image")
+    err = command(*folders(damaged), "--arms", "recall", "--strict")[2]
+    assert "6 of 11 images cannot be used" in err
+    assert "and 1 more" in err
 
 
 @pytest.fixture(scope="module")
@@ -267,11 +341,12 @@ def apart(monkeypatch):
     """Descriptors that point anywhere: those of random weights are so alike that expansion changes no order."""
 
     def scattered(network, items, **how):
-        encoding = encode_items(network, items, **how)
-        noise = torch.randn(encoding.descriptor.shape, generator=torch.Generator().manual_seed(len(items)))
-        return replace(encoding, descriptor=torch.nn.functional.normalize(noise, dim=1))
+        encoded = encode_usable(network, items, **how)
+        noise = torch.randn(encoded.encoding.descriptor.shape, generator=torch.Generator().manual_seed(len(items)))
+        descriptor = torch.nn.functional.normalize(noise, dim=1)
+        return replace(encoded, encoding=replace(encoded.encoding, descriptor=descriptor))
 
-    monkeypatch.setattr("model.evaluation.evaluate.encode_items", scattered)
+    monkeypatch.setattr("model.evaluation.evaluate.encode_usable", scattered)
 
 
 @pytest.mark.usefixtures("apart")

@@ -118,15 +118,21 @@ def test_what_cannot_be_trained_is_said_in_a_sentence(data, tmp_path, capsys, mo
 
 
 def test_published_file_lists_train_on_their_training_part(data, tmp_path, capsys):
+    """Images that are listed and missing, the first of all among them, are left out and named."""
     (data / "zeroshot").mkdir(exist_ok=True)
     for modality, name in (("sketch", "sketch"), ("photo", "all_photo")):
         for part, categories in (("zero", ("elk",)), ("train", ("ant", "bee", "cow", "dog"))):
             files = [path for category in categories for path in sorted((data / modality / category).iterdir())]
             lines = [f"{path.relative_to(data)} {categories.index(path.parent.name)}" for path in files]
-            (data / "zeroshot" / f"{name}_{part}.txt").write_text("\n".join(lines) + "\n")
+            missing = [f"{modality}/{category}/gone.png {label}" for label, category in enumerate(categories)]
+            (data / "zeroshot" / f"{name}_{part}.txt").write_text("\n".join(missing + lines) + "\n")
     lists = ["--file-lists", str(data), "--split", "quickdraw-30", "--run", str(tmp_path / "run"), "--steps", "1"]
     succeed([*TINY, *SETTINGS, *lists, "--json"])
-    first = reports(capsys.readouterr().out)[0]
+    told = reports(capsys.readouterr().out)
+    first = told[0]
+    left_out = [sentence for report in told for sentence in report.get("left_out", ())]
+    assert all("gone.png" in sentence for sentence in left_out)
+    assert {"photo", "sketch"} == {sentence.removeprefix(f"{data}/").partition("/")[0] for sentence in left_out}
     assert first["train"] == 16  # two of the four training categories; the test category is nowhere
     assert len(first["held_out"]) == 2
     assert "elk" not in first["held_out"]

@@ -71,14 +71,20 @@ def test_what_is_missing_or_damaged_is_named(sketchy):
         read_file_lists(sketchy, "sketchy-25", "train")
     with pytest.raises(DatasetError, match="sketchy-99"):
         read_file_lists(sketchy, "sketchy-99", "test")
-    (sketchy / "Sketchy/256x256/photo/tx_000000000000_ready/teddy bear/n01_7.jpg").unlink()
-    with pytest.raises(DatasetError, match=r"line 3: there is no image .*teddy bear/n01_7\.jpg"):
-        read_file_lists(sketchy, "sketchy-25", "test")
-    assert len(read_file_lists(sketchy, "sketchy-25", "test", check=False)) == 6
     names = lists / "cname_cid_zero.txt"
     names.write_text("swan 0\n")
     with pytest.raises(DatasetError, match="label 1 has no name"):
-        read_file_lists(sketchy, "sketchy-25", "test", check=False)
+        read_file_lists(sketchy, "sketchy-25", "test")
     names.write_text("swan zero\n")
     with pytest.raises(DatasetError, match=r"cname_cid_zero\.txt, line 1"):
+        read_file_lists(sketchy, "sketchy-25", "test")
+
+
+def test_missing_images_stay_listed_unless_all_are_missing(sketchy):
+    listed = read_file_lists(sketchy, "sketchy-25", "test")
+    for photo in listed.photos[:-1]:  # the first one as well, whose place tells the folder
+        photo.path.unlink()
+    assert read_file_lists(sketchy, "sketchy-25", "test").items == listed.items
+    listed.photos[-1].path.unlink()
+    with pytest.raises(DatasetError, match=r"all_photo_filelist_zero\.txt: none of its images is there.*n00_7\.jpg"):
         read_file_lists(sketchy, "sketchy-25", "test")
