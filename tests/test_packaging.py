@@ -36,8 +36,12 @@ def run(*command, cwd=ROOT, **options):
     return done.returncode, done.stdout + done.stderr
 
 
+def loaded(file):
+    return YAML(typ="safe").load(ROOT / file)
+
+
 def compose():
-    return YAML(typ="safe").load(ROOT / "docker-compose.yml")
+    return loaded("docker-compose.yml")
 
 
 def setting_names():
@@ -163,6 +167,29 @@ def test_continuous_integration_runs_the_command_that_the_readme_names():
     assert "make test" in (ROOT / "README.md").read_text()
 
 
+def test_the_workflow_runs_the_same_on_every_python_that_is_supported():
+    job = loaded(".github/workflows/test.yml")["jobs"]["test"]
+    versions = job["strategy"]["matrix"]["python"]
+    assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
+    assert project()["requires-python"] == f">={versions[0]}"
+    assert {"3.11", "3.12", "3.13"} <= set(versions)
+
+
+def test_hooks_use_the_tools_that_make_test_installs():
+    """A hook with a version of its own would one day disagree with `make test`."""
+    developing = {Requirement(text).name for text in project()["optional-dependencies"]["dev"]}
+    for repository in loaded(".pre-commit-config.yaml")["repos"]:
+        assert repository["repo"] == "local"
+        for hook in repository["hooks"]:
+            folder, tool = hook["entry"].split()[0].rsplit("/", 1)
+            assert (hook["language"], folder) == ("system", ".venv/bin")
+            assert tool in developing
+
+
+def test_the_citation_names_this_version():
+    assert loaded("CITATION.cff")["version"] == project()["version"]
+
+
 def test_without_python_make_says_what_it_needs(tmp_path):
     code, output = run("make", f"{tmp_path}/venv/bin/python", f"VENV={tmp_path}/venv", "PYTHON=")
     assert code != 0
@@ -177,8 +204,18 @@ def test_hadolint_finds_nothing_in_the_dockerfile():
     assert (code, output) == (0, "")
 
 
-def test_compose_file_fits_the_compose_schema():
-    code, output = run(BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", "docker-compose.yml")
+@pytest.mark.parametrize(
+    ("schema", "file"),
+    [
+        ("compose-spec", "docker-compose.yml"),
+        ("github-workflows", ".github/workflows/test.yml"),
+        ("github-issue-forms", ".github/ISSUE_TEMPLATE/bug.yml"),
+        ("github-issue-forms", ".github/ISSUE_TEMPLATE/idea.yml"),
+        ("citation-file-format", "CITATION.cff"),
+    ],
+)
+def test_a_file_fits_its_schema(schema, file):
+    code, output = run(BIN / "check-jsonschema", "--builtin-schema", f"vendor.{schema}", file)
     assert code == 0, output
 
 
