@@ -31,6 +31,7 @@ from model.training.material.stored_views import Views
 from model.training.material.teacher import semantics_of
 from model.training.objectives.objective import Semantics
 from model.training.run.preparation import with_sentences
+from model.whole_file import whole_file
 
 SIDE = 128  # pixels: an 8 x 8 grid
 WIDTH = 128
@@ -159,9 +160,8 @@ def prepare(options: argparse.Namespace) -> Prepared:
             if value is None:
                 raise SystemExit("the backbone has nothing to teach")
             kept[key] = value
-        unfinished = stored.with_suffix(".unfinished")
-        save_file({key: value.contiguous() for key, value in kept.items()}, unfinished)
-        unfinished.replace(stored)
+        with whole_file(stored) as unfinished:
+            save_file({key: value.contiguous() for key, value in kept.items()}, unfinished)
     kept = load_file(stored)
     material = replace(material, photo_targets=kept["photo_targets"], sketch_targets=kept["sketch_targets"])
     semantics = Semantics(material.names, kept["classifier"].shape[0], kept["projection"], kept["classifier"])

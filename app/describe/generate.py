@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from app.describe.endpoint import DescriptionError, Endpoint, Spent
 from model.data.descriptions import QUESTIONS, Descriptions
 from model.data.items import category_key
 from model.errors import ConfigurationError
+from model.whole_file import write_whole
 
 SYSTEM = (
     "You describe categories of things for people who will draw them. Answer each question in one plain sentence of at "
@@ -216,12 +216,9 @@ def _keep(path: Path, sentences: tuple[str, ...]) -> None:
     Raises:
         DescriptionError: there is no room or no permission.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        unfinished.write_text(json.dumps(sentences, ensure_ascii=False), encoding="utf-8")
-        unfinished.replace(path)
+        write_whole(path, json.dumps(sentences, ensure_ascii=False))
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         raise _not_kept(path.parent, error) from error
 
 

@@ -6,7 +6,6 @@ so that neither `..` nor a symbolic link leads out of the box.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import os
@@ -22,6 +21,7 @@ from app.service_errors import RequestError
 from index_builder.photo_record import PhotoRecord, absolute
 from model.images.containers import sniff
 from model.images.opening import FORMATS
+from model.whole_file import write_whole
 
 _CHUNK = 256 * 1024
 _HEAD = 64  # bytes that tell a picture's format
@@ -110,19 +110,12 @@ def store(folder: Path, root: Path, name: str, data: bytes) -> Path:
     Raises:
         RequestError: `photos_read_only`: nothing can be written there; `disk_full`.
     """
-    temporary = folder / f".{name}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not _inside(os.fsencode(folder.resolve()), root):
             raise RequestError("photos_read_only", "The folder for uploads leads out of the photos' folder.", 409)
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(folder / name)
+        write_whole(folder / name, data)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise _not_writable(error) from None
     return folder / name
 

@@ -26,6 +26,7 @@ from typing import Any
 
 from app.setup.npm_packages import NpmError, NpmPackage, fetch_package
 from model.errors import SketchseekError
+from model.whole_file import write_whole
 
 Report = Callable[[str], None]
 
@@ -151,8 +152,8 @@ def _install(folder: Path, fill: Callable[[Path], None], source: str, licence: s
             (folder / "sample.json").unlink(missing_ok=True)
             photos.rename(Path(partial) / "replaced")
         fresh.rename(photos)
-    (folder / "LICENCES.md").write_text(LICENCES.format(text=licence), encoding="utf-8")
-    (folder / "sample.json").write_text(json.dumps({"source": source, "files": files}), encoding="utf-8")
+    write_whole(folder / "LICENCES.md", LICENCES.format(text=licence))
+    write_whole(folder / "sample.json", json.dumps({"source": source, "files": files}))
     return photos
 
 

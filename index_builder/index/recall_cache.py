@@ -18,6 +18,7 @@ from index_builder.index.faiss_search import Descriptors
 from index_builder.index.recall import Kind, build_index, load_faiss
 from index_builder.store.checksums import file_sum, read_json, write_json
 from index_builder.store.locks import storing
+from model.whole_file import whole_file
 
 FOLDER = "recall"
 _FITTED: frozenset[Kind] = frozenset({"ivf", "hash"})  # what they learnt of one version serves the next
@@ -187,19 +188,15 @@ def store(folder: Path, origin: Origin, kind: Kind, files: Mapping[str, Callable
     """
     folder.mkdir(exist_ok=True)
     stem = f"{origin.version}-{kind}-{secrets.token_hex(4)}"
-    temporary = {f"{stem}{suffix}": folder / f"{stem}{suffix}.tmp" for suffix in files}
     note = folder / f"{origin.version}-{kind}.json"
+    sums = {}
     with storing(folder.parent) as alone:
-        try:
-            for path, write in zip(temporary.values(), files.values(), strict=True):
-                write(path)
-            sums = {name: file_sum(path, sync=True).sha256 for name, path in temporary.items()}
-            for name, path in temporary.items():
-                path.replace(folder / name)
-        except BaseException:
-            for path in temporary.values():
-                path.unlink(missing_ok=True)
-            raise
+        with contextlib.ExitStack() as all_or_none:
+            for suffix, write in files.items():
+                name = f"{stem}{suffix}"
+                unfinished = all_or_none.enter_context(whole_file(folder / name))
+                write(unfinished)
+                sums[name] = file_sum(unfinished).sha256
         try:
             replaced = Note.read(note)
         except (OSError, ValueError):

@@ -14,11 +14,11 @@ from index_builder.ingest.difference import Difference
 from index_builder.ingest.pipeline import BuildOptions, BuildReport, OnProgress, read_all
 from index_builder.ingest.scan import FoundFile, Report, Skipped
 from index_builder.photo_record import absolute, shown_path
-from index_builder.store.checksums import drop_temporaries
 from index_builder.store.gallery import Gallery, GalleryMetadata
 from index_builder.store.layout import lance_errors, ledger_path, write_pointer
 from index_builder.store.locks import writer_lock
 from index_builder.store.writer import GalleryWriter, create_generation
+from model.whole_file import remove_leftovers
 
 if TYPE_CHECKING:
     from model.networks.network import Network
@@ -50,7 +50,7 @@ def rebuild_gallery(
     report, started = BuildReport(), time.monotonic()
     Gallery.open(path)
     with writer_lock(path, options.wait_s):
-        drop_temporaries(path)
+        remove_leftovers(path)
         old = Gallery.open(path)
         dataset = old.dataset()
         root = Path(photos if photos is not None else old.metadata(dataset).root)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from index_builder.photo_record import shown_path
 from index_builder.store.gallery import Gallery
 from index_builder.store.layout import dataset_path, lance_errors, manifest_name, referenced_files
 from index_builder.store.token_reader import fixed_size
+from model.whole_file import whole_file
 
 _BATCH_ROWS = 4096
 
@@ -102,20 +102,12 @@ def export_descriptors(gallery: str | Path, output: str | Path) -> int:
     dataset = opened.dataset()
     size = opened.metadata(dataset).shape.descriptor
     write = _write_npy if output.suffix == ".npy" else _write_parquet
-    temporary = output.with_name(f".{output.stem}.{secrets.token_hex(4)}{output.suffix}")
     try:
-        count = write(temporary, _rows(dataset), int(dataset.count_rows()), size)
-        if output.suffix == ".npy":
-            temporary.with_suffix(".ids.txt").replace(output.with_suffix(".ids.txt"))
-        temporary.replace(output)
+        return write(output, _rows(dataset), int(dataset.count_rows()), size)
     except OSError as error:
         raise GalleryWriteError(
             f"cannot write {output}: {error.strerror or error}; check the path and the disk"
         ) from error
-    finally:
-        for leftover in (temporary, temporary.with_suffix(".ids.txt")):
-            leftover.unlink(missing_ok=True)
-    return count
 
 
 def _rows(dataset: Any) -> Iterator[pa.Table]:
@@ -126,19 +118,18 @@ def _rows(dataset: Any) -> Iterator[pa.Table]:
 
 
 def _write_npy(path: Path, tables: Iterator[pa.Table], count: int, size: int) -> int:
-    if not count:
-        np.save(path, np.empty((0, size), dtype=np.float32))
-        path.with_suffix(".ids.txt").write_text("")
-        return 0
-    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(count, size))
-    done = 0
-    with path.with_suffix(".ids.txt").open("w") as ids:
+    header = {"descr": "<f4", "fortran_order": False, "shape": (count, size)}
+    with (
+        whole_file(path) as array_file,
+        whole_file(path.with_suffix(".ids.txt")) as ids_file,
+        array_file.open("wb") as array,
+        ids_file.open("w") as ids,
+    ):
+        np.lib.format.write_array_header_1_0(array, header)
         for table in tables:
-            array[done : done + len(table)] = fixed_size(table, "descriptor")
+            array.write(fixed_size(table, "descriptor").tobytes())
             ids.writelines(f"{photo}\n" for photo in table.column("photo_id").to_pylist())
-            done += len(table)
-    array.flush()
-    return done
+    return count
 
 
 def _write_parquet(path: Path, tables: Iterator[pa.Table], _count: int, size: int) -> int:
@@ -152,7 +143,7 @@ def _write_parquet(path: Path, tables: Iterator[pa.Table], _count: int, size: in
     }
     done = 0
     schema = pa.schema(list(kinds.items()))
-    with pq.ParquetWriter(path, schema) as writer:
+    with whole_file(path) as unfinished, pq.ParquetWriter(unfinished, schema) as writer:
         for table in tables:
             shown = pa.array([shown_path(raw) for raw in table.column("path").to_pylist()], type=pa.string())
             columns = [shown if name == "path" else table.column(name).cast(kind) for name, kind in kinds.items()]

@@ -22,6 +22,7 @@ from index_builder.store.layout import latest_commit, manifest_name, referenced_
 from index_builder.store.quantise import parts_of
 from index_builder.store.token_reader import fixed_size, records_of
 from model.config import PreprocessConfig
+from model.whole_file import leftovers
 
 _BATCH_ROWS = 1024
 _LONGEST = 1.01  # half precision networks leave descriptors this far from length 1; familiar photos' are shorter
@@ -89,8 +90,9 @@ def verify_gallery(
         report.problems += [Problem(name, str(error)) for name in getattr(error, "files", ())]
         return report
     sound = _check_files(opened, report)
-    temporaries = sorted(opened.path.glob("*.tmp"))
-    report.notes += [f"{path.name} is a leftover; the next command that writes removes it" for path in temporaries]
+    report.notes += [
+        f"{path.name} is a leftover; the next command that writes removes it" for path in leftovers(opened.path)
+    ]
     _check_recall(opened.path, report)
     try:
         dataset = opened.dataset()

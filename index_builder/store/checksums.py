@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from index_builder.gallery_errors import GalleryDamagedError
+from model.whole_file import write_whole
 
 # The one file that Lance replaces; it names the latest version, which a listing says as well.
 HINT = "_versions/latest_version_hint.json"
@@ -137,33 +138,3 @@ def read_json(path: Path) -> dict[str, Any]:
 def _sealed(values: dict[str, Any]) -> bytes:
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
     return (json.dumps({**values, "digest": digest}, sort_keys=True) + "\n").encode()
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Replace a file by one atomic rename, so that nobody ever reads half of it."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def drop_temporaries(folder: Path) -> None:
-    """Remove what killed writers left; only for the one who holds the writer lock."""
-    for path in folder.glob("*.tmp"):
-        path.unlink(missing_ok=True)
-
-
-def sync_folder(folder: Path) -> None:
-    """Force a folder's entries to disk, so that a rename outlives a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

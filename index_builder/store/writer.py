@@ -17,11 +17,12 @@ import pyarrow as pa
 from index_builder.gallery_errors import GalleryError, GalleryNotFoundError, GalleryWriteError
 from index_builder.photo_record import PhotoFile, photo_id, tags_of
 from index_builder.store import checked_commit as commits
-from index_builder.store.checksums import Ledger, drop_temporaries
+from index_builder.store.checksums import Ledger
 from index_builder.store.gallery import Gallery, GalleryMetadata
 from index_builder.store.layout import POINTER, dataset_path, lance_errors, latest_commit, ledger_path, write_pointer
 from index_builder.store.locks import writer_lock
 from index_builder.store.quantise import StoredTokens
+from model.whole_file import remove_leftovers
 
 TIDY_EVERY = 64
 """Commits after which small data files are merged, so that manifests stay short."""
@@ -257,7 +258,7 @@ def open_writer(
     except OSError as error:
         raise GalleryWriteError(f"cannot make the folder {path}: {error.strerror}; choose another --gallery") from error
     with writer_lock(path, wait_s):
-        drop_temporaries(path)
+        remove_leftovers(path)
         if metadata is not None and not (path / POINTER).exists():
             create_generation(path, 1, metadata)
             write_pointer(path, 1)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import stat
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from torch import Tensor
 from model.errors import CheckpointError, CheckpointNotFoundError, ConfigurationError, DeviceError
 from model.networks.network import CheckpointIdentity, Network
 from model.networks.registry import ARCHITECTURES, build_network
+from model.whole_file import whole_file
 
 FORMAT = "sketchseek-1"
 BUNDLED = Path(__file__).parent
@@ -93,16 +92,8 @@ def save_checkpoint(
         "config": json.dumps(ARCHITECTURES[network.config.architecture].to_json(network.config), sort_keys=True),
         "sha256": digest,
     }
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        temporary.touch()
-        mode = stat.S_IMODE(temporary.stat().st_mode)  # as any new file here; safetensors writes for its owner alone
+    with whole_file(Path(path)) as temporary:
         save_file(tensors, temporary, metadata=metadata)
-        temporary.chmod(mode)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
     return digest
 
 

@@ -22,6 +22,7 @@ from model.data.unusable import unusable_error, why_unusable
 from model.errors import DatasetError, SketchseekError
 from model.images.opening import open_image
 from model.images.preprocess import SKETCH_LONGEST_SIDE, draw_strokes, photo_image, sketch_image
+from model.whole_file import whole_file, write_whole
 
 _log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
@@ -189,12 +190,6 @@ def _damage_file(path: Path) -> Path:
 
 def _store(path: Path, pixels: NDArray[np.uint8], damaged: dict[int, str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_text(json.dumps(damaged), encoding="utf-8")
-        unfinished.replace(_damage_file(path))
-        with unfinished.open("wb") as file:
-            np.save(file, pixels)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_whole(_damage_file(path), json.dumps(damaged))
+    with whole_file(path) as unfinished, unfinished.open("wb") as file:
+        np.save(file, pixels)

@@ -6,7 +6,6 @@ by a language model. `app/describe/generate.py` asks a language model for more.
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 
 from model.data.items import category_key
 from model.errors import DatasetError
+from model.whole_file import write_whole
 
 QUESTIONS = (
     "What does it look like?",
@@ -96,14 +96,10 @@ def write_descriptions(path: Path, descriptions: Descriptions) -> None:
         for name, sentences in sorted(descriptions.categories.items())
     ]
     head = json.dumps({"written_by": descriptions.written_by, "questions": list(descriptions.questions)}, indent=1)
-    unfinished = path.with_name(f".{path.name}.unfinished")
     body = ",\n".join(lines)
     try:
-        unfinished.write_text(f'{head[:-2]},\n "categories": {{\n{body}\n }}\n}}\n', encoding="utf-8")
-        unfinished.replace(path)
+        write_whole(path, f'{head[:-2]},\n "categories": {{\n{body}\n }}\n}}\n')
     except OSError as error:
-        with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)
         raise DatasetError(
             f"the descriptions cannot be written to {path} ({error.strerror}): give a file in a folder that is there "
             "and has room"

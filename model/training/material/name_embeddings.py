@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from torch.nn import functional as F
 
 from model.data.items import category_key
 from model.errors import MissingExtraError
+from model.whole_file import whole_file
 
 PROMPT = "a picture of a {}"
 
@@ -35,9 +35,8 @@ def embed_names(names: Sequence[str], cache: Path | None = None) -> Tensor:
     if missing:
         known.update(zip(map(category_key, missing), _encode(missing), strict=True))
         if cache is not None:
-            unfinished = cache.with_name(f".{cache.name}.{os.getpid()}")
-            save_file(known, unfinished)
-            unfinished.replace(cache)
+            with whole_file(cache) as unfinished:
+                save_file(known, unfinished)
     return F.normalize(torch.stack([known[category_key(name)] for name in names]).float(), dim=1)
 
 

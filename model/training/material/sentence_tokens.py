@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from model.data.items import category_key
 from model.errors import MissingExtraError
+from model.whole_file import whole_file
 
 MOST_TOKENS = 96  # of one category; longer descriptions are cut
 
@@ -41,9 +41,8 @@ def embed_sentences(
         for number, tokens in zip(missing, _encode([sentences[number] for number in missing]), strict=True):
             known[keys[number]] = tokens.half()
         if cache is not None:
-            unfinished = cache.with_name(f".{cache.name}.{os.getpid()}")
-            save_file(known, unfinished)
-            unfinished.replace(cache)
+            with whole_file(cache) as unfinished:
+                save_file(known, unfinished)
     found = [known[key].float() for key in keys]
     mask = pad_sequence([torch.ones(len(tokens), dtype=torch.bool) for tokens in found], batch_first=True)
     return pad_sequence(found, batch_first=True), mask

@@ -20,6 +20,7 @@ from model.training.material.material import BatchMaker
 from model.training.objectives.objective import ContrastiveObjective, UpstreamObjective
 from model.training.run.processes import Process
 from model.training.sampling import generator_for
+from model.whole_file import whole_file
 
 Objective = ContrastiveObjective | UpstreamObjective
 LARGEST_GRADIENT = 10.0  # gradients of a larger norm are scaled down to it
@@ -137,9 +138,8 @@ class Trainer:
             "average": None if self.average is None else self.average.state_dict(),
             "best": list(self.best),
         }
-        unfinished = path.with_name(f".{path.name}.unfinished")
-        torch.save(state, unfinished)
-        unfinished.replace(path)
+        with whole_file(path) as unfinished:
+            torch.save(state, unfinished)
 
     def resume(self, path: Path) -> None:
         """Continue from a saved state.

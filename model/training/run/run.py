@@ -24,6 +24,7 @@ from model.training.run.preparation import Report, build_objective, make_batches
 from model.training.run.processes import Process
 from model.training.run.run_configuration import describe, remember
 from model.training.run.validation import Validation, load_validation, validate
+from model.whole_file import remove_leftovers
 
 CHECKPOINT, STATE, BEST, CONFIG = "checkpoint.safetensors", "state.pt", "best.safetensors", "config.json"
 
@@ -97,6 +98,7 @@ def train(
     torch.manual_seed(config.seed)
     with process.first_alone():
         if process.first:
+            remove_leftovers(plan.folder)
             remember(plan.folder / CONFIG, describe(network_config, config, plan))
         material, semantics = prepare_material(
             network_config,

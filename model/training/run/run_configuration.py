@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +13,7 @@ from model.config import NetworkConfig
 from model.data.items import Dataset, category_key
 from model.errors import ConfigurationError
 from model.training.config import TrainConfig
+from model.whole_file import write_whole
 
 if TYPE_CHECKING:
     from model.training.run.run import RunPlan
@@ -83,9 +83,7 @@ def remember(path: Path, values: dict[str, Any]) -> None:
         ConfigurationError: names what differs.
     """
     check(path, values)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(json.dumps(values, indent=1, sort_keys=True), encoding="utf-8")
-    unfinished.replace(path)
+    write_whole(path, json.dumps(values, indent=1, sort_keys=True))
 
 
 def differences(one: Any, other: Any, name: str = "") -> list[str]:

@@ -284,13 +284,13 @@ def test_a_damaged_answer_of_the_cache_is_asked_for_again(stub, tmp_path, conten
 
 
 def test_an_answer_is_kept_whole_or_not_at_all(stub, tmp_path, monkeypatch):
-    def cut(path, text, **named):
-        real(path, text[:5], **named)
+    def cut(path, content):
+        real(path, content[:5])
         raise OSError(28, "No space left on device")
 
-    real = Path.write_text
+    real = Path.write_bytes
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "write_text", cut)
+        patched.setattr(Path, "write_bytes", cut)
         with pytest.raises(DescriptionError, match=r"cannot be kept in .*No space left.*make room"):
             Generator(endpoint(stub), tmp_path / "cache").describe(["lamp"])
     assert not list((tmp_path / "cache").iterdir())
