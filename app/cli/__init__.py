@@ -1,6 +1,6 @@
 """The command line, one module per command.
 
-Imports `app.search`, `app.setup`, `index_builder`, `model`, `sketchseek_client`.
+Imports `app.search`, `app.setup`, `app.describe`, `index_builder`, `model`, `sketchseek_client`.
 
 Each command lives in a module of its own, imported only when it is asked for, so that `sketchseek --help` needs neither
 torch nor FAISS. To add a command, write `app/cli/NAME.py` with a function `command` (one command) or a `typer.Typer`
@@ -30,6 +30,7 @@ COMMANDS: dict[str, Command] = {
     "search": Command("app.cli.search", "Find photos by a sketch."),
     "explain": Command("app.cli.explain", "Show why a photo matches a sketch."),
     "train": Command("app.cli.train", "Train a network."),
+    "describe": Command("app.cli.describe", "Have a language model describe categories, for training with text."),
     "evaluate": Command("app.cli.evaluate", "Measure a checkpoint on a dataset."),
     "convert": Command("app.cli.convert", "Convert a published ZSE-SBIR checkpoint."),
     "doctor": Command("app.cli.doctor", "Say what is wrong with this machine, and how to mend it."),

@@ -1,7 +1,7 @@
 """Descriptions of categories in a few sentences, for training with text.
 
 `categories.json` comes with the package and holds the categories of common sketch datasets; its sentences were written
-by a language model. `app/describe/generate.py` asks a language model for more.
+by a language model. `sketchseek describe` asks one for more.
 """
 
 from __future__ import annotations
@@ -50,9 +50,8 @@ class Descriptions:
         if missing:
             shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
             raise DatasetError(
-                f"no sentences describe {shown}: add them to a file of descriptions and give it with --descriptions "
-                "(python -m app.describe asks a language model for them), or train without: "
-                "--set weights.sentences=0"
+                f"no sentences describe {shown}: write them to a file, or have `sketchseek describe` write it, and "
+                "give it with --descriptions; or train without them: --set weights.sentences=0"
             )
         return [known[category_key(name)] for name in names]
 
