@@ -136,7 +136,7 @@ def _tidy(document: dict[str, Any]) -> None:
 
 
 def _add_page(app: FastAPI) -> None:
-    """Serve what lies in `app/web`, each folder and file by its name: all other addresses stay the interface.s."""
+    """Serve each folder and file of `app/web` under its own name; all other addresses belong to the interface."""
     for entry in sorted(WEB.iterdir()):
         if entry.is_dir():
             app.mount(f"/{entry.name}", _PageFolder(directory=entry), name=entry.name)

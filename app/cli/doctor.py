@@ -8,14 +8,21 @@ from typing import Annotated
 
 import typer
 
-from app.cli.shared_options import CheckpointOption, DeviceOption, GalleryOption, JsonOption
+from app.cli.shared_options import (
+    DEFAULT_CHECKPOINT,
+    DEFAULT_GALLERY,
+    CheckpointOption,
+    DeviceOption,
+    GalleryOption,
+    JsonOption,
+)
 
 
 def command(
     *,
-    gallery: GalleryOption = None,
-    checkpoint: CheckpointOption = None,
-    device: DeviceOption = None,
+    gallery: GalleryOption = DEFAULT_GALLERY,
+    checkpoint: CheckpointOption = DEFAULT_CHECKPOINT,
+    device: DeviceOption = "auto",
     host: Annotated[str | None, typer.Option(help="Address the service is to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port the service is to listen on.")] = None,
     as_json: JsonOption = False,

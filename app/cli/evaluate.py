@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.shared_options import FileListsOption, JsonOption, SplitOption, in_data
+from app.cli.progress_bars import step_bars
+from app.cli.shared_options import DEFAULT_CHECKPOINT, FileListsOption, JsonOption, SplitOption, in_data
 from model.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ def command(
             show_default=False,
         ),
     ] = None,
-    checkpoint: Annotated[str, typer.Option(help="Name of a bundled checkpoint, or a file.")] = "zse-lite",
+    checkpoint: Annotated[str, typer.Option(help="Name of a bundled checkpoint, or a file.")] = DEFAULT_CHECKPOINT,
     candidates: Annotated[str, typer.Option(help="Depths of the two-stage arms.")] = "25,50,100,200",
     arms: Annotated[str, typer.Option(help="Arms to measure.")] = "recall,relation,two_stage,fused",
     expansion: Annotated[
@@ -92,8 +91,8 @@ def command(
         prepare_plots(plots)  # what cannot be drawn is told before hours of measuring
     network = load_checkpoint(checkpoint, device=device, dtype=dtype)
     trained = trained_categories(find_checkpoint(checkpoint))
-    with _progress() as progress:
-        evaluation = measure(network, task, options, progress)
+    with step_bars() as bars:
+        evaluation = measure(network, task, options, bars.advance)
     if evaluation.skipped:
         typer.echo(f"left out {first_named(evaluation.skipped)}", err=True)
     evaluation.report["trained_on"] = None if trained is None else seen_before(task.sketches, trained)
@@ -151,21 +150,3 @@ def _draw(evaluation: Evaluation, folder: Path) -> None:
         raise ConfigurationError(f"the plots could not be written to {folder}: {error.strerror or error}") from error
     for path in written:
         typer.echo(f"wrote {path}", err=True)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar per step, on stderr."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        tasks = {}
-
-        def advance(step: str, done: int, total: int) -> None:
-            if step not in tasks:
-                tasks[step] = bars.add_task(step, total=total)
-            bars.update(tasks[step], completed=done)
-
-        yield advance

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.shared_options import CheckpointOption, DeviceOption, GalleryOption, JsonOption, SketchArgument
+from app.cli.opened_gallery import open_searcher
+from app.cli.shared_options import (
+    DEFAULT_CHECKPOINT,
+    DEFAULT_GALLERY,
+    CheckpointOption,
+    DeviceOption,
+    GalleryOption,
+    JsonOption,
+    SketchArgument,
+)
 
 if TYPE_CHECKING:
     from app.search.explaining import Explained
@@ -34,12 +43,12 @@ def command(
         str | None, typer.Argument(help="Id of a photo, or its path within the gallery; default: the best match.")
     ] = None,
     *,
-    gallery: GalleryOption = None,
+    gallery: GalleryOption = DEFAULT_GALLERY,
     photos: Annotated[
         Path | None, typer.Option(help="Folder the photos lie in; default: where the gallery was built from.")
     ] = None,
-    checkpoint: CheckpointOption = None,
-    device: DeviceOption = None,
+    checkpoint: CheckpointOption = DEFAULT_CHECKPOINT,
+    device: DeviceOption = "auto",
     picture: Annotated[
         Path | None, typer.Option("--picture", help="Draw into this file (PNG, JPEG or WebP by its name).")
     ] = None,
@@ -49,26 +58,15 @@ def command(
 ) -> None:
     """Show which part of a sketch matched which part of a photo."""
     from app.search.explaining import as_document, explain_rows, prepare_sketch
-    from app.search.searcher import Query, TwoStageSearcher
+    from app.search.searcher import Query
     from app.settings import load_settings
-    from index_builder import GallerySnapshot
     from index_builder.gallery_errors import UnknownPhotoError
-    from model.checkpoints.files import load_checkpoint
     from model.images.opening import open_image
     from model.images.preprocess import SKETCH_LONGEST_SIDE
     from sketchseek_client import Explanation
 
     settings = load_settings(gallery=gallery, photos=photos, checkpoint=checkpoint, device=device)
-    network = load_checkpoint(settings.checkpoint, settings.device, settings.dtype)
-    snapshot = GallerySnapshot.load(
-        settings.gallery,
-        network.identity,
-        root=settings.photos,
-        device=network.device,
-        dtype=network.dtype,
-        cache_bytes=0,
-    )
-    searcher = TwoStageSearcher(network, snapshot)
+    searcher = open_searcher(settings)
     started = time.perf_counter()
     image = open_image(sketch, longest_side=SKETCH_LONGEST_SIDE)
     prepared = prepare_sketch(searcher, image)
@@ -82,7 +80,7 @@ def command(
     if not rows:
         raise UnknownPhotoError("the gallery is empty; add photos with `sketchseek gallery add`")
     explained = explain_rows(searcher, prepared, rows[:universal])
-    record = snapshot.photo(rows[0])
+    record = searcher.snapshot.photo(rows[0])
     document = Explanation(**as_document(searcher, explained, record.photo_id, record.width, record.height))
     document.timings_ms["decode"] = round((decoded - started) * 1000, 2)
     document.timings_ms["total"] = round((time.perf_counter() - started) * 1000, 2)

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.cli.opened_gallery import open_searcher
 from app.cli.shared_options import (
+    DEFAULT_CHECKPOINT,
+    DEFAULT_GALLERY,
     CheckpointOption,
     DeviceOption,
     GalleryOption,
@@ -33,12 +36,12 @@ class RemoteServiceError(SketchseekError):
 def command(
     sketch: SketchArgument,
     *,
-    gallery: GalleryOption = None,
+    gallery: GalleryOption = DEFAULT_GALLERY,
     url: Annotated[str | None, typer.Option(help="Ask the service at this address instead.")] = None,
     key: Annotated[str | None, typer.Option(envvar="SKETCHSEEK_READ_KEY", help="The service's key.")] = None,
-    checkpoint: CheckpointOption = None,
-    device: DeviceOption = None,
-    recall: RecallOption = None,
+    checkpoint: CheckpointOption = DEFAULT_CHECKPOINT,
+    device: DeviceOption = "auto",
+    recall: RecallOption = "auto",
     top_k: Annotated[int, typer.Option(min=1, help="Results wanted.")] = 20,
     candidates: Annotated[int | None, typer.Option(min=1, help="Depth of the recall stage.")] = None,
     rerank: Annotated[bool, typer.Option(help="Compare the candidates in detail.")] = True,
@@ -85,27 +88,15 @@ def _remote(url: str, key: str | None, sketch: Path, query: Query) -> SearchAnsw
 
 def _local(settings: Settings, sketch: Path, query: Query) -> SearchAnswer:
     from app.search.answer_documents import search_answer
-    from app.search.searcher import TwoStageSearcher
-    from index_builder import GallerySnapshot
     from index_builder.gallery_errors import GalleryError
-    from model.checkpoints.files import load_checkpoint
     from model.images.opening import open_image
     from model.images.preprocess import SKETCH_LONGEST_SIDE
 
-    network = load_checkpoint(settings.checkpoint, settings.device, settings.dtype)
-    snapshot = GallerySnapshot.load(
-        settings.gallery,
-        network.identity,
-        recall=settings.recall_settings,
-        hash_projection=network.hash_projection,
-        device=network.device,
-        dtype=network.dtype,
-        cache_bytes=0,
-    )
+    searcher = open_searcher(settings)
+    snapshot = searcher.snapshot
     unknown = [name for name in query.tags if name not in snapshot.tags]
     if unknown:
         raise GalleryError(f"no photo has the tag {unknown[0]!r}; `sketchseek gallery info` lists the tags")
-    searcher = TwoStageSearcher(network, snapshot)
     started = time.perf_counter()
     prepared = searcher.prepare(open_image(_readable(sketch), longest_side=SKETCH_LONGEST_SIDE))
     decoded = time.perf_counter()

@@ -9,19 +9,26 @@ from typing import Annotated
 
 import typer
 
-from app.cli.shared_options import CheckpointOption, DeviceOption, GalleryOption, RecallOption
+from app.cli.shared_options import (
+    DEFAULT_CHECKPOINT,
+    DEFAULT_GALLERY,
+    CheckpointOption,
+    DeviceOption,
+    GalleryOption,
+    RecallOption,
+)
 
 
 def command(
     *,
-    gallery: GalleryOption = None,
+    gallery: GalleryOption = DEFAULT_GALLERY,
     photos: Annotated[
         Path | None, typer.Option(help="Folder of the photos; builds the gallery at the first start.")
     ] = None,
     watch: Annotated[Path | None, typer.Option(help="As --photos, and follow what changes in that folder.")] = None,
-    checkpoint: CheckpointOption = None,
-    device: DeviceOption = None,
-    recall: RecallOption = None,
+    checkpoint: CheckpointOption = DEFAULT_CHECKPOINT,
+    device: DeviceOption = "auto",
+    recall: RecallOption = "auto",
     host: Annotated[str | None, typer.Option(help="Address to listen on; 0.0.0.0 opens it to the network.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
     log_format: Annotated[str | None, typer.Option(help="json or console.")] = None,

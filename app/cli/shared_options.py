@@ -1,4 +1,4 @@
-"""Options that several commands share, each written once; what a single command has stays with it."""
+"""Options that several commands share, each written once. Options of a single command stay with it."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ from typing import Annotated
 import typer
 from typer.models import OptionInfo
 
+DEFAULT_GALLERY = Path("gallery")
+DEFAULT_CHECKPOINT = "zse-lite"
+
 
 def in_data(text: str) -> OptionInfo:
-    """An option of the panel "Data", which has no default to show."""
+    """An option of the panel "Data", without a default in its help."""
     option: OptionInfo = typer.Option(help=text, show_default=False, rich_help_panel="Data")
     return option
 
 
-GalleryOption = Annotated[Path | None, typer.Option(help="Folder of the gallery; default SKETCHSEEK_GALLERY.")]
-CheckpointOption = Annotated[str | None, typer.Option(help="Name or path of the checkpoint.")]
-RecallOption = Annotated[
-    str | None,
-    typer.Option(
-        help="How candidates are found: auto, flat, ivf or hash. Default SKETCHSEEK_RECALL.", show_default=False
-    ),
+GalleryOption = Annotated[Path, typer.Option(help="Folder of the gallery.", envvar="SKETCHSEEK_GALLERY")]
+CheckpointOption = Annotated[
+    str, typer.Option(help="Name of a bundled checkpoint, or a file.", envvar="SKETCHSEEK_CHECKPOINT")
 ]
-DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", envvar="SKETCHSEEK_DEVICE")]
+RecallOption = Annotated[
+    str, typer.Option(help="How candidates are found: auto, flat, ivf or hash.", envvar="SKETCHSEEK_RECALL")
+]
 SketchArgument = Annotated[Path, typer.Argument(help="A picture of a sketch.")]
 FileListsOption = Annotated[
     Path | None, in_data("Instead: folder with the published file lists (Sketchy/, TUBerlin/ or QuickDraw/).")
@@ -31,7 +33,7 @@ FileListsOption = Annotated[
 SplitOption = Annotated[
     str,
     typer.Option(
-        help="Split of the file lists: sketchy-25, sketchy-21, tu-berlin-30 or quickdraw-30. Training takes its "
+        help="Split of the file lists: sketchy-25, sketchy-21, tu-berlin-30 or quickdraw-30. Training uses its "
         "training part, evaluation its test part.",
         rich_help_panel="Data",
     ),

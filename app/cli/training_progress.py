@@ -8,6 +8,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.cli.progress_bars import step_bars
+
 if TYPE_CHECKING:
     from model.training.run.preparation import Report
 
@@ -22,7 +24,7 @@ def reports(folder: Path, first: bool, as_json: bool) -> Iterator[Report]:
 
     with ExitStack() as stack:
         record = stack.enter_context(RunRecord(folder))
-        shown = _print_line if as_json else stack.enter_context(_bars())
+        shown = _print_line if as_json else stack.enter_context(_shown_to_a_person())
 
         def report(values: dict[str, Any]) -> None:
             record(values)
@@ -36,27 +38,17 @@ def _print_line(values: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _bars() -> Iterator[Report]:
-    """Progress with loss and time left on stderr, what was found on the way above it, the result on stdout."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def advance(name: str, text: str, done: int, total: int) -> None:
-            if name not in tasks:
-                tasks[name] = bars.add_task(text, total=total, completed=done)
-            bars.update(tasks[name], completed=done, description=text)
+def _shown_to_a_person() -> Iterator[Report]:
+    """Progress with loss and time left on stderr, findings above it, the result on stdout."""
+    with step_bars() as bars:
 
         def show(values: dict[str, Any]) -> None:
             if "doing" in values:
-                advance(values["doing"], values["doing"], values["done"], values["total"])
+                bars.advance(values["doing"], values["done"], values["total"])
             elif "step" in values:
-                advance("training", f"training, loss {values['loss']:.3f}", values["step"], values["of"])
+                bars.advance("training", values["step"], values["of"], f"training, loss {values['loss']:.3f}")
             elif line := _sentence(values):
-                bars.console.print(line, highlight=False, soft_wrap=True)
+                bars.say(line)
             if "saved" in values:
                 print(f"wrote {values['saved']} (sha256 {values['sha256']})")
 

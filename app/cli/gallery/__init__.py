@@ -1,6 +1,6 @@
 """The commands that build, change and check a gallery.
 
-Imports `index_builder`, `model`.
+Imports `app.cli`, `index_builder`, `model`.
 """
 
 from __future__ import annotations

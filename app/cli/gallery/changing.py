@@ -4,86 +4,63 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from app.cli.gallery.options import (
+from app.cli.gallery.encoding_options import EncodingOptions, WaitOption, load_network, with_encoding_options
+from app.cli.gallery.output import print_json, print_report, shown_progress
+from app.cli.shared_options import (
     DEFAULT_CHECKPOINT,
     DEFAULT_GALLERY,
-    BatchOption,
     CheckpointOption,
-    CommitOption,
-    ContentsOption,
-    DeviceOption,
-    DtypeOption,
     GalleryOption,
     JsonOption,
-    MovedOption,
-    StrictOption,
-    WaitOption,
-    WorkersOption,
+    RecallOption,
 )
-from app.cli.gallery.output import print_json, print_report, shown_progress
 from index_builder.gallery_errors import UnknownPhotoError
 
-if TYPE_CHECKING:
-    from index_builder.ingest.pipeline import BuildOptions
-    from model.networks.network import Network
+ContentsOption = Annotated[bool, typer.Option("--check-contents", help="Read every file, whatever its time says.")]
+MovedOption = Annotated[bool, typer.Option("--moved", help="The photos' folder is at a new place.")]
 
 
+@with_encoding_options
 def build(
     photos: Annotated[Path, typer.Argument(help="Folder of the photos.")],
     *,
-    gallery: GalleryOption = DEFAULT_GALLERY,
-    checkpoint: CheckpointOption = DEFAULT_CHECKPOINT,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    batch_size: BatchOption = 32,
-    commit: CommitOption = 256,
-    workers: WorkersOption = None,
-    strict: StrictOption = False,
     check_contents: ContentsOption = False,
-    wait: WaitOption = 0.0,
     moved: MovedOption = False,
-    as_json: JsonOption = False,
+    encoding: EncodingOptions,
 ) -> None:
-    """Add everything of a folder to the gallery, which is made if there is none. Run again, it goes on where it was."""
+    """Add every photo of a folder to the gallery. Makes the gallery if there is none, and resumes where it stopped."""
     from index_builder.ingest.changes import build_gallery
 
-    options = _options(batch_size, commit, workers, strict=strict, contents=check_contents, wait=wait, moved=moved)
-    network = _network(checkpoint, device, dtype)
+    options = encoding.build_options(check_contents=check_contents, moved=moved)
+    network = encoding.network()
     with shown_progress() as progress:
-        report = build_gallery(photos, gallery, network, options=options, progress=progress)
-    print_report(report, as_json=as_json)
+        report = build_gallery(photos, encoding.gallery, network, options=options, progress=progress)
+    print_report(report, as_json=encoding.as_json)
 
 
+@with_encoding_options
 def add(
     paths: Annotated[list[Path], typer.Argument(help="Files or folders inside the photos' folder.")],
     *,
-    gallery: GalleryOption = DEFAULT_GALLERY,
-    checkpoint: CheckpointOption = DEFAULT_CHECKPOINT,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    batch_size: BatchOption = 32,
-    commit: CommitOption = 256,
-    workers: WorkersOption = None,
-    strict: StrictOption = False,
-    wait: WaitOption = 0.0,
-    as_json: JsonOption = False,
+    encoding: EncodingOptions,
 ) -> None:
-    """Add some files or folders, or encode them again if they changed. Relative paths start here or at the photos."""
+    """Add files or folders, or encode them again if they changed. Relative paths start here or at the photos."""
     from index_builder.ingest.changes import add_photos
     from index_builder.store.gallery import Gallery
 
-    opened = Gallery.open(gallery)
+    opened = Gallery.open(encoding.gallery)
     root = Path(opened.metadata(opened.dataset()).root)
-    options = _options(batch_size, commit, workers, strict=strict, wait=wait)
-    network = _network(checkpoint, device, dtype)
+    network = encoding.network()
     chosen = [path.absolute() if os.path.lexists(path) else root / path for path in paths]
     with shown_progress() as progress:
-        report = add_photos(gallery, root, chosen, network, options=options, progress=progress)
-    print_report(report, as_json=as_json)
+        report = add_photos(
+            encoding.gallery, root, chosen, network, options=encoding.build_options(), progress=progress
+        )
+    print_report(report, as_json=encoding.as_json)
 
 
 def remove(
@@ -93,7 +70,7 @@ def remove(
     wait: WaitOption = 0.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove photos from the gallery; their files stay, so that `sync` would add them again."""
+    """Remove photos from the gallery. Their files stay, so `sync` would add them again."""
     from index_builder.ingest.changes import find_photo_ids, remove_photos
 
     found = find_photo_ids(gallery, photos)
@@ -104,65 +81,48 @@ def remove(
     print_report(report, as_json=as_json)
 
 
+@with_encoding_options
 def sync(
     photos: Annotated[
-        Path | None, typer.Argument(help="Folder of the photos; default: what the gallery knows.")
+        Path | None, typer.Argument(help="Folder of the photos; default: the one the gallery was built from.")
     ] = None,
     *,
-    gallery: GalleryOption = DEFAULT_GALLERY,
-    checkpoint: CheckpointOption = DEFAULT_CHECKPOINT,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    batch_size: BatchOption = 32,
-    commit: CommitOption = 256,
-    workers: WorkersOption = None,
-    strict: StrictOption = False,
     check_contents: ContentsOption = False,
-    wait: WaitOption = 0.0,
     moved: MovedOption = False,
-    as_json: JsonOption = False,
+    encoding: EncodingOptions,
 ) -> None:
-    """Make the gallery what its folder is: add, drop, encode again what changed, and touch nothing else."""
+    """Make the gallery match its folder: add new photos, drop missing ones, and encode changed ones again."""
     from index_builder.ingest.changes import sync_gallery
 
-    options = _options(batch_size, commit, workers, strict=strict, contents=check_contents, wait=wait, moved=moved)
-    network = _network(checkpoint, device, dtype)
+    options = encoding.build_options(check_contents=check_contents, moved=moved)
+    network = encoding.network()
     with shown_progress() as progress:
-        report = sync_gallery(gallery, network, photos=photos, options=options, progress=progress)
-    print_report(report, as_json=as_json)
+        report = sync_gallery(encoding.gallery, network, photos=photos, options=options, progress=progress)
+    print_report(report, as_json=encoding.as_json)
 
 
+@with_encoding_options
 def rebuild(
     *,
-    gallery: GalleryOption = DEFAULT_GALLERY,
-    checkpoint: CheckpointOption = DEFAULT_CHECKPOINT,
     photos: Annotated[Path | None, typer.Option(help="Where the photos are now.")] = None,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    batch_size: BatchOption = 32,
-    commit: CommitOption = 256,
-    workers: WorkersOption = None,
-    strict: StrictOption = False,
-    wait: WaitOption = 0.0,
-    as_json: JsonOption = False,
+    encoding: EncodingOptions,
 ) -> None:
-    """Encode all photos again with another checkpoint, beside the old gallery, and switch when it is whole."""
+    """Encode all photos again with another checkpoint, beside the old gallery, and switch when that is done."""
     from index_builder.ingest.rebuild import rebuild_gallery
 
-    options = _options(batch_size, commit, workers, strict=strict, wait=wait)
-    network = _network(checkpoint, device, dtype)
+    network = encoding.network()
     with shown_progress() as progress:
-        report = rebuild_gallery(gallery, network, photos=photos, options=options, progress=progress)
-    print_report(report, as_json=as_json)
+        report = rebuild_gallery(
+            encoding.gallery, network, photos=photos, options=encoding.build_options(), progress=progress
+        )
+    print_report(report, as_json=encoding.as_json)
 
 
 def index(
     *,
     gallery: GalleryOption = DEFAULT_GALLERY,
     checkpoint: CheckpointOption = DEFAULT_CHECKPOINT,
-    recall: Annotated[
-        str, typer.Option(help="auto, flat, ivf or hash; as the service is to search.", envvar="SKETCHSEEK_RECALL")
-    ] = "auto",
+    recall: RecallOption = "auto",
     hash_bits: Annotated[
         int, typer.Option(min=8, help="Length of codes fitted to the gallery.", envvar="SKETCHSEEK_HASH_BITS")
     ] = 256,
@@ -174,7 +134,7 @@ def index(
     from index_builder.reading.snapshot import GallerySnapshot
 
     settings = settings_from_words(recall, hash_bits, hash_source)
-    network = _network(checkpoint, "cpu", "float32")
+    network = load_network(checkpoint, "cpu", "float32")
     snapshot = GallerySnapshot.load(
         gallery, network.identity, recall=settings, hash_projection=network.hash_projection, cache_bytes=0
     )
@@ -185,34 +145,3 @@ def index(
         return
     made = "was there already" if times.recall_cached else f"made in {times.recall_s:.1f} s"
     print(f"{len(snapshot)} photos, {snapshot.recall_kind}: {made}")
-
-
-def _options(
-    batch_size: int,
-    commit: int,
-    workers: int | None,
-    *,
-    strict: bool,
-    wait: float,
-    contents: bool = False,
-    moved: bool = False,
-) -> BuildOptions:
-    from index_builder.ingest.pipeline import BuildOptions
-
-    return BuildOptions(
-        batch_size=batch_size,
-        commit_photos=commit,
-        workers=workers,
-        strict=strict,
-        check_contents=contents,
-        wait_s=wait,
-        moved=moved,
-    )
-
-
-def _network(checkpoint: str, device: str, dtype: str) -> Network:
-    # OpenMP reads this when it starts: threads that spin while they wait take the cores from those that decode.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from model.checkpoints.files import load_checkpoint
-
-    return load_checkpoint(checkpoint, device, dtype)

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from app.cli.gallery.options import DEFAULT_GALLERY, GalleryOption, JsonOption
 from app.cli.gallery.output import print_json, printable
+from app.cli.shared_options import DEFAULT_GALLERY, GalleryOption, JsonOption
 
 
 def verify(

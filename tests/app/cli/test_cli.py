@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+from importlib import metadata
 from unittest.mock import patch
 
 import pytest
@@ -63,6 +64,16 @@ def test_every_command_has_help(capsys, name):
     code, out, _ = run(capsys, name, "--help")
     assert code == 0
     assert "Usage" in out
+
+
+def test_the_help_of_a_command_is_more_than_its_line_in_the_list(capsys):
+    """The list has one short line for each command; the command's own help says what it reads and what it does."""
+    _, out, _ = run(capsys, "serve", "--help")
+    assert "SKETCHSEEK_..." in " ".join(out.split())
+
+
+def test_version(capsys):
+    assert run(capsys, "--version") == (0, f"sketchseek {metadata.version('sketchseek')}\n", "")
 
 
 def test_an_unknown_command_is_an_error(capsys):

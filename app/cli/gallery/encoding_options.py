@@ -1,0 +1,100 @@
+"""The options that every command which encodes photos shares."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+from app.cli.shared_options import (
+    DEFAULT_CHECKPOINT,
+    DEFAULT_GALLERY,
+    CheckpointOption,
+    DeviceOption,
+    GalleryOption,
+    JsonOption,
+)
+
+if TYPE_CHECKING:
+    from index_builder.ingest.pipeline import BuildOptions
+    from model.networks.network import Network
+
+DtypeOption = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.", envvar="SKETCHSEEK_DTYPE")]
+BatchOption = Annotated[int, typer.Option(min=1, help="Photos encoded at once.")]
+CommitOption = Annotated[int, typer.Option("--commit", min=1, help="Photos per commit.")]
+WorkersOption = Annotated[int | None, typer.Option(min=0, help="Threads that decode; default: one per core.")]
+StrictOption = Annotated[bool, typer.Option("--strict", help="A skipped file is an error.")]
+WaitOption = Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait for another writer.")]
+
+
+@dataclass(frozen=True)
+class EncodingOptions:
+    """The values of these options. Each field is one option, with its help and its default."""
+
+    gallery: GalleryOption = DEFAULT_GALLERY
+    checkpoint: CheckpointOption = DEFAULT_CHECKPOINT
+    device: DeviceOption = "auto"
+    dtype: DtypeOption = "auto"
+    batch_size: BatchOption = 32
+    commit: CommitOption = 256
+    workers: WorkersOption = None
+    strict: StrictOption = False
+    wait: WaitOption = 0.0
+    as_json: JsonOption = False
+
+    def build_options(self, *, check_contents: bool = False, moved: bool = False) -> BuildOptions:
+        """How to build."""
+        from index_builder.ingest.pipeline import BuildOptions
+
+        return BuildOptions(
+            batch_size=self.batch_size,
+            commit_photos=self.commit,
+            workers=self.workers,
+            strict=self.strict,
+            check_contents=check_contents,
+            wait_s=self.wait,
+            moved=moved,
+        )
+
+    def network(self) -> Network:
+        """The network that encodes."""
+        return load_network(self.checkpoint, self.device, self.dtype)
+
+
+def with_encoding_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give `command` the options of `EncodingOptions`; it gets them as its argument `encoding`.
+
+    Typer reads the options of a command from its signature, so the returned function has a signature that lists them.
+    """
+    shared = [field.name for field in fields(EncodingOptions)]
+    own_hints = get_type_hints(command, include_extras=True)
+    hints = {**get_type_hints(EncodingOptions, include_extras=True), **own_hints}
+    own = [one for one in inspect.signature(command).parameters.values() if one.name != "encoding"]
+    added = [
+        inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default)
+        for field in fields(EncodingOptions)
+    ]
+
+    @functools.wraps(command)
+    def run(*arguments: Any, **values: Any) -> None:
+        encoding = EncodingOptions(**{name: values.pop(name) for name in shared})
+        command(*arguments, encoding=encoding, **values)
+
+    parameters = [one.replace(annotation=hints[one.name]) for one in (*own, *added)]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in parameters}
+    return run
+
+
+def load_network(checkpoint: str, device: str, dtype: str) -> Network:
+    """The network of a checkpoint, with threads that sleep while they wait."""
+    # OpenMP reads this when it starts: threads that spin while they wait take the cores from those that decode.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from model.checkpoints.files import load_checkpoint
+
+    return load_checkpoint(checkpoint, device, dtype)

@@ -1,0 +1,29 @@
+"""A gallery on this machine, opened for one search."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from app.search.searcher import TwoStageSearcher
+    from app.settings import Settings
+
+
+def open_searcher(settings: Settings) -> TwoStageSearcher:
+    """The searcher of the latest version of the gallery. Tokens are read from disk as they are needed."""
+    from app.search.searcher import TwoStageSearcher
+    from index_builder import GallerySnapshot
+    from model.checkpoints.files import load_checkpoint
+
+    network = load_checkpoint(settings.checkpoint, settings.device, settings.dtype)
+    snapshot = GallerySnapshot.load(
+        settings.gallery,
+        network.identity,
+        root=settings.photos,
+        recall=settings.recall_settings,
+        hash_projection=network.hash_projection,
+        device=network.device,
+        dtype=network.dtype,
+        cache_bytes=0,
+    )
+    return TwoStageSearcher(network, snapshot)
