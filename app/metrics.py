@@ -57,7 +57,7 @@ class Metrics:
             "sketchseek_batch_size", "Searches encoded together.", buckets=_BATCH_BUCKETS, registry=registry
         )
         self.dropped = Counter(
-            "sketchseek_dropped_searches", "Searches dropped before they ran.", ["reason"], registry=registry
+            "sketchseek_dropped_searches", "Requests that got no answer, by why.", ["reason"], registry=registry
         )
         self.in_flight = Gauge("sketchseek_requests_in_flight", "Requests being served.", registry=registry)
         self.queue_depth = Gauge("sketchseek_queue_depth", "Searches waiting for the device.", registry=registry)
@@ -94,6 +94,10 @@ class Metrics:
         for counter, values in ((self.problems, _PROBLEMS), (self.dropped, _DROPS), (self.gallery_failures, _STEPS)):
             for value in values:
                 counter.labels(value)
+
+    def observe_stage(self, stage: str, seconds: float) -> None:
+        """One stage of a search took so long."""
+        self.stage_seconds.labels(stage).observe(seconds)
 
     def watch_value(self, gauge: Gauge, read: Callable[[], float]) -> None:
         """Let `gauge` ask for its value when it is scraped."""

@@ -85,8 +85,8 @@ class Pair:
         self.positions = self.photo.positions[0].cpu().numpy()
         looks = relation.attention.sketch_to_photo[0, 0, 0, 1:].float().cpu().numpy()
         self.measures: dict[str, Array] = {
-            "importance": importance,
-            "matches": self.maps.weights.sum(axis=0) if len(self.maps.weights) else np.zeros_like(importance),
+            "importance": importance[0],
+            "matches": self.maps.weights.sum(axis=0) if len(self.maps.weights) else np.zeros_like(importance[0]),
             "retrieval token": looks,
             "occlusion": occlusion(network, self.sketch, self.photo),
         }

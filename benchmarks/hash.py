@@ -29,7 +29,8 @@ from galleries import Floats, Rows, descriptors
 from recall import milliseconds, same
 from torch import Tensor
 
-from app.search.searcher import Query, TwoStageSearcher
+from app.search.query import Query
+from app.search.searcher import TwoStageSearcher
 from index_builder import GallerySnapshot, RecallSettings
 from index_builder.index.hash_codes import HashIndex, encode_all, fit_hasher
 from index_builder.index.recall import RecallIndex, build_index, load_faiss

@@ -28,7 +28,8 @@ from measure import CLOCKS, Table, count_flops, header, parser, product_rate, re
 import torch
 from galleries import SizedSnapshot, shape_of, write_gallery
 
-from app.search.searcher import Query, TwoStageSearcher
+from app.search.query import Query
+from app.search.searcher import TwoStageSearcher
 from index_builder import GallerySnapshot
 from model.checkpoints.files import load_checkpoint
 from model.networks.network import Network

@@ -128,7 +128,9 @@ def pairs(arguments: argparse.Namespace, work: Work) -> tuple[list[Seen], list[d
     import httpx2
     import torch
 
-    from app.search.searcher import Query, Stopwatch, TwoStageSearcher
+    from app.search.query import Query
+    from app.search.searcher import TwoStageSearcher
+    from app.search.stopwatch import Stopwatch
     from index_builder import GallerySnapshot
     from model.checkpoints.files import load_checkpoint
     from model.images.opening import open_image

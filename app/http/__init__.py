@@ -1,4 +1,4 @@
 """What surrounds every request: limits, keys, the connection, errors as answers.
 
-Imports `model`.
+Imports `model`, `sketchseek_client`.
 """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,19 +13,22 @@ import numpy as np
 import torch
 from PIL import Image
 
+from app.search.query import Answer
 from app.search.searcher import TwoStageSearcher
+from app.search.stopwatch import Stopwatch
 from model.explain import (
     NotExplainableError,
     PairExplanation,
     Source,
     attention_picture,
-    explain_pair,
+    explain_pairs,
     overlay,
     photo_patch_box,
     sketch_patch_box,
     synthesise,
 )
 from model.images.preprocess import sketch_image, to_tensor
+from model.types import Encoding
 
 PictureKind = Literal["overlay", "synthesis", "attention"]
 
@@ -61,17 +63,47 @@ def explain_rows(searcher: TwoStageSearcher, sketch: Image.Image, rows: Sequence
     Raises:
         NotExplainableError: the network shows no matches.
     """
-    network = searcher.network
-    tensor = to_tensor(sketch, network.preprocess)
-    started = time.perf_counter()
+    clock = Stopwatch()
+    tensor = to_tensor(sketch, searcher.network.preprocess)
+    encoding = searcher.encode(tensor[None])
+    clock.lap("encode")
+    pairs, photos = _related(searcher, tensor, encoding, rows)
+    cosines = photos.descriptor.float() @ encoding.descriptor.float().T.to(photos.descriptor.device)
+    recall_scores = [float(value) for value in cosines[:, 0]]
+    clock.lap("relate")
+    return Explained(sketch, pairs, recall_scores, clock.laps_ms)
+
+
+def explain_found(
+    searcher: TwoStageSearcher, sketch: torch.Tensor, answer: Answer, part: slice
+) -> list[PairExplanation]:
+    """Explain some results of a search from the encoding that searched; runs where the device may be used.
+
+    Args:
+        searcher: that gave the answer.
+        sketch: [3, S, S] float32 from `TwoStageSearcher.prepare`.
+        answer: to that sketch.
+        part: which of its results, in one pass.
+
+    Returns:
+        One explanation per result.
+
+    Raises:
+        NotExplainableError: the network shows no matches.
+    """
+    if answer.sketch is None:
+        raise ValueError("a photo searched; only results of a sketch can be explained")
+    pairs, _ = _related(searcher, sketch, answer.sketch, [one.row for one in answer.results[part]])
+    return pairs
+
+
+def _related(
+    searcher: TwoStageSearcher, sketch: torch.Tensor, encoding: Encoding, rows: Sequence[int]
+) -> tuple[list[PairExplanation], Encoding]:
+    """The photos of some rows, and why each of them matches."""
+    photos = searcher.tokens(np.asarray(rows, dtype=np.int64))
     with torch.inference_mode():
-        encoding = network.encode_sketch(tensor[None].to(network.device))
-        encoded = time.perf_counter()
-        photos = searcher.snapshot.encodings(np.asarray(rows, dtype=np.int64))
-        pairs = [explain_pair(network, tensor, encoding, photos[n : n + 1]) for n in range(len(rows))]
-        cosines = (photos.descriptor.float() @ encoding.descriptor.float().T.to(photos.descriptor.device))[:, 0]
-    stages = {"encode": (encoded - started) * 1000, "relate": (time.perf_counter() - encoded) * 1000}
-    return Explained(sketch, pairs, [float(value) for value in cosines], stages)
+        return explain_pairs(searcher.network, sketch, encoding, photos), photos
 
 
 def prepare_sketch(searcher: TwoStageSearcher, image: Image.Image) -> Image.Image:
@@ -134,24 +166,36 @@ def as_document(
         "grid": pair.grid,
         "matches": pair.matches,
         "sketch_image": "data:image/png;base64," + base64.b64encode(as_png(explained.sketch)).decode(),
-        "correspondences": [
-            {
-                "sketch_patch": one.sketch_patch,
-                "photo_patch": one.photo_patch,
-                "sketch_box": _rounded(sketch_patch_box(one.sketch_patch, pair.grid)),
-                "photo_box": _rounded(
-                    photo_patch_box(one.photo_patch, pair.grid, network.preprocess, width=width, height=height)
-                ),
-                "weight": round(one.weight, 6),
-                "mutual": one.mutual,
-                "contribution": round(one.contribution, 6),
-            }
-            for one in pair.correspondences
-        ],
+        "correspondences": correspondence_documents(searcher, pair, width, height),
         "checkpoint": searcher.snapshot.checkpoint,
         "gallery_version": searcher.snapshot.version,
         "timings_ms": {stage: round(ms, 2) for stage, ms in explained.stages_ms.items()},
     }
+
+
+def correspondence_documents(
+    searcher: TwoStageSearcher, pair: PairExplanation, width: int, height: int
+) -> list[dict[str, Any]]:
+    """The matches of a pair as plain values for JSON: see `sketchseek_client.CorrespondenceDocument`.
+
+    Args:
+        searcher: that explained it.
+        pair: the explanation.
+        width, height: of the photo, upright.
+    """
+    config = searcher.network.preprocess
+    return [
+        {
+            "sketch_patch": one.sketch_patch,
+            "photo_patch": one.photo_patch,
+            "sketch_box": _rounded(sketch_patch_box(one.sketch_patch, pair.grid)),
+            "photo_box": _rounded(photo_patch_box(one.photo_patch, pair.grid, config, width=width, height=height)),
+            "weight": round(one.weight, 6),
+            "mutual": one.mutual,
+            "contribution": round(one.contribution, 6),
+        }
+        for one in pair.correspondences
+    ]
 
 
 def as_png(image: Image.Image) -> bytes:

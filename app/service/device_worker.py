@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from app.logs import get_logger
 from app.metrics import Metrics
+from app.service.deadline import Deadline
 from app.service_errors import BusyError
 
 Item = TypeVar("Item")
@@ -31,20 +32,20 @@ class Ticket(Generic[Item, Out]):
 
     Attributes:
         item: what is to be done.
-        deadline: `time.monotonic()` after which nobody wants the result.
+        deadline: of the request that waits for the result.
         future: where the result arrives; cancelling it drops the work wherever it is.
         enqueued: `time.monotonic()` of its arrival.
     """
 
     item: Item
-    deadline: float
+    deadline: Deadline
     future: Future[Out] = field(default_factory=Future)
     enqueued: float = field(default_factory=time.monotonic)
 
     @property
     def wanted(self) -> bool:
         """Whether anybody still waits for the result."""
-        return not self.future.done() and time.monotonic() < self.deadline
+        return not self.future.done() and not self.deadline.passed
 
     def resolve(self, result: Out) -> None:
         """Deliver the result, unless the work was dropped meanwhile."""
@@ -69,7 +70,7 @@ class DeviceWorker(Generic[Item, Out]):
         queue_limit: tickets that may wait.
         batch_limit: tickets handed to `process` together.
         retry_after_s: what a client that is turned away is told, in seconds.
-        metrics: where batches, drops and restarts are counted.
+        metrics: where batches, restarts and tickets that find the queue full are counted.
     """
 
     def __init__(
@@ -131,7 +132,7 @@ class DeviceWorker(Generic[Item, Out]):
         """Whether the caller runs on the device's thread already."""
         return threading.current_thread() is self._thread
 
-    def submit(self, item: Item, deadline: float) -> Ticket[Item, Out]:
+    def submit(self, item: Item, deadline: Deadline) -> Ticket[Item, Out]:
         """Queue `item` for the next batch.
 
         Raises:
@@ -142,7 +143,7 @@ class DeviceWorker(Generic[Item, Out]):
             if self._stopping:
                 raise self._closing()
             if len(self._tickets) >= self._queue_limit:
-                # Those whose clients left still stand in line: let them go before turning anybody away.
+                # Tickets that nobody waits for any more make room before anybody is turned away.
                 self._tickets = deque(waiting for waiting in self._tickets if waiting.wanted)
             if len(self._tickets) >= self._queue_limit:
                 self._metrics.dropped.labels("queue_full").inc()
@@ -214,15 +215,11 @@ class DeviceWorker(Generic[Item, Out]):
     def _keep(self, ticket: Ticket[Item, Out]) -> bool:
         """Whether to work on `ticket`; one past its deadline is told so."""
         if ticket.future.done():
-            self._metrics.dropped.labels("client_left").inc()
             return False
-        if time.monotonic() < ticket.deadline:
-            return True
-        self._metrics.dropped.labels("deadline").inc()
-        ticket.fail(
-            BusyError("deadline_exceeded", "The search took longer than it may; come again.", self._retry_after_s)
-        )
-        return False
+        if ticket.deadline.passed:
+            ticket.fail(ticket.deadline.exceeded())
+            return False
+        return True
 
     @staticmethod
     def _run_call(function: Callable[[], Any], future: Future[Any]) -> None:

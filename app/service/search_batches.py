@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
 from app.metrics import Metrics
-from app.search.searcher import Answer, Query, Stopwatch, TwoStageSearcher
+from app.search.query import Answer, Query
+from app.search.searcher import TwoStageSearcher
 from app.service.device_worker import DeviceWorker, Ticket
 
 
@@ -33,34 +35,20 @@ SearchTicket = Ticket[SearchItem, Answer]
 
 def run_searches(tickets: Sequence[SearchTicket], metrics: Metrics) -> None:
     """Searches of one version are encoded and recalled together and reranked one by one, as long as they are wanted."""
-    versions: dict[int, list[SearchTicket]] = {}
+    versions: dict[TwoStageSearcher, list[SearchTicket]] = defaultdict(list)
     for ticket in tickets:
-        versions.setdefault(id(ticket.item.searcher), []).append(ticket)
-    for group in versions.values():
-        _run_version(group[0].item.searcher, group, metrics)
+        versions[ticket.item.searcher].append(ticket)
+    for searcher, group in versions.items():
+        _run_version(searcher, group, metrics)
 
 
 def _run_version(searcher: TwoStageSearcher, tickets: Sequence[SearchTicket], metrics: Metrics) -> None:
-    clock = Stopwatch()
+    sketches = torch.stack([ticket.item.sketch for ticket in tickets])
     queries = [ticket.item.query for ticket in tickets]
-    encodings = searcher.encode(torch.stack([ticket.item.sketch for ticket in tickets]))
-    descriptors = encodings.descriptor.float().cpu().numpy()  # waits for a GPU
-    clock.lap("encode")
-    candidates = searcher.recall(descriptors, queries)
-    clock.lap("recall")
-    for stage in ("encode", "recall"):
-        metrics.stage_seconds.labels(stage).observe(clock.laps_ms[stage] / 1000)
-    for number, ticket in enumerate(tickets):
-        if not ticket.wanted:  # a deadline that passed is answered by the worker
-            if ticket.future.cancelled():
-                metrics.dropped.labels("client_left").inc()
+    for ticket, finish in zip(tickets, searcher.begin(sketches, queries, metrics.observe_stage), strict=True):
+        if not ticket.wanted:
             continue
-        clock.restart()
         try:
-            answer = searcher.rerank(encodings[number : number + 1], candidates[number], ticket.item.query)
-        except Exception as error:  # the others must not pay for it
+            ticket.resolve(finish())
+        except Exception as error:  # the other searches must not pay for it
             ticket.fail(error)
-            continue
-        clock.lap("rerank")
-        metrics.stage_seconds.labels("rerank").observe(clock.laps_ms["rerank"] / 1000)
-        ticket.resolve(replace(answer, stages_ms=dict(clock.laps_ms)))

@@ -13,7 +13,8 @@ import torch
 
 from app.logs import get_logger
 from app.metrics import Metrics
-from app.search.searcher import Query, TwoStageSearcher
+from app.search.query import Query
+from app.search.searcher import TwoStageSearcher
 from app.service.search_batches import Worker
 from app.service_errors import BusyError
 from app.settings import Settings
@@ -205,6 +206,5 @@ class ServedGallery:
 def _warm_up(searcher: TwoStageSearcher) -> None:
     """One whole search, so that the first client does not pay for what is done once."""
     size = searcher.network.preprocess.image_size
-    for _ in searcher.search_many(torch.zeros(1, 3, size, size), [Query()]):
-        pass
+    next(searcher.search_many(torch.zeros(1, 3, size, size), [Query()]))
     _ = searcher.snapshot.tags

@@ -14,9 +14,11 @@ import torch
 
 from app.logs import get_logger
 from app.metrics import Metrics
+from app.search.query import Answer
 from app.service.change_jobs import Jobs
+from app.service.deadline import Deadline
 from app.service.gallery_changes import GalleryChanges
-from app.service.search_batches import Worker, run_searches
+from app.service.search_batches import SearchItem, Worker, run_searches
 from app.service.served_gallery import ServedGallery
 from app.service.thumbnails import Thumbnails
 from app.service_errors import BusyError
@@ -140,37 +142,48 @@ class Service:
             return Readiness("failed", reason=f"The gallery cannot be served ({problem.code}); the log says why.")
         return Readiness("starting", reason="The gallery is being loaded.")
 
-    async def decode(self, function: Callable[[], T], deadline: float | None = None) -> T:
+    def deadline(self) -> Deadline:
+        """When a request that arrives now must have its answer."""
+        return Deadline(
+            self.settings.request_timeout_s,
+            self.settings.retry_after_s,
+            self.metrics.dropped.labels("deadline").inc,
+        )
+
+    async def decode(self, function: Callable[[], T], deadline: Deadline | None = None) -> T:
         """Run `function` on a thread for images; at most `decode_threads` run at a time.
 
         Raises:
-            BusyError: `deadline_exceeded`: its turn did not come in time.
+            BusyError: `deadline_exceeded`.
         """
-        seconds = None if deadline is None else max(deadline - time.monotonic(), 0.0)
-        try:
-            async with asyncio.timeout(seconds):
-                return await asyncio.get_running_loop().run_in_executor(self._decoders, function)
-        except TimeoutError:
-            self.metrics.dropped.labels("deadline").inc()
-            raise BusyError(
-                "deadline_exceeded", "The image took too long to decode; come again.", self.settings.retry_after_s
-            ) from None
+        async with contextlib.nullcontext() if deadline is None else deadline.limit():
+            return await asyncio.get_running_loop().run_in_executor(self._decoders, function)
 
-    async def on_device(self, work: Callable[[], T], deadline: float) -> T:
+    async def search(self, item: SearchItem, deadline: Deadline) -> Answer:
+        """Search on the device's thread, together with what else waits; cancelling this drops the search.
+
+        Raises:
+            BusyError: `queue_full`, `deadline_exceeded`, and what the worker says when it or the device is lost.
+        """
+        ticket = self.worker.submit(item, deadline)
+        async with deadline.limit():
+            return await asyncio.wrap_future(ticket.future)
+
+    async def on_device(self, work: Callable[[], T], deadline: Deadline) -> T:
         """Run `work` on the device's thread, between the searches.
 
         Raises:
-            BusyError: `queue_full`: too much waits already; `deadline_exceeded`: it was not done in time.
+            BusyError: `queue_full`: too much waits already; `deadline_exceeded`.
         """
-        retry = self.settings.retry_after_s
         if self._calls_waiting >= _MOST_CALLS_WAITING:
-            raise BusyError("queue_full", "Too many requests are waiting for the device; come again.", retry)
+            self.metrics.dropped.labels("queue_full").inc()
+            raise BusyError(
+                "queue_full", "Too many requests are waiting for the device; come again.", self.settings.retry_after_s
+            )
         self._calls_waiting += 1
         try:
-            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+            async with deadline.limit():
                 return await asyncio.wrap_future(self.worker.call(work))
-        except TimeoutError:
-            raise BusyError("deadline_exceeded", "This took longer than it may; come again.", retry) from None
         finally:
             self._calls_waiting -= 1
 

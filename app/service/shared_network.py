@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from app.search.searcher import in_chunks
+from app.search.chunks import in_chunks
 from app.service.device_worker import DeviceWorker
 from model.networks.network import Network
 from model.types import Encoding, Relation

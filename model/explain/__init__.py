@@ -14,6 +14,7 @@ from model.explain.explanation import (
     NotExplainableError,
     PairExplanation,
     explain_pair,
+    explain_pairs,
     photo_patch_box,
     sketch_patch_box,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "attention_picture",
     "correspondences",
     "explain_pair",
+    "explain_pairs",
     "inked_patches",
     "occlusion",
     "overlay",

@@ -62,51 +62,68 @@ class PairExplanation:
 
 
 def explain_pair(network: Network, sketch_image: torch.Tensor, sketch: Encoding, photo: Encoding) -> PairExplanation:
-    """Relate one pair and say why.
+    """Relate one sketch and one photo and say why: see `explain_pairs`."""
+    (pair,) = explain_pairs(network, sketch_image, sketch, photo)
+    return pair
+
+
+def explain_pairs(
+    network: Network, sketch_image: torch.Tensor, sketch: Encoding, photos: Encoding
+) -> list[PairExplanation]:
+    """Relate one sketch to several photos in one pass and say why each of them matches.
 
     Args:
         network: that encoded both.
         sketch_image: [3, S, S] as `model.images.preprocess.sketch_tensor` made it: it says where the ink is.
         sketch: its encoding, batch of 1.
-        photo: one photo's encoding.
+        photos: P encodings.
+
+    Returns:
+        P explanations, in the photos' order.
 
     Raises:
         NotExplainableError: this network compares no patches.
     """
-    relation, importance = relate_with_importance(network, sketch, photo)
-    attention = relation.attention
+    relation, importance = relate_with_importance(network, sketch, photos)
     ink = inked_patches(sketch_image, network.preprocess, network.grid)
-    if attention is None:
-        return _without_matches(network, relation, photo, ink)
-    maps = pair_maps(sketch, photo, attention, ink)
-    of_patches = None if importance is None else importance[maps.photo_rows]
-    cells = network.grid**2
-    return PairExplanation(
-        grid=network.grid,
-        logit=float(relation.logit[0, 0]),
-        score=float(relation.score[0, 0]),
-        ink=ink,
-        maps=maps,
-        correspondences=correspondences(maps, of_patches),
-        importance=None if of_patches is None else _on_grid(of_patches, maps.photo_positions, cells),
-        attention=_on_grid(maps.photo_weights, maps.photo_positions, cells),
-    )
+    pairs = []
+    for number in range(len(photos)):
+        if relation.attention is None:
+            pairs.append(_without_matches(network, relation, photos, ink, number))
+            continue
+        maps = pair_maps(sketch, photos, relation.attention, ink, photo_index=number)
+        of_patches = None if importance is None else importance[number, maps.photo_rows]
+        pairs.append(
+            PairExplanation(
+                grid=network.grid,
+                logit=float(relation.logit[0, number]),
+                score=float(relation.score[0, number]),
+                ink=ink,
+                maps=maps,
+                correspondences=correspondences(maps, of_patches),
+                importance=None if of_patches is None else _on_grid(of_patches, maps.photo_positions, network.grid**2),
+                attention=_on_grid(maps.photo_weights, maps.photo_positions, network.grid**2),
+            )
+        )
+    return pairs
 
 
-def _without_matches(network: Network, relation: Relation, photo: Encoding, ink: NDArray[np.bool_]) -> PairExplanation:
-    """What can be said where the network weighs the photo's patches without matching them."""
+def _without_matches(
+    network: Network, relation: Relation, photos: Encoding, ink: NDArray[np.bool_], number: int
+) -> PairExplanation:
+    """What can be said of one photo where the network weighs its patches without matching them."""
     if relation.photo_map is None:
         raise NotExplainableError(
             "this checkpoint's network compares whole images only; use a checkpoint of the zse kind to see matches"
         )
-    rows = real_patches(photo, 0)
-    positions = photo.positions[0].cpu().numpy().astype(np.int64)[rows]
+    rows = real_patches(photos, number)
+    positions = photos.positions[number].cpu().numpy().astype(np.int64)[rows]
     none = np.empty(0, dtype=np.int64)
-    photo_map = relation.photo_map[0, 0].float().cpu().numpy()[rows]
+    photo_map = relation.photo_map[0, number].float().cpu().numpy()[rows]
     return PairExplanation(
         grid=network.grid,
-        logit=float(relation.logit[0, 0]),
-        score=float(relation.score[0, 0]),
+        logit=float(relation.logit[0, number]),
+        score=float(relation.score[0, number]),
         ink=ink,
         maps=PairMaps(none, positions, np.empty((0, len(rows)), dtype=np.float32), none, rows, photo_map),
         correspondences=[],

@@ -23,21 +23,22 @@ from model.types import Encoding, Relation, RelationAttention
 FloatArray = NDArray[np.float32]
 
 
-def relate_with_importance(network: Network, sketch: Encoding, photo: Encoding) -> tuple[Relation, FloatArray | None]:
-    """Relate one sketch to one photo, with attention and with the importance of each of the photo's patch tokens.
+def relate_with_importance(network: Network, sketch: Encoding, photos: Encoding) -> tuple[Relation, FloatArray | None]:
+    """Relate one sketch to P photos, with attention and with the importance of each of the photos' patch tokens.
 
     Args:
         network: any; importance is known where its relation reads a kernel of real patches.
         sketch: one encoding.
-        photo: one encoding.
+        photos: P encodings, which are related in one pass.
 
     Returns:
-        The relation [1, 1] with attention, as `network.relate(sketch, photo, attention=True)` gives it, and [Np - 1]
-        float32, the logit minus the logit without that patch's column of the kernel (0 for masked patches), or None.
+        The relation [1, P] with attention, as `network.relate(sketch, photos, attention=True)` gives it, and
+        [P, Np - 1] float32, each logit minus the logit without that patch's column of the kernel (0 for masked
+        patches), or None.
     """
     if not isinstance(network, ZseNetwork) or not isinstance(network.relation, PooledRelation):
-        return network.relate(sketch, photo, attention=True), None
-    sides = [encoding.to(network.device, network.dtype) for encoding in (sketch, photo)]
+        return network.relate(sketch, photos, attention=True), None
+    sides = [encoding.to(network.device, network.dtype) for encoding in (sketch, photos)]
     project = network.cross_attention.project
     with torch.no_grad():
         sketch_side = project(sides[0].tokens, sides[0].mask, "sketch")
@@ -46,20 +47,25 @@ def relate_with_importance(network: Network, sketch: Encoding, photo: Encoding) 
             sketch_side, photo_side, weights=True
         )
         logit, kernel = network.relation(sketch_tokens, photo_tokens, sides[0].mask, sides[1].mask)
-        without = logits_without_patches(
-            network.relation,
-            sketch_tokens,
-            photo_tokens,
-            kernel,
-            sketch_mask=sides[0].mask,
-            photo_mask=sides[1].mask,
+        without = torch.stack(
+            [
+                logits_without_patches(
+                    network.relation,
+                    sketch_tokens[pair],
+                    photo_tokens[pair],
+                    kernel[pair],
+                    sketch_mask=sides[0].mask,
+                    photo_mask=None if sides[1].mask is None else sides[1].mask[pair],
+                )
+                for pair in (slice(number, number + 1) for number in range(len(photos)))
+            ]
         )
     if to_photo is None or to_sketch is None:
         raise AssertionError("cross-attention was asked for its weights")
     attention = RelationAttention(to_photo[None], to_sketch[None], kernel[None])
-    importance = logit - without
+    importance = logit[:, None] - without
     if sides[1].mask is not None:
-        importance = importance.masked_fill(~sides[1].mask[0, 1:], 0.0)
+        importance = importance.masked_fill(~sides[1].mask[:, 1:], 0.0)
     relation = Relation(logit[None], logit.sigmoid()[None], attention)
     return relation, importance.float().cpu().numpy()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -139,6 +140,12 @@ def service_in(client: TestClient) -> Service:
     assert isinstance(app, FastAPI)
     service: Service = app.state.service
     return service
+
+
+def dropped(client: TestClient) -> dict[str, int]:
+    """Requests that got no answer, by why, as the service's metrics count them."""
+    lines = re.findall(r'^sketchseek_dropped_searches_total{reason="(\w+)"} (\S+)$', client.get("/metrics").text, re.M)
+    return {reason: int(float(count)) for reason, count in lines}
 
 
 def wait_until(true: Callable[[], bool], seconds: float = 100.0) -> None:

@@ -15,10 +15,12 @@ from starlette.datastructures import UploadFile
 from starlette.responses import JSONResponse, Response
 
 from app.http.access import require_write
+from app.http.documented_problems import problems
 from app.http.problems import STATUS_OF_CODE, code_of
+from app.http.requests.photo_id import PhotoId
 from app.http.requests.unknown_names import only_known_parameters, unknown_field
 from app.http.requests.uploads import media_type, read_form
-from app.http.routes.common import PhotoId, problems, service_of
+from app.http.routes.service_of import service_of
 from app.service import photo_files as files
 from app.service.change_jobs import Job, Upload
 from app.service.service import Service

@@ -5,8 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter, Depends, Request
 
 from app.http.access import require_read, require_write
+from app.http.documented_problems import problems
 from app.http.requests.unknown_names import only_known_parameters
-from app.http.routes.common import problems, service_of
+from app.http.routes.service_of import service_of
 from app.service_errors import RequestError
 from index_builder.gallery_errors import GalleryError
 from sketchseek_client import CheckpointInfo, GalleryInfo, Limits, Progress, Reloaded, TagCount

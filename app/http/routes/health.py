@@ -6,7 +6,8 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import JSONResponse, Response
 
 from app.http.access import require_read
-from app.http.routes.common import problems, service_of
+from app.http.documented_problems import problems
+from app.http.routes.service_of import service_of
 from sketchseek_client import Health
 
 router = APIRouter(tags=["operations"])

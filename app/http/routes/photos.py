@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from typing import Annotated, BinaryIO
 
@@ -11,8 +10,10 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from app.http.access import require_read
+from app.http.documented_problems import problems
+from app.http.requests.photo_id import PhotoId
 from app.http.requests.unknown_names import only_known_parameters
-from app.http.routes.common import PhotoId, problems, service_of
+from app.http.routes.service_of import service_of
 from app.search.answer_documents import result_of
 from app.service import photo_files as files
 from app.service import thumbnails
@@ -83,8 +84,7 @@ async def thumbnail(request: Request, photo_id: PhotoId) -> Response:
     headers = {"ETag": service.thumbnails.etag(record), "Cache-Control": _FOR_A_DAY}
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
-    deadline = time.monotonic() + service.settings.request_timeout_s
-    data, unchanged = await service.decode(lambda: service.thumbnails.get(served.root, record), deadline)
+    data, unchanged = await service.decode(lambda: service.thumbnails.get(served.root, record), service.deadline())
     if not unchanged:
         headers = {"Cache-Control": "no-store"}
     return Response(data, media_type=thumbnails.MEDIA_TYPE, headers=headers)
@@ -104,7 +104,7 @@ async def similar(
 ) -> Response:
     """The photos with the most similar descriptors, the photo itself left out."""
     service = service_of(request)
-    deadline = time.monotonic() + service.settings.request_timeout_s
+    deadline = service.deadline()
 
     async def attempt(served: ServedVersion) -> SimilarAnswer:
         row = served.snapshot.row_of(photo_id)

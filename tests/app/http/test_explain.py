@@ -125,7 +125,7 @@ def test_a_network_that_shows_no_matches_says_so(
     def refuse(*_: Any) -> None:
         raise NotExplainableError("this checkpoint's network compares whole images only")
 
-    monkeypatch.setattr("app.search.explaining.explain_pair", refuse)
+    monkeypatch.setattr("app.search.explaining.explain_pairs", refuse)
     with open_client(create_app(settings_for(shared_gallery), network)) as client:
         result = client.post("/search", files={"sketch": sketch()}, data={"top_k": "1"}).json()["results"][0]
         answer = ask(client, photo_id=result["photo_id"])

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from app.search.searcher import Query, TwoStageSearcher
+from app.search.query import Query
+from app.search.searcher import TwoStageSearcher
 from index_builder import GallerySnapshot
 from model.config import ExpansionRule
 from model.images.opening import open_image

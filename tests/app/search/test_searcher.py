@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from app.search.searcher import Candidates, Query, TwoStageSearcher, in_chunks
+from app.search.chunks import in_chunks
+from app.search.query import Candidates, Query
+from app.search.searcher import TwoStageSearcher
 from index_builder import GallerySnapshot
 from model.config import ExpansionRule, ScoreRule
 from model.errors import DeviceError
@@ -81,9 +83,9 @@ def test_only_what_is_shown_is_related_where_the_rule_gives_the_relation_no_weig
     searcher = TwoStageSearcher(network, snapshot)
     related = []
 
-    def relate(_, rows):
-        related.append(len(rows))
-        return np.zeros(len(rows))
+    def relate(_, photos):
+        related.append(len(photos))
+        return torch.zeros(len(photos))
 
     monkeypatch.setattr(searcher, "relate", relate)
     found = searcher.search(image(1), Query(top_k=4, offset=2, candidates=13)).results

@@ -10,9 +10,10 @@ import torch
 
 from app.main import create_app
 from app.metrics import Metrics
+from app.service.deadline import Deadline
 from app.service.device_worker import DeviceWorker
 from app.service_errors import BusyError
-from tests.app.conftest import open_client, service_in, settings_for, sketch, wait_until
+from tests.app.conftest import dropped, open_client, service_in, settings_for, sketch, wait_until
 
 
 class Held:
@@ -47,8 +48,8 @@ def make():
         worker.stop(5)
 
 
-def soon(seconds=100.0):
-    return time.monotonic() + seconds
+def soon(seconds=100.0, count=lambda: None):
+    return Deadline(seconds, 3, count)
 
 
 def test_what_waits_while_a_batch_runs_is_the_next_batch(make):
@@ -102,13 +103,15 @@ def test_a_ticket_past_its_deadline_is_answered_not_worked_on(make):
     worker = make(held)
     worker.submit(0, soon())
     held.started.wait(60)
-    late = worker.submit(1, soon(0.05))
+    counted = []
+    late = worker.submit(1, soon(0.05, lambda: counted.append(1)))
     time.sleep(0.1)
     held.go.set()
     with pytest.raises(BusyError) as caught:
         late.future.result(60)
     assert caught.value.code == "deadline_exceeded"
     assert held.batches == [[0]]
+    assert counted == [1]
 
 
 def test_a_defect_fails_its_batch_and_the_next_one_is_served(make):
@@ -239,10 +242,11 @@ def test_over_http_a_full_queue_is_a_503_with_retry_after(shared_gallery, networ
         for thread in threads:
             thread.join()
         assert sorted(answer.status_code for answer in answers) == [200, 200, 503, 503, 503]
+        assert dropped(client) == {"queue_full": 3, "deadline": 0, "client_left": 0}
 
 
 def test_over_http_a_deadline_is_a_503_with_retry_after(shared_gallery, network, monkeypatch):
-    settings = settings_for(shared_gallery, request_timeout_s=0.3)
+    settings = settings_for(shared_gallery, request_timeout_s=0.5)
     with open_client(create_app(settings, network)) as client:
         gate = threading.Event()
         slow(client, monkeypatch, gate)
@@ -252,6 +256,8 @@ def test_over_http_a_deadline_is_a_503_with_retry_after(shared_gallery, network,
         assert (answer.status_code, answer.json()["code"]) == (503, "deadline_exceeded")
         assert answer.headers["retry-after"] == "1"
         gate.set()
+        assert post(client).status_code == 200, "the late search is over"
+        assert dropped(client) == {"queue_full": 0, "deadline": 1, "client_left": 0}
 
 
 def test_a_client_that_leaves_is_dropped(shared_gallery, network, monkeypatch):
@@ -283,7 +289,8 @@ def test_a_client_that_leaves_is_dropped(shared_gallery, network, monkeypatch):
         assert sent[0]["status"] == 499
         gate.set()
         blocker.join()
-        wait_until(lambda: 'dropped_searches_total{reason="client_left"} 1.0' in client.get("/metrics").text)
+        assert post(client).status_code == 200
+        assert dropped(client) == {"queue_full": 0, "deadline": 0, "client_left": 1}
 
 
 def test_a_lost_gpu_turns_the_service_unready_and_fails_fast(shared_gallery, network, monkeypatch):

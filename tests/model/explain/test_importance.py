@@ -60,7 +60,7 @@ def test_it_relates_as_relate_does(network: ZseNetwork, pair: Pair) -> None:
     assert torch.equal(relation.attention.sketch_to_photo, expected.attention.sketch_to_photo)
     assert torch.equal(relation.attention.photo_to_sketch, expected.attention.photo_to_sketch)
     assert importance is not None
-    assert importance.shape == (photo.positions.shape[1],)
+    assert importance.shape == (1, photo.positions.shape[1])
     assert np.abs(importance).max() > 1e-4
 
 
@@ -81,7 +81,7 @@ def test_masked_patches_have_no_importance(network: ZseNetwork, pair: Pair) -> N
     _, sketch, photo = pair
     _, importance = relate_with_importance(network, sketch, masked(photo, [2, 5]))
     assert importance is not None
-    assert importance[1] == importance[4] == 0.0
+    assert importance[0, 1] == importance[0, 4] == 0.0
     assert (occlusion(network, sketch, masked(photo, [2, 5]))[[1, 4]] == 0.0).all()
 
 
@@ -90,7 +90,7 @@ def test_the_cheap_measure_agrees_with_masking_every_patch(network: ZseNetwork, 
     _, importance = relate_with_importance(network, sketch, photo)
     exact = occlusion(network, sketch, photo)
     assert importance is not None
-    assert np.corrcoef(importance, exact)[0, 1] > 0.8
+    assert np.corrcoef(importance[0], exact)[0, 1] > 0.8
 
 
 def test_occlusion_equals_a_naive_loop(network: ZseNetwork, pair: Pair) -> None:

@@ -1,0 +1,52 @@
+"""What an explanation may be told, as form fields and as JSON."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from app.http.requests.search_options import SKETCH_FIELDS, invalid_field
+from app.http.requests.sketch_request import SketchRequest
+from app.http.requests.unknown_names import only_known_fields
+
+_MOST_SOURCES = 24
+
+
+class ExplainOptions(BaseModel):
+    """What to explain; the same names as form fields and as members of the JSON body."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    photo_id: str = Field(min_length=1, max_length=64, description="The photo to explain, from a search.")
+    format: Literal["json", "overlay", "synthesis", "attention"] | None = Field(
+        None, description="json, or which picture; without it, the header Accept decides between json and overlay."
+    )
+    among: tuple[str, ...] = Field(
+        (),
+        max_length=_MOST_SOURCES,
+        description="Further photos that a synthesis may take pieces from: give the result list for a universal one.",
+    )
+
+
+class ExplainBody(ExplainOptions):
+    """The same as JSON: exactly one of `strokes` and `image`."""
+
+    strokes: list[list[list[float]]] | None = Field(None, description="A drawing, as in POST /search.")
+    image: str | None = Field(None, description="A picture of a sketch as a URI data:image/png;base64,...")
+
+
+def parse_explain_options(sketch: SketchRequest) -> ExplainOptions:
+    """Options out of what came beside the sketch.
+
+    Raises:
+        RequestError: `invalid_<name>` such as `invalid_photo_id`, `unknown_field`.
+    """
+    values = sketch.values
+    only_known_fields(values, ExplainOptions.model_fields, SKETCH_FIELDS[sketch.from_json])
+    if isinstance(among := values.get("among"), list):  # the validator would look at each before it counts them
+        values = {**values, "among": among[: _MOST_SOURCES + 1]}
+    try:
+        return ExplainOptions.model_validate(values)
+    except ValidationError as error:
+        raise invalid_field(error) from None
