@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from typing import Any
 
 import pytest
 import torch
@@ -55,7 +56,7 @@ def test_the_notebook_searches_explains_and_evaluates(here, capsys, monkeypatch)
     monkeypatch.setenv("SKETCHSEEK_PHOTOS", str(here / "photos"))
     monkeypatch.setenv("SKETCHSEEK_GALLERY", str(here / "gallery"))
     monkeypatch.setattr("tempfile.tempdir", str(here))
-    names = {}
+    names: dict[str, Any] = {}
     for number, code in enumerate(CODE):
         exec(compile(code, f"quickstart.ipynb, code cell {number}", "exec"), names)  # noqa: S102 - our own notebook
     printed = capsys.readouterr().out
