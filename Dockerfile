@@ -1,19 +1,19 @@
 # One image for both kinds of machine:
 #   docker build -t sketchseek:cpu .
 #   docker build -t sketchseek:gpu --build-arg EXTRA=gpu .      (run it with the NVIDIA container toolkit: --gpus all)
-# PyPI's torch is the CUDA build. For a small CPU image name PyTorch's index of CPU wheels:
+# PyPI's torch is the CUDA build. For a small CPU image, name PyTorch's index of CPU wheels:
 #   --build-arg PIP_ARGS="--extra-index-url URL"
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS build
 ARG EXTRA=cpu
-# Reads photos of phones (HEIC); its wheel carries libx265 (GPL). MORE="" leaves it out.
+# HEIC, the photos of phones. Its wheel contains libx265 (GPL); MORE="" leaves it out.
 ARG MORE=",heic"
 ARG PIP_ARGS=""
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 RUN python3 -m venv /opt/sketchseek && python3 -m venv /opt/audit
-# Dependencies first: a change of the code alone does not install them again.
+# Dependencies first, so that a change in the code does not install them again.
 COPY pyproject.toml constraints.txt ./
 # hadolint ignore=DL3042,SC2086
 RUN touch README.md LICENSE \

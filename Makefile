@@ -1,5 +1,5 @@
-# Two commands on a fresh machine with Python 3.11 or newer:  make serve  and  make test
-# `make` alone lists the others. Variables may be given on the command line: make serve PHOTOS=~/Pictures PORT=9000
+# Two commands are enough on a fresh machine with Python 3.11 or newer:  make serve  and  make test
+# `make` alone lists the others. Variables go on the command line: make serve PHOTOS=~/Pictures PORT=9000
 
 PYTHON  ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
@@ -7,12 +7,12 @@ VENV    ?= .venv
 HOST    ?= 127.0.0.1
 PORT    ?= 8000
 PHOTOS  ?=
-# faiss-gpu exists for 64-bit Linux only; everything else, and a machine whose driver does not answer, searches on the CPU.
+# faiss-gpu exists only for 64-bit Linux. Other systems search on the CPU, and so does a machine whose driver does not answer.
 EXTRA   ?= $(shell [ "$$(uname -sm)" = "Linux x86_64" ] && nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 ENGINE  ?= $(shell command -v docker || command -v podman || command -v buildah)
 IMAGE   ?= sketchseek:$(EXTRA)
 
-# Tables of `make bench`, all where none is named; SIZE is quick or full. DATA and CATEGORIES add what needs real photos.
+# Tables of `make bench`; none named means all. SIZE is quick or full. DATA and CATEGORIES add what needs real photos.
 BENCH      ?=
 SIZE       ?= full
 OUT        ?= benchmarks/results/raw
@@ -29,7 +29,7 @@ RUN     := $(VENV)/.for-serving-on-$(EXTRA)
 DEV     := $(VENV)/.for-testing-on-$(EXTRA)
 AUDIT   := $(VENV)/audit
 comma   := ,
-# Not every shell replaces a tilde that follows "PHOTOS=".
+# Some shells leave a tilde after "PHOTOS=" as it is.
 FOLDER  := $(patsubst ~/%,$(HOME)/%,$(PHOTOS))
 GALLERY ?= $(if $(PHOTOS),gallery/$(shell printf '%s' "$(FOLDER)" | cksum | cut -d' ' -f1),$(SAMPLE)/gallery)
 
@@ -66,11 +66,11 @@ types: $(DEV) ## mypy --strict
 tests: $(DEV) ## pytest; ARGS="-k name" runs some
 	$(BIN)/python -m pytest $(ARGS)
 
-format: $(DEV) ## rewrite the code in the house's format
+format: $(DEV) ## rewrite the code in our format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(DEV) ## every table of docs/performance.md, with JSON and plots; SIZE=quick, BENCH="recall build" picks some
+bench: $(DEV) ## measure this machine: every table, with JSON and plots; SIZE=quick, BENCH="recall build" picks some
 	@$(BIN)/python benchmarks/all.py $(BENCH) --size $(SIZE) --out "$(OUT)" \
 		$(if $(DATA),--data "$(DATA)") $(if $(CATEGORIES),--categories "$(CATEGORIES)") $(ARGS)
 
@@ -104,8 +104,8 @@ $(BIN)/python:
 	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer is needed. Name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-# faiss-cpu and faiss-gpu own the same folder, so the other one has to leave first. Bytecode is left to the first import,
-# which compiles a tenth of what pip would.
+# faiss-cpu and faiss-gpu own the same folder, so the other one has to go first. The first import writes bytecode: a tenth of
+# what pip would compile.
 define install
 	@$(BIN)/python -m pip uninstall --quiet --yes faiss-$(OTHER) 2>/dev/null
 	@rm -f $(VENV)/.for-*-on-$(OTHER)

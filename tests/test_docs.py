@@ -187,3 +187,8 @@ def test_every_page_is_listed_in_the_index():
     for page in (ROOT / "docs").rglob("*.md"):
         name = page.relative_to(ROOT / "docs").as_posix()
         assert name == "index.md" or f"({name}" in index, f"docs/index.md does not list {name}"
+
+
+def test_every_recipe_is_listed():
+    listed = set(re.findall(r"^\| `(\w+\.py)` \|", (ROOT / "train" / "README.md").read_text(), re.MULTILINE))
+    assert listed == {script.name for script in (ROOT / "train").glob("*.py")}
