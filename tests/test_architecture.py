@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from app.search.searcher import TwoStageSearcher
 from tests.paths import ROOT
 
 PACKAGES = ("sketchseek_client", "model", "index_builder", "app")
@@ -124,3 +125,29 @@ def test_every_import_that_a_page_names_is_used():
         targets |= {target.split(".")[0] for target in targets}
         unused += [f"{room} names {name}" for name in allowed(room) if name not in targets]
     assert not unused
+
+
+STEP = re.compile(r"^\| `([\w/]+\.py)` \| `([\w.]+)` \| .+ \|$", re.MULTILINE)
+
+
+def test_every_step_of_a_path_names_a_function_of_its_file():
+    steps = STEP.findall(PAGE)
+    assert len(steps) > 20
+    for file, name in steps:
+        tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+        names = {getattr(node, "name", None) for node in ast.walk(tree)}
+        assert set(name.split(".")) <= names, f"{file} has no {name}"
+
+
+def test_the_calls_that_the_page_lists_are_methods_of_the_searcher():
+    methods = set(vars(TwoStageSearcher))
+    called = re.findall(r"^\| `searcher\.(\w+)\(", PAGE, re.MULTILINE)
+    assert called == ["prepare", "encode", "recall", "tokens", "relate", "order"]
+    assert set(called) <= methods
+
+
+def test_what_the_page_imports_can_be_imported():
+    (block,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    for line in block.splitlines():
+        if line.startswith("from "):
+            exec(line, {})  # noqa: S102 - our own page
