@@ -29,7 +29,7 @@ from sketchseek_client import CorrespondenceDocument, Result, SearchAnswer
 
 router = APIRouter(tags=["search"])
 
-_EXPLAINED_TOGETHER = 5
+_EXPLAINED_TOGETHER = 5  # one pass over these keeps the device for less time than encoding a sketch does
 _REPEATABLE = frozenset({"tag"})
 _BODY = sketch_body(SearchOptions, SearchBody, "SearchForm", {"top_k": 5, "candidates": 50})
 

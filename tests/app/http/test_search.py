@@ -1,16 +1,18 @@
 """POST /search: three ways to send a sketch, and every option."""
 
 import base64
+import threading
 from dataclasses import replace
 
 import pytest
 
+from app.search.explaining import explain_found
 from app.search.query import Query
 from app.search.searcher import TwoStageSearcher
 from index_builder import GallerySnapshot
 from model.config import ExpansionRule
 from model.images.opening import open_image
-from tests.app.conftest import sketch
+from tests.app.conftest import service_in, sketch, wait_until
 
 STROKES = [[[0, 50, 100], [0, 80, 10]], [[5, 90], [90, 90]]]
 
@@ -127,3 +129,48 @@ def test_explained_results_say_which_patches_matched(service):
     plain = search(service, top_k="3")
     assert "explain" not in plain["timings_ms"]
     assert "correspondences" not in plain["results"][0]
+
+
+def test_explained_results_say_what_explaining_each_of_them_says(service):
+    for result in search(service, sketch(2), top_k="13", explain="true")["results"]:
+        answer = service.post("/explain", files={"sketch": sketch(2)}, data={"photo_id": result["photo_id"]})
+        alone = answer.json()["correspondences"]
+        assert [one["sketch_patch"] for one in result["correspondences"]] == [one["sketch_patch"] for one in alone]
+        for one, other in zip(result["correspondences"], alone, strict=True):
+            assert one == {**other, "weight": pytest.approx(other["weight"], abs=1e-5), "contribution": pytest.approx(
+                other["contribution"], abs=1e-5)}  # fmt: skip
+
+
+def test_explained_results_cost_one_decoding_one_encoding_and_no_picture(service, network, monkeypatch):
+    done = []
+    for place, name in ((type(network), "encode_sketch"), (TwoStageSearcher, "prepare")):
+        real = getattr(place, name)
+        monkeypatch.setattr(place, name, lambda *given, name=name, real=real: (done.append(name), real(*given))[1])
+    monkeypatch.setattr("app.search.explaining.as_png", lambda _: pytest.fail("nobody asked for a picture"))
+    answer = search(service, top_k="13", explain="true")
+    assert all(result["correspondences"] for result in answer["results"])
+    assert sorted(done) == ["encode_sketch", "prepare"]
+
+
+def test_other_searches_get_their_turn_while_results_are_explained(service, monkeypatch):
+    worker, order, others = service_in(service).worker, [], []
+    encode = TwoStageSearcher.encode
+
+    def explaining(searcher, prepared, found, part):
+        if not order:
+            others.append(threading.Thread(target=search, args=(service,)))
+            others[0].start()
+            wait_until(lambda: worker._tickets)
+        order.append("explain")
+        return explain_found(searcher, prepared, found, part)
+
+    def encoding(searcher, sketches):
+        if others:
+            order.append("search")
+        return encode(searcher, sketches)
+
+    monkeypatch.setattr("app.http.routes.search.explain_found", explaining)
+    monkeypatch.setattr(TwoStageSearcher, "encode", encoding)
+    search(service, top_k="13", explain="true")
+    others[0].join()
+    assert order == ["explain", "search", "explain", "explain"]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from model.config import ZSE_TINY
-from model.explain import explain_pair, inked_patches, occlusion, photo_patch_box, relate_with_importance
+from model.explain import explain_pair, explain_pairs, inked_patches, occlusion, photo_patch_box, relate_with_importance
 from model.explain.importance import logits_without_patches
 from model.layers.relation import PooledRelation
 from model.networks.registry import build_network
@@ -83,6 +83,19 @@ def test_masked_patches_have_no_importance(network: ZseNetwork, pair: Pair) -> N
     assert importance is not None
     assert importance[0, 1] == importance[0, 4] == 0.0
     assert (occlusion(network, sketch, masked(photo, [2, 5]))[[1, 4]] == 0.0).all()
+
+
+def test_photos_explained_together_equal_each_alone(network: ZseNetwork, pair: Pair) -> None:
+    image, sketch, photo = pair
+    photos = Encoding.concatenate([photo, masked(photo, [2, 5]), masked(photo, [1])])
+    for number, together in enumerate(explain_pairs(network, image, sketch, photos)):
+        alone = explain_pair(network, image, sketch, photos[number : number + 1])
+        assert together.logit == pytest.approx(alone.logit, abs=1e-5)
+        assert together.attention == pytest.approx(alone.attention, abs=1e-5)
+        assert together.importance == pytest.approx(alone.importance, abs=1e-5)
+        assert {(p.sketch_patch, p.photo_patch) for p in together.correspondences} == {
+            (p.sketch_patch, p.photo_patch) for p in alone.correspondences
+        }
 
 
 def test_the_cheap_measure_agrees_with_masking_every_patch(network: ZseNetwork, pair: Pair) -> None:
