@@ -192,3 +192,47 @@ def test_every_page_is_listed_in_the_index():
 def test_every_recipe_is_listed():
     listed = set(re.findall(r"^\| `(\w+\.py)` \|", (ROOT / "train" / "README.md").read_text(), re.MULTILINE))
     assert listed == {script.name for script in (ROOT / "train").glob("*.py")}
+
+
+SENTENCE = re.compile(r"(?<=[.!?])[*_)\"']*\s+(?=[A-Z\[`*(\"'\d])")
+WORDS = {"zse-lite.md": 22}  # a sentence on average, where a page may not have 14
+
+
+def sentences(text: str) -> list[str]:
+    """The prose of a page: no code, tables, headings, pictures or comments; a sentence ends at its mark or its item."""
+    text = re.sub(r"^```.*?^```|<!--.*?-->", "", text, flags=re.MULTILINE | re.DOTALL)
+    lines = ["" if re.match(r"\||#|\s*!\[", line) else line for line in text.splitlines()]
+    items = re.split(r"\n\s*\n|\n(?=\s*(?:[*-]|\d+\.) )", "\n".join(lines))
+    prose = (" ".join(re.sub(r"^\s*(?:[*-]|\d+\.)\s+", "", item).split()) for item in items)
+    short = (re.sub(r"`[^`]*`", "Code", re.sub(r"\]\([^)]*\)", "]", one)) for one in prose)
+    return [sentence for one in short for sentence in SENTENCE.split(one) if re.search(r"\w", sentence)]
+
+
+def test_sentences_are_told_apart():
+    text = "# Title\n\nOne `a. B` here. Two [x](y. Z) there!\n\n* Three\n  goes on.\n* 4.5 is one.\n\n| no | table |\n"
+    assert sentences(text) == ["One Code here.", "Two [x] there!", "Three goes on.", "4.5 is one."]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_sentences_are_short(page):
+    """One thought each. The average drifts before single sentences do."""
+    counts = [len(re.findall(r"\w[\w'.,%-]*", one)) for one in sentences(page.read_text(encoding="utf-8"))]
+    assert sum(counts) / len(counts) < WORDS.get(page.name, 14)
+    assert max(counts) <= 3 * WORDS.get(page.name, 14)
+
+
+def recipes() -> list[Any]:
+    """Each list of files in CONTRIBUTING.md, by its heading."""
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    chapter = page.split("## Make a change")[1].split("\n## ")[0]
+    return [pytest.param(one, id=one.splitlines()[0]) for one in chapter.split("\n### ")[1:]]
+
+
+@pytest.mark.parametrize("recipe", recipes())
+def test_names_in_the_lists_of_files_are_in_those_files(recipe):
+    named = re.findall(r"`([\w./-]+)`", recipe)
+    files = [ROOT / name for name in named if (ROOT / name).is_file()]
+    assert files
+    text = "\n".join(file.read_text(encoding="utf-8") for file in files)
+    words = {name for name in named if re.fullmatch(r"\w+", name) and name != "main"}
+    assert not {word for word in words if not re.search(rf"\b{word}\b", text)}
