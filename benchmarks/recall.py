@@ -26,7 +26,8 @@ import numpy.typing as npt
 from galleries import Floats, Rows, descriptors, write_gallery
 
 from index_builder import GallerySnapshot, RecallSettings
-from index_builder.index.recall import RecallIndex, build_index, lists_for, load_faiss
+from index_builder.index.faiss_search import load_faiss
+from index_builder.index.recall import RecallIndex, build_index, lists_for
 from index_builder.store.quantise import TokenShape
 from model.networks.network import CheckpointIdentity
 

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from index_builder.index.recall import RecallSettings
+    from index_builder.index.settings import RecallSettings
     from index_builder.ingest.changes import add_photos, build_gallery, remove_photos, sync_gallery
     from index_builder.ingest.pipeline import BuildOptions, BuildProgress, BuildReport
     from index_builder.ingest.rebuild import rebuild_gallery
@@ -27,7 +27,7 @@ _HOMES = {
     "GalleryMetadata": "index_builder.store.gallery",
     "GallerySnapshot": "index_builder.reading.snapshot",
     "PhotoRecord": "index_builder.photo_record",
-    "RecallSettings": "index_builder.index.recall",
+    "RecallSettings": "index_builder.index.settings",
     "Skipped": "index_builder.ingest.scan",
     "add_photos": "index_builder.ingest.changes",
     "build_gallery": "index_builder.ingest.changes",

@@ -8,7 +8,7 @@ import faiss
 import pytest
 
 from app.settings import Settings
-from index_builder import BuildOptions, GallerySnapshot, build_gallery
+from index_builder import BuildOptions, GallerySnapshot, RecallSettings, build_gallery
 from tests.app.conftest import fill
 from tests.fault.jobs import NETWORK
 from tests.paths import ROOT
@@ -70,8 +70,9 @@ def test_nothing_unpickles_evaluates_or_runs_a_shell():
 
 def test_a_faiss_file_is_read_only_where_its_checksum_is_the_one_written(tmp_path, monkeypatch):
     gallery = tmp_path / "gallery"
-    build_gallery(fill(tmp_path / "photos", 2), gallery, NETWORK, options=BuildOptions(workers=1))
-    GallerySnapshot.load(gallery, NETWORK.identity)
+    build_gallery(fill(tmp_path / "photos", 40), gallery, NETWORK, options=BuildOptions(workers=1))
+    ivf = RecallSettings(kind="ivf")
+    GallerySnapshot.load(gallery, NETWORK.identity, recall=ivf)
     read, real = [], faiss.read_index
 
     def counted(*given):
@@ -79,11 +80,11 @@ def test_a_faiss_file_is_read_only_where_its_checksum_is_the_one_written(tmp_pat
         return real(*given)
 
     monkeypatch.setattr(faiss, "read_index", counted)
-    assert GallerySnapshot.load(gallery, NETWORK.identity).load_times.recall_cached
+    assert GallerySnapshot.load(gallery, NETWORK.identity, recall=ivf).load_times.recall_cached
     assert len(read) == 1
     (index,) = (gallery / "recall").glob("*.faiss")
     content = bytearray(index.read_bytes())
     content[len(content) // 2] ^= 1
     index.write_bytes(content)
-    assert not GallerySnapshot.load(gallery, NETWORK.identity).load_times.recall_cached
+    assert not GallerySnapshot.load(gallery, NETWORK.identity, recall=ivf).load_times.recall_cached
     assert len(read) == 1, "damaged bytes never reach FAISS"

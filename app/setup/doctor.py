@@ -91,7 +91,7 @@ def _torchvision(_settings: Settings) -> Finding:
 
 
 def _faiss(settings: Settings) -> Finding:
-    from index_builder.index.recall import load_faiss
+    from index_builder.index.faiss_search import load_faiss
     from model.checkpoints.files import resolve_device
 
     faiss = load_faiss()

@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from model.errors import MissingExtraError
+
 Descriptors: TypeAlias = npt.NDArray[np.float32]
 Rows: TypeAlias = npt.NDArray[np.int64]
 Allowed: TypeAlias = npt.NDArray[np.bool_]
-_GPU_MOST = 2048  # candidates that FAISS gives out per query on a GPU
+_GPU_MOST = 2048  # candidates that FAISS gives per query on a GPU
+
+
+def load_faiss() -> Any:
+    """The FAISS module.
+
+    Raises:
+        MissingExtraError: not installed.
+    """
+    try:
+        import faiss
+    except ImportError as error:
+        raise MissingExtraError(
+            "searching needs FAISS; install one of its two builds: pip install 'sketchseek[cpu]' or 'sketchseek[gpu]'"
+        ) from error
+    return faiss
 
 
 @dataclass(frozen=True)
@@ -21,15 +39,19 @@ class Asked:
 
     Attributes:
         queries: [Q, E] float32 in one piece.
+        k: candidates per query.
+        allowed: [n] bool, the photos that may be found, or None for all.
+        possible: how many photos may be found; 0 where there is nothing to search for.
         rows: [Q, k] int64 of -1, to be filled.
         scores: [Q, k] float32 of -inf, to be filled.
-        possible: how many photos may be found; 0 where there is nothing to search for.
     """
 
     queries: Descriptors
+    k: int
+    allowed: Allowed | None
+    possible: int
     rows: Rows
     scores: Descriptors
-    possible: int
 
     @staticmethod
     def of(photos: int, descriptors: Descriptors, k: int, allowed: Allowed | None) -> Asked:
@@ -50,28 +72,11 @@ class Asked:
         possible = photos if allowed is None else int(np.count_nonzero(allowed))
         rows = np.full((len(queries), k), -1, dtype=np.int64)
         scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
-        return Asked(queries, rows, scores, possible if k > 0 and len(queries) else 0)
-
-
-def selector(faiss: Any, allowed: Allowed | None) -> Any:
-    """A filter as FAISS takes it; None where everything is allowed."""
-    return None if allowed is None else faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
-
-
-def search_on_cpu(faiss: Any, index: Any, queries: npt.NDArray[Any], k: int, *, threads: int, parameters: Any) -> Any:
-    """FAISS's own answer of an index in main memory, which any number of threads may search at once."""
-    # FAISS and torch share this thread's OpenMP, so its number of threads is put back for torch.
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(threads)
-    try:
-        return index.search(queries, k, params=parameters)
-    finally:
-        faiss.omp_set_num_threads(before)
+        return Asked(queries, k, allowed, possible if k > 0 and len(queries) else 0, rows, scores)
 
 
 class GpuIndex:
-    """A FAISS index on GPUs, searched by one thread at a time: its searches share memory for what they work out, which
-    FAISS does not guard.
+    """A FAISS index on GPUs, searched by one thread at a time: searches share memory that FAISS does not guard.
 
     Args:
         index: FAISS's.
@@ -84,10 +89,85 @@ class GpuIndex:
 
     @staticmethod
     def can(k: int, allowed: Allowed | None) -> bool:
-        """Whether FAISS searches for so much on a GPU."""
+        """Whether FAISS can answer this on a GPU: it takes no filter there, and no great depth."""
         return allowed is None and k <= _GPU_MOST
 
     def search(self, queries: npt.NDArray[Any], k: int) -> Any:
         """FAISS's own answer: scores or distances, and rows, both [Q, k]."""
         with self._turn:
             return self._index.search(queries, k)
+
+
+class CandidateIndex(ABC):
+    """Finds candidates with one FAISS index, on a GPU where it can; safe to use from several threads.
+
+    Args:
+        index: FAISS's, row i holding the i-th photo.
+        gpu: the same on GPUs, or None.
+        threads: OpenMP threads of one search.
+    """
+
+    def __init__(self, index: Any, gpu: GpuIndex | None, threads: int) -> None:
+        self._faiss = load_faiss()
+        self._index, self._gpu, self._threads = index, gpu, threads
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal)
+
+    @property
+    @abstractmethod
+    def kind(self) -> str:
+        """Which kind of index it is, for people."""
+
+    @property
+    @abstractmethod
+    def device(self) -> str:
+        """Where it searches: "cpu", or how many GPUs."""
+
+    @abstractmethod
+    def descriptors(self, rows: Rows) -> Descriptors:
+        """Rows [k] -> descriptors [k, E] float32 as they are searched, in half precision."""
+
+    def search(self, descriptors: Descriptors, k: int, allowed: Allowed | None = None) -> tuple[Rows, Descriptors]:
+        """The k best photos of each query.
+
+        Args:
+            descriptors: [Q, E] float32, L2-normalised.
+            k: candidates per query.
+            allowed: [n] bool, the photos that may be found; None allows all.
+
+        Returns:
+            rows [Q, k] int64 (-1 where there are not so many) and scores [Q, k] float32 (-inf there), best first,
+            exact ties in the order of rows.
+
+        Raises:
+            ValueError: `allowed` has another length.
+        """
+        asked = Asked.of(len(self), descriptors, k, allowed)
+        if asked.possible:
+            self._answer(asked)
+        return asked.rows, asked.scores
+
+    @abstractmethod
+    def _answer(self, asked: Asked) -> None:
+        """Fill rows and scores of what is asked for."""
+
+    def _nearest(self, queries: npt.NDArray[Any], k: int, asked: Asked) -> Any:
+        """FAISS's own answer for queries in the index's own form: scores or distances, and rows, both [Q, k]."""
+        if self._gpu is not None and self._gpu.can(k, asked.allowed):
+            return self._gpu.search(queries, k)
+        selector = None
+        if asked.allowed is not None:
+            selector = self._faiss.IDSelectorBitmap(np.packbits(asked.allowed, bitorder="little"))
+        parameters = self._parameters(selector, asked.possible)
+        # FAISS and torch share this thread's OpenMP, so its number of threads is put back for torch.
+        before = self._faiss.omp_get_max_threads()
+        self._faiss.omp_set_num_threads(self._threads)
+        try:
+            return self._index.search(queries, k, params=parameters)
+        finally:
+            self._faiss.omp_set_num_threads(before)
+
+    def _parameters(self, selector: Any, possible: int) -> Any:  # noqa: ARG002 - for those that look at a part only
+        """FAISS's parameters for a search among `possible` photos; None where it needs none."""
+        return None if selector is None else self._faiss.SearchParameters(sel=selector)

@@ -1,4 +1,4 @@
-"""Keeps a version's hash codes on disk, as `recall_cache` keeps search indices: checked, and never trusted.
+"""Keeps a version's hash codes on disk and takes over what an earlier version's were fitted to.
 
 Two files: the codes with the matrix that made them, which are held in memory, and the exact descriptors in half
 precision, which stay on disk and are read by row.
@@ -14,22 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load_file, save_file
 
+from index_builder.index.cache_note import Note, Origin
 from index_builder.index.faiss_search import Descriptors
 from index_builder.index.hash_codes import Codes, Halves, Hasher, HashIndex, chosen_hasher, encode_all, learnt_hasher
-from index_builder.index.recall import RecallIndex, RecallSettings
-from index_builder.index.recall_cache import (
-    FOLDER,
-    Note,
-    Origin,
-    cached_index,
-    earlier_notes,
-    first_of,
-    load_cached,
-    store,
-    warn_of_no_room,
-)
+from index_builder.index.recall_cache import earlier_notes, first_of, load_cached, store, warn_not_stored
+from index_builder.index.settings import RecallSettings
 
 _CODES, _EXACT = ".codes.safetensors", ".exact.npy"
 # Some photos more or less hardly turn the directions that codes are fitted to; twice or half as many may be another
@@ -75,21 +66,20 @@ class Stored:
     fit: Fit | None
 
 
-def open_recall(
-    gallery: Path,
+def open_hash_index(
+    folder: Path,
     origin: Origin,
     *,
     settings: RecallSettings,
     photos: int,
     read: Callable[[], Descriptors],
     learnt: npt.NDArray[np.float32] | None = None,
-) -> tuple[RecallIndex | HashIndex, bool]:
-    """What searches one version, as the settings ask for.
+) -> tuple[HashIndex, bool]:
+    """An index of hash codes, as the settings ask for.
 
     Args:
-        gallery, origin, photos, read: as of `recall_cache.cached_index`.
-        settings: how to search.
-        learnt: the network's projection to hash codes [bits, E], or None.
+        folder: of the cache.
+        origin, settings, photos, read, learnt: as of `opening.open_recall`.
 
     Returns:
         the index, and whether it came from the cache.
@@ -97,11 +87,6 @@ def open_recall(
     Raises:
         ConfigurationError: learnt codes are asked for and there are none.
     """
-    kind = settings.kind_for(photos)
-    if kind != "hash":
-        index, cached = cached_index(gallery, origin, kind=kind, photos=photos, read=read)
-        return RecallIndex(index, settings), cached
-    folder = gallery / FOLDER
     wanted = f"itq {settings.hash_bits}"
     if settings.hash_source == "learnt" and learnt is None:
         wanted = "learnt"  # no cache holds that, so that what is missing is said
@@ -119,7 +104,7 @@ def open_recall(
     try:
         made = _store(folder, origin, wanted, made)
     except OSError as error:
-        warn_of_no_room(error)
+        warn_not_stored(error)
     return HashIndex(made.hasher, made.codes, made.exact, settings), False
 
 
@@ -178,8 +163,7 @@ def _store(folder: Path, origin: Origin, wanted: str, made: Stored) -> Stored:
     """Write both files and their note; the same with the exact descriptors mapped from disk."""
 
     def write_codes(path: Path) -> None:
-        # Not `save_file`, whose files no other user can read: who makes an index is not always who serves it.
-        path.write_bytes(save({"codes": made.codes, "matrix": made.hasher.matrix, "centre": made.hasher.centre}))
+        save_file({"codes": made.codes, "matrix": made.hasher.matrix, "centre": made.hasher.centre}, path)
 
     def write_exact(path: Path) -> None:
         with path.open("wb") as file:

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from index_builder.index.faiss_search import Allowed, Asked, Descriptors, GpuIndex, Rows, search_on_cpu, selector
-from index_builder.index.recall import RecallSettings, load_faiss
+from index_builder.index.faiss_search import Asked, CandidateIndex, Descriptors, GpuIndex, Rows, load_faiss
+from index_builder.index.settings import RecallSettings
 from model.errors import ConfigurationError
 
 Codes = npt.NDArray[np.uint8]
@@ -112,8 +112,11 @@ def encode_all(hasher: Hasher, descriptors: Descriptors) -> Codes:
     return np.concatenate(blocks) if blocks else np.empty((0, hasher.bits // 8), dtype=np.uint8)
 
 
-class HashIndex:
-    """Searches codes, and scores a shortlist by exact descriptors; safe to use from several threads.
+class HashIndex(CandidateIndex):
+    """Searches codes, and scores a shortlist by exact descriptors.
+
+    Scores are inner products. Without a shortlist they are cosines estimated from the codes (Charikar, STOC 2002: the
+    share of differing bits is the angle as a share of pi).
 
     Args:
         hasher: that made the codes.
@@ -123,25 +126,21 @@ class HashIndex:
     """
 
     def __init__(self, hasher: Hasher, codes: Codes, exact: Halves, settings: RecallSettings) -> None:
-        self._faiss = load_faiss()
         self.hasher = hasher
-        self._exact, self._settings = exact, settings
-        self._index = self._faiss.IndexBinaryFlat(hasher.bits)
+        self._exact, self._shortlist = exact, settings.shortlist
+        index = load_faiss().IndexBinaryFlat(hasher.bits)
         if len(codes):
-            self._index.add(np.ascontiguousarray(codes))
-        self._gpu = _on_gpu(self._index, settings)
-
-    def __len__(self) -> int:
-        return int(self._index.ntotal)
+            index.add(np.ascontiguousarray(codes))
+        super().__init__(index, _on_gpu(index, settings), settings.threads)
 
     @property
     def kind(self) -> str:
-        """Which kind of index it is, with the length and origin of its codes."""
+        """With the length and origin of its codes."""
         return f"hash of {self.hasher.bits} bits ({self.hasher.origin})"
 
     @property
     def device(self) -> str:
-        """Where it searches: "cpu" or "1 gpu"."""
+        """ "cpu" or "1 gpu"."""
         return "cpu" if self._gpu is None else "1 gpu"
 
     def descriptors(self, rows: Rows) -> Descriptors:
@@ -150,49 +149,20 @@ class HashIndex:
         found: Descriptors = torch.from_numpy(halves).float().numpy()  # four times as fast as numpy's own conversion
         return found
 
-    def search(self, descriptors: Descriptors, k: int, allowed: Allowed | None = None) -> tuple[Rows, Descriptors]:
-        """The k photos with the best codes, in the order of their exact inner products.
-
-        Args:
-            descriptors: [Q, E] float32, L2-normalised.
-            k: candidates per query.
-            allowed: [n] bool, the photos that may be found; None allows all.
-
-        Returns:
-            rows [Q, k] int64 (-1 where there are not so many) and scores [Q, k] float32 (-inf there), best first, exact
-            ties in the order of rows. Scores are inner products; without a shortlist, cosines estimated from the codes
-            (Charikar, STOC 2002: the share of differing bits is the angle as a share of pi).
-        """
-        asked = Asked.of(len(self), descriptors, k, allowed)
-        rows, scores = asked.rows, asked.scores
-        if not asked.possible:
-            return rows, scores
-        wanted = min(max(k, self._settings.shortlist), asked.possible)
-        differing, found = self._search(self.hasher.codes(asked.queries), wanted, allowed)
+    def _answer(self, asked: Asked) -> None:
+        wanted = min(max(asked.k, self._shortlist), asked.possible)
+        differing, found = self._nearest(self.hasher.codes(asked.queries), wanted, asked)
         for number, query in enumerate(asked.queries):
             near = found[number][found[number] >= 0]
-            if self._settings.shortlist:
+            if self._shortlist:
                 near = np.sort(near)  # reads the disk forwards
                 cosines = np.minimum(self.descriptors(near) @ query, 1.0)
             else:
                 angles = differing[number][: len(near)].astype(np.float32) * (math.pi / self.hasher.bits)
                 cosines = np.cos(angles)
-            order = np.lexsort((near, -cosines))[:k]
-            rows[number, : len(order)] = near[order]
-            scores[number, : len(order)] = cosines[order]
-        return rows, scores
-
-    def _search(self, codes: Codes, k: int, allowed: Allowed | None) -> tuple[npt.NDArray[np.int32], Rows]:
-        """Differing bits and rows [Q, k] of the nearest codes."""
-        if self._gpu is not None and self._gpu.can(k, allowed):
-            on_gpu: tuple[npt.NDArray[np.int32], Rows] = self._gpu.search(codes, k)
-            return on_gpu
-        faiss, chosen = self._faiss, selector(self._faiss, allowed)
-        parameters = None if chosen is None else faiss.SearchParameters(sel=chosen)
-        found: tuple[npt.NDArray[np.int32], Rows] = search_on_cpu(
-            faiss, self._index, codes, k, threads=self._settings.threads, parameters=parameters
-        )
-        return found
+            order = np.lexsort((near, -cosines))[: asked.k]
+            asked.rows[number, : len(order)] = near[order]
+            asked.scores[number, : len(order)] = cosines[order]
 
 
 def _on_gpu(index: Any, settings: RecallSettings) -> GpuIndex | None:

@@ -7,104 +7,23 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from index_builder.index.faiss_search import Allowed, Asked, Descriptors, GpuIndex, Rows, search_on_cpu, selector
-from model.errors import ConfigurationError, MissingExtraError
+from index_builder.index.faiss_search import Asked, CandidateIndex, Descriptors, GpuIndex, Rows, load_faiss
+from index_builder.index.settings import TRAINING_PER_LIST, RecallSettings
 
-Kind = Literal["flat", "ivf", "hash"]
-_KINDS = ("auto", "flat", "ivf", "hash")
-_SOURCES = ("auto", "learnt", "itq")
 _TIE_MARGIN = 16
-_TRAINING_PER_LIST = 40
 _TRAINING_ROUNDS = 10
-
-
-@dataclass(frozen=True)
-class RecallSettings:
-    """How candidates are found.
-
-    Attributes:
-        kind: "flat" is exact, in half precision; "ivf" looks at the nearest lists only; "hash" compares short codes
-            and scores a shortlist exactly (`index_builder/index/hash_codes.py`); "auto" takes flat below `ivf_from`
-            photos and IVF from there.
-        ivf_from: photos from which "auto" takes IVF.
-        probes: share of the lists that IVF looks at, in (0, 1].
-        threads: OpenMP threads of one search. More than one costs a busy machine far more than it gives one query.
-        gpu: use all visible GPUs where this FAISS can: "replicate" puts the whole index on each (throughput), "shard" a
-            part (size), "off" stays on the CPU, "auto" replicates what fits and shards what does not.
-        hash_bits: length of codes that are fitted to the gallery, a multiple of 8; learnt ones have a length of their
-            own.
-        hash_source: "learnt" codes, which the checkpoint must have; "itq" for codes fitted to the gallery; "auto" takes
-            learnt ones where there are any.
-        shortlist: photos with the nearest codes that are scored by exact descriptors, at least as many as are asked
-            for; 0 goes by the codes alone.
-    """
-
-    kind: Literal["auto", "flat", "ivf", "hash"] = "auto"
-    ivf_from: int = 3_000_000
-    probes: float = 0.02
-    threads: int = 1
-    gpu: Literal["auto", "replicate", "shard", "off"] = "auto"
-    hash_bits: int = 256
-    hash_source: Literal["auto", "learnt", "itq"] = "auto"
-    shortlist: int = 1000
-
-    def __post_init__(self) -> None:
-        if self.threads < 1 or self.ivf_from < 1 or not 0 < self.probes <= 1:
-            raise ConfigurationError(
-                f"recall needs threads and ivf_from of at least 1 and probes in (0, 1]; got {self}"
-            )
-        if self.hash_bits < 8 or self.hash_bits % 8 or self.shortlist < 0:
-            raise ConfigurationError(
-                f"recall by hash codes needs hash_bits in whole bytes and a shortlist of 0 or more; got {self}"
-            )
-
-    def kind_for(self, photos: int) -> Kind:
-        """What is built for a gallery of this size; one too small to train IVF or codes on is searched flat."""
-        if photos < _TRAINING_PER_LIST:
-            return "flat"
-        if self.kind == "auto":
-            return "ivf" if photos >= self.ivf_from else "flat"
-        return self.kind
-
-
-def settings_from_words(kind: str, hash_bits: int, hash_source: str) -> RecallSettings:
-    """Settings of what a person typed.
-
-    Raises:
-        ConfigurationError: a word is not one of those there are.
-    """
-    for name, word, words in (("recall", kind, _KINDS), ("hash-source", hash_source, _SOURCES)):
-        if word not in words:
-            raise ConfigurationError(f"--{name} is one of {', '.join(words)}, not {word!r}")
-    return RecallSettings(kind=kind, hash_bits=hash_bits, hash_source=hash_source)  # type: ignore[arg-type]
-
-
-def load_faiss() -> Any:
-    """The FAISS module.
-
-    Raises:
-        MissingExtraError: not installed.
-    """
-    try:
-        import faiss
-    except ImportError as error:
-        raise MissingExtraError(
-            "searching needs FAISS; install one of its two builds: pip install 'sketchseek[cpu]' or 'sketchseek[gpu]'"
-        ) from error
-    return faiss
 
 
 def lists_for(photos: int) -> int:
     """Number of IVF lists: four times the square root, FAISS's rule of thumb, if there is enough to train on."""
-    return max(1, min(int(4 * math.sqrt(photos)), photos // _TRAINING_PER_LIST))
+    return max(1, min(int(4 * math.sqrt(photos)), photos // TRAINING_PER_LIST))
 
 
-def build_index(descriptors: Descriptors, kind: Kind, trained: Any = None) -> Any:
+def build_index(descriptors: Descriptors, kind: Literal["flat", "ivf"], trained: Any = None) -> Any:
     """A FAISS index over descriptors [n, E], row i holding descriptor i, in half precision, by inner product.
 
     Args:
@@ -132,7 +51,7 @@ def _trained(descriptors: Descriptors, lists: int) -> Any:
     faiss = load_faiss()
     index = faiss.index_factory(descriptors.shape[1], f"IVF{lists},SQfp16", faiss.METRIC_INNER_PRODUCT)
     index.cp.min_points_per_centroid, index.cp.niter, index.cp.seed = 1, _TRAINING_ROUNDS, 1
-    wanted = min(len(descriptors), lists * _TRAINING_PER_LIST)
+    wanted = min(len(descriptors), lists * TRAINING_PER_LIST)
     chosen = np.sort(np.random.default_rng(0).choice(len(descriptors), wanted, replace=False))
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(max(1, (os.cpu_count() or 1) // 2))
@@ -143,8 +62,8 @@ def _trained(descriptors: Descriptors, lists: int) -> Any:
     return index
 
 
-class RecallIndex:
-    """Searches one FAISS index; safe to use from several threads.
+class RecallIndex(CandidateIndex):
+    """Searches descriptors, all of them (flat) or those of the nearest lists (IVF). Scores are cosines.
 
     Args:
         index: what `build_index` made, row i holding the descriptor of the i-th photo id.
@@ -152,82 +71,53 @@ class RecallIndex:
     """
 
     def __init__(self, index: Any, settings: RecallSettings) -> None:
-        self._faiss = load_faiss()
-        self._index, self._settings = index, settings
         self._lists: int = getattr(index, "nlist", 0)
+        self._probes = settings.probes
         if self._lists:
             index.make_direct_map()  # so that descriptors can be read by row
-        self._gpu = _on_gpus(index, settings)
-
-    def __len__(self) -> int:
-        return int(self._index.ntotal)
+        super().__init__(index, _on_gpus(index, settings), settings.threads)
 
     @property
-    def kind(self) -> Kind:
-        """Which kind of index it is."""
+    def kind(self) -> str:
+        """ "flat" or "ivf"."""
         return "ivf" if self._lists else "flat"
 
     @property
     def device(self) -> str:
-        """Where it searches: "cpu", or how many GPUs."""
+        """ "cpu", or how many GPUs."""
         return "cpu" if self._gpu is None else f"{self._faiss.get_num_gpus()} gpu"
 
     def descriptors(self, rows: Rows) -> Descriptors:
-        """Rows [k] -> descriptors [k, E] float32 as they are searched, in half precision."""
+        """Rows [k] -> descriptors [k, E] float32, from half precision."""
         if not len(rows):
             return np.empty((0, self._index.d), dtype=np.float32)
         found: Descriptors = self._index.reconstruct_batch(rows)
         return found
 
-    def search(self, descriptors: Descriptors, k: int, allowed: Allowed | None = None) -> tuple[Rows, Descriptors]:
-        """The k most similar photos of each query.
-
-        Args:
-            descriptors: [Q, E] float32, L2-normalised.
-            k: candidates per query.
-            allowed: [n] bool, the photos that may be found; None allows all.
-
-        Returns:
-            rows [Q, k] int64 (-1 where there are not so many) and cosines [Q, k] float32 (-inf there), best first,
-            exact ties in the order of rows.
-        """
-        asked = Asked.of(len(self), descriptors, k, allowed)
-        rows, scores, possible = asked.rows, asked.scores, asked.possible
-        if not possible:
-            return rows, scores
-        margin = _TIE_MARGIN
+    def _answer(self, asked: Asked) -> None:
+        k, margin = asked.k, _TIE_MARGIN
         while True:
             # More than k are asked for, until the last one is worse than the k-th: then no tie was cut.
-            wanted = min(k + margin, possible)
-            found_scores, found = self._search(asked.queries, wanted, allowed, possible)
+            wanted = min(k + margin, asked.possible)
+            found_scores, found = self._nearest(asked.queries, wanted, asked)
             found_scores = np.where(found < 0, -np.inf, found_scores)
-            if wanted == possible or bool((found_scores[:, k - 1] > found_scores[:, -1]).all()):
+            if wanted == asked.possible or bool((found_scores[:, k - 1] > found_scores[:, -1]).all()):
                 break
             if bool((found[:, -1] < 0).all()):
                 break
             margin *= 4
         order = np.lexsort((found, -found_scores), axis=1)[:, :k]
         taken = order.shape[1]
-        rows[:, :taken] = np.take_along_axis(found, order, axis=1)
+        asked.rows[:, :taken] = np.take_along_axis(found, order, axis=1)
         # Half precision can leave a cosine a little above 1.
-        scores[:, :taken] = np.minimum(np.take_along_axis(found_scores, order, axis=1), 1.0)
-        return rows, scores
+        asked.scores[:, :taken] = np.minimum(np.take_along_axis(found_scores, order, axis=1), 1.0)
 
-    def _search(self, queries: Descriptors, k: int, allowed: Allowed | None, possible: int) -> tuple[Descriptors, Rows]:
-        if self._gpu is not None and self._gpu.can(k, allowed):
-            on_gpu: tuple[Descriptors, Rows] = self._gpu.search(queries, k)
-            return on_gpu
-        faiss, chosen = self._faiss, selector(self._faiss, allowed)
-        if self._lists:
-            # A filter thins every list, so more lists are looked at; all of them where it leaves little.
-            share = 1.0 if possible < len(self) / 5 else min(1.0, self._settings.probes * len(self) / possible)
-            parameters = faiss.SearchParametersIVF(sel=chosen, nprobe=max(1, math.ceil(self._lists * share)))
-        else:
-            parameters = None if chosen is None else faiss.SearchParameters(sel=chosen)
-        found: tuple[Descriptors, Rows] = search_on_cpu(
-            faiss, self._index, queries, k, threads=self._settings.threads, parameters=parameters
-        )
-        return found
+    def _parameters(self, selector: Any, possible: int) -> Any:
+        if not self._lists:
+            return super()._parameters(selector, possible)
+        # A filter thins every list, so more lists are looked at; all of them where it leaves little.
+        share = 1.0 if possible < len(self) / 5 else min(1.0, self._probes * len(self) / possible)
+        return self._faiss.SearchParametersIVF(sel=selector, nprobe=max(1, math.ceil(self._lists * share)))
 
 
 def _on_gpus(index: Any, settings: RecallSettings) -> GpuIndex | None:
@@ -246,9 +136,8 @@ def _on_gpus(index: Any, settings: RecallSettings) -> GpuIndex | None:
     else:
         options.shard = settings.gpu == "shard"
     source = index
-    if not hasattr(
-        index, "nlist"
-    ):  # FAISS has no flat scalar quantiser on GPUs; its flat index keeps half precision there
+    if not hasattr(index, "nlist"):
+        # FAISS has no flat scalar quantiser on GPUs; its flat index keeps half precision there.
         source = faiss.IndexFlatIP(index.d)
         for start in range(0, index.ntotal, 65536):
             source.add(index.reconstruct_n(start, min(65536, index.ntotal - start)))

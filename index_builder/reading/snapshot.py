@@ -16,11 +16,10 @@ import pyarrow as pa
 import torch
 
 from index_builder.gallery_errors import UnknownPhotoError
-from index_builder.index.faiss_search import Descriptors
-from index_builder.index.hash_cache import open_recall
-from index_builder.index.hash_codes import HashIndex
-from index_builder.index.recall import RecallIndex, RecallSettings
-from index_builder.index.recall_cache import Origin
+from index_builder.index.cache_note import Origin
+from index_builder.index.faiss_search import CandidateIndex, Descriptors
+from index_builder.index.opening import open_recall
+from index_builder.index.settings import RecallSettings
 from index_builder.photo_record import PhotoRecord, absolute, from_ns, shown_path
 from index_builder.store.checksums import file_sum
 from index_builder.store.gallery import Gallery, GalleryMetadata
@@ -61,7 +60,7 @@ class GallerySnapshot:
     load_times: LoadTimes
     _table: pa.Table = field(repr=False)
     _ids: npt.NDArray[np.bytes_] = field(repr=False)
-    _recall: RecallIndex | HashIndex = field(repr=False)
+    _recall: CandidateIndex = field(repr=False)
     _tokens: TokenReader = field(repr=False)
 
     @staticmethod
@@ -175,7 +174,7 @@ class GallerySnapshot:
     def recall(
         self, descriptors: Descriptors, k: int, allowed: npt.NDArray[np.bool_] | None = None
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """The k most similar photos of each query; arguments and results as of `RecallIndex.search`."""
+        """The k most similar photos of each query; arguments and results as of `CandidateIndex.search`."""
         return self._recall.search(descriptors, k, allowed)
 
     def allowed(

@@ -13,7 +13,8 @@ import pyarrow as pa
 import torch
 
 from index_builder.gallery_errors import GalleryError
-from index_builder.index.recall_cache import FOLDER, Note, OtherFormatError
+from index_builder.index.cache_note import Note, OtherFormatError
+from index_builder.index.recall_cache import FOLDER
 from index_builder.ingest.decode import Failed, Job, read_photo
 from index_builder.photo_record import absolute, photo_id, shown_path, tags_of
 from index_builder.store.checksums import HINT, FileSum, Ledger, dataset_files, file_sum

@@ -1,20 +1,17 @@
-"""One writer at a time, and who is storing search indices: locks that the system releases when their holder dies."""
+"""One writer at a time, to a gallery and to its recall cache: locks that the system releases when their holder dies."""
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock
 
 from index_builder.gallery_errors import GalleryBusyError, GalleryWriteError
 
 LOCK_NAME = "writer.lock"
-STORING_NAME = "recall.lock"  # a file: network file systems lock no folders between machines
-_POLL_S = 0.05
+CACHE_LOCK_NAME = "recall.lock"
 
 
 @contextmanager
@@ -29,61 +26,47 @@ def writer_lock(gallery: Path, wait_s: float = 0.0) -> Iterator[None]:
         GalleryBusyError: another writer, in this process or any other, still held it after `wait_s`.
         GalleryWriteError: the lock file cannot be made.
     """
+    lock = _lock(gallery / LOCK_NAME)
     try:
-        handle = os.open(gallery / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        lock.acquire(wait_s)
+    except TimeoutError as error:
+        raise GalleryBusyError(
+            f"another command is writing to the gallery {gallery}; try again when it is done, or wait with --wait"
+        ) from error
     except OSError as error:
         raise GalleryWriteError(
             f"cannot write to the gallery {gallery}: {error.strerror}; check its permissions and the disk"
         ) from error
     try:
-        deadline = time.monotonic() + wait_s
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError as error:
-                if error.errno not in (errno.EAGAIN, errno.EACCES):
-                    raise
-            if time.monotonic() >= deadline:
-                raise GalleryBusyError(
-                    f"another command is writing to the gallery {gallery}; try again when it is done, or "
-                    "wait with --wait"
-                )
-            time.sleep(_POLL_S)
         yield
     finally:
-        _flocked(handle, fcntl.LOCK_UN)  # a process that was forked meanwhile would keep the lock beyond the next line
-        os.close(handle)
+        lock.release()
 
 
 @contextmanager
-def storing(gallery: Path) -> Iterator[Callable[[], bool]]:
-    """Let others know, for as long as this lasts, that files in the recall cache may be about to get their note.
+def cache_lock(gallery: Path, wait_s: float = 0.0) -> Iterator[bool]:
+    """Hold the lock of the gallery's recall cache.
 
-    Gives what tells, at the end, whether nobody else is storing: then files without one are leftovers of killed
-    writers, whose locks died with them. Of several who end together one finds itself alone, for asking gives up one's
-    own share. Where nothing can be locked, everybody goes on, and nobody is ever known to be alone.
+    Yields:
+        whether nobody else can be storing an index now, so that files without a note are leftovers of killed writers.
+        Where nothing can be locked, everybody goes on and gets False.
+
+    Raises:
+        TimeoutError: another holder, in this process or any other, still had it after `wait_s`.
     """
+    lock = _lock(gallery / CACHE_LOCK_NAME)
     try:
-        handle = os.open(gallery / STORING_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        lock.acquire(wait_s)
+    except TimeoutError:
+        raise
     except OSError:
-        yield lambda: False
-        return
-
-    def alone() -> bool:
-        return held and _flocked(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-    held = _flocked(handle, fcntl.LOCK_SH)
+        pass
     try:
-        yield alone
+        yield lock.is_locked
     finally:
-        _flocked(handle, fcntl.LOCK_UN)  # a process that was forked meanwhile would keep the lock beyond the next line
-        os.close(handle)
+        lock.release()
 
 
-def _flocked(handle: int, operation: int) -> bool:
-    try:
-        fcntl.flock(handle, operation)
-    except OSError:
-        return False
-    return True
+def _lock(path: Path) -> FileLock:
+    # Without `fallback_to_soft`, a file system that cannot lock is an error, not a lock that outlives its holder.
+    return FileLock(path, thread_local=False, fallback_to_soft=False)

@@ -13,7 +13,7 @@ import lance  # noqa: F401
 import torch
 
 from index_builder import BuildOptions, GallerySnapshot, add_photos, build_gallery, rebuild_gallery, sync_gallery
-from index_builder.index.recall import RecallSettings
+from index_builder.index.settings import RecallSettings
 from model.errors import SketchseekError
 from model.networks.network import CheckpointIdentity, Network
 from model.networks.registry import build_network, preset

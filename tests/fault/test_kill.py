@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from index_builder import GallerySnapshot, build_gallery, verify_gallery
-from index_builder.index.recall import RecallSettings
+from index_builder.index.settings import RecallSettings
 from index_builder.store.layout import POINTER
 from tests.fault import jobs
 from tests.fault.conftest import assert_part_of, assert_whole, contents

@@ -130,7 +130,7 @@ def index(
     as_json: JsonOption = False,
 ) -> None:
     """Make the search index now and keep it beside the gallery, so that the next start finds it."""
-    from index_builder.index.recall import settings_from_words
+    from index_builder.index.settings import settings_from_words
     from index_builder.reading.snapshot import GallerySnapshot
 
     settings = settings_from_words(recall, hash_bits, hash_source)
@@ -144,4 +144,6 @@ def index(
         print_json({**values, "cached": times.recall_cached})
         return
     made = "was there already" if times.recall_cached else f"made in {times.recall_s:.1f} s"
+    if snapshot.recall_kind == "flat":
+        made += ", as at every start; only IVF and hash codes are kept"
     print(f"{len(snapshot)} photos, {snapshot.recall_kind}: {made}")

@@ -12,14 +12,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from index_builder.index import recall as recall_module
-from index_builder.index.recall import RecallIndex, RecallSettings, build_index, lists_for, load_faiss
-from index_builder.index.recall_cache import FOLDER, Origin, cached_index
+from index_builder.index.cache_note import Origin
+from index_builder.index.faiss_search import load_faiss
+from index_builder.index.opening import open_recall
+from index_builder.index.recall import RecallIndex, build_index, lists_for
+from index_builder.index.recall_cache import FOLDER
+from index_builder.index.settings import RecallSettings
 from model.errors import ConfigurationError
 
 
 def unit(count, size=16, seed=0):
     values = np.random.default_rng(seed).normal(size=(count, size)).astype(np.float32)
     return values / np.linalg.norm(values, axis=1, keepdims=True)
+
+
+ALL_LISTS = RecallSettings(kind="ivf", probes=1.0)
 
 
 def flat(descriptors):
@@ -157,8 +164,7 @@ def test_threads_share_one_index():
     assert not wrong
 
 
-@pytest.mark.parametrize("kind", ["flat", "ivf"])
-def test_the_cache_is_used_when_sound_and_rebuilt_when_stale(tmp_path, kind):
+def test_the_cache_is_used_when_sound_and_rebuilt_when_stale(tmp_path):
     descriptors, reads = unit(300), []
 
     def read():
@@ -166,30 +172,32 @@ def test_the_cache_is_used_when_sound_and_rebuilt_when_stale(tmp_path, kind):
         return descriptors
 
     def get(version, source):
-        return cached_index(tmp_path, Origin(version, source), kind=kind, photos=300, read=read)
+        return open_recall(tmp_path, Origin(version, source), settings=ALL_LISTS, photos=300, read=read)
 
     _, cached = get("1.1", "a")
     assert not cached
     index, cached = get("1.1", "a")
     assert cached
-    assert RecallIndex(index, RecallSettings(probes=1.0)).search(descriptors[:5], 1)[0][:, 0].tolist() == [
-        0,
-        1,
-        2,
-        3,
-        4,
-    ]
+    assert index.search(descriptors[:5], 1)[0][:, 0].tolist() == [0, 1, 2, 3, 4]
     assert not get("1.1", "b")[1]  # another manifest under the same name: a gallery that was made anew
     assert not get("1.2", "c")[1]
     assert len(reads) == 3
     assert sorted(p.suffix for p in (tmp_path / FOLDER).iterdir()) == [".faiss", ".json"]  # older versions are dropped
 
 
+def test_a_flat_index_is_made_and_never_stored(tmp_path):
+    index, cached = open_recall(
+        tmp_path, Origin("1.1", "a"), settings=RecallSettings(), photos=300, read=lambda: unit(300)
+    )
+    assert (index.kind, len(index), cached) == ("flat", 300, False)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_cache_that_cannot_be_written_costs_only_time(tmp_path, caplog):
     (tmp_path / FOLDER).write_text("in the way")
-    index, cached = cached_index(tmp_path, Origin("1.1", "a"), kind="flat", photos=10, read=lambda: unit(10))
+    index, cached = open_recall(tmp_path, Origin("1.1", "a"), settings=ALL_LISTS, photos=40, read=lambda: unit(40))
     assert not cached
-    assert index.ntotal == 10
+    assert len(index) == 40
     assert "could not be written" in caplog.text
 
 
@@ -251,12 +259,12 @@ def test_ivf_lists_are_taken_over_from_an_earlier_version(tmp_path, monkeypatch)
 
     def get(version, count, checkpoint="c"):
         origin = Origin(version, version, checkpoint)
-        return cached_index(tmp_path, origin, kind="ivf", photos=count, read=lambda: descriptors[:count])[0]
+        return open_recall(tmp_path, origin, settings=ALL_LISTS, photos=count, read=lambda: descriptors[:count])[0]
 
     for version, count in (("1.1", 2900), ("1.2", 3000), ("1.3", 2000)):
         index = get(version, count)
-        assert index.ntotal == count
-        rows, _ = RecallIndex(index, RecallSettings(probes=1.0)).search(descriptors[5:6], 1)
+        assert len(index) == count
+        rows, _ = index.search(descriptors[5:6], 1)
         assert rows.tolist() == [[5]]
     assert len(trainings) == 1
     get("1.4", 300)  # too few for so many lists

@@ -17,32 +17,40 @@ from index_builder import (
     verify_gallery,
 )
 from index_builder.gallery_errors import GalleryDamagedError
-from index_builder.index.hash_cache import open_recall
-from index_builder.index.recall import RecallSettings
-from index_builder.index.recall_cache import Origin
+from index_builder.index.cache_note import Origin
+from index_builder.index.opening import open_recall
+from index_builder.index.settings import RecallSettings
 from index_builder.store import checksums
 from index_builder.store.checksums import HINT, read_json, write_json
 from index_builder.store.layout import referenced_files
-from index_builder.store.locks import LOCK_NAME, STORING_NAME
+from index_builder.store.locks import CACHE_LOCK_NAME, LOCK_NAME
 from tests.index_builder.pictures import write_photo
 
 
 @pytest.fixture
 def gallery(tmp_path, photos, network, options):
-    """Several commits, a deletion file, and a recall cache."""
+    """Several commits and a deletion file."""
     path = tmp_path / "gallery"
     build_gallery(photos, path, network, options=options)
     snapshot = GallerySnapshot.load(path, network.identity)
     remove_photos(path, [snapshot.photo(0).photo_id])
     write_photo(photos / "dog" / "0.jpg", seed=77)
     sync_gallery(path, network, options=options)
-    GallerySnapshot.load(path, network.identity)
     assert verify_gallery(path).whole
     return path
 
 
+def cached(gallery, network, kind):
+    """Keep an index of a kind in the gallery's recall cache, of more photos than it has."""
+    descriptors = np.random.default_rng(0).normal(size=(60, 16)).astype(np.float32)
+    origin = Origin(GallerySnapshot.load(gallery, network.identity).version, "s", "c")
+    return open_recall(
+        gallery, origin, settings=RecallSettings(kind=kind, hash_bits=8), photos=60, read=lambda: descriptors
+    )
+
+
 def files_of(gallery):
-    return sorted(p for p in gallery.rglob("*") if p.is_file() and p.name not in (LOCK_NAME, STORING_NAME))
+    return sorted(p for p in gallery.rglob("*") if p.is_file() and p.name not in (LOCK_NAME, CACHE_LOCK_NAME))
 
 
 def flip(data: bytes, position: int) -> bytes:
@@ -70,7 +78,7 @@ DAMAGE = {
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_damage_of_any_file_is_found_and_named(gallery, tmp_path, network, kind):
     kinds = {path.parent.name for path in files_of(gallery)}
-    assert kinds == {"gallery", "data", "_versions", "_transactions", "_deletions", "recall"}
+    assert kinds == {"gallery", "data", "_versions", "_transactions", "_deletions"}
     expected = GallerySnapshot.load(gallery, network.identity)
     query = expected.descriptors([3])
     for path in files_of(gallery):
@@ -80,12 +88,7 @@ def test_damage_of_any_file_is_found_and_named(gallery, tmp_path, network, kind)
         (damaged / name).write_bytes(DAMAGE[kind](path.read_bytes()))
         named = [problem.where for problem in verify_gallery(damaged, sample=0).problems]
         assert any(name in where for where in named), (name, named)
-        if path.parent.name == "recall":
-            snapshot = GallerySnapshot.load(damaged, network.identity)
-            assert not snapshot.load_times.recall_cached
-            assert snapshot.recall(query, 5)[0].tolist() == expected.recall(query, 5)[0].tolist()
-            assert verify_gallery(damaged).whole
-        elif path.parent.name in ("gallery", "_versions", "_deletions", "data"):
+        if path.parent.name in ("gallery", "_versions", "_deletions", "data"):
             # Checked at every opening: the right answer or a typed error that names the file, never a wrong answer.
             snapshot, named = opened(damaged, network)
             if snapshot is None:
@@ -96,40 +99,42 @@ def test_damage_of_any_file_is_found_and_named(gallery, tmp_path, network, kind)
         shutil.rmtree(damaged)
 
 
-@pytest.mark.parametrize("kind", DAMAGE)
-def test_damage_of_hash_codes_is_found_and_named(gallery, network, kind):
-    descriptors = np.random.default_rng(0).normal(size=(60, 16)).astype(np.float32)
-    made, _ = open_recall(
-        gallery,
-        Origin(GallerySnapshot.load(gallery, network.identity).version, "s", "c"),
-        settings=RecallSettings(kind="hash", hash_bits=8),
-        photos=60,
-        read=lambda: descriptors,
-    )
-    assert made.kind.startswith("hash")
+@pytest.mark.parametrize(("kind", "count"), [("ivf", 2), ("hash", 3)])
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damage_of_the_recall_cache_is_found_named_and_mended(gallery, network, kind, count, damage):
+    made, _ = cached(gallery, network, kind)
+    assert made.kind.startswith(kind)
     assert verify_gallery(gallery, sample=0).whole
-    files = sorted((gallery / "recall").glob("*-hash*"))
-    assert len(files) == 3
+    files = sorted((gallery / "recall").glob(f"*-{kind}*"))
+    assert len(files) == count
     for path in files:
         content = path.read_bytes()
-        path.write_bytes(DAMAGE[kind](content))
+        path.write_bytes(DAMAGE[damage](content))
         report = verify_gallery(gallery, sample=0)
         assert [problem.where for problem in report.problems] == [f"recall/{path.name}"]
         assert not report.notes, "a file whose note is damaged is no leftover"
         path.write_bytes(content)
     assert verify_gallery(gallery, sample=0).whole
+    files[0].write_bytes(DAMAGE[damage](content))
+    again, was_cached = cached(gallery, network, kind)
+    query = again.descriptors(np.array([3]))
+    assert not was_cached
+    assert again.search(query, 5)[0].tolist() == made.search(query, 5)[0].tolist()
+    assert verify_gallery(gallery, sample=0).whole
 
 
-def test_a_note_that_another_release_wrote_is_no_damage(gallery, network):
+@pytest.mark.parametrize("change", [{"file": "x", "sha256": ""}, {"kind": "flat"}], ids=["format", "kind"])
+def test_a_note_that_another_release_wrote_is_no_damage(gallery, network, change):
     """It stays until the next start makes it again, and nobody restores a backup for that."""
-    (note,) = (gallery / "recall").glob("*-flat.json")
+    cached(gallery, network, "ivf")
+    (note,) = (gallery / "recall").glob("*-ivf.json")
     values = read_json(note)
-    write_json(note, {"file": next(iter(values["files"])), "sha256": "", "source": ""})
+    write_json(note, {**values, **change} if "kind" in change else change)
     report = verify_gallery(gallery)
     assert report.whole
     assert [text for text in report.notes if note.name in text]
     assert len(report.notes) == 1, "its files are no leftovers"
-    assert not GallerySnapshot.load(gallery, network.identity).load_times.recall_cached
+    assert not cached(gallery, network, "ivf")[1]
     assert not [text for text in verify_gallery(gallery).notes if note.name in text]
 
 

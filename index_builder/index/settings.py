@@ -1,0 +1,74 @@
+"""How candidates are found: what a user chooses, checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from model.errors import ConfigurationError
+
+Kind = Literal["flat", "ivf", "hash"]
+TRAINING_PER_LIST = 40
+_KINDS = ("auto", "flat", "ivf", "hash")
+_SOURCES = ("auto", "learnt", "itq")
+
+
+@dataclass(frozen=True)
+class RecallSettings:
+    """How candidates are found.
+
+    Attributes:
+        kind: "flat" is exact, in half precision; "ivf" looks at the nearest lists only; "hash" compares short codes
+            and scores a shortlist exactly (`index_builder/index/hash_codes.py`); "auto" takes flat below `ivf_from`
+            photos and IVF from there.
+        ivf_from: photos from which "auto" takes IVF.
+        probes: share of the lists that IVF looks at, in (0, 1].
+        threads: OpenMP threads of one search. More than one costs a busy machine far more than it gives one query.
+        gpu: use all visible GPUs where this FAISS can: "replicate" puts the whole index on each (throughput), "shard" a
+            part (size), "off" stays on the CPU, "auto" replicates what fits and shards what does not.
+        hash_bits: length of codes that are fitted to the gallery, a multiple of 8; learnt ones have a length of their
+            own.
+        hash_source: "learnt" codes, which the checkpoint must have; "itq" for codes fitted to the gallery; "auto" takes
+            learnt ones where there are any.
+        shortlist: photos with the nearest codes that are scored by exact descriptors, at least as many as are asked
+            for; 0 goes by the codes alone.
+    """
+
+    kind: Literal["auto", "flat", "ivf", "hash"] = "auto"
+    ivf_from: int = 3_000_000
+    probes: float = 0.02
+    threads: int = 1
+    gpu: Literal["auto", "replicate", "shard", "off"] = "auto"
+    hash_bits: int = 256
+    hash_source: Literal["auto", "learnt", "itq"] = "auto"
+    shortlist: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.threads < 1 or self.ivf_from < 1 or not 0 < self.probes <= 1:
+            raise ConfigurationError(
+                f"recall needs threads and ivf_from of at least 1 and probes in (0, 1]; got {self}"
+            )
+        if self.hash_bits < 8 or self.hash_bits % 8 or self.shortlist < 0:
+            raise ConfigurationError(
+                f"recall by hash codes needs hash_bits in whole bytes and a shortlist of 0 or more; got {self}"
+            )
+
+    def kind_for(self, photos: int) -> Kind:
+        """What is built for a gallery of this size; one too small to train IVF or codes on is searched flat."""
+        if photos < TRAINING_PER_LIST:
+            return "flat"
+        if self.kind == "auto":
+            return "ivf" if photos >= self.ivf_from else "flat"
+        return self.kind
+
+
+def settings_from_words(kind: str, hash_bits: int, hash_source: str) -> RecallSettings:
+    """Settings from what a user typed.
+
+    Raises:
+        ConfigurationError: a word is not one of those there are.
+    """
+    for name, word, words in (("recall", kind, _KINDS), ("hash-source", hash_source, _SOURCES)):
+        if word not in words:
+            raise ConfigurationError(f"--{name} is one of {', '.join(words)}, not {word!r}")
+    return RecallSettings(kind=kind, hash_bits=hash_bits, hash_source=hash_source)  # type: ignore[arg-type]
