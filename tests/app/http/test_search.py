@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.search.explaining import explain_found
+from app.search import explaining
 from app.search.query import Query
 from app.search.searcher import TwoStageSearcher
 from index_builder import GallerySnapshot
@@ -143,34 +143,44 @@ def test_explained_results_say_what_explaining_each_of_them_says(service):
 
 def test_explained_results_cost_one_decoding_one_encoding_and_no_picture(service, network, monkeypatch):
     done = []
-    for place, name in ((type(network), "encode_sketch"), (TwoStageSearcher, "prepare")):
+
+    def counted(place, name):
         real = getattr(place, name)
-        monkeypatch.setattr(place, name, lambda *given, name=name, real=real: (done.append(name), real(*given))[1])
-    monkeypatch.setattr("app.search.explaining.as_png", lambda _: pytest.fail("nobody asked for a picture"))
+
+        def call(*given):
+            done.append(name)
+            return real(*given)
+
+        monkeypatch.setattr(place, name, call)
+
+    counted(type(network), "encode_sketch")
+    counted(TwoStageSearcher, "prepare")
+    counted(explaining, "as_png")
     answer = search(service, top_k="13", explain="true")
     assert all(result["correspondences"] for result in answer["results"])
     assert sorted(done) == ["encode_sketch", "prepare"]
 
 
 def test_other_searches_get_their_turn_while_results_are_explained(service, monkeypatch):
-    worker, order, others = service_in(service).worker, [], []
-    encode = TwoStageSearcher.encode
+    worker, encode = service_in(service).worker, TwoStageSearcher.encode
+    order: list[str] = []
+    others: list[threading.Thread] = []
 
-    def explaining(searcher, prepared, found, part):
+    def explain(searcher, prepared, found, part):
         if not order:
             others.append(threading.Thread(target=search, args=(service,)))
             others[0].start()
-            wait_until(lambda: worker._tickets)
+            wait_until(lambda: bool(worker._tickets))
         order.append("explain")
-        return explain_found(searcher, prepared, found, part)
+        return explaining.explain_found(searcher, prepared, found, part)
 
-    def encoding(searcher, sketches):
+    def counted(searcher, sketches):
         if others:
             order.append("search")
         return encode(searcher, sketches)
 
-    monkeypatch.setattr("app.http.routes.search.explain_found", explaining)
-    monkeypatch.setattr(TwoStageSearcher, "encode", encoding)
+    monkeypatch.setattr("app.http.routes.search.explain_found", explain)
+    monkeypatch.setattr(TwoStageSearcher, "encode", counted)
     search(service, top_k="13", explain="true")
     others[0].join()
     assert order == ["explain", "search", "explain", "explain"]
