@@ -21,7 +21,7 @@ from starlette.types import Scope
 from app.http.access import require_read
 from app.http.middleware import RequestMiddleware
 from app.http.problems import PROBLEM_JSON, handle_error
-from app.http.routes import changes, docs, explain, gallery, health, photos, search
+from app.http.routes import docs, explain, gallery, health, jobs, photos, search
 from app.metrics import Metrics
 from app.service.service import Service
 from app.settings import Settings, load_settings
@@ -66,7 +66,7 @@ def create_app(settings: Settings | None = None, network: Network | None = None)
     app = _application(settings, "Sketchseek", lifespan)
     app.add_middleware(RequestMiddleware, settings=settings, metrics=counted)
     app.state.metrics = counted
-    app.state.routers = [search.router, explain.router, photos.router, changes.router, gallery.router, docs.router]
+    app.state.routers = [search.router, explain.router, photos.router, jobs.router, gallery.router, docs.router]
     if not settings.admin_port:
         app.state.routers.append(health.router)
     for router in app.state.routers:

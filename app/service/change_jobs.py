@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import secrets
 from collections import OrderedDict
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-from app.service_errors import RequestError
+from app.service_errors import BusyError, RequestError
+from model.errors import SketchseekError
 
-_MOST_JOBS = 1000
+_MOST_REMEMBERED = 1000
+_MOST_RUNNING = 32
 
 
 @dataclass
@@ -58,7 +61,7 @@ class Jobs:
     def add(self, job: Job) -> Job:
         """Remember `job`."""
         self._jobs[job.job_id] = job
-        while len(self._jobs) > _MOST_JOBS:
+        while len(self._jobs) > _MOST_REMEMBERED:
             self._jobs.popitem(last=False)
         return job
 
@@ -73,7 +76,21 @@ class Jobs:
         except KeyError:
             raise RequestError("unknown_job", "There is no such job, or it is long done and forgotten.", 404) from None
 
-    @property
-    def running(self) -> int:
-        """Jobs not done yet."""
-        return sum(job.status == "running" for job in self._jobs.values())
+    def make_sure_of_room(self, retry_after_s: int) -> None:
+        """Refuse a change before its body is read if too many are running.
+
+        Raises:
+            BusyError: `queue_full`.
+        """
+        if sum(job.status == "running" for job in self._jobs.values()) >= _MOST_RUNNING:
+            raise BusyError("queue_full", "Too many changes are waiting; come again.", retry_after_s)
+
+
+async def run_to_its_end(job: Job, work: Coroutine[Any, Any, None]) -> None:
+    """Do the work of a change. If it raises, the job has failed; otherwise it would count as running for ever."""
+    try:
+        await work
+    except Exception as error:
+        job.status = "failed"
+        job.code = error.code if isinstance(error, SketchseekError) else "internal_error"
+        raise

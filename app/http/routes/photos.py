@@ -1,24 +1,35 @@
-"""Photos: looking at them, and finding similar ones."""
+"""Photos: their files and thumbnails, similar ones, adding and deleting them."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine
 from functools import partial
-from typing import Annotated, BinaryIO
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO
 
 from fastapi import APIRouter, Depends, Query, Request
+from starlette.datastructures import UploadFile
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from app.http.access import require_read
+from app.http.access import require_read, require_write
 from app.http.documented_problems import problems
+from app.http.problems import STATUS_OF_CODE
 from app.http.requests.photo_id import PhotoId
+from app.http.requests.photo_upload import UPLOAD_BODY, uploaded_photos
 from app.http.requests.unknown_names import only_known_parameters
+from app.http.routes.jobs import job_answer, refused_photos
 from app.http.routes.service_of import service_of
 from app.search.answer_documents import result_of
 from app.service import photo_files as files
 from app.service import thumbnails
+from app.service.change_jobs import Job, Upload, run_to_its_end
 from app.service.served_gallery import ServedVersion
+from app.service.service import Service
+from app.service.stored_uploads import store_upload
 from app.service_errors import RequestError
+from sketchseek_client import Job as JobDocument
 from sketchseek_client import SimilarAnswer
 
 router = APIRouter(tags=["photos"])
@@ -120,3 +131,70 @@ async def similar(
 
     answer = await service.gallery.answer(attempt)
     return Response(answer.model_dump_json(), media_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+@router.post(
+    "/photos",
+    status_code=201,
+    response_model=JobDocument,
+    responses={
+        202: {"model": JobDocument, "description": "Taken in; `url` says when the photos can be found."},
+        **problems(400, 401, 403, 408, 409, 413, 415, 422, 507),
+    },
+    dependencies=[Depends(require_write), Depends(only_known_parameters)],
+    openapi_extra={"requestBody": UPLOAD_BODY},
+    summary="Add photos",
+)
+async def add(request: Request) -> Response:
+    """Stores the pictures in the photos' folder and takes them into the gallery; 202 where that takes a while."""
+    service = service_of(request)
+    settings = service.settings
+    root = service.changes.root()
+    folder = root / settings.upload_folder
+    service.jobs.make_sure_of_room(settings.retry_after_s)
+    async with uploaded_photos(request, settings) as sent:
+
+        def store(file: UploadFile) -> tuple[Upload, Path | None]:
+            return store_upload(file.filename, file.file.read(), root, folder, service.image_limits)
+
+        taken = [await service.decode(partial(store, file)) for file in sent]
+    uploads = [upload for upload, _ in taken]
+    stored = [path for _, path in taken if path is not None]
+    if not stored:
+        first = uploads[0]
+        code = first.code or "no_photo"
+        refused = [one.model_dump() for one in refused_photos(uploads)]
+        raise RequestError(code, first.detail or "", STATUS_OF_CODE.get(code, 422), refused=refused)
+    job = service.jobs.add(Job(uploads))
+    await _wait(service, job, service.changes.add(job, stored))
+    return job_answer(request, job, done=201)
+
+
+@router.delete(
+    "/photos/{photo_id}",
+    status_code=204,
+    responses={
+        204: {"description": "Deleted, and found no more."},
+        202: {"model": JobDocument, "description": "The file is deleted; `url` says when it is found no more."},
+        **problems(401, 403, 404, 409, 422),
+    },
+    dependencies=[Depends(require_write), Depends(only_known_parameters)],
+    response_class=Response,
+    summary="Delete a photo",
+)
+async def delete(request: Request, photo_id: PhotoId) -> Response:
+    """Deletes the photo's file from the photos' folder, and its entry in the gallery. This cannot be undone."""
+    service = service_of(request)
+    record = service.gallery.serve().photo(photo_id)
+    service.jobs.make_sure_of_room(service.settings.retry_after_s)
+    job = service.jobs.add(Job([Upload(record.path.rpartition("/")[2], path=record.path, photo_id=photo_id)]))
+    await _wait(service, job, service.changes.remove(job, record))
+    return Response(status_code=204) if job.status == "done" else job_answer(request, job, done=200)
+
+
+async def _wait(service: Service, job: Job, work: Coroutine[Any, Any, None]) -> None:
+    """Give a change its time to finish within the request; after that it goes on beside."""
+    task = service.spawn(run_to_its_end(job, work), "change")
+    await asyncio.wait({task}, timeout=service.settings.upload_wait_s)
+    if task.done():
+        task.result()

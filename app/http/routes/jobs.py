@@ -1,0 +1,69 @@
+"""Jobs: what became of a change that takes a while."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from fastapi import Path as PathParameter
+from starlette.responses import JSONResponse, Response
+
+from app.http.access import require_write
+from app.http.documented_problems import problems
+from app.http.requests.unknown_names import only_known_parameters
+from app.http.routes.service_of import service_of
+from app.service.change_jobs import Job, Upload
+from app.service_errors import RequestError
+from sketchseek_client import ChangedPhoto, RefusedPhoto
+from sketchseek_client import Job as JobDocument
+
+router = APIRouter(tags=["photos"])
+
+
+@router.get(
+    "/jobs/{job_id}",
+    response_model=JobDocument,
+    responses=problems(401, 403, 404, 422),
+    dependencies=[Depends(require_write), Depends(only_known_parameters)],
+    summary="How far a change is",
+)
+async def job_status(
+    request: Request,
+    job_id: Annotated[str, PathParameter(description="From the answer to the change.", examples=["0" * 32])],
+) -> Response:
+    """The state of an upload or a deletion that was answered 202."""
+    return job_answer(request, service_of(request).jobs.get(job_id), done=200, always=True)
+
+
+def job_answer(request: Request, job: Job, *, done: int, always: bool = False) -> Response:
+    """The job as JSON: 202 while it runs; a failed change is an error, unless its state is all that was asked for."""
+    if job.status == "failed" and not always:
+        raise RequestError(job.code or "change_failed", "The change failed; GET /gallery and the log say more.", 500)
+    url = f"{request.scope.get('root_path', '')}/jobs/{job.job_id}"
+    document = JobDocument(
+        job_id=job.job_id,
+        status=job.status,
+        photos=_changed_photos(job.uploads),
+        refused=refused_photos(job.uploads),
+        gallery_version=job.gallery_version,
+        code=job.code,
+        url=url,
+    )
+    running = job.status == "running" and not always
+    headers = {"Location": url, "Retry-After": "1"} if running else {}
+    return JSONResponse(document.model_dump(), 202 if running else done, headers)
+
+
+def _changed_photos(uploads: list[Upload]) -> list[ChangedPhoto]:
+    return [
+        ChangedPhoto(file=one.file, photo_id=one.photo_id, path=one.path)
+        for one in uploads
+        if one.photo_id is not None and one.path is not None
+    ]
+
+
+def refused_photos(uploads: list[Upload]) -> list[RefusedPhoto]:
+    """The files that did not, and why."""
+    return [
+        RefusedPhoto(file=one.file, code=one.code, detail=one.detail or "") for one in uploads if one.code is not None
+    ]
