@@ -29,11 +29,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="SKETCHSEEK_", extra="forbid", frozen=True)
 
     gallery: Path = Field(
-        Path("gallery"), description="Folder of the gallery; built at the first start where `photos` is set."
+        Path("gallery"), description="Folder of the gallery; the first start builds it if `photos` is set."
     )
-    photos: Path | None = Field(
-        None, description="Folder the gallery's photos lie in; without it, the folder the gallery was built from."
-    )
+    photos: Path | None = Field(None, description="Folder of the gallery's photos; none: the one it was built from.")
     watch: bool = Field(
         default=False, description="Reconcile the gallery with `photos` at start and follow changes in that folder."
     )
@@ -49,14 +47,10 @@ class Settings(BaseSettings):
     )
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
-        description="Host names answered to, with commas between; none: local ones while `host` is local, else any.",
+        description="Host names to answer to, separated by commas; none: local names if `host` is local, else any.",
     )
-    read_key: SecretStr | None = Field(
-        None, description="Key that searching and looking ask for; without it, anybody may."
-    )
-    write_key: SecretStr | None = Field(
-        None, description="Key that changing the gallery asks for; without it, nobody may."
-    )
+    read_key: SecretStr | None = Field(None, description="Key to search and look; none: anybody may.")
+    write_key: SecretStr | None = Field(None, description="Key to change the gallery; none: nobody may.")
     rate_limit_per_minute: int = Field(
         3000, ge=0, description="Requests a minute per key or address; 0 turns the limit off."
     )
@@ -66,17 +60,17 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(100 * MEGABYTE, ge=1, description="Largest body of an upload of photos.")
     max_upload_files: int = Field(50, ge=1, description="Most photos in one upload.")
     body_timeout_s: float = Field(
-        30.0, gt=0, description="Seconds a client may take to send its headers, and again its body."
+        30.0, gt=0, description="Seconds a client may take to send its headers, and again to send its body."
     )
     answer_timeout_s: float = Field(
-        30.0, gt=0, description="Seconds a client may take to read what was written to it so far."
+        30.0, gt=0, description="Seconds a client may take to read what the service has written so far."
     )
     max_header_bytes: int = Field(64_000, ge=1000, description="Largest headers of a request, all together.")
     max_requests: int = Field(
-        512, ge=1, description="Requests held at the same time; in need, the slowest clients give way to new ones."
+        512, ge=1, description="Requests held at the same time; beyond, the slowest clients lose their places."
     )
     max_connections: int = Field(
-        4096, ge=1, description="Connections that may wait between requests; the one silent for longest gives way."
+        4096, ge=1, description="Connections that may wait between requests; beyond, the longest silent one is closed."
     )
     max_image_bytes: int = Field(100 * MEGABYTE, ge=1, description="Largest file of one image.")
     max_pixels: int = Field(
@@ -94,14 +88,14 @@ class Settings(BaseSettings):
     max_top_k: int = Field(1000, ge=20, description="Most results of one answer.")
     max_candidates: int = Field(1000, ge=100, description="Deepest recall stage.")
     max_bodies_bytes: int = Field(256 * MEGABYTE, ge=1, description="Memory for the bodies of all requests together.")
-    request_timeout_s: float = Field(10.0, gt=0, description="Seconds after which a search is given up with 503.")
+    request_timeout_s: float = Field(10.0, gt=0, description="Seconds after which a search is answered 503.")
 
     queue_limit: int = Field(
-        64, ge=1, description="Searches that may wait for the device; more are answered 503 at once."
+        64, ge=1, description="Searches that may wait for the device; any more are answered 503 at once."
     )
-    batch_limit: int = Field(8, ge=1, description="Waiting searches encoded and recalled together.")
+    batch_limit: int = Field(8, ge=1, description="Most waiting searches that are encoded and recalled together.")
     relation_chunk: int = Field(128, ge=1, description="Candidates compared in one step of the rerank stage.")
-    encode_batch: int = Field(8, ge=1, description="Photos encoded in one step, between which searches get their turn.")
+    encode_batch: int = Field(8, ge=1, description="Photos encoded in one step; searches get their turn between steps.")
     token_cache_bytes: int = Field(
         512 * MEGABYTE, ge=0, description="Memory for photos' tokens on the device; 0 reads them from disk each time."
     )
@@ -109,28 +103,33 @@ class Settings(BaseSettings):
         "auto", description="How candidates are found: auto, flat, ivf, or hash for a few bytes a photo in memory."
     )
     hash_bits: int = Field(
-        256, ge=8, multiple_of=8, description="Length of hash codes fitted to the gallery; learnt ones have theirs."
+        256,
+        ge=8,
+        multiple_of=8,
+        description="Bits of hash codes that are fitted to the gallery; learnt codes have their own length.",
     )
     hash_source: Literal["auto", "learnt", "itq"] = Field(
         "auto",
-        description="Hash codes: learnt (the checkpoint's), itq (fitted to the gallery), or auto: learnt if there are.",
+        description="Hash codes: learnt (the checkpoint's), itq (fitted to the gallery), or auto: learnt if there are any.",
     )
     hash_shortlist: int = Field(
-        1000, ge=0, description="Photos with the nearest hash codes that are scored exactly; 0 goes by the codes alone."
+        1000, ge=0, description="Photos with the nearest hash codes to score exactly; 0 uses the codes alone."
     )
     recall_threads: int = Field(1, ge=1, description="Threads of one recall on a CPU; more than one rarely pays.")
     decode_threads: int = Field(2, ge=1, description="Threads that decode sketches and make thumbnails.")
 
     thumbnail_size: int = Field(256, ge=16, le=2048, description="Longer side of a thumbnail in pixels.")
-    thumbnail_cache_bytes: int = Field(64 * MEGABYTE, ge=0, description="Memory for thumbnails kept; 0 keeps none.")
+    thumbnail_cache_bytes: int = Field(64 * MEGABYTE, ge=0, description="Memory for thumbnails; 0 keeps none.")
     upload_folder: str = Field(
-        "uploads", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="Folder inside `photos` that uploaded photos go to."
+        "uploads", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="Folder inside `photos` for uploaded photos."
     )
-    upload_wait_s: float = Field(5.0, ge=0, description="Seconds an upload is waited for before it is answered 202.")
+    upload_wait_s: float = Field(5.0, ge=0, description="Seconds to wait for an upload before it is answered 202.")
     follow_interval_s: float = Field(1.0, gt=0, description="Seconds between looks for a new version of the gallery.")
-    drain_s: float = Field(2.0, ge=0, description="Seconds between SIGTERM (/readyz turns 503) and closing the door.")
+    drain_s: float = Field(
+        2.0, ge=0, description="Seconds between SIGTERM, when /readyz turns 503, and closing the port."
+    )
     shutdown_timeout_s: float = Field(
-        30.0, gt=0, description="Seconds requests in flight may take to finish at the end."
+        30.0, gt=0, description="Seconds that requests in flight may take to finish at the end."
     )
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least important level logged.")
