@@ -110,7 +110,7 @@ class Settings(BaseSettings):
     )
     hash_source: Literal["auto", "learnt", "itq"] = Field(
         "auto",
-        description="Hash codes: learnt (the checkpoint's), itq (fitted to the gallery), or auto: learnt if there are any.",
+        description="Hash codes: learnt (the checkpoint's), itq (fitted to the gallery), or auto: learnt if any.",
     )
     hash_shortlist: int = Field(
         1000, ge=0, description="Photos with the nearest hash codes to score exactly; 0 uses the codes alone."
