@@ -17,7 +17,7 @@ import numpy.typing as npt
 from index_builder import GallerySnapshot, RecallSettings
 from index_builder.index.recall import RecallIndex, build_index
 from index_builder.photo_record import PhotoFile
-from index_builder.store.gallery import GalleryMetadata
+from index_builder.store.metadata import GalleryMetadata
 from index_builder.store.quantise import StoredTokens, TokenShape, record_of
 from index_builder.store.writer import open_writer
 from model.networks.network import CheckpointIdentity, Network

@@ -8,23 +8,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from index_builder.index.settings import RecallSettings
+    from index_builder.ingest.build_options import BuildOptions
+    from index_builder.ingest.build_report import BuildProgress, BuildReport
     from index_builder.ingest.changes import add_photos, build_gallery, remove_photos, sync_gallery
-    from index_builder.ingest.pipeline import BuildOptions, BuildProgress, BuildReport
     from index_builder.ingest.rebuild import rebuild_gallery
     from index_builder.ingest.scan import Skipped
     from index_builder.photo_record import PhotoRecord
     from index_builder.reading.export import GalleryInfo, export_descriptors, gallery_info
     from index_builder.reading.snapshot import GallerySnapshot
     from index_builder.reading.verify import verify_gallery
-    from index_builder.store.gallery import Gallery, GalleryMetadata, latest_version
+    from index_builder.store.gallery import Gallery, latest_version
+    from index_builder.store.metadata import GalleryMetadata
 
 _HOMES = {
-    "BuildOptions": "index_builder.ingest.pipeline",
-    "BuildProgress": "index_builder.ingest.pipeline",
-    "BuildReport": "index_builder.ingest.pipeline",
+    "BuildOptions": "index_builder.ingest.build_options",
+    "BuildProgress": "index_builder.ingest.build_report",
+    "BuildReport": "index_builder.ingest.build_report",
     "Gallery": "index_builder.store.gallery",
     "GalleryInfo": "index_builder.reading.export",
-    "GalleryMetadata": "index_builder.store.gallery",
+    "GalleryMetadata": "index_builder.store.metadata",
     "GallerySnapshot": "index_builder.reading.snapshot",
     "PhotoRecord": "index_builder.photo_record",
     "RecallSettings": "index_builder.index.settings",

@@ -162,8 +162,17 @@ def _disk(settings: Settings) -> Finding:
     if not os.access(place, os.W_OK):
         return Finding("disk", "warning", f"{place} cannot be written: the gallery can be served, not changed")
     if free < _LEAST_FREE_BYTES:
-        return Finding("disk", "warning", says, "free some space: a gallery takes about 15 kB per photo")
+        return Finding("disk", "warning", says, f"free some space: {_need(settings.checkpoint)}")
     return Finding("disk", "ok", says)
+
+
+def _need(checkpoint: str) -> str:
+    """What a gallery for this checkpoint takes, for people."""
+    from index_builder.store.quantise import TokenShape
+    from model.checkpoints.files import load_checkpoint
+
+    size = TokenShape.of(load_checkpoint(checkpoint, "cpu", "float32")).bytes_per_photo
+    return f"a gallery takes about {size / 1000:.0f} kB per photo"
 
 
 def _port(settings: Settings) -> Finding:

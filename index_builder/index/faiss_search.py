@@ -15,7 +15,7 @@ from model.errors import MissingExtraError
 Descriptors: TypeAlias = npt.NDArray[np.float32]
 Rows: TypeAlias = npt.NDArray[np.int64]
 Allowed: TypeAlias = npt.NDArray[np.bool_]
-_GPU_MOST = 2048  # candidates that FAISS gives per query on a GPU
+GPU_MOST = 2048  # candidates that FAISS gives per query on a GPU
 
 
 def load_faiss() -> Any:
@@ -90,7 +90,7 @@ class GpuIndex:
     @staticmethod
     def can(k: int, allowed: Allowed | None) -> bool:
         """Whether FAISS can answer this on a GPU: it takes no filter there, and no great depth."""
-        return allowed is None and k <= _GPU_MOST
+        return allowed is None and k <= GPU_MOST
 
     def search(self, queries: npt.NDArray[Any], k: int) -> Any:
         """FAISS's own answer: scores or distances, and rows, both [Q, k]."""

@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from index_builder.gallery_errors import GalleryError, PhotosSkippedError
+from index_builder.ingest.build_options import BuildOptions
+from index_builder.ingest.build_report import BuildReport, OnProgress
 from index_builder.ingest.difference import Difference
-from index_builder.ingest.pipeline import BuildOptions, BuildReport, OnProgress, read_all
+from index_builder.ingest.pipeline import read_all
 from index_builder.ingest.scan import PASSED_OVER, Skipped, scan_folder
 from index_builder.photo_record import shown_path
-from index_builder.store.gallery import Gallery, GalleryMetadata
+from index_builder.store.gallery import Gallery
 from index_builder.store.layout import lance_errors
+from index_builder.store.metadata import GalleryMetadata
 from index_builder.store.writer import GalleryWriter, open_writer
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from index_builder.ingest.decode import Job
 from index_builder.ingest.scan import FoundFile
-from index_builder.store.writer import KnownPhotos
+from index_builder.store.rows import KnownPhotos
 
 RACY_NS = 2_000_000_000
 """A file modified less than this before it was read may have changed again without its time telling; its content is

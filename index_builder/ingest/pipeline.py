@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,95 +11,16 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from index_builder.ingest.build_options import BuildOptions, default_workers
+from index_builder.ingest.build_report import BuildProgress, BuildReport, OnProgress
 from index_builder.ingest.decode import DecodedPhoto, Failed, decode_ahead, read_photo
 from index_builder.ingest.difference import Difference
-from index_builder.ingest.scan import Skipped
 from index_builder.photo_record import photo_id
 from index_builder.store.quantise import StoredTokens, quantise
 from index_builder.store.writer import GalleryWriter
-from model.images.opening import ImageLimits
 
 if TYPE_CHECKING:
     from model.networks.network import Network
-
-_MAX_WORKERS = 16
-
-
-@dataclass(frozen=True)
-class BuildOptions:
-    """How a gallery is built; none of it changes what is built.
-
-    Attributes:
-        batch_size: photos that the network encodes at once.
-        commit_photos: photos per commit, at least one batch; also lost at most when a build is killed.
-        commit_s: seconds after which a batch is committed even if it is smaller.
-        workers: threads that decode; None takes one per core that this process may use, at most 16.
-        limits: what one photo may cost.
-        strict: raise `PhotosSkippedError` at the end if any file was skipped that is neither hidden nor linked twice.
-        check_contents: read every file, even if its size and modification time are as they were.
-        wait_s: seconds to wait for another writer.
-        moved: accept that the photos' folder is at another place than before.
-    """
-
-    batch_size: int = 32
-    commit_photos: int = 256
-    commit_s: float = 15.0
-    workers: int | None = None
-    limits: ImageLimits = field(default_factory=ImageLimits)
-    strict: bool = False
-    check_contents: bool = False
-    wait_s: float = 0.0
-    moved: bool = False
-
-
-@dataclass(frozen=True)
-class BuildProgress:
-    """Where a build stands.
-
-    Attributes:
-        done, total: files read, and files to read.
-        skipped: of all files seen, those passed over so far.
-        rate: files per second since reading began.
-        seconds_left: at that rate; None before the first.
-    """
-
-    done: int
-    total: int
-    skipped: int
-    rate: float
-    seconds_left: float | None
-
-
-@dataclass
-class BuildReport:
-    """What a command did.
-
-    Attributes:
-        added, changed, unchanged, removed: numbers of photos; `changed` ones have a new content and a new id.
-        skipped: every file and folder that was passed over, with the reason.
-        version: of the gallery afterwards.
-        photos: that the gallery has afterwards.
-        seconds: that it took.
-        added_ids: ids of the added and changed photos, kept only by `add_photos`.
-    """
-
-    added: int = 0
-    changed: int = 0
-    unchanged: int = 0
-    removed: int = 0
-    skipped: list[Skipped] = field(default_factory=list)
-    version: str = ""
-    photos: int = 0
-    seconds: float = 0.0
-    added_ids: list[str] = field(default_factory=list)
-
-
-OnProgress = Callable[[BuildProgress], None]
-
-
-def default_workers() -> int:
-    """One decoding thread per core that this process may use, at most 16."""
-    return min(_MAX_WORKERS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def read_all(

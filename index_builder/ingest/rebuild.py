@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from index_builder.gallery_errors import GalleryDamagedError
+from index_builder.ingest.build_options import BuildOptions
+from index_builder.ingest.build_report import BuildReport, OnProgress
 from index_builder.ingest.difference import Difference
-from index_builder.ingest.pipeline import BuildOptions, BuildReport, OnProgress, read_all
+from index_builder.ingest.pipeline import read_all
 from index_builder.ingest.scan import FoundFile, Report, Skipped
 from index_builder.photo_record import absolute, shown_path
-from index_builder.store.gallery import Gallery, GalleryMetadata
+from index_builder.store.gallery import Gallery
 from index_builder.store.layout import lance_errors, ledger_path, write_pointer
 from index_builder.store.locks import writer_lock
+from index_builder.store.metadata import GalleryMetadata
 from index_builder.store.writer import GalleryWriter, create_generation
 from model.whole_file import remove_leftovers
 

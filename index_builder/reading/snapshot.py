@@ -6,31 +6,29 @@ import os
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import torch
 
-from index_builder.gallery_errors import UnknownPhotoError
 from index_builder.index.cache_note import Origin
 from index_builder.index.faiss_search import CandidateIndex, Descriptors
 from index_builder.index.opening import open_recall
 from index_builder.index.settings import RecallSettings
-from index_builder.photo_record import PhotoRecord, absolute, from_ns, shown_path
+from index_builder.photo_record import PhotoRecord, absolute
+from index_builder.reading.photo_table import PhotoTable
 from index_builder.store.checksums import file_sum
-from index_builder.store.gallery import Gallery, GalleryMetadata
+from index_builder.store.gallery import Gallery
 from index_builder.store.layout import lance_errors, manifest_name
+from index_builder.store.metadata import GalleryMetadata
 from index_builder.store.token_reader import Rows, TokenReader, fixed_size
 from model.types import Encoding
 
 if TYPE_CHECKING:
     from model.networks.network import CheckpointIdentity
 
-_TABLE = ("photo_id", "path", "content_hash", "size", "modified_ns", "width", "height", "tags", "added_ns")
 DEFAULT_CACHE_BYTES = 512 * 2**20
 
 
@@ -58,8 +56,7 @@ class GallerySnapshot:
     metadata: GalleryMetadata
     root: Path
     load_times: LoadTimes
-    _table: pa.Table = field(repr=False)
-    _ids: npt.NDArray[np.bytes_] = field(repr=False)
+    _photos: PhotoTable = field(repr=False)
     _recall: CandidateIndex = field(repr=False)
     _tokens: TokenReader = field(repr=False)
 
@@ -100,10 +97,7 @@ class GallerySnapshot:
         metadata = opened.metadata(dataset)
         metadata.check(identity)
         with lance_errors(f"cannot read the photos of the gallery {gallery}"):
-            table = dataset.to_table(columns=list(_TABLE))
-        ids = np.array(table.column("photo_id").to_pylist(), dtype="S32")
-        places = np.argsort(ids, kind="stable").astype(np.int64)
-        table = table.take(pa.array(places))
+            photos, places = PhotoTable.read(dataset)
         table_s = time.perf_counter() - started
 
         def descriptors() -> Descriptors:
@@ -117,7 +111,7 @@ class GallerySnapshot:
             opened.path,
             Origin(version, source, identity.sha256),
             settings=settings,
-            photos=len(places),
+            photos=len(photos),
             read=descriptors,
             learnt=None if hash_projection is None else hash_projection.numpy(),
         )
@@ -126,8 +120,7 @@ class GallerySnapshot:
             metadata=metadata,
             root=Path(root) if root is not None else Path(metadata.root),
             load_times=LoadTimes(table_s, time.perf_counter() - started, cached),
-            _table=table,
-            _ids=ids[places],
+            _photos=photos,
             _recall=searcher,
             _tokens=TokenReader(
                 dataset,
@@ -144,7 +137,7 @@ class GallerySnapshot:
         return snapshot
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self._photos)
 
     @property
     def checkpoint(self) -> str:
@@ -161,15 +154,15 @@ class GallerySnapshot:
         """Rows that the token cache had, and had not, since loading."""
         return self._tokens.hits, self._tokens.misses
 
-    @cached_property
+    @property
     def tags(self) -> dict[str, int]:
         """Every tag and the number of its photos, in alphabetical order."""
-        return {tag: len(rows) for tag, rows in sorted(self._rows_of_tags.items())}
+        return self._photos.tags
 
     @property
     def photo_ids(self) -> list[str]:
         """All photo ids, in the order of rows."""
-        return [photo_id.decode("ascii") for photo_id in self._ids]
+        return self._photos.photo_ids
 
     def recall(
         self, descriptors: Descriptors, k: int, allowed: npt.NDArray[np.bool_] | None = None
@@ -189,19 +182,7 @@ class GallerySnapshot:
         Returns:
             [n] bool, or None where everything is allowed.
         """
-        if not tags and photo_ids is None:
-            return None
-        mask = np.ones(len(self), dtype=bool)
-        if tags:
-            tagged = np.zeros(len(self), dtype=bool)
-            for tag in tags:
-                tagged[self._rows_of_tags.get(tag, np.empty(0, dtype=np.int64))] = True
-            mask &= tagged
-        if photo_ids is not None:
-            chosen = np.zeros(len(self), dtype=bool)
-            chosen[[row for row in map(self._find, photo_ids) if row is not None]] = True
-            mask &= chosen
-        return mask
+        return self._photos.allowed(tags, photo_ids)
 
     def encodings(self, rows: Rows | Sequence[int]) -> Encoding:
         """Rows [k] -> Encoding of those photos, dequantised, on the device and in the dtype of `load`.
@@ -224,21 +205,7 @@ class GallerySnapshot:
         Raises:
             IndexError: a row outside [0, n).
         """
-        if not 0 <= row < len(self):
-            raise IndexError(f"rows must lie in [0, {len(self)})")
-        values: dict[str, Any] = self._table.slice(row, 1).to_pylist()[0]
-        return PhotoRecord(
-            photo_id=values["photo_id"],
-            path=shown_path(values["path"]),
-            raw_path=values["path"],
-            tags=tuple(values["tags"]),
-            width=values["width"],
-            height=values["height"],
-            content_hash=values["content_hash"].hex(),
-            size=values["size"],
-            modified=from_ns(values["modified_ns"]),
-            added=from_ns(values["added_ns"]),
-        )
+        return self._photos.photo(row)
 
     def row_of(self, photo_id: str) -> int:
         """The row of a photo id.
@@ -246,32 +213,8 @@ class GallerySnapshot:
         Raises:
             UnknownPhotoError: this version has no such photo.
         """
-        row = self._find(photo_id)
-        if row is None:
-            raise UnknownPhotoError("this gallery has no photo of that id; it may have been changed or removed since")
-        return row
+        return self._photos.row_of(photo_id)
 
     def file_of(self, row: int) -> Path:
         """The photo's file, which may have gone since."""
-        return Path(os.fsdecode(absolute(self.root, self._table.column("path")[row].as_py())))
-
-    def _find(self, photo_id: str) -> int | None:
-        if not photo_id.isascii():
-            return None
-        key = photo_id.encode("ascii")
-        row = int(np.searchsorted(self._ids, key))
-        return row if row < len(self._ids) and self._ids[row] == key else None
-
-    @cached_property
-    def _rows_of_tags(self) -> dict[str, npt.NDArray[np.int64]]:
-        column = self._table.column("tags").combine_chunks()
-        if isinstance(column, pa.ChunkedArray):
-            column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], type=column.type)
-        flat = column.flatten().dictionary_encode()
-        rows = np.repeat(np.arange(len(column), dtype=np.int64), np.diff(column.offsets.to_numpy()))
-        codes = flat.indices.to_numpy(zero_copy_only=False)
-        order = np.argsort(codes, kind="stable")
-        bounds = np.searchsorted(codes[order], np.arange(len(flat.dictionary) + 1))
-        return {
-            tag: rows[order[bounds[code] : bounds[code + 1]]] for code, tag in enumerate(flat.dictionary.to_pylist())
-        }
+        return Path(os.fsdecode(absolute(self.root, self._photos.raw_path(row))))

@@ -18,8 +18,9 @@ from index_builder.index.recall_cache import FOLDER
 from index_builder.ingest.decode import Failed, Job, read_photo
 from index_builder.photo_record import absolute, photo_id, shown_path, tags_of
 from index_builder.store.checksums import HINT, FileSum, Ledger, dataset_files, file_sum
-from index_builder.store.gallery import Gallery, GalleryMetadata
+from index_builder.store.gallery import Gallery
 from index_builder.store.layout import latest_commit, manifest_name, referenced_files
+from index_builder.store.metadata import GalleryMetadata
 from index_builder.store.quantise import parts_of
 from index_builder.store.token_reader import fixed_size, records_of
 from model.config import PreprocessConfig

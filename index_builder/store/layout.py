@@ -9,8 +9,8 @@ from typing import Any
 
 from index_builder.gallery_errors import GalleryDamagedError, GalleryVersionGoneError, GalleryWriteError
 from index_builder.store.checksums import write_json
+from index_builder.store.metadata import FORMAT
 
-FORMAT = 1
 POINTER = "gallery.json"
 _MANIFEST_BASE = 2**64 - 1  # Lance names manifest v `2**64 - 1 - v`, so that the newest sorts first
 

@@ -6,56 +6,34 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from index_builder.gallery_errors import GalleryError, GalleryNotFoundError, GalleryWriteError
-from index_builder.photo_record import PhotoFile, photo_id, tags_of
+from index_builder.gallery_errors import GalleryError, GalleryMismatchError, GalleryNotFoundError, GalleryWriteError
+from index_builder.photo_record import PhotoFile, photo_id
 from index_builder.store import checked_commit as commits
 from index_builder.store.checksums import Ledger
-from index_builder.store.gallery import Gallery, GalleryMetadata
+from index_builder.store.gallery import Gallery
 from index_builder.store.layout import POINTER, dataset_path, lance_errors, latest_commit, ledger_path, write_pointer
 from index_builder.store.locks import writer_lock
+from index_builder.store.metadata import GalleryMetadata
 from index_builder.store.quantise import StoredTokens
+from index_builder.store.rows import KnownPhotos, rows_of
+from index_builder.store.tidy import (
+    KEEP_VERSIONS_S,
+    TIDY_AT_END,
+    TIDY_EVERY,
+    drop_old_generations,
+    replaced_before,
+    versions_to_keep,
+)
+from model.networks.network import CheckpointIdentity
 from model.whole_file import remove_leftovers
 
-TIDY_EVERY = 64
-"""Commits after which small data files are merged, so that manifests stay short."""
-KEEP_VERSIONS_S = 24 * 3600.0
-"""Seconds for which old versions stay readable after they were replaced, for whoever has one open."""
-MOST_VERSIONS = 500
-"""Versions beyond which old ones go sooner: each of them costs every later commit time, and whoever tidies memory."""
-CROWDED_KEEP_S = 600.0
-"""Seconds for which old versions stay readable where there are more than that."""
-_TIDY_AT_END = 4  # commits of one writer: a single photo is not worth rewriting files for
 _IDS_PER_DELETE = 2000
-
-
-@dataclass(frozen=True)
-class KnownPhotos:
-    """What a gallery has, for comparing with a folder; about 100 bytes per photo.
-
-    Attributes:
-        paths: raw paths, as an Arrow array of bytes.
-        sizes, modified_ns, read_ns: [n] int64.
-        hashes: content hashes, as an Arrow array of 32 bytes each.
-        photo_ids: as an Arrow array of text.
-    """
-
-    paths: pa.ChunkedArray
-    sizes: npt.NDArray[np.int64]
-    modified_ns: npt.NDArray[np.int64]
-    read_ns: npt.NDArray[np.int64]
-    hashes: pa.ChunkedArray
-    photo_ids: pa.ChunkedArray
-
-    def __len__(self) -> int:
-        return len(self.sizes)
 
 
 class GalleryWriter:
@@ -76,10 +54,8 @@ class GalleryWriter:
         self._ledger = Ledger.read(gallery.ledger_path)
         self._commits = 0
         self._tidied = self._dataset.version // TIDY_EVERY
-        if (
-            self._ledger.version != self._dataset.version
-        ):  # the last writer was killed between a commit and its checksums
-            self._record()
+        if self._ledger.version != self._dataset.version:
+            self._record()  # the last writer was killed between a commit and its checksums
 
     @property
     def version(self) -> str:
@@ -104,7 +80,7 @@ class GalleryWriter:
         Raises:
             GalleryWriteError: nothing of these was committed.
         """
-        table = self._rows(photos, stored)
+        table = rows_of(photos, stored, self.metadata.schema())
         if replaces:
             self._replace(table)
         else:
@@ -148,24 +124,20 @@ class GalleryWriter:
 
     def finish(self) -> None:
         """End a change: tidy where it pays. Done for every photo that comes or goes, its cost would grow with each."""
-        # What was replaced a day ago waits for another day: whoever tidied as soon as one version is of age would do so
-        # again at the next change, when the next one is.
-        aged = self._replaced_before(time.time() - 2 * KEEP_VERSIONS_S) > 0
-        if self._commits >= _TIDY_AT_END or self._is_due() or aged:
+        # A version that was replaced a day ago may wait another day. Otherwise every change would tidy, because with
+        # each of them one more version comes of age.
+        aged = replaced_before(self._place, time.time() - 2 * KEEP_VERSIONS_S) > 0
+        if self._commits >= TIDY_AT_END or self._is_due() or aged:
             self.tidy()
         drop_old_generations(self.path, KEEP_VERSIONS_S)
 
     def tidy(self, keep_versions_s: float = KEEP_VERSIONS_S) -> None:
         """Merge small data files and remove versions replaced `keep_versions_s` ago with what only they used."""
-        if len(self._written()) > MOST_VERSIONS:
-            keep_versions_s = min(keep_versions_s, CROWDED_KEEP_S)
         with self._committing():
             before = self._dataset.version
             commits.compact(self._dataset, self._place)
+            kept = versions_to_keep(self._place, keep_versions_s)
             # Nobody else writes under the lock, so files that no version names are leftovers of a killed writer.
-            # By number and not by age: Lance counts from when a version was written, so that the one in use since last
-            # week would go with the very change that replaces it.
-            kept = len(self._written()) - self._replaced_before(time.time() - keep_versions_s)
             stats = self._dataset.cleanup_old_versions(retain_versions=kept, delete_unverified=True)
         if self._dataset.version != before or stats.bytes_removed:
             self._record()
@@ -176,44 +148,9 @@ class GalleryWriter:
         """Whether `TIDY_EVERY` commits came since the last time, whoever made them."""
         return bool(self._dataset.version // TIDY_EVERY > self._tidied)
 
-    def _written(self) -> list[float]:
-        """When each version that is still there was written, the oldest first."""
-        manifests = sorted((self._place / "_versions").glob("*.manifest"), reverse=True)  # their names count down
-        return [path.stat().st_mtime for path in manifests]
-
-    def _replaced_before(self, moment: float) -> int:
-        """How many of the versions that are still there another one had replaced by then."""
-        return max((older for older, written in enumerate(self._written()) if written <= moment), default=0)
-
     def _replace(self, table: pa.Table) -> None:
         with self._committing():
             self._dataset = commits.replace(self._dataset, self._place, table, "path")
-
-    def _rows(self, photos: Sequence[PhotoFile], stored: StoredTokens) -> pa.Table:
-        schema = self.metadata.schema()
-        columns: dict[str, Any] = {
-            "photo_id": [photo_id(p.raw_path, p.content_hash) for p in photos],
-            "path": [p.raw_path for p in photos],
-            "content_hash": [p.content_hash for p in photos],
-            "size": [p.size for p in photos],
-            "modified_ns": [p.modified_ns for p in photos],
-            "read_ns": [p.read_ns for p in photos],
-            "width": [p.width for p in photos],
-            "height": [p.height for p in photos],
-            "tags": [tags_of(p.raw_path) for p in photos],
-            "added_ns": [time.time_ns()] * len(photos),
-        }
-        arrays = [pa.array(values, type=schema.field(name).type) for name, values in columns.items()]
-        records = np.ascontiguousarray(stored.records)
-        arrays.append(
-            pa.FixedSizeListArray.from_arrays(pa.array(stored.descriptor.reshape(-1)), stored.descriptor.shape[1])
-        )
-        arrays.append(
-            pa.FixedSizeBinaryArray.from_buffers(
-                pa.binary(records.shape[1]), len(records), [None, pa.py_buffer(records)]
-            )
-        )
-        return pa.table([array.cast(field.type) for array, field in zip(arrays, schema, strict=True)], schema=schema)
 
     @contextmanager
     def _committing(self) -> Iterator[None]:
@@ -270,9 +207,6 @@ def open_writer(
 
 def bind(writer: GalleryWriter, metadata: GalleryMetadata, *, moved: bool) -> None:
     """Check that the gallery is bound to `metadata`; with `moved`, follow its root to another place."""
-    from index_builder.gallery_errors import GalleryMismatchError
-    from model.networks.network import CheckpointIdentity
-
     writer.metadata.check(
         CheckpointIdentity(metadata.checkpoint, metadata.checkpoint_sha256), preprocess=metadata.preprocess
     )
@@ -283,17 +217,6 @@ def bind(writer: GalleryWriter, metadata: GalleryMetadata, *, moved: bool) -> No
                 "choose another --gallery, or say --moved if it is the same folder at a new place"
             )
         writer.move_root(Path(metadata.root))
-
-
-def drop_old_generations(path: Path, keep_s: float) -> None:
-    """Remove datasets that a rebuild replaced at least `keep_s` seconds ago."""
-    pointer = path / POINTER
-    if not pointer.exists() or time.time() - pointer.stat().st_mtime < keep_s:
-        return
-    current = Gallery.open(path).generation
-    for generation in range(1, current):
-        shutil.rmtree(dataset_path(path, generation), ignore_errors=True)
-        ledger_path(path, generation).unlink(missing_ok=True)
 
 
 def create_generation(path: Path, generation: int, metadata: GalleryMetadata) -> None:

@@ -29,7 +29,8 @@ from app.http.requests.uploads import read_form
 from app.settings import load_settings
 from index_builder import BuildOptions, GallerySnapshot, build_gallery, remove_photos
 from index_builder.store.checksums import Ledger, dataset_files, file_sum, write_json
-from index_builder.store.gallery import METADATA_KEY, Gallery, GalleryMetadata
+from index_builder.store.gallery import Gallery
+from index_builder.store.metadata import METADATA_KEY, GalleryMetadata
 from model.checkpoints.files import load_checkpoint, save_checkpoint
 from model.config import ZSE_TINY, PreprocessConfig
 from model.errors import SketchseekError

@@ -21,7 +21,7 @@ from app.cli.shared_options import (
 )
 
 if TYPE_CHECKING:
-    from index_builder.ingest.pipeline import BuildOptions
+    from index_builder.ingest.build_options import BuildOptions
     from model.networks.network import Network
 
 DtypeOption = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.", envvar="SKETCHSEEK_DTYPE")]
@@ -49,7 +49,7 @@ class EncodingOptions:
 
     def build_options(self, *, check_contents: bool = False, moved: bool = False) -> BuildOptions:
         """How to build."""
-        from index_builder.ingest.pipeline import BuildOptions
+        from index_builder.ingest.build_options import BuildOptions
 
         return BuildOptions(
             batch_size=self.batch_size,

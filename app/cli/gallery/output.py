@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from index_builder.ingest.pipeline import BuildReport, OnProgress
+    from index_builder.ingest.build_report import BuildReport, OnProgress
 
 
 @contextmanager
@@ -19,7 +19,7 @@ def shown_progress() -> Iterator[OnProgress]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from index_builder.ingest.pipeline import BuildProgress
+    from index_builder.ingest.build_report import BuildProgress
 
     console = Console(stderr=True)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())

@@ -27,6 +27,7 @@ from index_builder.gallery_errors import (
     GalleryVersionGoneError,
     GalleryWriteError,
 )
+from index_builder.store import tidy
 from index_builder.store import writer as writer_module
 from index_builder.store.layout import dataset_path, ledger_path
 from index_builder.store.locks import writer_lock
@@ -169,8 +170,8 @@ def test_small_changes_are_tidied_together_and_their_versions_stay_few(tmp_path,
     assert 1 <= len(tidied) <= 4
     assert len(opened.dataset().get_fragments()) <= 10
     assert len(opened.dataset().versions()) > 10, "all of them stay readable for a while"
-    monkeypatch.setattr(writer_module, "MOST_VERSIONS", 5)
-    monkeypatch.setattr(writer_module, "CROWDED_KEEP_S", 0.0)
+    monkeypatch.setattr(tidy, "MOST_VERSIONS", 5)
+    monkeypatch.setattr(tidy, "CROWDED_KEEP_S", 0.0)
     change(8)
     assert len(opened.dataset().versions()) <= 9
     assert verify_gallery(tmp_path / "g").whole

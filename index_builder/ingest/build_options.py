@@ -1,0 +1,42 @@
+"""How a gallery is built: what a user may choose. None of it changes what is built."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+from model.images.opening import ImageLimits
+
+_MAX_WORKERS = 16
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How a gallery is built; none of it changes what is built.
+
+    Attributes:
+        batch_size: photos that the network encodes at once.
+        commit_photos: photos per commit, at least one batch; also lost at most when a build is killed.
+        commit_s: seconds after which a batch is committed even if it is smaller.
+        workers: threads that decode; None takes one per core that this process may use, at most 16.
+        limits: what one photo may cost.
+        strict: raise `PhotosSkippedError` at the end if any file was skipped that is neither hidden nor linked twice.
+        check_contents: read every file, even if its size and modification time are as they were.
+        wait_s: seconds to wait for another writer.
+        moved: accept that the photos' folder is at another place than before.
+    """
+
+    batch_size: int = 32
+    commit_photos: int = 256
+    commit_s: float = 15.0
+    workers: int | None = None
+    limits: ImageLimits = field(default_factory=ImageLimits)
+    strict: bool = False
+    check_contents: bool = False
+    wait_s: float = 0.0
+    moved: bool = False
+
+
+def default_workers() -> int:
+    """One decoding thread per core that this process may use, at most 16."""
+    return min(_MAX_WORKERS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
