@@ -50,5 +50,5 @@ def result_of(found: Found, root_path: str | None) -> Result:
 
 
 def _rounded(score: float) -> float:
-    """Nine digits: more is noise, and answers stay small."""
+    """Nine digits: further ones are noise and make answers larger."""
     return round(score, 9)

@@ -1,4 +1,4 @@
-"""Explaining matches, free of HTTP: the same functions serve POST /explain and `sketchseek explain`."""
+"""Explaining matches, free of HTTP: the same functions serve both routes that explain and `sketchseek explain`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from model.types import Encoding
 
 PictureKind = Literal["overlay", "synthesis", "attention"]
 
-PHOTO_SIDE = 960  # pixels of the longer side that a picture needs of a photo
+PHOTO_SIDE = 960  # pixels of a photo's longer side in a picture
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Explained:
 
     Attributes:
         sketch: as the network sees it.
-        pairs: one per photo asked for, in that order.
-        recall_scores: cosines of the descriptors, in that order.
+        pairs: one per photo, in the order asked for.
+        recall_scores: cosines of the descriptors, in the same order.
         stages_ms: milliseconds of `encode` and `relate`.
     """
 
@@ -53,7 +53,7 @@ class Explained:
 
 
 def explain_rows(searcher: TwoStageSearcher, sketch: Image.Image, rows: Sequence[int]) -> Explained:
-    """Encode a prepared sketch and explain its match with the photos of some rows; runs where the device may be used.
+    """Encode a prepared sketch and explain its match with the photos of some rows. Uses the device.
 
     Args:
         searcher: network and gallery.
@@ -77,7 +77,7 @@ def explain_rows(searcher: TwoStageSearcher, sketch: Image.Image, rows: Sequence
 def explain_found(
     searcher: TwoStageSearcher, sketch: torch.Tensor, answer: Answer, part: slice
 ) -> list[PairExplanation]:
-    """Explain some results of a search from the encoding that searched; runs where the device may be used.
+    """Explain some results of a search from the encoding that searched. Uses the device.
 
     Args:
         searcher: that gave the answer.
@@ -100,7 +100,7 @@ def explain_found(
 def _related(
     searcher: TwoStageSearcher, sketch: torch.Tensor, encoding: Encoding, rows: Sequence[int]
 ) -> tuple[list[PairExplanation], Encoding]:
-    """The photos of some rows, and why each of them matches."""
+    """Why each of the photos matches, and their encodings."""
     photos = searcher.tokens(np.asarray(rows, dtype=np.int64))
     with torch.inference_mode():
         return explain_pairs(searcher.network, sketch, encoding, photos), photos
@@ -118,16 +118,16 @@ def prepare_sketch(searcher: TwoStageSearcher, image: Image.Image) -> Image.Imag
 def draw(
     kind: PictureKind, searcher: TwoStageSearcher, explained: Explained, photos: Sequence[Image.Image]
 ) -> Image.Image:
-    """A picture of the first pair; a synthesis takes pieces from all pairs.
+    """A picture of the first pair. A synthesis takes pieces from all pairs.
 
     Args:
         kind: "overlay", "attention" or "synthesis".
-        searcher: that explained them.
+        searcher: that explained the pairs.
         explained: the pairs.
         photos: RGB, upright, one per pair.
 
     Raises:
-        NotExplainableError: the network matches no patches, and the picture would show matches.
+        NotExplainableError: the picture shows matches, and the network matches no patches.
     """
     if kind != "attention" and not explained.pairs[0].matches:
         raise NotExplainableError(
@@ -199,14 +199,14 @@ def correspondence_documents(
 
 
 def as_png(image: Image.Image) -> bytes:
-    """The file of a picture."""
+    """The picture as a PNG file."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=4)
     return buffer.getvalue()
 
 
 def picture_kind(name: str) -> PictureKind:
-    """`name`, which is one of the kinds, as such."""
+    """`name`, which is one of the kinds, with its type."""
     return cast(PictureKind, name)
 
 

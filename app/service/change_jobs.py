@@ -1,4 +1,4 @@
-"""Changes of the gallery under way, for clients that do not wait for them."""
+"""Changes of the gallery in progress, for clients that do not wait for them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _MOST_RUNNING = 32
 
 @dataclass
 class Upload:
-    """What became of one uploaded file.
+    """The outcome of one uploaded file.
 
     Attributes:
-        file: its name, made harmless.
+        file: its name, sanitised.
         path: relative to the root, once stored.
         photo_id: once it is in the gallery.
-        code, detail: why it was refused, if it was.
+        code, detail: why it was refused, or None.
     """
 
     file: str
@@ -39,10 +39,10 @@ class Job:
 
     Attributes:
         job_id: opaque.
-        uploads: the files it is about.
-        status: how far it is.
+        uploads: the files it concerns.
+        status: its progress.
         gallery_version: the version that has the change.
-        code: why it failed, if it did.
+        code: why it failed, or None.
     """
 
     uploads: list[Upload]
@@ -74,7 +74,9 @@ class Jobs:
         try:
             return self._jobs[job_id]
         except KeyError:
-            raise RequestError("unknown_job", "There is no such job, or it is long done and forgotten.", 404) from None
+            raise RequestError(
+                "unknown_job", "There is no such job, or it ended long ago and was forgotten.", 404
+            ) from None
 
     def make_sure_of_room(self, retry_after_s: int) -> None:
         """Refuse a change before its body is read if too many are running.

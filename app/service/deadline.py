@@ -43,7 +43,9 @@ class Deadline:
             count, self._count = self._count, None
         if count is not None:
             count()
-        return BusyError("deadline_exceeded", "The answer took longer than it may; come again.", self._retry_after_s)
+        return BusyError(
+            "deadline_exceeded", "The answer took longer than it may; try again later.", self._retry_after_s
+        )
 
     def raise_if_passed(self) -> None:
         """End work that nobody waits for.

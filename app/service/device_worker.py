@@ -1,7 +1,8 @@
 """The one worker that owns the device: a bounded queue, micro-batches, deadlines, and room for work in the background.
 
-Networks on a GPU gain from batches, and FAISS on a GPU is not thread-safe even for reading, so one thread does all that
-touches the device. While it works on one batch, the next one gathers in the queue; nobody waits for a batch to fill up.
+Networks on a GPU gain from batches, and FAISS on a GPU is not thread-safe even for reading. So one thread does
+everything that touches the device. While it works on one batch, the next one collects in the queue. Nothing waits for a
+batch to fill.
 """
 
 from __future__ import annotations
@@ -28,34 +29,32 @@ _log = get_logger("app.service.device_worker")
 
 @dataclass
 class Ticket(Generic[Item, Out]):
-    """One piece of work on its way.
+    """One piece of work in the queue or on the device.
 
     Attributes:
-        item: what is to be done.
+        item: the work.
         deadline: of the request that waits for the result.
-        future: where the result arrives; cancelling it drops the work wherever it is.
-        enqueued: `time.monotonic()` of its arrival.
+        future: receives the result. Cancelling it drops the work, wherever it is.
     """
 
     item: Item
     deadline: Deadline
     future: Future[Out] = field(default_factory=Future)
-    enqueued: float = field(default_factory=time.monotonic)
 
     @property
     def wanted(self) -> bool:
-        """Whether anybody still waits for the result."""
+        """Whether anyone still waits for the result."""
         return not self.future.done() and not self.deadline.passed
 
     def resolve(self, result: Out) -> None:
-        """Deliver the result, unless the work was dropped meanwhile."""
+        """Deliver the result, unless the work was dropped."""
         try:
             self.future.set_result(result)
         except InvalidStateError:
             return
 
     def fail(self, error: BaseException) -> None:
-        """Deliver an error, unless the work was dropped meanwhile."""
+        """Deliver an error, unless the work was dropped."""
         try:
             self.future.set_exception(error)
         except InvalidStateError:
@@ -66,10 +65,10 @@ class DeviceWorker(Generic[Item, Out]):
     """A thread that takes waiting tickets in batches, and single calls between the batches.
 
     Args:
-        process: does a batch; resolves or fails each ticket as soon as it can. What it raises fails the tickets left.
-        queue_limit: tickets that may wait.
-        batch_limit: tickets handed to `process` together.
-        retry_after_s: what a client that is turned away is told, in seconds.
+        process: handles a batch, and resolves or fails each ticket as soon as it can. An exception fails the rest.
+        queue_limit: most tickets that may wait.
+        batch_limit: most tickets handed to `process` together.
+        retry_after_s: after how many seconds a rejected client is told to try again.
         metrics: where batches, restarts and tickets that find the queue full are counted.
     """
 
@@ -97,11 +96,11 @@ class DeviceWorker(Generic[Item, Out]):
         metrics.watch_value(metrics.queue_depth, lambda: float(len(self._tickets)))
 
     def start(self) -> None:
-        """Begin to work."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self, timeout_s: float = 30.0) -> None:
-        """Finish what waits, then end; what is left after `timeout_s` seconds fails."""
+        """Finish the waiting work, then end. Whatever is left after `timeout_s` seconds fails."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
@@ -118,36 +117,36 @@ class DeviceWorker(Generic[Item, Out]):
 
     @property
     def alive(self) -> bool:
-        """Whether the thread runs."""
+        """Whether the thread is running."""
         return self._thread.is_alive()
 
     @property
     def busy_s(self) -> float:
-        """Seconds the batch or call at work has taken so far; 0.0 between them."""
+        """Seconds that the current batch or call has taken so far; 0.0 between them."""
         since = self._busy_since
         return 0.0 if since is None else time.monotonic() - since
 
     @property
     def is_own_thread(self) -> bool:
-        """Whether the caller runs on the device's thread already."""
+        """Whether the caller already runs on the device's thread."""
         return threading.current_thread() is self._thread
 
     def submit(self, item: Item, deadline: Deadline) -> Ticket[Item, Out]:
         """Queue `item` for the next batch.
 
         Raises:
-            BusyError: `queue_full`, at once rather than after a wait; `closing` while the service ends.
+            BusyError: `queue_full`, at once rather than after a wait; `closing` during shutdown.
         """
         ticket: Ticket[Item, Out] = Ticket(item, deadline)
         with self._changed:
             if self._stopping:
                 raise self._closing()
             if len(self._tickets) >= self._queue_limit:
-                # Tickets that nobody waits for any more make room before anybody is turned away.
+                # Tickets that nobody waits for make room before anyone is turned away.
                 self._tickets = deque(waiting for waiting in self._tickets if waiting.wanted)
             if len(self._tickets) >= self._queue_limit:
                 self._metrics.dropped.labels("queue_full").inc()
-                raise BusyError("queue_full", "Too many searches are waiting; come again.", self._retry_after_s)
+                raise BusyError("queue_full", "Too many searches are waiting; try again later.", self._retry_after_s)
             self._tickets.append(ticket)
             self._changed.notify()
         return ticket
@@ -167,7 +166,7 @@ class DeviceWorker(Generic[Item, Out]):
         return BusyError("closing", "The service is shutting down; try again.", self._retry_after_s)
 
     def _live(self) -> None:
-        """The thread: whatever happens in a batch, the next one is served."""
+        """The thread. Whatever happens in a batch, the next one is served."""
         while True:
             try:
                 self._loop()
@@ -204,7 +203,7 @@ class DeviceWorker(Generic[Item, Out]):
         self._metrics.batch_size.observe(len(wanted))
         try:
             self._process(wanted)
-        except Exception as error:  # a defect: each waiting request answers for itself
+        except Exception as error:  # a defect: every request of the batch reports it
             for ticket in wanted:
                 ticket.fail(error)
         for ticket in [left for left in wanted if not left.future.done()]:
@@ -213,7 +212,7 @@ class DeviceWorker(Generic[Item, Out]):
         self._running = []
 
     def _keep(self, ticket: Ticket[Item, Out]) -> bool:
-        """Whether to work on `ticket`; one past its deadline is told so."""
+        """Whether to work on `ticket`. One that is past its deadline fails."""
         if ticket.future.done():
             return False
         if ticket.deadline.passed:

@@ -1,4 +1,4 @@
-"""Changes of the gallery while it is being served: reconcile, watch, add, remove; one at a time, on a thread."""
+"""Changes of the gallery while it is served: reconcile, watch, add, remove. One at a time, on a thread."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _REPEAT_AFTER_FAILURE_S = 30.0
 
 @dataclass(frozen=True)
 class Standing:
-    """How far a change is: what is being done, files done, and files in all (None while that is not known)."""
+    """Progress of a change: the step, files done, and files in total (None while unknown)."""
 
     step: str
     done: int
@@ -59,21 +59,21 @@ class Standing:
 
 
 class StoppedError(Exception):
-    """The service ends; what was committed stays, the rest goes on at the next start."""
+    """The service is stopping. What was committed stays; the rest continues at the next start."""
 
 
 class GalleryChanges:
     """The only part of the service that changes a gallery or its folder of photos.
 
     Args:
-        settings: where gallery and photos are.
-        network: that encodes; every step of it runs on `worker`, between searches.
-        worker: that owns the device.
-        served_gallery: told of every change, so that it is served at once.
-        metrics: where changes are counted.
+        settings: where the gallery and the photos are.
+        network: encodes photos. Each of its steps runs on `worker`, between searches.
+        worker: owns the device.
+        served_gallery: refreshed after every change.
+        metrics: counts changes.
 
     Attributes:
-        progress: the build or sync under way, or None.
+        progress: of the current build or sync, or None.
         problem: what went wrong in the last change, or None.
     """
 
@@ -108,11 +108,11 @@ class GalleryChanges:
         raise RequestError("no_photos_folder", "This service knows no folder of photos; set SKETCHSEEK_PHOTOS.", 409)
 
     async def reconcile(self) -> None:
-        """Make the gallery what the folder of photos is; build it where there is none."""
+        """Bring the gallery in line with the folder of photos; build it if there is none."""
         await self._change("sync" if await asyncio.to_thread(self.exists) else "build", self._sync)
 
     async def watch(self) -> None:
-        """Reconcile whenever something changes in the folder, for ever."""
+        """Reconcile whenever the folder changes, for ever."""
         root = self.root()
         gallery = os.path.realpath(self._settings.gallery)
         while True:
@@ -123,12 +123,12 @@ class GalleryChanges:
                     _log.info("the folder of photos changed", paths=len(changes))
                     await self._change("sync", self._sync)
             except (OSError, RuntimeError) as error:
-                _log.error("watching the folder of photos failed and starts again", reason=str(error))
+                _log.error("watching the folder of photos failed and is restarted", reason=str(error))
             await asyncio.sleep(_REPEAT_AFTER_FAILURE_S)
-            await self._change("sync", self._sync)  # what happened while nobody looked
+            await self._change("sync", self._sync)  # for changes that were missed meanwhile
 
     async def add(self, job: Job, stored: Sequence[Path]) -> None:
-        """Take stored uploads into the gallery; `job` says how it went. Without success their files go again."""
+        """Add stored uploads to the gallery and record the outcome in `job`. On failure their files are deleted."""
         root = self.root()
         report = await self._change(
             "add", lambda: add_photos(self._settings.gallery, root, stored, self._network, options=self._options)
@@ -140,23 +140,23 @@ class GalleryChanges:
             return
         served = self._served_gallery.current
         for upload in job.uploads:
-            # The id follows from path and content, so it was known before; now it can be found as well.
+            # The id follows from path and content, so it was known before. Whether the photo can be found shows now.
             if upload.photo_id is not None and served is not None and not served.has(upload.photo_id):
                 upload.photo_id = None
-                upload.code, upload.detail = "unreadable_image", "The photo could not be taken into the gallery."
+                upload.code, upload.detail = "unreadable_image", "The photo could not be added to the gallery."
         job.gallery_version = report.version
         job.status = "done"
         self._metrics.photos_changed.labels("added").inc(report.added + report.changed)
 
     async def remove(self, job: Job, photo: PhotoRecord) -> None:
-        """Delete a photo: its file first, so that no sync brings it back, then its row; `job` says how it went.
+        """Delete a photo and record the outcome in `job`: its file first, so that no sync brings it back, then its row.
 
         Raises:
             RequestError: `photos_read_only`: nothing was changed.
         """
         await asyncio.to_thread(files.remove, self.root(), photo)
         report = await self._change("remove", lambda: remove_photos(self._settings.gallery, [photo.photo_id]))
-        if report is None:  # the row goes with the next sync
+        if report is None:  # the next sync removes the row
             job.status, job.code = "failed", self.problem.code if self.problem else "internal_error"
             return
         job.gallery_version = report.version
@@ -164,15 +164,15 @@ class GalleryChanges:
         self._metrics.photos_changed.labels("removed").inc(report.removed)
 
     def stop(self) -> None:
-        """Make the change under way stop at its next batch."""
+        """Make the current change stop at its next batch."""
         self._stopped.set()
 
     def close(self) -> None:
-        """Wait for the thread."""
+        """Wait for the thread to end."""
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     async def _change(self, kind: str, change: Callable[[], BuildReport]) -> BuildReport | None:
-        """Run one change, then serve its result; None where it failed, which `problem` then explains."""
+        """Run one change, then serve its result. None if it failed; `problem` then says why."""
         try:
             report = await asyncio.get_running_loop().run_in_executor(self._thread, self._patiently, change)
             self.problem = None
@@ -186,7 +186,7 @@ class GalleryChanges:
             _log.error("changing the gallery failed", change=kind, code=error.code, reason=str(error))
             return None
         finally:
-            self.progress = None  # not before the result is served: a first build would seem ready with no photos
+            self.progress = None  # only once the result is served, or a first build would seem ready without photos
         return report
 
     async def _serve(self) -> None:
@@ -196,7 +196,7 @@ class GalleryChanges:
             _log.error("the changed gallery cannot be served", code=error.code, reason=str(error))
 
     def _patiently(self, change: Callable[[], T]) -> T:
-        """Run `change` as soon as no other process writes to the gallery."""
+        """Run `change` once no other process writes to the gallery."""
         while True:
             if self._stopped.is_set():
                 raise StoppedError
@@ -209,7 +209,7 @@ class GalleryChanges:
         root = self.root()
         self.progress = Standing("scanning", 0, None)
         if not root.is_dir():
-            raise GalleryError(f"the folder of photos {root} is not there; mount or make it")
+            raise GalleryError(f"the folder of photos {root} does not exist; mount or create it")
         if self.exists():
             return sync_gallery(
                 self._settings.gallery, self._network, photos=root, options=self._options, progress=self._report
@@ -251,7 +251,7 @@ def _say(kind: str, report: BuildReport) -> None:
 
 
 class _Photos:
-    """Which changes matter: not those of hidden files, half-written uploads among them, nor of the gallery itself."""
+    """Which changes matter: all but those of hidden files, such as half-written uploads, and of the gallery itself."""
 
     def __init__(self, gallery: str) -> None:
         self._gallery = gallery

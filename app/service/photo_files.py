@@ -1,7 +1,7 @@
 """Files of the gallery's root and nowhere else: opened by a row's path, stored under safe names, removed.
 
-Paths come from the gallery's own rows, never from a request. Even so each one is resolved and must lie inside the root,
-so that neither `..` nor a symbolic link leads out of the box.
+Paths come from the gallery's own rows, never from a request. Even so, each one is resolved and must lie inside the
+root, so that neither `..` nor a symbolic link leads outside.
 """
 
 from __future__ import annotations
@@ -43,21 +43,21 @@ def _gone() -> RequestError:
 def open_photo(root: Path, photo: PhotoRecord) -> BinaryIO:
     """The photo's file, opened for reading; the caller closes it.
 
-    Only pictures leave, whatever lies there by now and whatever folder a gallery of strangers names as its root.
+    Only pictures are served, whatever the file has become and whatever folder a foreign gallery names as its root.
 
     Raises:
-        RequestError: `photo_gone`: no regular file there, one outside of the root, or no picture any more.
+        RequestError: `photo_gone`: there is no regular file, it lies outside the root, or it is no longer a picture.
     """
     path = absolute(root, photo.raw_path)
     real = os.path.realpath(path)
     if not _inside(real, root):
         raise _gone()
     try:
-        # Without O_NONBLOCK a named pipe in the folder would hold this thread for ever.
+        # Without O_NONBLOCK, a named pipe in the folder would block this thread for ever.
         handle = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         raise _gone() from None
-    # Something may have been swapped between the check and the opening: what is open now must be what was checked.
+    # The file may have been swapped between the check and the opening: the open file must be the one checked.
     if not stat.S_ISREG(os.fstat(handle).st_mode) or not _same_file(handle, real) or os.path.realpath(path) != real:
         os.close(handle)
         raise _gone()
@@ -68,7 +68,7 @@ def open_photo(root: Path, photo: PhotoRecord) -> BinaryIO:
 
 
 def is_unchanged(file: BinaryIO, photo: PhotoRecord) -> bool:
-    """Whether the file still is, as far as its size and time tell, the one that the gallery read."""
+    """Whether size and time say that the file is still the one that the gallery read."""
     return _looks_unchanged(os.fstat(file.fileno()), photo)
 
 
@@ -78,7 +78,7 @@ def size_of(file: BinaryIO) -> int:
 
 
 def chunks_of(file: BinaryIO) -> Iterator[bytes]:
-    """The file's content in pieces, as many bytes as it had at the beginning at most; closes it at the end."""
+    """The file's content in pieces, at most as many bytes as it had at first; closes it at the end."""
     with file:
         left = size_of(file)
         while left > 0 and (chunk := file.read(min(_CHUNK, left))):
@@ -87,16 +87,16 @@ def chunks_of(file: BinaryIO) -> Iterator[bytes]:
 
 
 def media_type_of(photo: PhotoRecord) -> str:
-    """By the file's name, out of the formats a gallery holds; browsers are told not to guess."""
+    """The media type by the file's name, for the formats a gallery holds; browsers are told not to guess."""
     return MEDIA_TYPES.get(photo.path.rpartition(".")[2].lower(), "application/octet-stream")
 
 
 def safe_name(name: str, image_format: str) -> str:
-    """A harmless file name that still tells where it came from: `<stem>-<16 hex digits><extension of the format>`.
+    """A safe file name that still hints at the original: `<stem>-<16 hex digits><extension of the format>`.
 
     Args:
-        name: as the client sent it; only letters, digits, `-` and `_` of its last part survive, 60 at most.
-        image_format: Pillow's name of what the content really is.
+        name: as the client sent it. Letters, digits, `-` and `_` of its last part are kept, 60 at most.
+        image_format: Pillow's name for what the content really is.
     """
     stem = re.split(r"[/\\]", name)[-1].rpartition(".")[0] or name
     plain = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode()
@@ -121,14 +121,14 @@ def store(folder: Path, root: Path, name: str, data: bytes) -> Path:
 
 
 def remove(root: Path, photo: PhotoRecord) -> None:
-    """Delete the photo's file; one that is gone already is fine.
+    """Delete the photo's file. A file that is already gone is no error.
 
     Raises:
-        RequestError: `photos_read_only`; `photo_gone`: its folder leads out of the root, or another picture took its
+        RequestError: `photos_read_only`; `photo_gone`: its folder leads outside the root, or another picture took its
             place, which nobody asked to delete.
     """
     path = absolute(root, photo.raw_path)
-    # The folder is resolved, the last part is not: of a symbolic link the link itself is deleted.
+    # The folder is resolved, the last part is not: for a symbolic link, the link itself is deleted.
     folder = os.path.realpath(os.path.dirname(path))  # noqa: PTH120 - pathlib has no paths in bytes
     if not (folder == os.fsencode(root.resolve()) or _inside(folder, root)):
         raise _gone()
@@ -152,12 +152,12 @@ def _looks_unchanged(now: os.stat_result, photo: PhotoRecord) -> bool:
 
 
 def _is_another(target: bytes, photo: PhotoRecord) -> bool:
-    """Whether a file there has other content than the photo; of a link only the link would go."""
+    """Whether the file there has other content than the photo. For a link, only the link would be deleted."""
     found = os.lstat(target)
     if not stat.S_ISREG(found.st_mode) or _looks_unchanged(found, photo):
         return False
     if found.st_size != photo.size:
-        return True  # known without reading what may be gigabytes by now
+        return True  # known without reading what may be gigabytes
     with os.fdopen(os.open(target, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest() != photo.content_hash
 
@@ -170,7 +170,7 @@ def _same_file(handle: int, real: bytes) -> bool:
 
 
 def is_full_disk(error: OSError) -> bool:
-    """Whether there was no room left."""
+    """Whether the disk was full."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 

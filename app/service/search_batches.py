@@ -1,4 +1,4 @@
-"""What the device's worker does with the searches that wait."""
+"""What the device's worker does with the waiting searches."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SearchTicket = Ticket[SearchItem, Answer]
 
 
 def run_searches(tickets: Sequence[SearchTicket], metrics: Metrics) -> None:
-    """Searches of one version are encoded and recalled together and reranked one by one, as long as they are wanted."""
+    """Encode and recall the searches of one version together; rerank each of them while it is wanted."""
     versions: dict[TwoStageSearcher, list[SearchTicket]] = defaultdict(list)
     for ticket in tickets:
         versions[ticket.item.searcher].append(ticket)

@@ -1,4 +1,4 @@
-"""The version of the gallery being served, and the switch to a newer one while requests go on."""
+"""The version of the gallery being served, and the switch to a newer one while requests continue."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ class ServedVersion:
         return self.searcher.snapshot
 
     def photo(self, photo_id: str) -> PhotoRecord:
-        """What is known of a photo.
+        """The record of a photo.
 
         Raises:
-            UnknownPhotoError: this version has none of that id.
+            UnknownPhotoError: this version has no photo of that id.
         """
         return self.snapshot.photo(self.snapshot.row_of(photo_id))
 
@@ -69,9 +69,9 @@ class ServedGallery:
 
     Args:
         settings: where the gallery is and how often to look.
-        network: that encodes the sketches.
-        worker: that owns the device.
-        metrics: where swaps and sizes are shown.
+        network: encodes the sketches.
+        worker: owns the device.
+        metrics: shows swaps and sizes.
     """
 
     def __init__(self, settings: Settings, network: Network, worker: Worker, metrics: Metrics) -> None:
@@ -87,11 +87,11 @@ class ServedGallery:
 
     @property
     def current(self) -> ServedVersion | None:
-        """What is being served; None until the first version is warm."""
+        """The version being served; None until the first one is warm."""
         return self._current
 
     def serve(self) -> ServedVersion:
-        """What is being served, for one request to keep.
+        """The version being served, for one request to keep.
 
         Raises:
             BusyError: `not_ready`.
@@ -101,18 +101,18 @@ class ServedGallery:
         return self._current
 
     async def answer(self, attempt: Callable[[ServedVersion], Awaitable[T]]) -> T:
-        """What `attempt` makes of the version being served; of the next one where its files are cleaned up meanwhile.
+        """The result of `attempt` on the version being served, or on the next one if its files are gone by then.
 
         Raises:
             BusyError: nothing can be served yet.
-            GalleryVersionGoneError: the files are gone, and there is no other version, or its files are gone as well.
-            SketchseekError: there is another version that cannot be served; and whatever `attempt` raises.
+            GalleryVersionGoneError: the files are gone, and there is no other version or its files are gone as well.
+            SketchseekError: another version exists but cannot be served; also whatever `attempt` raises.
         """
         served = self.serve()
         try:
             return await attempt(served)
         except GalleryVersionGoneError:
-            # Cleaned up on disk between two looks at it: the new version has the answer.
+            # The version was cleaned up on disk during the request. A newer one can answer.
             if self.serve() is served:
                 await self.refresh()
             if self.serve() is served:
@@ -120,10 +120,10 @@ class ServedGallery:
         return await attempt(self.serve())
 
     async def refresh(self, *, retry: bool = False) -> bool:
-        """Load the latest version unless it is being served already; True where it was swapped in.
+        """Load the latest version unless it is already served; True if it was swapped in.
 
         Args:
-            retry: also try a version again that could not be loaded before.
+            retry: also try again a version that could not be loaded before.
 
         Raises:
             SketchseekError: it cannot be served; the old one stays.
@@ -151,14 +151,14 @@ class ServedGallery:
             return True
 
     async def follow(self) -> None:
-        """Refresh for ever; a large gallery is looked at less often than it takes to load."""
+        """Refresh for ever. The pause is at least three times as long as loading takes."""
         said: str | None = None
         while True:
             try:
                 await self.refresh()
                 said = None
             except SketchseekError as error:
-                if str(error) != said and not self._is_being_built(error):  # once, not at every look
+                if str(error) != said and not self._is_being_built(error):  # once, not at every attempt
                     level = _log.info if isinstance(error, GalleryNotFoundError) else _log.error
                     level("cannot serve the gallery's latest version", code=error.code, reason=str(error))
                 said = str(error)
@@ -168,7 +168,7 @@ class ServedGallery:
             await asyncio.sleep(max(self._settings.follow_interval_s, 3 * self._load_s))
 
     def _is_being_built(self, error: SketchseekError) -> bool:
-        """Whether `error` is what every first start begins with: no gallery yet, and photos to build it from."""
+        """Whether `error` only means that the first build is not done: no gallery yet, but photos to build it from."""
         return isinstance(error, GalleryNotFoundError) and self._current is None and self._settings.photos is not None
 
     def _load(self) -> ServedVersion:
@@ -193,7 +193,7 @@ class ServedGallery:
         self._metrics.gallery_generation.set(int(generation))
         self._metrics.gallery_commit.set(int(commit))
         self._metrics.gallery_swaps.inc()
-        # A first build begins with a version without photos, which is no news to anybody.
+        # A first build begins with a version without photos, which is not worth a line.
         log = _log.info if len(served.snapshot) else _log.debug
         log(
             "serving gallery",
@@ -204,7 +204,7 @@ class ServedGallery:
 
 
 def _warm_up(searcher: TwoStageSearcher) -> None:
-    """One whole search, so that the first client does not pay for what is done once."""
+    """One whole search, so that the first client does not pay for one-time work."""
     size = searcher.network.preprocess.image_size
     next(searcher.search_many(torch.zeros(1, 3, size, size), [Query()]))
     _ = searcher.snapshot.tags

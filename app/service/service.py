@@ -1,4 +1,4 @@
-"""The service as one object: its parts, how it starts, how it ends, and whether it is ready."""
+"""The service as one object: its parts, its start and end, and whether it is ready."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from model.networks.network import Network
 
 T = TypeVar("T")
 _log = get_logger("app.service.service")
-_MOST_CALLS_WAITING = 16  # so that they never crowd out the searches
+_MOST_CALLS_WAITING = 16  # so that calls never crowd out searches
 _LOOK_EVERY_S = 0.1
-_STUCK_S = 120.0  # a batch that takes longer than this means that the device hangs
+_STUCK_S = 120.0  # if a batch takes longer, the device hangs
 
 
 @dataclass(frozen=True)
 class Readiness:
-    """Whether a search would be answered: "ready", "starting", "failed" or "draining", and if not ready, why."""
+    """Whether a search would be answered, and if not, why."""
 
     status: Literal["ready", "starting", "failed", "draining"]
     reason: str | None = None
@@ -47,14 +47,14 @@ class Service:
 
     Args:
         settings: of this service.
-        network: that the gallery was, or will be, encoded with.
-        metrics: where everything is counted.
+        network: encodes the gallery and the sketches.
+        metrics: counts everything.
 
     Attributes:
-        gallery: which version of the gallery is served.
+        gallery: the version being served.
         changes: changes the gallery.
         worker: owns the device.
-        device_problem: why the device cannot be used any more, or None.
+        device_problem: why the device can no longer be used, or None.
     """
 
     def __init__(self, settings: Settings, network: Network, metrics: Metrics) -> None:
@@ -88,11 +88,13 @@ class Service:
         metrics.watch_value(metrics.device_memory, self._device_memory)
 
     async def start(self) -> None:
-        """Begin: the gallery is loaded, built or reconciled while the probes already answer."""
+        """Start. The gallery is loaded, built or reconciled while the probes already answer."""
         torch.set_num_threads(self.settings.threads)
         self.worker.start()
         if not self.settings.is_local and self.settings.read_key is None:
-            _log.warning("listening to the network without a key: anybody who reaches this port can search and look")
+            _log.warning(
+                "listening to the network without a key: anyone who reaches this port can search and see the photos"
+            )
         self.spawn(self.gallery.follow(), "follow")
         self.spawn(self._say_when_ready(), "say_when_ready")
         if self.settings.watch or (self.settings.photos and not await asyncio.to_thread(self.changes.exists)):
@@ -101,7 +103,7 @@ class Service:
             self.spawn(self.changes.watch(), "watch")
 
     async def stop(self) -> None:
-        """End: what waits for the device is finished, everything else is let go."""
+        """End. Work that waits for the device is finished; everything else is dropped."""
         self.drain()
         self.changes.stop()
         for task in self._tasks:
@@ -113,7 +115,7 @@ class Service:
         _log.info("stopped")
 
     def drain(self) -> None:
-        """Say that this process ends soon: /readyz turns 503, while requests are still answered."""
+        """Announce that this process ends soon: /readyz turns 503, while requests are still answered."""
         if not self._draining:
             self._draining = True
             _log.info("draining")
@@ -178,7 +180,9 @@ class Service:
         if self._calls_waiting >= _MOST_CALLS_WAITING:
             self.metrics.dropped.labels("queue_full").inc()
             raise BusyError(
-                "queue_full", "Too many requests are waiting for the device; come again.", self.settings.retry_after_s
+                "queue_full",
+                "Too many requests are waiting for the device; try again later.",
+                self.settings.retry_after_s,
             )
         self._calls_waiting += 1
         try:
@@ -188,14 +192,14 @@ class Service:
             self._calls_waiting -= 1
 
     def spawn(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
-        """Run `work` beside the requests, until it ends or the service does."""
+        """Run `work` in the background, until it or the service ends."""
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
 
     async def _say_when_ready(self) -> None:
-        """One line in the log once searches are answered, which is what people wait for after a start."""
+        """Log one line once searches are answered, which is what people wait for after a start."""
         began = time.monotonic()
         while self.readiness().status != "ready":
             await asyncio.sleep(_LOOK_EVERY_S)
@@ -213,9 +217,9 @@ class Service:
         try:
             run_searches(tickets, self.metrics)
         except torch.AcceleratorError as error:
-            # The GPU is gone for this process; only a restart, which the probe brings about, helps.
-            self.device_problem = "The GPU gave way; the service has to be started again."
-            _log.critical("the GPU gave way", exc_info=error)
+            # This process cannot use the GPU any more. Only a restart helps, which the probe triggers.
+            self.device_problem = "The GPU failed; the service has to be restarted."
+            _log.critical("the GPU failed", exc_info=error)
             for ticket in tickets:
                 ticket.fail(
                     BusyError(

@@ -1,4 +1,4 @@
-"""The network as others than the searches see it: every call goes through the one worker that owns the device."""
+"""The network for everything but searches: each call goes through the one worker that owns the device."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ T = TypeVar("T")
 
 
 class SharedNetwork(Network):
-    """Encodes photos in small steps on the device's thread, so that searches get their turn in between.
+    """Encodes photos in small steps on the device's thread, so that searches can run in between.
 
     Args:
         network: the real one.
-        worker: whose thread it runs on.
+        worker: on whose thread it runs.
         batch: photos encoded in one step.
     """
 

@@ -19,13 +19,13 @@ _QUALITY = 80
 
 
 class Thumbnails:
-    """Makes and keeps thumbnails; safe to use from several threads.
+    """Makes and keeps thumbnails. Safe to use from several threads.
 
     Args:
-        size: longer side in pixels; smaller photos are not enlarged.
-        capacity: bytes kept; the ones unused for longest go first.
+        size: longer side in pixels. Smaller photos are not enlarged.
+        capacity: bytes kept. The least recently used thumbnails go first.
         limits: what decoding a photo may cost.
-        metrics: where the memory held is shown.
+        metrics: shows the memory held.
     """
 
     def __init__(self, size: int, capacity: int, limits: ImageLimits, metrics: Metrics) -> None:
@@ -42,11 +42,11 @@ class Thumbnails:
         return f'"{photo.content_hash[:32]}-{self._size}"'
 
     def get(self, root: Path, photo: PhotoRecord) -> tuple[bytes, bool]:
-        """The thumbnail as WebP, and whether it may be kept: not that of a file changed since the gallery read it.
+        """The thumbnail as WebP, and whether it may be cached: not if the file changed since the gallery read it.
 
         Raises:
             RequestError: `photo_gone`.
-            ImageError: the file cannot be decoded any more.
+            ImageError: the file can no longer be decoded.
         """
         with self._lock:
             if (known := self._kept.get(photo.photo_id)) is not None:

@@ -24,8 +24,8 @@ from PIL import Image
 from starlette.requests import Request
 from starlette.types import Message
 
+from app.http.requests.bodies import read_form
 from app.http.requests.sketch_request import read_sketch
-from app.http.requests.uploads import read_form
 from app.settings import load_settings
 from index_builder import BuildOptions, GallerySnapshot, build_gallery, remove_photos
 from index_builder.store.checksums import Ledger, dataset_files, file_sum, write_json

@@ -1,4 +1,4 @@
-"""What an explanation may be told, as form fields and as JSON."""
+"""The options of an explanation, as form fields and as JSON."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class ExplainBody(ExplainOptions):
 
 
 def parse_explain_options(sketch: SketchRequest) -> ExplainOptions:
-    """Options out of what came beside the sketch.
+    """Options from the fields that came with the sketch.
 
     Raises:
         RequestError: `invalid_<name>` such as `invalid_photo_id`, `unknown_field`.
     """
     values = sketch.values
     only_known_fields(values, ExplainOptions.model_fields, SKETCH_FIELDS[sketch.from_json])
-    if isinstance(among := values.get("among"), list):  # the validator would look at each before it counts them
+    if isinstance(among := values.get("among"), list):  # the validator checks each before it counts them
         values = {**values, "among": among[: _MOST_SOURCES + 1]}
     try:
         return ExplainOptions.model_validate(values)

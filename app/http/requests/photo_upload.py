@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
+from app.http.requests.bodies import media_type, read_form
 from app.http.requests.unknown_names import unknown_field
-from app.http.requests.uploads import media_type, read_form
 from app.service_errors import RequestError
 from app.settings import Settings
 

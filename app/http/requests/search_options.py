@@ -1,4 +1,4 @@
-"""What a search may be told, as form fields and as JSON. The OpenAPI document describes requests by these models."""
+"""The options of a search, as form fields and as JSON. The OpenAPI document describes requests by these models."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from app.http.requests.unknown_names import only_known_fields
 from app.http.value_errors import wrong_value
 from app.service_errors import RequestError
 
-Number = float
 MOST_EXPLAINED = 20
-"""Results that one search explains at most."""
-
+"""Most results that one search explains."""
 
 SKETCH_FIELDS = {False: ("sketch",), True: ("strokes", "image")}
 """Fields that carry the sketch, in a form (False) and in JSON (True)."""
@@ -52,19 +50,19 @@ class SearchOptions(BaseModel):
 class SearchBody(SearchOptions):
     """A search as JSON: exactly one of `strokes` and `image`."""
 
-    strokes: list[list[list[Number]]] | None = Field(
+    strokes: list[list[list[float]]] | None = Field(
         None, description="A drawing: per stroke [[x, ...], [y, ...]], y downwards, any scale; as in Quick, Draw!"
     )
     image: str | None = Field(None, description="A picture of a sketch as a URI data:image/png;base64,...")
 
 
 def parse_options(values: dict[str, Any], max_top_k: int, max_candidates: int, *, strict: bool) -> SearchOptions:
-    """Options out of form fields or JSON members, within the service's limits.
+    """Options from form fields or JSON members, within the service's limits.
 
     Args:
         values: name -> value.
         max_top_k, max_candidates: the limits.
-        strict: take no text for numbers; for JSON, which has numbers of its own.
+        strict: accept no text for numbers; for JSON, which has numbers of its own.
 
     Raises:
         RequestError: `invalid_<name>` such as `invalid_top_k`, `candidates_below_top_k`, `unknown_field`.
@@ -89,7 +87,7 @@ def parse_options(values: dict[str, Any], max_top_k: int, max_candidates: int, *
 
 
 def invalid_field(error: ValidationError) -> RequestError:
-    """The first thing wrong, under a code that names the field; the value sent is not repeated."""
+    """The first mistake, under a code that names the field. The value is not repeated."""
     first = error.errors(include_url=False, include_input=False)[0]
     name = str(first["loc"][0]) if first["loc"] else "body"
     return RequestError(f"invalid_{name}", wrong_value(name, first), field=name)

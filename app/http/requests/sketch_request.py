@@ -1,4 +1,4 @@
-"""A request that carries a sketch -> the sketch's pixels and the options, checked one by one.
+"""From a request that carries a sketch to the sketch's pixels and the options.
 
 A sketch comes as a file of a multipart form, as strokes in JSON, or as a picture in a data: URI in JSON.
 """
@@ -11,15 +11,16 @@ from typing import Any
 from PIL import Image
 from starlette.requests import Request
 
+from app.http.requests.bodies import media_type, read_body, read_form
+from app.http.requests.json_values import parse_data_uri, parse_json, parse_strokes
 from app.http.requests.unknown_names import unknown_field
-from app.http.requests.uploads import media_type, parse_data_uri, parse_json, parse_strokes, read_body, read_form
 from app.service_errors import RequestError
 from app.settings import Settings
 from model.images.opening import ImageLimits, open_image
 from model.images.preprocess import SKETCH_LONGEST_SIDE
 from model.images.strokes import draw_strokes
 
-_FORM_FILES = 8  # more files than one are an error; a few are read so that the error can say so
+_FORM_FILES = 8  # only one is allowed; a few are read so that the error can say how many came
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,10 @@ class SketchRequest:
     """What a client sent.
 
     Attributes:
-        values: form fields or JSON members other than the sketch; of the fields named `repeatable`, lists.
-        image: the encoded picture, or None where the sketch came as strokes.
+        values: form fields or JSON members other than the sketch. Fields that may be repeated are lists.
+        image: the encoded picture, or None if the sketch came as strokes.
         strokes: per stroke [[x...], [y...]], or None.
-        from_json: whether numbers came as numbers rather than as text.
+        from_json: whether numbers came as numbers, not as text.
     """
 
     values: dict[str, Any]
@@ -39,7 +40,7 @@ class SketchRequest:
     from_json: bool = True
 
     def open(self, limits: ImageLimits) -> Image.Image:
-        """The sketch's pixels, as many as its clean-up needs; slow, so not for the event loop.
+        """The sketch's pixels, as many as its clean-up needs. Slow, so not for the event loop.
 
         Raises:
             ImageError and its kinds: see `model.images.opening.open_image`.
@@ -55,11 +56,11 @@ async def read_sketch(request: Request, settings: Settings, repeatable: frozense
     Args:
         request: multipart/form-data or application/json.
         settings: the limits.
-        repeatable: form fields that may come several times.
+        repeatable: form fields that may be given several times.
 
     Raises:
         RequestError: `unsupported_media_type`, `no_sketch`, `several_sketches`, `empty_file`, `malformed_...`.
-        BodyTooLargeError, BodyTimeoutError, ClientLeftError: see `app.http.requests.uploads`.
+        BodyTooLargeError, BodyTimeoutError, ClientLeftError: see `app.http.requests.bodies`.
     """
     kind = media_type(request)
     if kind == "application/json":
@@ -72,7 +73,7 @@ async def read_sketch(request: Request, settings: Settings, repeatable: frozense
 
 
 def _from_json(body: bytes, settings: Settings) -> SketchRequest:
-    # x, y and perhaps the time of each point, an empty list or two a stroke, and the options.
+    # x, y and perhaps the time of each point, one or two empty lists per stroke, and the options.
     values = parse_json(body, 3 * settings.max_points + 4 * settings.max_strokes + 1000)
     strokes, image = values.pop("strokes", None), values.pop("image", None)
     if strokes is None and image is None:

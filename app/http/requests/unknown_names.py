@@ -1,6 +1,6 @@
-"""Names that a client sent and a route does not know: refused, with the nearest name that it does know.
+"""Names that a client sent and a route does not know: refused, with the nearest known name.
 
-A name that is passed over in silence is an answer to another question: who writes `topk=5` gets 20 results.
+Ignoring an unknown name would answer another question: `topk=5` would give 20 results.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ def unknown_field(name: str, known: Iterable[str]) -> RequestError:
 
 
 def only_known_fields(names: Iterable[str], known: Iterable[str], before: Iterable[str]) -> None:
-    """Refuse a body with other fields at the first of them: a validator would list every single one.
+    """Refuse a body with unknown fields at the first of them; a validator would list every one.
 
     Args:
-        names: that came, without those of `before`.
-        known: those that may.
-        before: those that carry the sketch and were taken out before; an answer lists them as well.
+        names: that the client sent, without those in `before`.
+        known: that the body may have.
+        before: fields that carry the sketch, which were read before. The error lists them as well.
 
     Raises:
         RequestError: `unknown_field`.
@@ -50,7 +50,7 @@ def only_known_fields(names: Iterable[str], known: Iterable[str], before: Iterab
 
 
 async def only_known_parameters(request: Request) -> None:
-    """A dependency: refuse query parameters that the route does not have, and those that come twice.
+    """A dependency: refuse query parameters that the route does not have, and repeated ones.
 
     Raises:
         RequestError: `unknown_parameter`, `repeated_parameter`.
@@ -67,7 +67,7 @@ async def only_known_parameters(request: Request) -> None:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that `name` most likely was meant to be, or None where none is like it."""
+    """The known name that `name` was most likely meant to be, or None if none resembles it."""
     plain = {_plain(one): one for one in known}
     close = get_close_matches(_plain(name[:_LONGEST]), plain, n=1)
     return plain[close[0]] if close else None
@@ -90,7 +90,7 @@ def _members(kind: str, name: str, near: str | None) -> dict[str, Any]:
 
 
 def _body_fields(route: APIRoute) -> list[str]:
-    """Names of the fields of every kind of body that the route's document shows."""
+    """Names of the fields of every kind of body in the route's OpenAPI document."""
     content = (route.openapi_extra or {}).get("requestBody", {}).get("content", {})
     return list(dict.fromkeys(name for kind in content.values() for name in kind["schema"].get("properties", {})))
 
@@ -100,7 +100,7 @@ def _plain(name: str) -> str:
 
 
 def shown(name: str) -> str:
-    """A client's name as an answer may repeat it: short, and without control characters or halves of characters."""
+    """A client's name as an answer may repeat it: short, without control characters and lone surrogates."""
     return "".join(character for character in name[: 4 * _LONGEST] if character.isprintable())[:_LONGEST]
 
 

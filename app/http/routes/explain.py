@@ -61,7 +61,7 @@ _BODY = sketch_body(
 async def explain(request: Request) -> Response:
     """Send a sketch and the id of a photo; get which patch matched which, or a picture of it."""
     service = service_of(request)
-    service.gallery.serve()  # tells a client to come again before it has sent megabytes
+    service.gallery.serve()  # rejects a client before it has sent megabytes, while nothing is served
     sketch = await read_sketch(request, service.settings, frozenset({"among"}))
     deadline = service.deadline()
     options = parse_explain_options(sketch)
@@ -96,17 +96,17 @@ def _rows(served: ServedVersion, options: ExplainOptions, kind: str) -> list[int
     """
     rows = [served.snapshot.row_of(options.photo_id)]
     if kind == "synthesis":
-        # Photos that were removed since the search are no reason to refuse the picture.
+        # Photos that were removed since the search are left out.
         others = dict.fromkeys(one for one in options.among if one != options.photo_id and served.has(one))
         rows += [served.snapshot.row_of(one) for one in others]
     return rows
 
 
 def _photos(service: Service, served: ServedVersion, rows: list[int], deadline: Deadline) -> list[Image.Image]:
-    """The photos' pixels, one after the other as long as somebody waits."""
+    """The photos' pixels. The deadline is checked before each."""
     photos = []
     for row in rows:
-        deadline.raise_if_passed()  # others wait for this thread
+        deadline.raise_if_passed()  # so that others get this thread
         with files.open_photo(served.root, served.snapshot.photo(row)) as file:
             photos.append(to_rgb(open_image(file, service.image_limits, PHOTO_SIDE)))
     return photos

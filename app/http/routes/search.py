@@ -45,7 +45,7 @@ _BODY = sketch_body(SearchOptions, SearchBody, "SearchForm", {"top_k": 5, "candi
 async def search(request: Request) -> Response:
     """Send a sketch as a file, as strokes or as a data: URI; get the photos it shows, best first."""
     service = service_of(request)
-    service.gallery.serve()  # tells a client to come again before it has sent megabytes
+    service.gallery.serve()  # rejects a client before it has sent megabytes, while nothing is served
     sketch = await read_sketch(request, service.settings, _REPEATABLE)
     arrived, deadline = time.perf_counter(), service.deadline()
     options = parse_options(
