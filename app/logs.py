@@ -16,13 +16,13 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
-"""Id of the request being served; "-" outside of one."""
+"""Id of the request being served; "-" outside any request."""
 
 _ACCEPTABLE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def new_request_id(offered: str | None) -> str:
-    """The id a proxy in front already gave, where it is harmless, or a fresh one."""
+    """The id that a proxy in front gave, if it is harmless; otherwise a fresh one."""
     if offered is not None and _ACCEPTABLE.fullmatch(offered):
         return offered
     return secrets.token_hex(8)
@@ -82,11 +82,11 @@ def configure_logging(level: str = "info", style: Literal["json", "console"] = "
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logger = logging.getLogger(name)
         logger.handlers = []
-        logger.propagate = name != "uvicorn.access"  # the service writes an access log of its own
-    # The service tells its own start and end; "startup complete" from a library would sound as if it were ready.
+        logger.propagate = name != "uvicorn.access"  # the service writes its own access log
+    # The service logs its own start and end. A library's "startup complete" would suggest that it is ready.
     for name in ("uvicorn.error", "watchfiles", "httpx2", "PIL", "faiss"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    # A warning for each odd byte of a form would let strangers fill the disk with lines.
+    # A warning for each odd byte of a form would let strangers fill the disk with log lines.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 

@@ -1,4 +1,4 @@
-"""Builds the application; nothing runs at import."""
+"""Builds the application. Importing this module runs nothing."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def create_app(settings: Settings | None = None, network: Network | None = None)
 
 
 def create_admin_app(main: FastAPI) -> FastAPI:
-    """Probes and metrics of a running application, for a port of their own. Keys are not asked for there."""
+    """Probes and metrics of a running application, for a port of their own that asks for no keys."""
     settings: Settings = main.state.settings
     settings = settings.model_copy(update={"read_key": None})
     admin = _application(settings, "Sketchseek operations", None)
@@ -88,7 +88,7 @@ def create_admin_app(main: FastAPI) -> FastAPI:
 
 
 def _anybody() -> None:
-    """Whoever reaches the port of the probes may read them."""
+    """Everyone who reaches the probes' port may read them."""
 
 
 def _application(settings: Settings, title: str, lifespan: Any) -> FastAPI:
@@ -120,7 +120,7 @@ def _operation_id(route: APIRoute) -> str:
 
 
 def _tidy(document: dict[str, Any]) -> None:
-    """Say what is so: errors are problem+json, and FastAPI's own shape of a 422 never comes."""
+    """Correct what FastAPI assumes: errors are problem+json, and its own kind of 422 is never sent."""
     for path in document.get("paths", {}).values():
         for operation in path.values():
             answers = operation.get("responses", {})
@@ -154,10 +154,10 @@ def _page_file(file: Path) -> Callable[[Request], Awaitable[Response]]:
 
 
 class _PageFolder(StaticFiles):
-    """A folder of the page; a browser asks each time whether a file changed, so that an update shows at once."""
+    """A folder of the page. Browsers ask each time whether a file changed, so that an update shows at once."""
 
     def file_response(self, full_path: Any, stat_result: Any, scope: Scope, status_code: int = 200) -> Response:
-        """As Starlette does, and not kept without asking."""
+        """The file, to be kept only if the browser asks each time."""
         response = super().file_response(full_path, stat_result, scope, status_code)
         response.headers.update(_ASK_EACH_TIME)
         return response

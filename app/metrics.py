@@ -1,4 +1,4 @@
-"""Prometheus metrics of one application, in a registry of its own so that several can live in one process."""
+"""Prometheus metrics of one application. Each has its own registry, so that several can live in one process."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from prometheus_client import (
 
 _STAGE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _BATCH_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 32)
-# Prometheus sees no increase in a series that begins with 1, so what alarms watch begins with 0.
+# Prometheus sees no increase in a series that begins with 1. Series that alarms watch therefore begin with 0.
 _PROBLEMS = ("internal_error", "overloaded", "bodies_full", "client_too_slow")
 _DROPS = ("queue_full", "deadline", "client_left")
 _STEPS = ("load", "build", "sync", "add", "remove")
 
 
 class Metrics:
-    """All that is counted; names and meanings stand in docs/operations.md."""
+    """Everything that is measured; docs/operations.md explains each name."""
 
     content_type = "text/plain; version=0.0.4; charset=utf-8"
 
     def __init__(self) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # a time stamp beside each series helps nobody who scrapes
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a time stamp beside each series, which no scraper needs
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
@@ -100,7 +100,7 @@ class Metrics:
         self.stage_seconds.labels(stage).observe(seconds)
 
     def watch_value(self, gauge: Gauge, read: Callable[[], float]) -> None:
-        """Let `gauge` ask for its value when it is scraped."""
+        """Make `gauge` call `read` for its value whenever it is scraped."""
         gauge.set_function(read)
 
     def exposition(self) -> bytes:

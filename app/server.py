@@ -1,4 +1,4 @@
-"""Runs the service with uvicorn: a port for the probes, an end that loses no request, errors in one line."""
+"""Runs the service with uvicorn: a port for the probes, an end that loses no request, errors on one line."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _BACKLOG = 2048
 _KEEP_ALIVE_S = 30
 _SWITCH_S = 0.0005
-"""Python hands its lock on after 5 ms by default; the device's thread, which asks for it between any two operations,
-would wait that long behind every request that is being parsed or decoded."""
+"""Seconds after which Python passes its lock on; by default 5 ms. The device's thread asks for the lock between any two
+operations, and would wait that long for every request that is being parsed or decoded."""
 
 
 class PortTakenError(ServiceError):
-    """Something else listens at this address already."""
+    """Another program already listens at this address."""
 
     code = "port_taken"
 
 
 class _Server(uvicorn.Server):
-    """At the first signal the service says that it is not ready; a moment later it closes the door and finishes."""
+    """At the first signal the service reports that it is not ready; a moment later it stops listening and finishes."""
 
     def __init__(self, config: uvicorn.Config, settings: Settings, app: FastAPI) -> None:
         super().__init__(config)
@@ -46,7 +46,7 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Handle signals without raising them again at the end: a service that was asked to end has succeeded."""
+        """Handle signals without raising them again at the end: a service that ends on request has succeeded."""
         loop = asyncio.get_running_loop()
         before = {number: signal.getsignal(number) for number in _SIGNALS}
         for number in _SIGNALS:
@@ -75,7 +75,7 @@ class _Server(uvicorn.Server):
 
 
 class _AdminServer(uvicorn.Server):
-    """The port of the probes; it ends when the other one has."""
+    """Serves the probes' port; it ends after the main server."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -84,14 +84,14 @@ class _AdminServer(uvicorn.Server):
 
 
 def allow_many_connections() -> None:
-    """Let the process open as many files as the system allows it; each connection is one."""
+    """Let the process open as many files as the system allows; each connection is one."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket, made before anything slow is done, so that a taken port is said at once.
+    """A listening socket. Make it before anything slow is done, so that a taken port is reported at once.
 
     Raises:
         PortTakenError: something listens there already, or the address is not this machine's.
@@ -105,14 +105,14 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise PortTakenError(
-            f"cannot listen at {host}:{port} ({error.strerror}); stop what does, or choose another --port"
+            f"cannot listen at {host}:{port} ({error.strerror}); stop what listens there, or choose another --port"
         ) from None
     listener.settimeout(0)
     return listener
 
 
 def serve(app: FastAPI, settings: Settings, listener: socket.socket, admin: socket.socket | None = None) -> bool:
-    """Serve until a signal comes; False where the application could not start.
+    """Serve until a signal comes; False if the application could not start.
 
     Args:
         app: from `app.main.create_app`.
@@ -152,7 +152,7 @@ def configuration(app: FastAPI, settings: Settings, lifespan: str = "on") -> uvi
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=max(1, round(settings.shutdown_timeout_s)),
         backlog=_BACKLOG,
-        proxy_headers=True,  # of the addresses in FORWARDED_ALLOW_IPS alone, 127.0.0.1 by default
+        proxy_headers=True,  # only from the addresses in FORWARDED_ALLOW_IPS, by default 127.0.0.1
     )
 
 

@@ -1,4 +1,4 @@
-"""Errors that only a service has: a request that cannot be used, a client that left, a service that is busy."""
+"""Errors that only a service raises: a request that cannot be used, a client that left, a service that is busy."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 from model.errors import SketchseekError
 
 CLIENT_CLOSED_REQUEST = 499
-"""nginx's name for a client that left; nobody reads the answer, but logs and metrics count it."""
+"""nginx's status for a client that left. Nobody reads the answer, but logs and metrics count it."""
 
 
 class ServiceError(SketchseekError):
-    """Base of the errors that only a service has: it knows its own HTTP status and headers."""
+    """Base of the errors that only a service raises. It knows its own HTTP status and headers."""
 
     code = "error"
     status: int = 400
@@ -24,7 +24,7 @@ class ServiceError(SketchseekError):
 
 
 class RequestError(ServiceError):
-    """What the client sent cannot be used; `code` says which of many ways it is wrong."""
+    """What the client sent cannot be used; `code` says why."""
 
     def __init__(self, code: str, message: str, status: int = 422, **members: Any) -> None:
         super().__init__(message, **members)
@@ -54,7 +54,7 @@ class ClientLeftError(ServiceError):
 
 
 class BusyError(ServiceError):
-    """The service cannot take this request now; `Retry-After` says when to come again."""
+    """The service cannot take this request now; `Retry-After` says when to try again."""
 
     status = 503
 

@@ -1,6 +1,6 @@
 """Settings of the service: environment variables with the prefix SKETCHSEEK_, each with a default and a sentence.
 
-docs/operations.md lists every one of them; a test compares the two.
+docs/operations.md lists them all; a test compares the two.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _KEY = re.compile(r"[!-~]([ -~]*[!-~])?")  # clients disagree on how a header sp
 
 
 class Settings(BaseSettings):
-    """Everything that can be set; 0 turns a limit off only where its sentence says so."""
+    """Everything that can be set. 0 turns a limit off only if its sentence says so."""
 
     model_config = SettingsConfigDict(env_prefix="SKETCHSEEK_", extra="forbid", frozen=True)
 
@@ -84,7 +84,7 @@ class Settings(BaseSettings):
     )
     max_strokes: int = Field(2000, ge=1, description="Most strokes of a drawing sent as JSON.")
     max_points: int = Field(100_000, ge=1, description="Most points of a drawing sent as JSON.")
-    # Not below what a request gets that says nothing.
+    # Not below the defaults of a request.
     max_top_k: int = Field(1000, ge=20, description="Most results of one answer.")
     max_candidates: int = Field(1000, ge=100, description="Deepest recall stage.")
     max_bodies_bytes: int = Field(256 * MEGABYTE, ge=1, description="Memory for the bodies of all requests together.")
@@ -138,7 +138,7 @@ class Settings(BaseSettings):
     @field_validator("read_key", "write_key")
     @classmethod
     def _no_empty_key(cls, value: SecretStr | None) -> SecretStr | None:
-        """An empty variable, as compose writes an unset one, means no key; what no header can carry is none either."""
+        """Treat an empty variable as no key, since compose writes unset ones so; refuse what no header can carry."""
         if value is None or not value.get_secret_value():
             return None
         if not _KEY.fullmatch(value.get_secret_value()):
@@ -200,7 +200,7 @@ def is_local_host(host: str) -> bool:
 
 
 def load_settings(**overrides: object) -> Settings:
-    """Settings from the environment; `overrides` that are not None win.
+    """Settings from the environment; an override that is not None wins.
 
     Raises:
         ConfigurationError: a value cannot work; the message names the variable.

@@ -1,4 +1,4 @@
-"""Who may do what: keys, and the headers that keep a browser from being turned against its user."""
+"""Keys, and the headers that keep a browser from being turned against its user."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
 def _same(offered: str, key: SecretStr | None) -> bool:
-    """Compared in constant time, so that a wrong key does not tell how wrong it is."""
+    """Compare in constant time, so that the time taken does not show how much of a key is right."""
     return key is not None and hmac.compare_digest(offered.encode(), key.get_secret_value().encode())
 
 
 def may_read(settings: Settings, offered: str | None) -> bool:
-    """Whether a caller with this key may search and look."""
+    """Whether a caller that offers this key may read."""
     if settings.read_key is None:
         return True
-    # Both comparisons always run: which key it was must not show in the time taken.
+    # Both comparisons always run, so that the time taken does not show which key it was.
     read, write = _same(offered or "", settings.read_key), _same(offered or "", settings.write_key)
     return read or write
 
 
 async def require_read(request: Request, credentials: Credentials) -> None:
-    """Dependency of the routes that look.
+    """Dependency of the routes that read.
 
     Raises:
         AccessError: 401 without a key or with a wrong one.

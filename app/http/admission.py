@@ -1,9 +1,9 @@
-"""Which requests are held: as many as there is room for, and those that wait for their own client give way first.
+"""Bounds how many requests are held at once, and how much memory their bodies take.
 
-A client that sends its body or reads its answer slowly holds a place, and perhaps megabytes, without any work being
-done for it. As long as there is room nobody minds. Where there is none, the newcomer takes the place of such a request:
-of the address that holds the most of them, the one whose client has been waited for longest. Hundreds of slow clients
-therefore cost the fast ones nothing, also where all of them share an address.
+A client that sends its body or reads its answer slowly holds a place, and perhaps megabytes, while no work is done for
+it. That costs nothing while there is room. When there is none, a new request takes the place of a slow one: the address
+with the most slow requests loses the one whose client has been waited for longest. So hundreds of slow clients do not
+delay fast ones, even if all of them share one address.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 from app.service_errors import BusyError
 
-_PATIENCE_S = 1.0  # nobody gives way before, so that a busy moment harms no ordinary client
+_PATIENCE_S = 1.0  # no request loses its place sooner, so that a busy moment harms no ordinary client
 
 
 class Held:
@@ -29,32 +29,31 @@ class Held:
 
     Attributes:
         bytes: of its body in memory.
-        gave_way: whether its place was given to another.
+        evicted: whether another request took its place.
     """
 
     def __init__(self, address: str, take: Callable[[Held, int], None], clock: Callable[[], float]) -> None:
         self.address = address
         self.bytes = 0
-        self.gave_way = False
+        self.evicted = False
         self.patience = asyncio.timeout(None)
         self._take, self._clock = take, clock
-        self._waited, self._since = 0.0, None
-
-    _since: float | None
+        self._waited = 0.0
+        self._since: float | None = None
 
     @property
     def waits(self) -> bool:
-        """Whether its client is what it waits for."""
+        """Whether it waits for its client."""
         return self._since is not None
 
     @property
     def waited_s(self) -> float:
-        """Seconds it has waited for its client, all pauses together: a trickle is as slow as silence."""
+        """Seconds it has waited for its client in total, so that a trickle counts as much as silence."""
         return self._waited + (0.0 if self._since is None else self._clock() - self._since)
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """While it waits for its client."""
+        """Marks the time during which it waits for its client."""
         self._since = self._clock()
         try:
             yield
@@ -71,12 +70,12 @@ class Held:
 
 
 class Admission:
-    """The places and the memory that requests share; used on the event loop alone.
+    """The places and the memory that requests share. Use it on the event loop only.
 
     Args:
-        limit: requests held at the same time.
-        max_bytes: of all their bodies together.
-        retry_after_s: what a client is told that finds no room.
+        limit: most requests held at once.
+        max_bytes: most bytes of all their bodies together.
+        retry_after_s: seconds after which a client that found no room should try again.
         clock: seconds, monotonic.
     """
 
@@ -92,14 +91,14 @@ class Admission:
 
     @contextlib.asynccontextmanager
     async def hold(self, address: str) -> AsyncIterator[Held]:
-        """A place for a request of this address, as long as the block runs.
+        """Hold a place for a request from `address` while the block runs.
 
         Raises:
-            BusyError: `overloaded`: no place is left; `client_too_slow`: the place was given to another.
+            BusyError: `overloaded`: no place is left; `client_too_slow`: another request took the place.
         """
-        if len(self._held) >= self._limit and not self._give_way(self._held):
+        if len(self._held) >= self._limit and not self._evict_one(self._held):
             raise BusyError(
-                "overloaded", "The service holds as many requests as it may; come again.", self._retry_after_s
+                "overloaded", "The service holds as many requests as it can; try again later.", self._retry_after_s
             )
         held = Held(address, self._take, self._clock)
         self._held.add(held)
@@ -107,39 +106,39 @@ class Admission:
             async with held.patience:
                 yield held
         except TimeoutError:
-            if not held.gave_way:
+            if not held.evicted:
                 raise
             raise BusyError(
                 "client_too_slow",
-                "The service is full and waited for you longest; come again with a faster connection.",
+                "The service is full, and your connection was the slowest; try again with a faster one.",
                 self._retry_after_s,
             ) from None
         finally:
-            self._let_go(held)
+            self._release(held)
 
     def _take(self, held: Held, count: int) -> None:
         while self.bytes + count > self._max_bytes:
-            if not self._give_way({one for one in self._held if one.bytes and one is not held}):
+            if not self._evict_one({one for one in self._held if one.bytes and one is not held}):
                 raise BusyError(
-                    "bodies_full", "Too many large requests are being served; come again.", self._retry_after_s
+                    "bodies_full", "Too many large requests are being served; try again later.", self._retry_after_s
                 )
         if held in self._held:
             held.bytes += count
             self.bytes += count
 
-    def _give_way(self, among: set[Held]) -> bool:
-        """End the slowest of them; False where every one of them is being worked for."""
+    def _evict_one(self, among: set[Held]) -> bool:
+        """End the slowest of these requests; False if none of them waits for its client."""
         slow = [one for one in among if one.waits and one.waited_s >= _PATIENCE_S]
         if not slow:
             return False
         crowd = Counter(one.address for one in slow)
         victim = max(slow, key=lambda one: (crowd[one.address], one.waited_s))
-        victim.gave_way = True
-        self._let_go(victim)
+        victim.evicted = True
+        self._release(victim)
         victim.patience.reschedule(asyncio.get_running_loop().time())
         return True
 
-    def _let_go(self, held: Held) -> None:
+    def _release(self, held: Held) -> None:
         self._held.discard(held)
         self.bytes -= held.bytes
         held.bytes = 0

@@ -1,4 +1,4 @@
-"""The outermost layer of every request: its id, its place in the limits, its log line, its metrics, its headers."""
+"""The outermost layer of every request: its id, limits, log line, metrics and headers."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _log = get_logger("app.request")
 
 
 class RequestMiddleware:
-    """Pure ASGI, so that bodies and answers stream through it.
+    """Surrounds the application. It is pure ASGI, so that bodies and answers stream through it.
 
-    Defects are caught here: they are logged with their traceback and answered 500 without it.
+    It catches defects, logs them with their traceback, and answers 500 without it.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
@@ -75,7 +75,7 @@ class RequestMiddleware:
                 await problem_response(error)(scope, receive, send_with_headers)
             elif "cut" in state:  # too late for another answer
                 state["cut"]()
-                await asyncio.sleep(0)  # the server hears of it in its own turn
+                await asyncio.sleep(0)  # lets the server notice
             else:
                 raise
         finally:
@@ -84,7 +84,7 @@ class RequestMiddleware:
             request_id.reset(token)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request in a place of its own, and tell that place when it is the client that is waited for."""
+        """Hold a place for the request while it is served, and mark the time spent waiting for its client."""
         async with self._admission.hold(_address(scope)) as held:
             scope["state"]["held"] = held
             whole = False
@@ -99,7 +99,7 @@ class RequestMiddleware:
             await self._app(scope, receive_waiting, _sends_waiting(send, held))
 
     def _admit(self, scope: Scope, headers: Headers) -> None:
-        """Turn away what comes to a wrong name or too often."""
+        """Refuse a request to an unknown host name, or one request too many."""
         self._check_host(headers.get("host", ""))
         self._check_rate(self._caller(scope, headers))
 
@@ -111,8 +111,10 @@ class RequestMiddleware:
             )
 
     def _check_probe(self, scope: Scope, headers: Headers) -> None:
-        """Probes come by any name and as often as they like; what a local service measures is no page's business
-        either, and keys are guessed there no faster than elsewhere."""
+        """Let probes through under any host name and at any rate.
+
+        Metrics of a local service are kept from web pages, though, and keys cannot be guessed there any faster.
+        """
         if scope["path"] != "/metrics":
             return
         if self._settings.is_local:
@@ -121,7 +123,7 @@ class RequestMiddleware:
             self._check_rate(_address(scope))
 
     def _check_host(self, host: str) -> None:
-        """Refuse other host names: a web page must not reach a local service by pointing its own name here."""
+        """Refuse unknown host names: a web page must not reach a local service by pointing its own name here."""
         name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
         allowed = self._settings.allowed_hosts
         if (name in allowed) if allowed else (not self._settings.is_local or is_local_host(name)):
@@ -131,7 +133,7 @@ class RequestMiddleware:
         )
 
     def _caller(self, scope: Scope, headers: Headers) -> str:
-        """A key that is right has a bucket of its own; all else counts by address."""
+        """Whom the rate limit counts: the key if it is right, otherwise the address."""
         offered = _offered(headers)
         if self._settings.read_key is not None and may_read(self._settings, offered):
             return f"key:{offered}"
@@ -163,13 +165,13 @@ def _sends_waiting(send: Send, held: Held) -> Send:
 
 
 def _offered(headers: Headers) -> str | None:
-    """The key that came with a request."""
+    """The key in the request's headers."""
     scheme, _, offered = headers.get("authorization", "").partition(" ")
     return offered if scheme.lower() == "bearer" else None
 
 
 def _client(scope: Scope) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The client's address; None where a proxy passes on what is none: it may be any text of any length."""
+    """The client's address; None if a proxy passed on something else, which may be any text of any length."""
     client = scope.get("client")
     try:
         address = ipaddress.ip_address(client[0].partition("%")[0]) if client else None
@@ -179,7 +181,7 @@ def _client(scope: Scope) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
 
 
 def _address(scope: Scope) -> str:
-    """Whom a request counts for; of IPv6 the network, of which one client has all addresses."""
+    """The address that a request counts for. For IPv6 that is the network, since one client has all its addresses."""
     client = _client(scope)
     if isinstance(client, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((client, 64), strict=False))

@@ -1,7 +1,7 @@
 """Errors as HTTP answers: one envelope (RFC 9457), one handler, one place that knows the statuses.
 
-A `SketchseekError` carries a sentence written for users, so its text may leave the house. Anything else is a defect:
-it is logged with its traceback and answered with a generic 500 that carries only the request id.
+A `SketchseekError` carries a sentence written for users, so clients may see it. Any other exception is a defect: it is
+logged with its traceback and answered with a generic 500 that carries only the request id.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from app.service_errors import RequestError, ServiceError
 from model.errors import SketchseekError
 
 PROBLEM_JSON = "application/problem+json"
-# Statuses of the errors that the rooms below raise; they know nothing of HTTP.
+# Statuses of errors from packages that know nothing of HTTP.
 STATUS_OF_CODE: dict[str, int] = {
     "blank_sketch": 422,
     "unreadable_image": 422,
@@ -51,12 +51,12 @@ def problem(code: str, status: int, detail: str, **members: Any) -> Problem:
 
 
 def _sentence(text: str) -> str:
-    """The rooms below write for a command line, which puts its own name before their words."""
+    """The text as a sentence; errors are written for the command line, which puts its name before them."""
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?", "!")) else ".")
 
 
 def problem_response(error: Exception) -> Response:
-    """The answer to `error`; its text is shown only where it was written for users."""
+    """The answer to `error`. Shows its text only if that was written for users."""
     headers: dict[str, str] = {}
     members: dict[str, Any] = {}
     if isinstance(error, ServiceError):
@@ -73,7 +73,7 @@ def problem_response(error: Exception) -> Response:
         headers = dict(error.headers or {})
     else:
         code, status = "internal_error", 500
-        detail = "Something went wrong inside the service; its log has more under this request id."
+        detail = "Something went wrong inside the service; its log says more under this request id."
     document = problem(code, status, detail, **members)
     return JSONResponse(document, status, headers, media_type=PROBLEM_JSON)
 
@@ -86,14 +86,14 @@ _DETAIL_OF_STATUS = {
 
 
 def invalid_parameter(error: RequestValidationError) -> RequestError:
-    """The first wrong parameter of path or query, under a code that names it; the value sent is not repeated."""
+    """The first wrong parameter of path or query, as an error with a code of its own, without the value sent."""
     first = error.errors()[0]
     name = str(first["loc"][-1]) if first.get("loc") else "request"
     return RequestError(f"invalid_{name}", wrong_value(name, first), field=name)
 
 
 def is_expected(error: Exception) -> bool:
-    """Whether `error` is an answer rather than a defect."""
+    """Whether `error` is meant for the client and no defect."""
     if isinstance(error, ServiceError | HTTPException | RequestValidationError):
         return True
     return isinstance(error, SketchseekError) and error.code in STATUS_OF_CODE
@@ -120,7 +120,7 @@ async def handle_error(request: Request, error: Exception) -> Response:
 
 
 def _methods_at(request: Request) -> list[str]:
-    """Every method that the address knows; Starlette names those of the first route only."""
+    """Every method that the address takes; Starlette names only those of the first route."""
     methods: set[str] = set()
     for route in (one for router in request.app.state.routers for one in router.routes):
         if route.matches(request.scope)[0] is not Match.NONE:

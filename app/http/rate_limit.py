@@ -1,4 +1,4 @@
-"""A token bucket per caller: a steady rate with room for bursts, in constant memory."""
+"""A token bucket per caller: a steady rate with room for bursts, in bounded memory."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-_MOST_CALLERS = 10_000  # beyond that the caller unseen for longest is forgotten, so strangers cannot fill the memory
+_MOST_CALLERS = 10_000  # the caller unseen for longest is forgotten first, so that strangers cannot fill the memory
 
 
 class RateLimiter:
-    """Says whether a caller may go on.
+    """Decides whether a caller may send another request.
 
     Args:
-        per_minute: tokens a caller gains in a minute; 0 lets everybody through.
-        burst: tokens a caller holds at most.
+        per_minute: tokens a caller gains in a minute; 0 lets every request through.
+        burst: most tokens a caller holds.
         clock: seconds, monotonic.
     """
 
@@ -25,7 +25,7 @@ class RateLimiter:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def wait(self, caller: str) -> float:
-        """0.0 and one token taken where `caller` may go on, else the seconds until it may."""
+        """Take one token of `caller` and return 0.0; if it has none, return the seconds until it has one."""
         if self._rate == 0:
             return 0.0
         now = self._clock()

@@ -1,8 +1,8 @@
-"""uvicorn's protocol for HTTP with what it leaves open: bounds on headers, on silence and on slow reading.
+"""uvicorn's HTTP protocol, with bounds on headers, silence and slow reading.
 
-uvicorn waits for headers for ever and keeps as many of them as come; takes trailers for headers; reads on for ever what
-nobody wants any more; lines up as many requests as come one behind another; and waits for ever for a client that does
-not read its answer.
+By itself, uvicorn waits for headers without a time limit and keeps all that arrive. It treats trailers as headers. It
+reads a body to its end even if nobody wants it, queues any number of pipelined requests, and waits without a time limit
+for a client that does not read its answer. docs/decisions.md says how that was measured.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from app.http.access import SECURITY_HEADERS
 from app.http.problems import PROBLEM_JSON, problem
 from app.settings import Settings
 
-_LINGER_S = 5.0  # for a client to read its answer before the rest of its body is refused
-_MOST_BEHIND = 64  # requests sent behind one that is not answered yet; uvicorn takes as many as come
-_FRAMING = 8  # bytes of framing per byte of a body: chunks of one byte have 5
+_LINGER_S = 5.0  # time a client has to read its answer before the rest of its body is refused
+_MOST_PIPELINED = 64  # requests sent before the one ahead is answered
+_FRAMING = 8  # bytes of framing allowed per byte of a body; chunks of one byte need 5
 
 
 class _HeadersTooLargeError(Exception):
-    """Raised inside the parser, which gives up then."""
+    """Raised inside the parser to make it stop."""
 
 
-class _TooManyBehindError(Exception):
-    """Raised inside the parser, which gives up then."""
+class _TooManyPipelinedError(Exception):
+    """Raised inside the parser to make it stop."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -37,7 +37,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     Attributes:
         settings: the bounds.
-        quiet: the connections between two requests, the one silent for longest first.
+        quiet: the connections that are between two requests, the one silent for longest first.
     """
 
     settings: ClassVar[Settings]
@@ -52,20 +52,20 @@ class BoundedProtocol(HttpToolsProtocol):
     _messages = _head_bytes = _framing_bytes = _body_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A client came."""
+        """A client connected."""
         super().connection_made(transport)
-        # Anything that the system's own buffer does not take at once counts as unread.
+        # Whatever the system's own buffer does not take at once counts as unread.
         transport.set_write_buffer_limits(high=0)
         self._wait_for_headers()
         self._is_quiet()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It left, or was let go."""
+        """The connection ended, from either side."""
         self.quiet.pop(self, None)
         for timer in (self._patience, self._reading, self._lingering):
             if timer is not None:
                 timer.cancel()
-        # uvicorn tells the request that came last alone, and one before it would write to a connection that is gone.
+        # uvicorn tells only the request that came last; an earlier one would write to a connection that is gone.
         for cycle in (*self._unanswered, *(waiting for waiting, _ in self.pipeline)):
             cycle.disconnected = not cycle.response_complete
             cycle.message_event.set()
@@ -73,10 +73,10 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came, and count what the parser keeps for itself: unfinished headers, trailers, framing."""
+        """Parse the bytes, and count what the parser keeps to itself: unfinished headers, trailers, framing."""
         message, was_in_head, body_before = self._messages, self._in_head, self._body_bytes
         super().data_received(data)
-        # What came with the end of one message and the beginning of another counts for neither.
+        # Bytes that end one message and begin another count for neither.
         if message != self._messages or self._message_done or self.transport.is_closing():
             return
         if self._in_head:
@@ -93,14 +93,14 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes = self._framing_bytes = self._body_bytes = 0
         self._wait_for_headers()
         super().on_message_begin()
-        self.scope["state"]["cut"] = self.transport.abort  # ends an answer that can no longer be an error
+        self.scope["state"]["cut"] = self.transport.abort  # for an answer that has begun and cannot become an error
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header, or after the body a trailer."""
+        """A header; after the body, a trailer."""
         self._head_bytes += len(name) + len(value) + 4
         if self._head_bytes > self.settings.max_header_bytes:
             raise _HeadersTooLargeError
-        if self._in_head:  # trailers are none of the headers that a proxy in front has checked
+        if self._in_head:  # a proxy in front has not checked trailers, so they must not count as headers
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -108,9 +108,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_head, self._head_bytes = False, 0
         self._stop_waiting()
         self.quiet.pop(self, None)
-        if len(self.pipeline) >= _MOST_BEHIND:
+        if len(self.pipeline) >= _MOST_PIPELINED:
             self.transport.abort()
-            raise _TooManyBehindError
+            raise _TooManyPipelinedError
         super().on_headers_complete()
         self._unanswered = [cycle for cycle in (*self._unanswered, self.cycle) if not cycle.response_complete]
 
@@ -120,46 +120,46 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The request has come as a whole."""
+        """The whole request has arrived."""
         self._message_done = True
         if self._lingering is not None:
             self._lingering.cancel()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Answered; a body that is still coming is not waited for much longer."""
+        """The answer is written. If the body is still arriving, its client gets a few more seconds."""
         super().on_response_complete()
         if not self._message_done:
             self._lingering = self.loop.call_later(_LINGER_S, self.transport.abort)
         self._is_quiet()
 
     def pause_writing(self) -> None:
-        """The client has not read everything."""
+        """The client has not read everything that was written."""
         super().pause_writing()
         self._reading = self.loop.call_later(self.settings.answer_timeout_s, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """It has."""
+        """The client has read everything."""
         if self._reading is not None:
             self._reading.cancel()
         super().resume_writing()
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words for all of them
-        """As the rest of the service answers errors."""
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn passes the same words each time
+        """Answer as the rest of the service answers errors."""
         if self.transport.is_closing():
             return
         if self._head_bytes > self.settings.max_header_bytes:
             self._refuse_headers()
         else:
-            self._answer(problem("malformed_request", 400, "This is no valid HTTP request."))
+            self._answer(problem("malformed_request", 400, "This is not a valid HTTP request."))
 
     def _refuse_headers(self) -> None:
         limit = f"The headers are larger than the {self.settings.max_header_bytes:,} bytes allowed."
         self._answer(problem("headers_too_large", 431, limit))
 
     def _answer(self, document: dict[str, Any]) -> None:
-        """Write an error and end the connection; in the middle of another answer only end it."""
-        cycle: RequestResponseCycle | None = self.cycle  # None before the first request, whatever uvicorn declares
+        """Write an error and end the connection. In the middle of another answer, only end it."""
+        cycle: RequestResponseCycle | None = self.cycle  # None before the first request
         if cycle is not None and cycle.response_started and not cycle.response_complete:
             self.transport.abort()
             return
@@ -171,7 +171,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def _is_quiet(self) -> None:
-        """Between requests; where too many are, the one that has been for longest ends."""
+        """Note that this connection is between requests. If too many are, end the one that has been so for longest."""
         if self.transport.is_closing():
             return
         self.quiet[self] = None
@@ -189,5 +189,5 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 def protocol_for(settings: Settings) -> type[BoundedProtocol]:
-    """The protocol of one server under these settings."""
+    """The protocol for one server with these settings."""
     return type("Protocol", (BoundedProtocol,), {"settings": settings, "quiet": OrderedDict()})

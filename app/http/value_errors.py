@@ -29,7 +29,7 @@ _WANTED = {
 
 
 def wrong_value(name: str, error: Mapping[str, Any]) -> str:
-    """One sentence about the value of `name`, which is not repeated.
+    """One sentence that says what is wrong with the value of `name`, without repeating the value.
 
     Args:
         name: of the field or parameter.

@@ -85,7 +85,7 @@ class Jobs:
             BusyError: `queue_full`.
         """
         if sum(job.status == "running" for job in self._jobs.values()) >= _MOST_RUNNING:
-            raise BusyError("queue_full", "Too many changes are waiting; come again.", retry_after_s)
+            raise BusyError("queue_full", "Too many changes are waiting; try again later.", retry_after_s)
 
 
 async def run_to_its_end(job: Job, work: Coroutine[Any, Any, None]) -> None:

@@ -1,4 +1,4 @@
-"""Slow clients, sending and reading, keep no fast one from its answer, also where all places are theirs."""
+"""Slow clients do not keep a fast one from its answer, even if they hold every place."""
 
 import asyncio
 import contextlib
@@ -149,7 +149,7 @@ def test_a_client_that_reads_slowly_but_steadily_gets_all_of_it(large, network):
         assert received > 14_000_000
 
 
-def test_silent_connections_give_way_to_new_ones(shared_gallery, network):
+def test_new_connections_replace_silent_ones(shared_gallery, network):
     settings = settings_for(shared_gallery, max_connections=50)
     with live(create_app(settings, network), settings) as port:
         silent = [connect(port) for _ in range(120)]
@@ -158,7 +158,7 @@ def test_silent_connections_give_way_to_new_ones(shared_gallery, network):
         assert ended(silent) <= 80
 
 
-def test_a_request_that_gave_way_is_told_so(shared_gallery, network):
+def test_a_request_that_lost_its_place_is_told_so(shared_gallery, network):
     settings = settings_for(shared_gallery, max_requests=1)
     with live(create_app(settings, network), settings) as port:
         (slow,) = slow_senders(port, 1)
@@ -181,7 +181,7 @@ class Clock:
         return self.now
 
 
-def test_the_slowest_of_the_largest_crowd_gives_way_and_work_never_does():
+def test_the_slowest_of_the_largest_crowd_loses_its_place_and_a_request_being_worked_on_never_does():
     async def play():
         clock, ends = Clock(), []
         admission = Admission(4, 100, 1, clock)
@@ -217,7 +217,7 @@ def test_the_slowest_of_the_largest_crowd_gives_way_and_work_never_does():
     asyncio.run(play())
 
 
-def test_a_moment_of_waiting_costs_nobody_his_place():
+def test_a_moment_of_waiting_costs_no_request_its_place():
     async def play():
         clock = Clock()
         admission = Admission(1, 100, 1, clock)
