@@ -77,7 +77,7 @@ async def explain(request: Request) -> Response:
         explained = await service.on_device(lambda: explain_rows(served.searcher, prepared, rows), deadline)
         clock.lap("explain")
         if kind == "json":
-            return _as_json(served, explained, rows[0], clock)
+            return await service.decode(lambda: _as_json(served, explained, rows[0], clock), deadline)
 
         def picture() -> bytes:
             photos = _photos(service, served, rows, deadline)
@@ -113,6 +113,7 @@ def _photos(service: Service, served: ServedVersion, rows: list[int], deadline: 
 
 
 def _as_json(served: ServedVersion, explained: Explained, row: int, clock: Stopwatch) -> Response:
+    """The explanation as JSON. Its sketch is encoded as PNG, so it is not for the event loop."""
     photo = served.snapshot.photo(row)
     document = as_document(served.searcher, explained, photo.photo_id, photo.width, photo.height)
     clock.lap("document")

@@ -1,6 +1,7 @@
 """Whitening: no change until fitted, then a like share for every direction; saved, and kept exact."""
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch.nn import functional as F
@@ -62,7 +63,7 @@ def whitening_in(network):
     return network.whitening
 
 
-CLOSE = {"atol": 1e-4, "rtol": 1e-4}  # folded norms round differently on every processor
+CLOSE: dict[str, Any] = {"atol": 1e-4, "rtol": 1e-4}  # folded norms round differently on every processor
 
 
 def test_a_network_whitens_what_leaves_it_and_a_checkpoint_keeps_it(tmp_path):
