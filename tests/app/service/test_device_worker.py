@@ -1,6 +1,7 @@
 """The worker that owns the device: batches, limits, deadlines, and what happens when something goes wrong."""
 
 import asyncio
+import json
 import threading
 import time
 from concurrent.futures import CancelledError
@@ -260,37 +261,49 @@ def test_over_http_a_deadline_is_a_503_with_retry_after(shared_gallery, network,
         assert dropped(client) == {"queue_full": 0, "deadline": 1, "client_left": 0}
 
 
-def test_a_client_that_leaves_is_dropped(shared_gallery, network, monkeypatch):
-    """At the ASGI level: the body comes, then the disconnection; nothing is left waiting, and nothing is computed."""
+def leave(client, path, body):
+    """The status of a request at the ASGI level whose body comes, and then the disconnection."""
+    messages = [{"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}]
+    sent = []
+
+    async def receive():
+        if messages:
+            return messages.pop()
+        await asyncio.sleep(0.05)
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.append(message)
+
+    headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b""}
+    scope |= {"headers": headers, "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80), "scheme": "http"}
+    client.portal.call(client.app, scope, receive, send)
+    return sent[0]["status"]
+
+
+@pytest.mark.parametrize("path", ["/search", "/explain"])
+def test_a_client_that_leaves_is_dropped(shared_gallery, network, monkeypatch, path):
+    """Nothing is left waiting, and nothing is computed for it."""
     with open_client(create_app(settings_for(shared_gallery), network)) as client:
+        body = {"strokes": [[[0, 9], [0, 9]]]}
+        if path == "/explain":
+            body["photo_id"] = post(client).json()["results"][0]["photo_id"]
         gate = threading.Event()
         entered = slow(client, monkeypatch, gate)
         blocker = threading.Thread(target=post, args=(client,))
         blocker.start()
         assert entered.wait(60)
-        body = b'{"strokes": [[[0, 9], [0, 9]]]}'
-        messages = [{"type": "http.request", "body": body, "more_body": False}]
-        sent = []
-
-        async def receive():
-            if messages:
-                return messages.pop()
-            await asyncio.sleep(0.05)
-            return {"type": "http.disconnect"}
-
-        async def send(message):
-            sent.append(message)
-
-        headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
-        scope = {"type": "http", "method": "POST", "path": "/search", "raw_path": b"/search", "query_string": b""}
-        scope |= {"headers": headers, "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80), "scheme": "http"}
-        assert client.portal is not None
-        client.portal.call(client.app, scope, receive, send)
-        assert sent[0]["status"] == 499
+        explained = []
+        monkeypatch.setattr("app.http.routes.explain.explain_rows", lambda *_: explained.append(1))
+        assert leave(client, path, body) == 499
         gate.set()
         blocker.join()
         assert post(client).status_code == 200
         assert dropped(client) == {"queue_full": 0, "deadline": 0, "client_left": 1}
+        searches = 2 if path == "/search" else 3
+        assert f"sketchseek_batch_size_sum {searches}.0" in client.get("/metrics").text
+        assert not explained
 
 
 def test_a_lost_gpu_turns_the_service_unready_and_fails_fast(shared_gallery, network, monkeypatch):
