@@ -5,11 +5,11 @@
     python benchmarks/agreement.py --url http://127.0.0.1:8000 --gallery GALLERY --sketches DATA/sketch
 
 DATA holds sketch/CATEGORY/* and photo/CATEGORY/*. A balanced sample of the sketches is searched for over HTTP and with
-the same searcher in this process. The two must give every sketch the same photos in the same order, except photos whose
-scores differ by less than rounding; otherwise the exit code is 1. Device and arithmetic have to be the service's.
+the same searcher in this process. Both must give every sketch the same photos in the same order, except where scores
+differ by less than rounding; otherwise the exit code is 1. Use the service's device and arithmetic.
 
 --photos DATA/photo also ranks as `sketchseek evaluate` does, with all photos encoded anew and tokens as the network
-makes them, not as a gallery stores them: the difference is what storing costs. That takes as long as a build.
+makes them, not as a gallery stores them. The difference is what storing costs. This takes as long as a build.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from shared_options import add_network
 from torch import Tensor
 
 from model.data.folders import read_categories
@@ -153,8 +154,7 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=140, help="sketches, equally many of each category")
     parser.add_argument("--depth", type=int, default=200, help="candidates and results")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--checkpoint", default="zse-lite")
-    parser.add_argument("--device", default="auto")
+    add_network(parser, device="auto")
     arguments = parser.parse_args(given)
 
     network = load_checkpoint(arguments.checkpoint, arguments.device)

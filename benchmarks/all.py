@@ -6,8 +6,9 @@
     make bench DATA=DIR CATEGORIES=FILE               # also what needs real sketches and photos: quality
     make bench DATA=DIR ARGS="--gallery GALLERY"      # also hash codes; GALLERY holds the photos of DIR
 
-DIR holds sketch/CATEGORY/* and photo/CATEGORY/*; FILE names the categories to measure on, one a line. Results lie in
-`benchmarks/results/raw/` unless OUT says otherwise. A table that fails is told at the end; the others are made.
+DIR holds sketch/CATEGORY/* and photo/CATEGORY/*. FILE names the categories to measure on, one per line. Results go to
+`benchmarks/results/raw/` unless OUT says otherwise. A table that fails is reported at the end; the others are still
+made.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@
 
 Both sides run in turns in one process, on the same cores, with the same batch size and checkpoint (random weights of a
 preset do as well: `--preset zse-lite`). The forward pass takes batches that lie ready in memory; the build reads files,
-decodes, encodes, quantises, commits, forces to disk and takes checksums. On a machine that does other things as well,
-trust the ratio of CPU seconds: what all threads of this process used per photo.
+decodes, encodes, quantises, commits, forces to disk and takes checksums. On a busy machine, trust the ratio of CPU
+seconds: what all threads of this process used per photo.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import time
 from pathlib import Path
 
 from measure import Table, header, parser
+from shared_options import add_network
 
 # isort: split
 import numpy as np
@@ -144,9 +145,7 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--photos", type=Path, help="folder of photos; default: made for the purpose")
     options.add_argument("--count", type=int, default=384, help="photos to make")
-    options.add_argument("--checkpoint", default="zse-lite", help="name or file")
-    options.add_argument("--preset", default="", help="this preset with random weights instead")
-    options.add_argument("--device", default="auto")
+    add_network(options, device="auto", random_weights=True)
     options.add_argument("--dtype", default="auto")
     options.add_argument("--batch", type=int, default=32)
     options.add_argument("--workers", type=int, help="decoding threads; default: one per core")

@@ -12,8 +12,8 @@ follows in recall's order.
   (`model/ranking/expansion.py`); "twice" moves it once more.
 
 "added ms" is what a search takes longer in galleries of 10 000 and 100 000 synthetic descriptors, one thread, in turns.
-The second table relates candidates in recall's order, 10 at a time after the first 20, and stops when none of the rest
-can enter the first `top_k` unless its logit is above the mean by more than so many standard deviations.
+The second table relates candidates in recall's order: 20, then 10 at a time. It stops when a candidate could enter the
+first `top_k` only with a logit more than so many standard deviations above the mean.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from measure import CLOCKS, Table, header, parser, take_turns
+from shared_options import add_dataset, add_network
 
 # isort: split
 import torch
@@ -239,10 +239,8 @@ def early_exit(lab: Lab, arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     options = parser(__doc__)
-    options.add_argument("--data", type=Path, required=True)
-    options.add_argument("--categories", type=Path, required=True, help="file with one category a line")
-    options.add_argument("--checkpoint", default="zse-lite")
-    options.add_argument("--sketches", type=int, default=300)
+    add_network(options)
+    add_dataset(options, sketches=300, required=True)
     options.add_argument("--candidates", type=int, default=100)
     arguments = options.parse_args()
     header(arguments)

@@ -1,14 +1,14 @@
 """Milliseconds to encode an image, by arithmetic and batch size, beside the floor of its multiply-adds.
 
     python benchmarks/encode.py                                 # zse-lite as bundled
-    python benchmarks/encode.py --preset zse-vit-b16            # random weights: time does not need others
+    python benchmarks/encode.py --preset zse-vit-b16            # random weights: time does not depend on them
     python benchmarks/encode.py --data DIR --categories FILE    # instead: what each does to the quality of recall
     python benchmarks/encode.py --device cuda --batches 1 32 256
 
 Sides take turns in one process. The floor of a row is the operations of its convolutions and matrix products at the
-rate that one large matrix product of its type reaches with as many threads; int8 is held against bfloat16's. "plain"
-turns off what the CPU path adds: activations joined to convolutions, weights laid out once. "int8" quantises linear
-layers alone, dynamically, as torch offers it.
+rate that one large matrix product of its type reaches with as many threads; int8 is compared with bfloat16's rate.
+"plain" turns off what the CPU path adds: activations fused into convolutions, and weights laid out once. "int8"
+quantises only the linear layers, with torch's dynamic quantisation.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import argparse
 import copy
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, cast
 
 from measure import CLOCKS, Table, Turns, count_flops, header, machine, parser, product_rate, synchronise, take_turns
+from shared_options import FASTEST, add_dataset, add_network
 
 # isort: split
 import torch
@@ -168,17 +168,11 @@ def quality(made: dict[str, Network], arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     options = parser(__doc__)
-    options.add_argument("--checkpoint", default="zse-lite")
-    options.add_argument("--preset", default="", help="this preset with random weights instead")
-    options.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add_network(options, device=FASTEST, random_weights=True)
     options.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32])
     options.add_argument("--rounds", type=int, default=9)
     options.add_argument("--also-threads", type=int, nargs="*", default=[], help="measure with these, too")
-    options.add_argument(
-        "--data", type=Path, help="folder with sketch/CATEGORY/* and photo/CATEGORY/*: measure quality"
-    )
-    options.add_argument("--categories", type=Path, help="file of the categories to measure quality on, one a line")
-    options.add_argument("--sketches", type=int, default=600, help="most sketches to measure quality with")
+    add_dataset(options, sketches=600)
     arguments = options.parse_args()
     header(arguments, arguments.device)
     made = networks(arguments)

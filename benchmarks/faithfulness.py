@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from shared_options import add_network, add_pairs
 
 from model.checkpoints.files import load_checkpoint
 from model.explain import PairMaps, explain_pair, inked_patches, occlusion, pair_maps, relate_with_importance
@@ -256,11 +257,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder with {sketch,photo}/CATEGORY/*")
     parser.add_argument("--categories", type=Path, help="file naming the categories to use, one a line; default: all")
-    parser.add_argument("--pairs", type=Path, help="folder of instance pairs with pairs.csv")
-    parser.add_argument("--checkpoint", default="zse-lite")
-    parser.add_argument("--count", type=int, default=240, help="pairs of each kind")
+    add_pairs(parser, count=240)
+    add_network(parser)
     parser.add_argument("--pixels", type=int, default=60, help="of these, how many are also painted over")
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
     network = load_checkpoint(options.checkpoint, "auto", "float32")

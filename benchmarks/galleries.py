@@ -1,6 +1,6 @@
-"""Galleries of any size for benchmarks: descriptors that lie as those of photos do, tokens at random.
+"""Galleries of any size for benchmarks, with random tokens and with descriptors that cluster as those of photos do.
 
-Random tokens cost what real ones do; they say nothing of quality.
+Random tokens take as long as real ones, but say nothing about quality.
 """
 
 from __future__ import annotations

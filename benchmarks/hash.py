@@ -3,11 +3,11 @@
     python benchmarks/hash.py                                             # 100 000 and 1 000 000 descriptors
     python benchmarks/hash.py --sizes --gallery GALLERY --sketches DIR    # quality among real photos
 
-The first asks memory, time and what is found among synthetic descriptors: bytes a photo in memory, milliseconds of
-processor time of a query on one thread, and the share of the exact first 100 among the first 100, 400 and 1000 by codes
-alone, which is what scoring a shortlist exactly can reach. The second asks quality in a gallery whose photos lie in
-folders by category: mAP of the first 100 after both stages, of sketches in DIR/CATEGORY/*, beside flat search's. The
-floor is 0.95 of it at 32 bytes a photo and a shortlist of 1000; the script fails below.
+The first command measures synthetic descriptors: bytes per photo in memory, CPU milliseconds of a query on one thread,
+and the share of the exact first 100 among the first 100, 400 and 1000 by codes alone. More than that share no exact
+scoring of a shortlist can reach. The second command measures quality in a gallery whose photos lie in folders by
+category: mAP of the first 100 after both stages, with sketches from DIR/CATEGORY/*, beside flat search. The script
+fails if 32 bytes per photo and a shortlist of 1000 reach less than 0.95 of flat search.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from measure import Table, header, parser
+from shared_options import add_network, add_synthetic
 
 # isort: split
 import numpy as np
@@ -179,14 +180,12 @@ def precision(
 
 def main() -> None:
     options = parser(__doc__)
-    options.add_argument("--sizes", type=int, nargs="*", default=[100_000, 1_000_000])
-    options.add_argument("--descriptor-size", type=int, default=256)
-    options.add_argument("--queries", type=int, default=50)
+    add_synthetic(options)
     options.add_argument("--bits", type=int, nargs="*", default=[64, 128, 256])
     options.add_argument("--shortlists", type=int, nargs="*", default=list(DEPTHS))
     options.add_argument("--gallery", type=Path, help="a gallery whose photos lie in folders by category")
     options.add_argument("--sketches", type=Path, help="folder of CATEGORY/*")
-    options.add_argument("--checkpoint", default="zse-lite")
+    add_network(options)
     options.add_argument("--per-category", type=int, default=3, help="sketches of each category")
     arguments = options.parse_args()
     header(arguments)

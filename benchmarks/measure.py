@@ -1,8 +1,8 @@
 """What the benchmarks share: the machine in words, its measured rates, turns of several sides, tables and JSON.
 
 A floor is what the arithmetic or the bytes of a step would cost at the rate that this machine reaches, in the same run,
-at what it does best: one large matrix product, one long read of memory. Nothing reaches it; how far a step is from it
-says what is left to gain.
+at what it does best: one large matrix product, or one long read of memory. Nothing reaches the floor; the distance to
+it is what is left to gain.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def synchronise(device: torch.device | str) -> None:
 
 @dataclass
 class Turns:
-    """Seconds of several sides that took turns, so that whatever else the machine does falls on all of them alike."""
+    """Seconds of several sides that took turns, so that other load on the machine affects all of them alike."""
 
     seconds: dict[str, list[float]] = field(default_factory=dict)
 
@@ -209,7 +209,7 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
         "--clock",
         choices=CLOCKS,
         default="wall",
-        help="cpu sums the seconds of all threads: for a machine that does other things as well, with --threads 1",
+        help="cpu sums the seconds of all threads: for a busy machine, with --threads 1",
     )
     return made
 

@@ -2,9 +2,9 @@
 
     python benchmarks/memory.py --gallery GALLERY --sketches FOLDER [--requests 10000] [--every 1000]
 
-The service runs in a process of its own and this process is its client, one request after the other: searches, among
-them one in twenty that is refused (a file that is no picture), because errors have paths of their own that can leak.
-Growth counts from a fifth of the requests on: the first ones fill caches and the allocator's arenas.
+The service runs in a process of its own, and this process searches, one request after the other. One request in twenty
+is a file that is no picture: refusals take paths of their own, which could leak too. Growth counts after the first
+fifth of the requests, which fill caches and the allocator's arenas.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import httpx2
 from serve import Work, ask, memory_mb, started
+from shared_options import add_service
 
 _REFUSED_EACH = 20
 _SETTLED = 0.2
@@ -23,12 +24,7 @@ _SETTLED = 0.2
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--gallery", required=True)
-    parser.add_argument("--sketches", type=Path, required=True, help="folder with pictures of sketches, looked through")
-    parser.add_argument("--checkpoint", default="zse-lite")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--candidates", type=int, default=50)
+    add_service(parser, threads=1)
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--every", type=int, default=1000)
     arguments = parser.parse_args()

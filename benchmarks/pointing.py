@@ -5,10 +5,11 @@
 `--pairs` holds sketch/CATEGORY/*, photo/CATEGORY/* and pairs.csv. Every inked patch of the drawing points at its best
 match in the photo. Printed is the weighted share of these places that lie within two patches of where one shift and
 one scale per axis, of at least 0.3, puts them: for the pose that is right, for the same pose mirrored left to right,
-and for places shuffled among the patches. All of it again with the photo itself mirrored. Read the differences: a
-matcher that sent all patches to one place would agree with every pose, mirrored or shuffled. Tokens know where in the
-picture they are, and one that knew nothing else would agree with any photo as it stands; what is told of left and right
-is the right pose less the mirrored one, and must survive mirroring the photo.
+and for places shuffled among the patches. Then the same with the photo itself mirrored.
+
+Read the differences, not the shares. A matcher that sent all patches to one place would agree with every pose, mirrored
+or shuffled. A token that knew only its own place would agree with any photo as it stands. How well matches tell left
+from right is the share of the right pose minus that of the mirrored one, and it must survive mirroring the photo.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 import torch
 from faithfulness import instance_pairs
 from numpy.typing import NDArray
+from shared_options import add_network, add_pairs
 
 from model.checkpoints.files import load_checkpoint
 from model.explain import PairMaps, inked_patches, pair_maps
@@ -78,10 +80,8 @@ def figures(network: Network, sketch: Path, photo: Path, seed: int) -> list[floa
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--pairs", type=Path, required=True, help="folder of instance pairs with pairs.csv")
-    parser.add_argument("--checkpoint", default="zse-lite")
-    parser.add_argument("--count", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=0)
+    add_pairs(parser, count=200, required=True)
+    add_network(parser)
     options = parser.parse_args()
     network = load_checkpoint(options.checkpoint, "auto", "float32")
     with torch.inference_mode():

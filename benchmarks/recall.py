@@ -1,12 +1,12 @@
-"""How long the recall stage takes, against FAISS's own flat index in the same run and the floor; and opening a gallery.
+"""How long the recall stage takes, beside FAISS's own flat index and the floor; and how long opening a gallery takes.
 
     python benchmarks/recall.py                       # 100 000 and 1 000 000 descriptors
     python benchmarks/recall.py --open 100000         # also opens a gallery of so many photos (takes 0.8 GB of disk)
 
-Descriptors are synthetic: unit vectors, 500 around every centre, varying in 32 directions and a little in all, as those
-of real photos lie around their categories. Times are of single queries, one after the other, with one OpenMP thread;
-on a machine that does other things as well, the best one and the CPU time say most. "found" is the share of the exact
-float32 search's candidates. The floor is the index's bytes at the rate of one thread that reads memory from end to end.
+Descriptors are synthetic unit vectors, 500 around every centre. They vary in 32 directions and a little in all, as
+those of real photos vary around their categories. Queries run one after the other on one OpenMP thread. On a busy
+machine, the best time and the CPU time say most. "found" is the share of the candidates of exact float32 search. The
+floor is the index's bytes at the rate of one thread that reads memory from end to end.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from measure import Table, header, parser, read_rate
+from shared_options import add_synthetic
 
 # isort: split
 import numpy as np
@@ -191,9 +192,7 @@ def forget(gallery: Path) -> None:
 
 def main() -> None:
     options = parser(__doc__)
-    options.add_argument("--sizes", type=int, nargs="*", default=[100_000, 1_000_000])
-    options.add_argument("--descriptor-size", type=int, default=256)
-    options.add_argument("--queries", type=int, default=50)
+    add_synthetic(options)
     options.add_argument("--ivf", action="store_true", help="also measure IVF")
     options.add_argument("--open", type=int, default=0, metavar="PHOTOS", help="also open a gallery of so many photos")
     arguments = options.parse_args()

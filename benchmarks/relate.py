@@ -2,13 +2,13 @@
 
     python benchmarks/relate.py                                    # both presets, random weights
     python benchmarks/relate.py --presets zse-lite --checkpoint zse-lite
-    python benchmarks/relate.py --threads 1 --clock cpu            # on a machine that does other things as well
+    python benchmarks/relate.py --threads 1 --clock cpu            # on a busy machine
 
-The naive way repeats the sketch's tokens for every photo, projects both sides in every pair and writes attention out
-as products and a softmax, in float32. A second line gives it the fused attention, so that what sharing alone gains can
-be read off. All sides take the same tokens and take turns in one process; medians are printed. Rank agreement is
-Spearman's over the photos, averaged over sketches. With random weights tokens are random too and the last layers are
-enlarged, so that scores spread as those of a trained network do; a checkpoint encodes made-up images.
+The naive way repeats the sketch's tokens for every photo, projects both sides of every pair, and computes attention as
+products and a softmax, in float32. A second line gives it fused attention, which shows what sharing gains by itself.
+All sides take the same tokens and take turns in one process; medians are printed. Rank agreement is Spearman's over the
+photos, averaged over sketches. With random weights tokens are random too and the last layers are enlarged, so that
+scores spread as those of a trained network do; a checkpoint encodes made-up images.
 
 "photos projected ahead" leaves out what depends on a photo alone, as if a gallery kept it: four times the bytes. The
 floor is the operations of the sketch's side once and the pairs' at the rate of one large matrix product.
@@ -21,6 +21,7 @@ import copy
 from collections.abc import Callable
 
 from measure import CLOCKS, Table, count_flops, header, parser, product_rate, take_turns
+from shared_options import FASTEST
 
 # isort: split
 import torch
@@ -180,7 +181,7 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--presets", nargs="+", default=["zse-vit-b16", "zse-lite"])
     options.add_argument("--checkpoint", help="name or file; its weights and encodings instead of random ones")
-    options.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    options.add_argument("--device", default=FASTEST)
     options.add_argument("--sketches", type=int, default=1)
     options.add_argument("--photos", type=int, default=100)
     options.add_argument("--rounds", type=int, default=5)

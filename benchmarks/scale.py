@@ -23,6 +23,7 @@ from statistics import median
 from typing import Any, cast
 
 from measure import CLOCKS, Table, count_flops, header, parser, product_rate, read_rate
+from shared_options import add_network
 
 # isort: split
 import torch
@@ -119,7 +120,7 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--sizes", type=int, nargs="+", default=[1_000, 10_000, 100_000, 1_000_000])
     options.add_argument("--stored", type=int, default=20_000, help="most photos whose tokens are written")
-    options.add_argument("--checkpoint", default="zse-lite")
+    add_network(options)
     options.add_argument("--candidates", type=int, default=50)
     options.add_argument("--queries", type=int, default=40)
     options.add_argument("--folder", type=Path, help="where galleries are written for the time being")

@@ -2,8 +2,8 @@
 
     python benchmarks/serve.py --gallery GALLERY --sketches FOLDER [--candidates 50] [--pairs 60] [--rounds 6]
 
-The service runs in a process of its own. Two measurements, both made in turns, so that whatever else the machine does
-falls on both sides alike:
+The service runs in a process of its own. Both measurements alternate between their sides, so that other load on the
+machine affects both alike:
 
 * pairs: one search over HTTP from this process, then the same three stages bare in this process with as many threads;
   the ratio of the medians is what serving costs.
@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from measure import machine  # sets OMP_WAIT_POLICY
+from shared_options import add_service
 
 _WARM_UP = 3
 _STAGES = ("encode", "recall", "rerank")
@@ -197,12 +198,7 @@ def started(arguments: argparse.Namespace) -> tuple[subprocess.Popen[bytes], str
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--gallery", required=True)
-    parser.add_argument("--sketches", type=Path, required=True, help="folder with pictures of sketches, looked through")
-    parser.add_argument("--checkpoint", default="zse-lite")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--candidates", type=int, default=50)
+    add_service(parser, threads=2)
     parser.add_argument("--top-k", type=int, default=20)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--pairs", type=int, default=60, help="searches over HTTP beside bare ones")

@@ -1,4 +1,4 @@
-"""What storing tokens in fewer bytes costs: bytes per photo against the quality of two stages.
+"""What storing tokens in fewer bytes costs: bytes per photo beside the quality of two stages.
 
     python benchmarks/tokens.py --data DIR --categories FILE [--checkpoint zse-lite]
 
@@ -16,9 +16,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from measure import Table, header, parser
+from shared_options import add_dataset, add_network
 
 # isort: split
 import torch
@@ -169,10 +169,8 @@ def logits(lab: Lab, photos: Encoding, candidates: Tensor) -> Tensor:
 
 def main() -> None:
     options = parser(__doc__)
-    options.add_argument("--data", type=Path, required=True)
-    options.add_argument("--categories", type=Path, required=True, help="file with one category a line")
-    options.add_argument("--checkpoint", default="zse-lite")
-    options.add_argument("--sketches", type=int, default=200)
+    add_network(options)
+    add_dataset(options, sketches=200, required=True)
     options.add_argument("--candidates", type=int, default=100)
     arguments = options.parse_args()
     header(arguments)

@@ -1,7 +1,7 @@
-"""One query the way ZSE-SBIR's published evaluation searches, beside ours: the same network, the same machine.
+"""One query as ZSE-SBIR's published evaluation searches, and as we do, with the same network on the same machine.
 
     python benchmarks/upstream.py                                         # zse-lite as bundled, 1 000 and 10 000 photos
-    python benchmarks/upstream.py --preset zse-vit-b16 --measured 20      # random weights: time does not need others
+    python benchmarks/upstream.py --preset zse-vit-b16 --measured 20      # random weights: time does not depend on them
     python benchmarks/upstream.py --data DIR --categories FILE            # instead: the quality of both ways
 
 The published way, written here with our network in float32: for every 20 sketches the whole gallery is encoded again,
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from measure import CLOCKS, Table, header, parser, take_turns
+from shared_options import FASTEST, add_dataset, add_network
 
 # isort: split
 import torch
@@ -164,18 +165,12 @@ def quality(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     options = parser(__doc__)
-    options.add_argument("--checkpoint", default="zse-lite")
-    options.add_argument("--preset", default="", help="this preset with random weights instead")
-    options.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add_network(options, device=FASTEST, random_weights=True)
     options.add_argument("--sizes", type=int, nargs="+", default=[1_000, 10_000])
     options.add_argument("--measured", type=int, default=100, help="photos that the published way is measured on")
     options.add_argument("--candidates", type=int, default=50)
     options.add_argument("--rounds", type=int, default=3)
-    options.add_argument(
-        "--data", type=Path, help="folder with sketch/CATEGORY/* and photo/CATEGORY/*: measure quality"
-    )
-    options.add_argument("--categories", type=Path, help="file of the categories to measure quality on, one a line")
-    options.add_argument("--sketches", type=int, default=140, help="most sketches to measure quality with")
+    add_dataset(options, sketches=140)
     options.add_argument("--depths", type=int, nargs="+", default=[50, 100])
     arguments = options.parse_args()
     header(arguments, arguments.device)
