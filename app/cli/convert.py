@@ -1,4 +1,4 @@
-"""`sketchseek convert`: a published checkpoint becomes a safetensors file of ours."""
+"""`sketchseek convert`: a published checkpoint becomes a safetensors file that Sketchseek reads."""
 
 from __future__ import annotations
 

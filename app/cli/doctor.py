@@ -1,4 +1,4 @@
-"""`sketchseek doctor`: what is wrong with this machine, and how to mend it."""
+"""`sketchseek doctor`: what is wrong with this machine, and how to fix it."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def command(
     gallery: GalleryOption = DEFAULT_GALLERY,
     checkpoint: CheckpointOption = DEFAULT_CHECKPOINT,
     device: DeviceOption = "auto",
-    host: Annotated[str | None, typer.Option(help="Address the service is to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port the service is to listen on.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address that the service will listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port that the service will listen on.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check torch, FAISS, checkpoint, gallery, photos, disk, port, keys; exit code 1 if anything cannot work."""
+    """Check torch, FAISS, checkpoint, gallery, photos, disk, port and keys. Exits with 1 if anything cannot work."""
     from app.settings import load_settings
     from app.setup.doctor import examine
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli.progress_bars import step_bars
-from app.cli.shared_options import DEFAULT_CHECKPOINT, FileListsOption, JsonOption, SplitOption, in_data
+from app.cli.shared_options import DEFAULT_CHECKPOINT, DEFAULT_SPLIT, FileListsOption, JsonOption, SplitOption, in_data
 from model.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def command(
     sketches: Annotated[Path | None, in_data("Folder of sketches, CATEGORY/*.")] = None,
     photos: Annotated[Path | None, in_data("Folder of photos, CATEGORY/*.")] = None,
     file_lists: FileListsOption = None,
-    split: SplitOption = "sketchy-25",
+    split: SplitOption = DEFAULT_SPLIT,
     pairs: Annotated[
         Path | None, in_data("Instead: table of instance-level pairs (category, sketch, photo), or its folder.")
     ] = None,
@@ -46,9 +46,9 @@ def command(
         ),
     ] = True,
     max_sketches: Annotated[
-        int, typer.Option(help="Measure with a balanced sample of so many sketches; 0 takes all.", min=0)
+        int, typer.Option(help="Measure with a balanced sample of this many sketches; 0 takes all.", min=0)
     ] = 0,
-    seed: Annotated[int, typer.Option(help="Of that sample.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of that sample.")] = 0,
     batch_size: Annotated[int, typer.Option(help="Images encoded at once.", min=1)] = 64,
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at images that are missing, damaged or blank; else leave them out.")
@@ -88,7 +88,7 @@ def command(
         protocol=protocol,
     )
     if plots is not None:
-        prepare_plots(plots)  # what cannot be drawn is told before hours of measuring
+        prepare_plots(plots)  # fails before hours of measuring if nothing can be drawn
     network = load_checkpoint(checkpoint, device=device, dtype=dtype)
     trained = trained_categories(find_checkpoint(checkpoint))
     with step_bars() as bars:

@@ -1,4 +1,4 @@
-"""`sketchseek explain`: why a photo of a gallery matches a sketch, as text, as JSON or as a picture."""
+"""`sketchseek explain`: why a photo matches a sketch, as text, JSON or a picture."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def command(
     *,
     gallery: GalleryOption = DEFAULT_GALLERY,
     photos: Annotated[
-        Path | None, typer.Option(help="Folder the photos lie in; default: where the gallery was built from.")
+        Path | None, typer.Option(help="Folder of the photos; default: the one the gallery was built from.")
     ] = None,
     checkpoint: CheckpointOption = DEFAULT_CHECKPOINT,
     device: DeviceOption = "auto",

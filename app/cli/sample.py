@@ -12,11 +12,11 @@ from app.cli.shared_options import JsonOption
 
 
 def command(
-    folder: Annotated[Path, typer.Argument(help="Where the folder `photos` and the note on licences go.")],
+    folder: Annotated[Path, typer.Argument(help="Folder for the folder `photos` and the note on licences.")],
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Fetch the sample gallery's pictures, once; npm gets them, or scikit-image gives a few photographs."""
+    """Fetch the sample gallery's pictures with npm, once. Without npm, take a few photographs from scikit-image."""
     from app.setup.sample import ensure_sample
 
     photos = ensure_sample(folder, report=lambda line: typer.echo(line, err=True))

@@ -23,9 +23,9 @@ def command(
     *,
     gallery: GalleryOption = DEFAULT_GALLERY,
     photos: Annotated[
-        Path | None, typer.Option(help="Folder of the photos; builds the gallery at the first start.")
+        Path | None, typer.Option(help="Folder of the photos. The first start builds the gallery from it.")
     ] = None,
-    watch: Annotated[Path | None, typer.Option(help="As --photos, and follow what changes in that folder.")] = None,
+    watch: Annotated[Path | None, typer.Option(help="As --photos, and follow changes in that folder.")] = None,
     checkpoint: CheckpointOption = DEFAULT_CHECKPOINT,
     device: DeviceOption = "auto",
     recall: RecallOption = "auto",
@@ -33,9 +33,9 @@ def command(
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
     log_format: Annotated[str | None, typer.Option(help="json or console.")] = None,
 ) -> None:
-    """Serve a gallery over HTTP; every setting can also come from the environment (SKETCHSEEK_...)."""
+    """Serve a gallery over HTTP. Every setting can also come from the environment (SKETCHSEEK_...)."""
     # OpenMP reads this when it starts, so it is set before torch and FAISS are imported. Threads that spin while they
-    # wait take the cores from those that work.
+    # wait would take the cores from those that work.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
     from app.logs import configure_logging
@@ -61,7 +61,7 @@ def command(
     from model.checkpoints.files import load_checkpoint
 
     with ExitStack() as stack:
-        # Listening first says at once that a port is taken, before anything slow is done.
+        # Listen first, so that a taken port is reported before anything slow is done.
         listener = stack.enter_context(listen(settings.host, settings.port))
         admin = stack.enter_context(listen(settings.host, settings.admin_port)) if settings.admin_port else None
         network = load_checkpoint(settings.checkpoint, settings.device, settings.dtype)

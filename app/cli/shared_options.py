@@ -10,6 +10,7 @@ from typer.models import OptionInfo
 
 DEFAULT_GALLERY = Path("gallery")
 DEFAULT_CHECKPOINT = "zse-lite"
+DEFAULT_SPLIT = "sketchy-25"
 
 
 def in_data(text: str) -> OptionInfo:

@@ -1,4 +1,4 @@
-"""`sketchseek train`: train a network on sketches and photos of one's own, or on a published split."""
+"""`sketchseek train`: train a network on your own sketches and photos, or on a published split."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.shared_options import FileListsOption, SplitOption, in_data
+from app.cli.shared_options import DEFAULT_SPLIT, FileListsOption, SplitOption, in_data
 from app.cli.training_progress import reports
 from model.errors import ConfigurationError
 
@@ -29,7 +29,7 @@ def command(
         Path | None, in_data("Folder of sketch/CATEGORY/* and photo/CATEGORY/*, or of train/ with these two.")
     ] = None,
     file_lists: FileListsOption = None,
-    split: SplitOption = "sketchy-25",
+    split: SplitOption = DEFAULT_SPLIT,
     extra: Annotated[Path | None, in_data("Folder of CATEGORY/* with more sketches.")] = None,
     strokes: Annotated[
         Path | None, in_data("Quick, Draw! drawings as more sketches: a file .ndjson(.gz), or a folder of them.")
@@ -57,21 +57,22 @@ def command(
     ] = None,
     descriptions: Annotated[
         Path | None,
-        typer.Option(
-            help="File of sentences that describe categories, besides those that come along.", show_default=False
-        ),
+        typer.Option(help="File of sentences that describe categories, besides the bundled ones.", show_default=False),
     ] = None,
     start: Annotated[
-        str, typer.Option(help="Backbone's weights: package, hub, a file or none; auto: a package if there is one.")
+        str,
+        typer.Option(
+            help="Weights of the backbone: package, hub, a file or none. auto takes a package if there is one."
+        ),
     ] = "auto",
     initial: Annotated[
         str | None,
-        typer.Option(help="Checkpoint to begin from instead, a bundled name or a file.", show_default=False),
+        typer.Option(help="Checkpoint to start from instead: a bundled name or a file.", show_default=False),
     ] = None,
     score_from: Annotated[
         str | None,
         typer.Option(
-            help="Checkpoint whose score rule to take, a bundled name or a file, for a run without validation.",
+            help="For a run without validation: checkpoint whose score rule to take, a bundled name or a file.",
             show_default=False,
         ),
     ] = None,
@@ -89,7 +90,7 @@ def command(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print every report as a line of JSON.")] = False,
 ) -> None:
-    """Train a network. A run that was stopped or killed continues with the same command."""
+    """Train a network. The same command continues a run that was stopped or killed."""
     from model.checkpoints.files import resolve_device
     from model.data.splits import read_category_list
     from model.training.material.sources import decoding_side, gather, seen_images, starting_weights
@@ -97,7 +98,7 @@ def command(
     from model.training.run.run import CONFIG, RunPlan, train
     from model.training.run.run_configuration import check, describe
 
-    logging.getLogger("model.data.arrays").setLevel(logging.ERROR)  # images left out are reported together
+    logging.getLogger("model.data.arrays").setLevel(logging.ERROR)  # images that are left out are reported together
     network, config = _configuration(preset, recipe, steps, settings or [])
     network, weights = starting_weights(network, config, start)
     if score_from is not None:
@@ -152,17 +153,17 @@ def _configuration(
 
 
 def _with_extra_sketches(config: TrainConfig, sources: Sources, settings: list[str]) -> TrainConfig:
-    """Extra sketches take part by as many a step as paired ones, unless a setting says how many."""
+    """Let as many extra sketches as paired ones take part in a step, unless a setting says how many."""
     chosen = any(setting.partition("=")[0].strip() == "extra_sketches" for setting in settings)
     if sources.extra is None or chosen:
         return config
     if config.objective == "upstream":
-        raise ConfigurationError("upstream's recipe takes no sketches without photos: leave --extra and --strokes away")
+        raise ConfigurationError("upstream's recipe takes no sketches without photos: leave out --extra and --strokes")
     return replace(config, extra_sketches=min(config.categories * config.per_category, 64))
 
 
 def _unused(sources: Sources) -> dict[str, list[str]]:
-    """What the data hold that nothing is learnt from, and names that left nothing out; for the first report."""
+    """For the first report: data that nothing is learnt from, and names to leave out that are not there."""
     found = {
         "unmatched": sources.unmatched,
         "without_photos": sources.without_photos,
@@ -172,7 +173,7 @@ def _unused(sources: Sources) -> dict[str, list[str]]:
 
 
 def _readable(checkpoint: str) -> Path:
-    """The file of a checkpoint, read once so that a wrong one is told before images are decoded."""
+    """The file of a checkpoint. It is read once, so that a wrong one is reported before images are decoded."""
     from model.checkpoints.files import find_checkpoint, read_checkpoint
 
     path = find_checkpoint(checkpoint)

@@ -1,4 +1,4 @@
-"""What `sketchseek train` tells while it trains: to a person as bars and sentences, to a machine as lines of JSON."""
+"""What `sketchseek train` reports while it trains: bars and sentences for people, lines of JSON for programs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def reports(folder: Path, first: bool, as_json: bool) -> Iterator[Report]:
-    """Reports go into the run's folder and to the person or machine that waits; nowhere but in the first process."""
+    """Write reports into the run's folder and show them. Only the first process does."""
     if not first:
         yield lambda _: None
         return
@@ -63,7 +63,7 @@ _UNUSED = {
 
 
 def _sentence(values: dict[str, Any]) -> str:
-    """What a report says to a person, besides progress."""
+    """A report as a sentence, if it is more than progress."""
     if "held_out" in values:
         names = ", ".join(values["held_out"])
         lines = [f"{values['train']} images to learn from; validation on {names or 'nothing: no score rule is chosen'}"]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +21,9 @@ from app.cli.shared_options import (
     RecallOption,
 )
 from index_builder.gallery_errors import UnknownPhotoError
+
+if TYPE_CHECKING:
+    from index_builder.ingest.build_report import BuildReport
 
 ContentsOption = Annotated[bool, typer.Option("--check-contents", help="Read every file, whatever its time says.")]
 MovedOption = Annotated[bool, typer.Option("--moved", help="The photos' folder is at a new place.")]
@@ -36,10 +41,7 @@ def build(
     from index_builder.ingest.changes import build_gallery
 
     options = encoding.build_options(check_contents=check_contents, moved=moved)
-    network = encoding.network()
-    with shown_progress() as progress:
-        report = build_gallery(photos, encoding.gallery, network, options=options, progress=progress)
-    print_report(report, as_json=encoding.as_json)
+    _encode(encoding, partial(build_gallery, photos, encoding.gallery, options=options))
 
 
 @with_encoding_options
@@ -54,13 +56,8 @@ def add(
 
     opened = Gallery.open(encoding.gallery)
     root = Path(opened.metadata(opened.dataset()).root)
-    network = encoding.network()
     chosen = [path.absolute() if os.path.lexists(path) else root / path for path in paths]
-    with shown_progress() as progress:
-        report = add_photos(
-            encoding.gallery, root, chosen, network, options=encoding.build_options(), progress=progress
-        )
-    print_report(report, as_json=encoding.as_json)
+    _encode(encoding, partial(add_photos, encoding.gallery, root, chosen, options=encoding.build_options()))
 
 
 def remove(
@@ -95,10 +92,7 @@ def sync(
     from index_builder.ingest.changes import sync_gallery
 
     options = encoding.build_options(check_contents=check_contents, moved=moved)
-    network = encoding.network()
-    with shown_progress() as progress:
-        report = sync_gallery(encoding.gallery, network, photos=photos, options=options, progress=progress)
-    print_report(report, as_json=encoding.as_json)
+    _encode(encoding, partial(sync_gallery, encoding.gallery, photos=photos, options=options))
 
 
 @with_encoding_options
@@ -110,12 +104,7 @@ def rebuild(
     """Encode all photos again with another checkpoint, beside the old gallery, and switch when that is done."""
     from index_builder.ingest.rebuild import rebuild_gallery
 
-    network = encoding.network()
-    with shown_progress() as progress:
-        report = rebuild_gallery(
-            encoding.gallery, network, photos=photos, options=encoding.build_options(), progress=progress
-        )
-    print_report(report, as_json=encoding.as_json)
+    _encode(encoding, partial(rebuild_gallery, encoding.gallery, photos=photos, options=encoding.build_options()))
 
 
 def index(
@@ -147,3 +136,11 @@ def index(
     if snapshot.recall_kind == "flat":
         made += ", as at every start; only IVF and hash codes are kept"
     print(f"{len(snapshot)} photos, {snapshot.recall_kind}: {made}")
+
+
+def _encode(encoding: EncodingOptions, change: Callable[..., BuildReport]) -> None:
+    """Change the gallery with the network and a progress bar, and print the report."""
+    network = encoding.network()
+    with shown_progress() as progress:
+        report = change(network, progress=progress)
+    print_report(report, as_json=encoding.as_json)

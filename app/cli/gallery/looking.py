@@ -18,10 +18,10 @@ def verify(
     gallery: GalleryOption = DEFAULT_GALLERY,
     photos: Annotated[Path | None, typer.Option(help="Where the photos are now.")] = None,
     sample: Annotated[int, typer.Option(min=0, help="Photos to decode again.")] = 32,
-    seed: Annotated[int | None, typer.Option(help="Of that sample.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of that sample.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check every byte of the gallery and a sample of its photos; exit code 0 only if it is whole."""
+    """Check every byte of the gallery and a sample of its photos. The exit code is 0 only if it is whole."""
     from index_builder.reading.verify import verify_gallery
 
     report = verify_gallery(gallery, root=photos, sample=sample, seed=seed)
@@ -42,7 +42,7 @@ def verify(
 
 
 def info(*, gallery: GalleryOption = DEFAULT_GALLERY, as_json: JsonOption = False) -> None:
-    """What the gallery is: photos, version, checkpoint, sizes."""
+    """Print what the gallery holds: photos, version, checkpoint, sizes."""
     from index_builder.reading.export import gallery_info
 
     values = asdict(gallery_info(gallery))

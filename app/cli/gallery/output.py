@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def shown_progress() -> Iterator[OnProgress]:
-    """A bar on stderr with photos per second and time left; a line now and then where stderr is no terminal."""
+    """A bar on stderr with photos per second and time left; a line now and then if stderr is no terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

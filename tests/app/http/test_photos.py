@@ -75,6 +75,7 @@ def test_thumbnails_stay_within_their_memory(shared_gallery, network):
 def test_similar_photos_leave_out_the_photo_itself(service):
     one = results(service)[0]
     answer = service.get(one["url"] + "/similar", params={"top_k": 100}).json()
+    assert all("correspondences" not in result for result in answer["results"])
     assert answer["total_photos"] == 12
     assert len(answer["results"]) == 12
     assert one["photo_id"] not in {other["photo_id"] for other in answer["results"]}
