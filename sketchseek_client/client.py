@@ -1,4 +1,4 @@
-"""Talks to the service: one method per route, typed results, the service's own errors."""
+"""The client: one method per route, typed results, errors that say what the service said."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Strokes = Sequence[Sequence[Sequence[float]]]
 
 
 class Client:
-    """Talks to one service; keeps its connections, so use one for many calls and close it (or use `with`).
+    """Talks to one service. It keeps its connections, so use one client for many calls, and close it or use `with`.
 
     Args:
         base_url: such as "http://127.0.0.1:8000".
-        key: the read key, or the write key for changes; None where the service asks for none.
+        key: the read key, or the write key for changes; None if the service asks for none.
         timeout_s: seconds to wait for an answer.
-        transport: how to reach it; for tests.
+        transport: how to reach the service; for tests.
     """
 
     def __init__(
@@ -110,13 +110,13 @@ class Client:
         return self._send("GET", f"/photos/{photo_id}/thumbnail").content
 
     def add(self, photos: Sequence[str | Path]) -> Job:
-        """Add photos; `job` tells how it goes where that takes a while. Raises as `search`."""
+        """Add photos. If that takes a while, the job still runs; `job` says how far it is. Raises as `search`."""
         with ExitStack() as stack:
             files = [("photo", (Path(path).name, stack.enter_context(Path(path).open("rb")))) for path in photos]
             return Job.model_validate_json(self._send("POST", "/photos", files=files).content)
 
     def delete(self, photo_id: str) -> Job | None:
-        """Delete a photo; a job where that takes a while, None where it is done. Raises as `search`."""
+        """Delete a photo. Returns None once it is done, or the job if that takes a while. Raises as `search`."""
         answer = self._send("DELETE", f"/photos/{photo_id}")
         return Job.model_validate_json(answer.content) if answer.content else None
 
@@ -133,7 +133,7 @@ class Client:
         return Reloaded.model_validate_json(self._send("POST", "/gallery/reload").content)
 
     def ready(self) -> Health:
-        """Whether the service is ready; one that is not is no error.
+        """Whether the service is ready. That it is not is no error.
 
         Raises:
             ServiceUnreachableError: nothing answers there.

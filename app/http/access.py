@@ -62,8 +62,8 @@ async def require_write(request: Request, credentials: Credentials) -> None:
     """Dependency of the routes that change the gallery.
 
     Raises:
-        AccessError: 403 where the service has no write key, or the read key was sent; 401 without a key or with a
-            wrong one.
+        AccessError: 403 if the service has no write key, or the read key was sent; 401 without a key or with a wrong
+            one.
     """
     settings: Settings = request.app.state.settings
     offered = credentials.credentials if credentials else ""

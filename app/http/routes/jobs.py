@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from fastapi import Path as PathParameter
@@ -32,26 +32,33 @@ async def job_status(
     job_id: Annotated[str, PathParameter(description="From the answer to the change.", examples=["0" * 32])],
 ) -> Response:
     """The state of an upload or a deletion that was answered 202."""
-    return job_answer(request, service_of(request).jobs.get(job_id), done=200, always=True)
+    return JSONResponse(_document(request, service_of(request).jobs.get(job_id)))
 
 
-def job_answer(request: Request, job: Job, *, done: int, always: bool = False) -> Response:
-    """The job as JSON: 202 while it runs; a failed change is an error, unless its state is all that was asked for."""
-    if job.status == "failed" and not always:
+def change_answer(request: Request, job: Job, done: int) -> Response:
+    """The answer to a change: status `done` if it is done, 202 with the job's address while it runs.
+
+    Raises:
+        RequestError: the change failed.
+    """
+    if job.status == "failed":
         raise RequestError(job.code or "change_failed", "The change failed; GET /gallery and the log say more.", 500)
-    url = f"{request.scope.get('root_path', '')}/jobs/{job.job_id}"
-    document = JobDocument(
+    document = _document(request, job)
+    if job.status == "running":
+        return JSONResponse(document, 202, {"Location": document["url"], "Retry-After": "1"})
+    return JSONResponse(document, done)
+
+
+def _document(request: Request, job: Job) -> dict[str, Any]:
+    return JobDocument(
         job_id=job.job_id,
         status=job.status,
         photos=_changed_photos(job.uploads),
         refused=refused_photos(job.uploads),
         gallery_version=job.gallery_version,
         code=job.code,
-        url=url,
-    )
-    running = job.status == "running" and not always
-    headers = {"Location": url, "Retry-After": "1"} if running else {}
-    return JSONResponse(document.model_dump(), 202 if running else done, headers)
+        url=f"{request.scope.get('root_path', '')}/jobs/{job.job_id}",
+    ).model_dump()
 
 
 def _changed_photos(uploads: list[Upload]) -> list[ChangedPhoto]:
@@ -63,7 +70,7 @@ def _changed_photos(uploads: list[Upload]) -> list[ChangedPhoto]:
 
 
 def refused_photos(uploads: list[Upload]) -> list[RefusedPhoto]:
-    """The files that did not, and why."""
+    """The files that did not become photos, and why."""
     return [
         RefusedPhoto(file=one.file, code=one.code, detail=one.detail or "") for one in uploads if one.code is not None
     ]

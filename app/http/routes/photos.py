@@ -19,7 +19,7 @@ from app.http.problems import STATUS_OF_CODE
 from app.http.requests.photo_id import PhotoId
 from app.http.requests.photo_upload import UPLOAD_BODY, uploaded_photos
 from app.http.requests.unknown_names import only_known_parameters
-from app.http.routes.jobs import job_answer, refused_photos
+from app.http.routes.jobs import change_answer, refused_photos
 from app.http.routes.service_of import service_of
 from app.search.answer_documents import result_of
 from app.service import photo_files as files
@@ -52,7 +52,7 @@ async def photo(request: Request, photo_id: PhotoId) -> Response:
     record = served.photo(photo_id)
     etag = f'"{record.content_hash[:32]}"'
     file = await service.decode(lambda: files.open_photo(served.root, record))
-    # An id stands for one content, so what was fetched stays right; unless the file was changed a moment ago.
+    # An id stands for one content, so browsers may keep the file, unless it was changed a moment ago.
     unchanged = files.is_unchanged(file, record)
     if unchanged and request.headers.get("if-none-match") == etag:
         file.close()
@@ -63,7 +63,7 @@ async def photo(request: Request, photo_id: PhotoId) -> Response:
 
 
 class _FileResponse(StreamingResponse):
-    """A file in pieces; it is closed also where the client leaves before the end."""
+    """A file in pieces. It is closed even if the client leaves before the end."""
 
     def __init__(self, file: BinaryIO, media_type: str, headers: dict[str, str]) -> None:
         super().__init__(files.chunks_of(file), media_type=media_type, headers=headers)
@@ -167,7 +167,7 @@ async def add(request: Request) -> Response:
         raise RequestError(code, first.detail or "", STATUS_OF_CODE.get(code, 422), refused=refused)
     job = service.jobs.add(Job(uploads))
     await _wait(service, job, service.changes.add(job, stored))
-    return job_answer(request, job, done=201)
+    return change_answer(request, job, done=201)
 
 
 @router.delete(
@@ -189,11 +189,11 @@ async def delete(request: Request, photo_id: PhotoId) -> Response:
     service.jobs.make_sure_of_room(service.settings.retry_after_s)
     job = service.jobs.add(Job([Upload(record.path.rpartition("/")[2], path=record.path, photo_id=photo_id)]))
     await _wait(service, job, service.changes.remove(job, record))
-    return Response(status_code=204) if job.status == "done" else job_answer(request, job, done=200)
+    return Response(status_code=204) if job.status == "done" else change_answer(request, job, done=200)
 
 
 async def _wait(service: Service, job: Job, work: Coroutine[Any, Any, None]) -> None:
-    """Give a change its time to finish within the request; after that it goes on beside."""
+    """Wait for a change for as long as a request may take; after that it goes on in the background."""
     task = service.spawn(run_to_its_end(job, work), "change")
     await asyncio.wait({task}, timeout=service.settings.upload_wait_s)
     if task.done():
