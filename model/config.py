@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -19,7 +19,9 @@ from model.errors import ConfigurationError
 # What a stored configuration may ask for: a damaged or forged file must not make us build something enormous.
 Count = Annotated[int, Field(ge=0, le=256)]
 Width = Annotated[int, Field(ge=0, le=16_384)]
+Radius = Annotated[float, Field(ge=0, le=256)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -121,13 +123,14 @@ class CrossAttentionConfig:
         heads: attention heads.
         hidden: width of the feed-forward's inner layer.
         values: "own" reads values from the attending side (upstream's code: only k crosses over; needs equal token
-            counts); "other" reads keys and values from the other side (standard cross-attention).
+            counts); "other" reads keys and values from the other side (standard cross-attention); "none" reads nothing
+            from the other side, so that tokens are related as they leave the encoder, and there is no layer at all.
         norm: "upstream" is a * (x - mean) / (std + 1e-6) + b with the unbiased std; "layer" is LayerNorm.
     """
 
     heads: Count = 8
     hidden: Width = 1024
-    values: Literal["own", "other"] = "own"
+    values: Literal["own", "other", "none"] = "own"
     norm: Literal["upstream", "layer"] = "upstream"
 
 
@@ -138,16 +141,20 @@ class RelationConfig:
     Attributes:
         kind: "upstream" reinterprets the token matrix in memory as an image before a 2 x 2 convolution, and flattens
             the 49 x 49 kernel into an MLP; "pooled" keeps one kernel entry per pair of real patches and summarises it
-            by radial basis functions, so that any number of masked tokens is welcome.
+            by radial basis functions, so that any number of masked tokens is welcome; "matching" compares whitened
+            tokens where they lie and reads the best matches within several distances (`model/layers/matching.py`).
         width: of the tokens compared in the kernel.
-        hidden: inner widths of the MLP that ends in one logit.
+        hidden: inner widths of the MLP that ends in one logit; of "matching", one.
         bins: number of radial basis functions ("pooled" only).
+        radii: distances in cells of the patch grid within which a match counts fully, roughly ("matching" only); 0 is
+            any distance.
     """
 
-    kind: Literal["upstream", "pooled"] = "upstream"
+    kind: Literal["upstream", "pooled", "matching"] = "upstream"
     width: Width = 512
     hidden: tuple[Width, ...] = (343, 49)
     bins: Width = 0
+    radii: tuple[Radius, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -168,6 +175,29 @@ class ExpansionRule:
 
 
 @dataclass(frozen=True)
+class Standard:
+    """What is usual among a query's candidates, on validation categories; scores are standardised with it
+    (`model/ranking/score.py`).
+
+    Attributes:
+        logit_mean, logit_deviation: of relation logits.
+        recall_mean, recall_deviation: of recall scores.
+        count: how many candidates these weigh as much as, beside a query's own.
+    """
+
+    logit_mean: Finite = 0.0
+    logit_deviation: NotNegative = 0.0
+    recall_mean: Finite = 0.0
+    recall_deviation: NotNegative = 0.0
+    count: Positive = 5.0
+
+    @property
+    def used(self) -> bool:
+        """Whether scores are standardised at all; earlier checkpoints' are not."""
+        return self.logit_deviation > 0 and self.recall_deviation > 0
+
+
+@dataclass(frozen=True)
 class ScoreRule:
     """What results are ordered by: sigmoid(relation_weight * logit + recall_weight * cosine + bias).
 
@@ -175,12 +205,20 @@ class ScoreRule:
     and stored with the checkpoint, and so is whether the recall stage expands queries. The cosine is the recall score
     of the descriptor that searched last: less where a photo's descriptor is shorter than 1
     (`model/layers/familiarity.py`).
+
+    Attributes:
+        relation_weight, recall_weight, bias: as above.
+        expansion: of queries in the recall stage.
+        standard: where it is used, logit and cosine are first standardised within a query's candidates.
+        level: then weighs how near the candidates are on the whole, so that a query that nothing resembles scores low.
     """
 
     relation_weight: Finite = 1.0
     recall_weight: Finite = 0.0
     bias: Finite = 0.0
     expansion: ExpansionRule = field(default_factory=ExpansionRule)
+    standard: Standard = field(default_factory=Standard)
+    level: Finite = 0.0
 
     @property
     def keeps_recall_order(self) -> bool:
@@ -230,8 +268,15 @@ class ZseConfig(NetworkConfig):
                     f"the upstream relation network needs an even patch grid, not {encoder.grid} x {encoder.grid}: "
                     "choose relation kind 'pooled' or another image size"
                 )
-        elif self.relation.bins < 2:
+        elif self.relation.kind == "pooled" and self.relation.bins < 2:
             raise ConfigurationError("a pooled relation network needs at least 2 bins")
+        elif self.relation.kind == "matching" and (not self.relation.radii or len(self.relation.hidden) != 1):
+            raise ConfigurationError("a matching relation needs radii, and one hidden width")
+        if (self.relation.kind == "matching") != (self.cross_attention.values == "none"):
+            raise ConfigurationError(
+                "a matching relation reads tokens as they leave the encoder: its cross-attention has values 'none', "
+                "and no other relation's has"
+            )
 
 
 ZSE_VIT_B16 = ZseConfig(
@@ -239,8 +284,9 @@ ZSE_VIT_B16 = ZseConfig(
     encoder=EncoderConfig(backbone="vit_base_patch16_224", width=768, scale_embedding=True, norm_eps=1e-5),
 )
 
-ZSE_LITE = ZseConfig(
-    preset="zse-lite",
+# What `zse-lite` was before: a smaller backbone, and a relation that learns all of itself from pairs.
+ZSE_LITE0 = ZseConfig(
+    preset="zse-lite0",
     preprocess=PreprocessConfig(image_size=192),
     encoder=EncoderConfig(
         kind="hybrid",
@@ -256,6 +302,14 @@ ZSE_LITE = ZseConfig(
     ),
     cross_attention=CrossAttentionConfig(heads=8, hidden=256, values="other", norm="layer"),
     relation=RelationConfig(kind="pooled", width=128, hidden=(64,), bins=11),
+)
+
+ZSE_LITE = replace(
+    ZSE_LITE0,
+    preset="zse-lite",
+    encoder=replace(ZSE_LITE0.encoder, backbone="tf_efficientnet_lite2"),
+    cross_attention=replace(ZSE_LITE0.cross_attention, values="none"),
+    relation=RelationConfig(kind="matching", width=256, hidden=(16,), radii=(3.0, 1.5, 6.0, 0.0)),
 )
 
 # Every part of its smallest kind: for tests of what stands around a network.
@@ -276,4 +330,4 @@ ZSE_TINY = ZseConfig(
     relation=RelationConfig(kind="pooled", width=16, hidden=(8,), bins=5),
 )
 
-PRESETS: dict[str, ZseConfig] = {c.preset: c for c in (ZSE_VIT_B16, ZSE_LITE, ZSE_TINY)}
+PRESETS: dict[str, ZseConfig] = {c.preset: c for c in (ZSE_VIT_B16, ZSE_LITE, ZSE_LITE0, ZSE_TINY)}

@@ -12,7 +12,7 @@ from model.data.items import Dataset, Item, category_key, source_of
 from model.errors import DatasetError
 
 _COLUMNS = ("category", "sketch", "photo")
-_SKETCHY_NAME = re.compile(r"(n\d+_\d+)-\d+")
+_SKETCHY_NAME = re.compile(r"((?:[A-Za-z]+_)?n\d+_\d+)-\d+")  # a collection may mark it by a prefix of its own
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from model.evaluation.metrics import rank_photos
 from model.evaluation.protocols import Rank
 from model.networks.network import Network
 from model.ranking.expansion import expand
+from model.ranking.score import mixture
 from model.types import Encoding
 
 Progress = Callable[[int, int], None]
@@ -98,7 +100,7 @@ def checkpoint_fusion(network: Network) -> Fuse | None:
     if not rule.relation_weight or not rule.recall_weight:
         return None
     # the sigmoid keeps the order, but its rounding would tie the best photos
-    return lambda logit, cosine: rule.relation_weight * logit + rule.recall_weight * cosine
+    return partial(mixture, rule)
 
 
 def standardised_fusion(logit: Tensor, cosine: Tensor) -> Tensor:

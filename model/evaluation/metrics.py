@@ -62,6 +62,20 @@ def precision_at(hits: Tensor, relevant: Tensor, k: int) -> Tensor:
     return _undefined_without_relevant(hits[:, :k].sum(dim=1).double() / k, relevant)
 
 
+def hit_at(hits: Tensor, relevant: Tensor, k: int) -> Tensor:
+    """hit@k: 1 where a relevant photo is among the first k, else 0."""
+    return _undefined_without_relevant(hits[:, :k].any(dim=1), relevant)
+
+
+def reciprocal_rank(hits: Tensor, relevant: Tensor) -> Tensor:
+    """One over the rank of the first relevant photo, 0 where none was found (Voorhees, TREC-8, 1999; its mean is MRR).
+
+    Wants complete rankings.
+    """
+    best = (hits / _ranks(hits)).amax(dim=1) if hits.shape[1] else hits.new_zeros(len(hits), dtype=torch.float64)
+    return _undefined_without_relevant(best, relevant)
+
+
 def upstream_average_precision(hits: Tensor, relevant: Tensor, depth: int | None = None) -> Tensor:
     """As ZSE-SBIR computes AP: with each precision replaced by the largest at that rank or later (as in PASCAL VOC
     2010).

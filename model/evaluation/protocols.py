@@ -120,7 +120,8 @@ def cross_dataset(sketches: Sequence[Item], photos: Sequence[Item]) -> CategoryT
 def measure_categories(task: CategoryTask, rank: Rank, *, block: int = BLOCK) -> Outcome:
     """Every metric of category-level retrieval for one arm.
 
-    Metrics: `map_all`, `map_200_strict`, `map_200_lenient`, `precision_10`, `precision_100`, `precision_200`;
+    Metrics: `map_all`, `map_200_strict`, `map_200_lenient`, `hit_1`, `hit_5`, `mean_reciprocal_rank`, `precision_10`,
+    `precision_100`, `precision_200`;
     upstream's own variants `upstream_map_all`, `upstream_map_200`, `upstream_precision_100`, `upstream_precision_200`;
     and, for a generalised gallery, `seen_share_100`, the share of photos of seen categories among the first 100.
     """
@@ -148,6 +149,9 @@ def category_metrics(hits: Tensor, relevant: Tensor) -> dict[str, Tensor]:
         "map_all": metrics.average_precision(hits, relevant),
         "map_200_strict": metrics.average_precision(hits, relevant, 200, "strict"),
         "map_200_lenient": metrics.average_precision(hits, relevant, 200, "lenient"),
+        "hit_1": metrics.hit_at(hits, relevant, 1),
+        "hit_5": metrics.hit_at(hits, relevant, 5),
+        "mean_reciprocal_rank": metrics.reciprocal_rank(hits, relevant),
         "precision_10": metrics.precision_at(hits, relevant, 10),
         "precision_100": metrics.precision_at(hits, relevant, 100),
         "precision_200": metrics.precision_at(hits, relevant, 200),

@@ -13,10 +13,11 @@ from model.evaluation.protocols import Outcome
 Key: TypeAlias = tuple[str, int | None]
 Outcomes: TypeAlias = Mapping[Key, Outcome]
 STAGED = ("two_stage", "fused_two_stage")
-_SHOWN = ("map_all", "map_200_strict", "map_200_lenient", "precision_100", "precision_200")
+_SHOWN = ("hit_1", "hit_5", "precision_10", "mean_reciprocal_rank", "map_all", "map_200_strict", "precision_100")
 _SHOWN_INSTANCE = (
     "acc_1",
     "acc_5",
+    "mean_reciprocal_rank",
     "category_acc_1",
     "category_acc_5",
     "category_chance_acc_1",

@@ -17,6 +17,7 @@ from model.config import NetworkConfig, PreprocessConfig, ScoreRule
 from model.layers.folding import fold_batch_norms
 from model.layers.whitening import Whitening
 from model.networks.encoder import Features, HybridEncoder, Modality
+from model.ranking.score import score_of
 from model.types import Encoding, Relation, RelationAttention
 
 
@@ -133,9 +134,10 @@ class Network(nn.Module, ABC):
         return self
 
     def score(self, logit: Tensor, cosine: Tensor) -> Tensor:
-        """What results are ordered by, in [0, 1]: the checkpoint's rule over relation logit and recall score."""
+        """What results are ordered by, in [0, 1]: the checkpoint's rule over relation logits and recall scores of all
+        candidates of a query, [..., C] each."""
         rule: ScoreRule = self.config.score
-        return torch.sigmoid(rule.relation_weight * logit + rule.recall_weight * cosine + rule.bias)
+        return score_of(rule, logit, cosine)
 
 
 class EncoderNetwork(Network):
@@ -167,10 +169,13 @@ class EncoderNetwork(Network):
     def cast(self, device: torch.device | str, dtype: torch.dtype) -> Self:
         """See `Network.cast`: the exact parts and the whitening stay float32."""
         parts = [*self.exact_parts, *([] if self.whitening is None else [self.whitening])]
-        exact = [{name: value.to(device, copy=True) for name, value in part.state_dict().items()} for part in parts]
+        exact = [{name: value.to(device, copy=True) for name, value in _values(part).items()} for part in parts]
         super().cast(device, dtype)
         for part, values in zip(parts, exact, strict=True):
-            part.float().load_state_dict(values)
+            part.float()
+            with torch.no_grad():
+                for name, value in _values(part).items():
+                    value.copy_(values[name])
         self.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its stubs
         return self
 
@@ -204,6 +209,11 @@ class EncoderNetwork(Network):
         if self.whitening is not None:
             descriptor = self.whitening(descriptor, modality)
         return Encoding(descriptor=descriptor, tokens=tokens, positions=positions)
+
+
+def _values(part: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers, those that are not saved included."""
+    return {**dict(part.named_parameters()), **dict(part.named_buffers())}
 
 
 def join_relations(rows: list[list[Relation]], sketches: int, photos: int, device: torch.device) -> Relation:

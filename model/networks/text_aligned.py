@@ -32,7 +32,16 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from model.config import ZSE_LITE, ZSE_TINY, Count, CrossAttentionConfig, EncoderConfig, NetworkConfig, RelationConfig
+from model.config import (
+    ZSE_LITE,
+    ZSE_LITE0,
+    ZSE_TINY,
+    Count,
+    CrossAttentionConfig,
+    EncoderConfig,
+    NetworkConfig,
+    RelationConfig,
+)
 from model.errors import ConfigurationError
 from model.layers.cross_attention import CrossAttention
 from model.layers.matches import matches_of
@@ -53,8 +62,8 @@ class TextAlignedConfig(NetworkConfig):
     """
 
     architecture: ClassVar[str] = "text-aligned"
-    relation: RelationConfig = field(default_factory=lambda: ZSE_LITE.relation)
-    exchange: CrossAttentionConfig = field(default_factory=lambda: ZSE_LITE.cross_attention)
+    relation: RelationConfig = field(default_factory=lambda: ZSE_LITE0.relation)
+    exchange: CrossAttentionConfig = field(default_factory=lambda: ZSE_LITE0.cross_attention)
     text_heads: Count = 8
 
     def __post_init__(self) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from model.config import ZseConfig
 from model.layers.cross_attention import CrossAttention, Projected
+from model.layers.matches import matches_of
+from model.layers.matching import Compared, MatchingRelation
 from model.layers.relation import PooledRelation, UpstreamRelation
 from model.networks.encoder import Modality, make_encoder
 from model.networks.network import EncoderNetwork, join_relations
@@ -31,8 +34,11 @@ class ZseNetwork(EncoderNetwork):
     def __init__(self, config: ZseConfig, backbone: nn.Module, *, pair_budget: int = 48 * 2**20) -> None:
         super().__init__(config, make_encoder(config.encoder, backbone), pair_budget=pair_budget)
         width = config.encoder.width
+        self.relation: UpstreamRelation | PooledRelation | MatchingRelation
+        if config.relation.kind == "matching":
+            self.relation = MatchingRelation(width, config.encoder.grid, config.relation)
+            return
         self.cross_attention = CrossAttention(width, config.cross_attention)
-        self.relation: UpstreamRelation | PooledRelation
         if config.relation.kind == "upstream":
             self.relation = UpstreamRelation(width, config.encoder.grid, config.relation)
         else:
@@ -41,10 +47,14 @@ class ZseNetwork(EncoderNetwork):
     @property
     def exact_parts(self) -> tuple[nn.Module, ...]:
         """See `EncoderNetwork.exact_parts`."""
+        if isinstance(self.relation, MatchingRelation):
+            return (self.relation,)  # whitening of few directions, and sums of small differences
         return (self.relation.mlp,)
 
     def relate(self, sketches: Encoding, photos: Encoding, *, attention: bool = False) -> Relation:
         """See `Network.relate`."""
+        if isinstance(self.relation, MatchingRelation):
+            return self._match(self.relation, sketches, photos, attention=attention)
         sketch_side = self._project(sketches, "sketch")
         chunk = self.pairs_per_chunk(sketches.tokens.shape[1], photos.tokens.shape[1])
         if self.device.type == "cpu" and not torch.is_grad_enabled():
@@ -58,6 +68,9 @@ class ZseNetwork(EncoderNetwork):
 
     def relate_aligned(self, sketches: Encoding, photos: Encoding) -> tuple[Tensor, Tensor, Tensor]:
         """See `Network.relate_aligned`."""
+        if isinstance(self.relation, MatchingRelation):
+            logit, _ = self.relation(self.relation.side(sketches, "sketch"), self.relation.side(photos, "photo"))
+            return logit, sketches.retrieval_token, photos.retrieval_token
         sketch_side, photo_side = self._project(sketches, "sketch"), self._project(photos, "photo")
         sketch_tokens, photo_tokens, _, _ = self.cross_attention(sketch_side, photo_side)
         logit, _ = self.relation(sketch_tokens, photo_tokens, sketches.mask, photos.mask)
@@ -66,9 +79,26 @@ class ZseNetwork(EncoderNetwork):
     def pairs_per_chunk(self, sketch_tokens: int, photo_tokens: int) -> int:
         """How many pairs of these token counts fit the memory budget; at least one."""
         config = self.config
+        if config.relation.kind == "matching":
+            values = photo_tokens * config.relation.width + sketch_tokens * photo_tokens * (
+                4 * len(config.relation.radii) + 4
+            )
+            return self.pairs_within_budget(values)
         values = (sketch_tokens + photo_tokens) * (4 * self.token_width + config.cross_attention.hidden)
         values += sketch_tokens * photo_tokens * (2 * config.cross_attention.heads + config.relation.bins)
         return self.pairs_within_budget(values)
+
+    def _match(self, relation: MatchingRelation, sketches: Encoding, photos: Encoding, *, attention: bool) -> Relation:
+        """`relate` where patches are matched: each image is projected once, and pairs need little memory."""
+        sketch_side = relation.side(sketches.to(self.device, self.dtype), "sketch")
+        chunk = self.pairs_per_chunk(sketches.tokens.shape[1], photos.tokens.shape[1])
+        rows: list[list[Relation]] = [[] for _ in range(len(sketches))]
+        for start in range(0, len(photos), chunk):
+            photo_side = relation.side(photos[start : start + chunk].to(self.device, self.dtype), "photo")
+            for number, row in enumerate(rows):
+                one = sketch_side[number : number + 1]
+                row.append(_matched(relation, one, photo_side, attention=attention))
+        return join_relations(rows, len(sketches), len(photos), self.device)
 
     def _project(self, encoding: Encoding, side: Modality) -> Projected:
         on_device = encoding.to(self.device, self.dtype)
@@ -85,3 +115,17 @@ class ZseNetwork(EncoderNetwork):
             real = None if self.config.relation.kind == "upstream" else kernel.unsqueeze(0)
             why = RelationAttention(to_photo.unsqueeze(0), to_sketch.unsqueeze(0), real)
         return Relation(logit.unsqueeze(0), logit.sigmoid().unsqueeze(0), why)
+
+
+def _matched(relation: MatchingRelation, sketch: Compared, photos: Compared, *, attention: bool) -> Relation:
+    """One sketch [1, ...] against a chunk of P photos: logit [1, P]."""
+    logit, kernel = relation(sketch, photos)
+    why = None
+    if attention:
+        why = matches_of(relation.placed(sketch, photos, kernel), _with_first(sketch.mask), _with_first(photos.mask))
+    return Relation(logit.unsqueeze(0), logit.sigmoid().unsqueeze(0), why)
+
+
+def _with_first(mask: Tensor | None) -> Tensor | None:
+    """A mask of patches [B, N - 1] as one of tokens [B, N]; the retrieval token is always real."""
+    return None if mask is None else F.pad(mask, (1, 0), value=True)

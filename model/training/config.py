@@ -30,6 +30,8 @@ class LossWeights:
         graph: cosine classification of descriptors into prototypes from the graph of names ("crossatnet").
         hash: learnt hash codes rank a step's photos as descriptors do ("crossatnet").
         sentences: alignment of tokens with sentences that describe the categories ("text-aligned").
+        own: a drawing that has a photo of its own finds it among the step's photos (InfoNCE).
+        rank_own: softmax over the relation logits of a drawing's own photo and several others, of its category too.
     """
 
     contrast: float = 1.0
@@ -43,6 +45,8 @@ class LossWeights:
     graph: float = 0.0
     hash: float = 0.0
     sentences: float = 0.0
+    own: float = 0.0
+    rank_own: float = 0.0
 
     def __post_init__(self) -> None:
         values = vars(self).values()
@@ -62,6 +66,9 @@ class TrainConfig:
             its own. Per process, where several train together.
         per_category: sketches and photos drawn of each of them; "upstream" draws what its samples need.
         extra_sketches: sketches a step of categories that have no photo.
+        contours: photos of a step of which contours are drawn too (`model/data/contours.py`); 0 draws none.
+        pairs: drawings of a step with the photo that each was made from, where pairs are known.
+        undrawn: photos of a step of which there is no drawing, with their contours, where there are such photos.
         learning_rate: peak rate of the parts that start at random.
         backbone_rate: the pretrained backbone's rate as a share of `learning_rate`.
         weight_decay: AdamW's, on matrices only.
@@ -72,6 +79,9 @@ class TrainConfig:
             many validations on few categories is partly luck. "best" saves those with the best validation, measured
             as mAP@all of the descriptor or of the relation, whichever is higher; for a constant rate.
         temperature: of the contrastive loss.
+        own_temperature: of the loss by which a drawing finds its own photo.
+        beside: half of the relation's ranking reads logit + beside * cosine, so that the relation learns what the
+            descriptor lacks; 0 reads the logit alone.
         scale: inverse temperature of the cosine classifiers.
         hard: wrong photos per sketch that the relation loss takes from the descriptor's nearest; fewer where a step has
             fewer.
@@ -86,6 +96,8 @@ class TrainConfig:
         batch_norm: "frozen" keeps the backbone's running statistics; "batch" renews them, in frozen stages too, but not
             in a backbone whose features are stored.
         seed: of weights, samples and augmentation.
+        variation: of samples and augmentation alone. Runs that differ in nothing that their start depends on begin with
+            the same weights, and the mean of what they end with is better than any of them (`train/average.py`).
         validate_every, save_every: steps between validations and between saved states; 0 only at the end.
     """
 
@@ -94,6 +106,9 @@ class TrainConfig:
     categories: int = 32
     per_category: int = 4
     extra_sketches: int = 0
+    contours: int = 0
+    pairs: int = 0
+    undrawn: int = 0
     learning_rate: float = 1e-3
     backbone_rate: float = 0.1
     weight_decay: float = 0.05
@@ -102,6 +117,8 @@ class TrainConfig:
     ema: float = 0.998
     keep: Literal["last", "best"] = "last"
     temperature: float = 0.1
+    own_temperature: float = 0.07
+    beside: float = 0.0
     scale: float = 16.0
     hard: int = 4
     easy: int = 3
@@ -111,6 +128,7 @@ class TrainConfig:
     sketch_views: int = 0
     batch_norm: Literal["frozen", "batch"] = "frozen"
     seed: int = 2021
+    variation: int = 0
     validate_every: int = 500
     save_every: int = 500
     weights: LossWeights = field(default_factory=LossWeights)
@@ -133,6 +151,13 @@ class TrainConfig:
             raise ConfigurationError("learning_rate and temperature must be above 0, and ema below 1")
         if 0 < self.image_size < SMALLEST_IMAGE:
             raise ConfigurationError(f"image_size must be 0 or at least {SMALLEST_IMAGE}, not {self.image_size}")
+        if self.draws_own and (self.photo_views or self.sketch_views or self.objective == "upstream"):
+            raise ConfigurationError(
+                "contours, pairs and undrawn photos are made anew each step: they need photo_views=0 and "
+                "sketch_views=0, and another objective than upstream's"
+            )
+        if not self.own_temperature:
+            raise ConfigurationError("own_temperature must be above 0")
         if self.seed >= 2**63:
             raise ConfigurationError(f"seed must be below 2 to the power of 63, not {self.seed}")
         if self.relates and not self.hard + self.easy:
@@ -142,6 +167,16 @@ class TrainConfig:
     def relates(self) -> bool:
         """Whether a contrastive step trains the relation."""
         return bool(self.weights.rank or self.weights.decide)
+
+    @property
+    def draws_seed(self) -> int:
+        """Of samples and augmentation."""
+        return self.seed + self.variation * 1_000_000_007
+
+    @property
+    def draws_own(self) -> bool:
+        """Whether drawings with a photo of their own take part in a step."""
+        return bool(self.contours or self.pairs or self.undrawn)
 
 
 # Lin et al., CVPR 2023, as published: 30 epochs of 10 000 samples, 15 samples a step, constant rate, no augmentation.
@@ -176,8 +211,20 @@ TEXT_ALIGNED_RECIPE = TrainConfig(
     weights=LossWeights(contrast=0.0, classify=0.0, text=0.0, triplet=1.0, sentences=0.5),
 )
 
+# Half of the drawings that a step learns from have a photo of their own.
+CONTOURS_RECIPE = TrainConfig(
+    steps=800,
+    extra_sketches=64,
+    contours=96,
+    pairs=48,
+    undrawn=48,
+    beside=8.0,
+    weights=LossWeights(own=0.3, rank_own=0.5),
+)
+
 RECIPES = {
     "contrastive": TrainConfig(),
+    "contours": CONTOURS_RECIPE,
     "upstream": UPSTREAM_RECIPE,
     "crossatnet": CROSSATNET_RECIPE,
     "text-aligned": TEXT_ALIGNED_RECIPE,

@@ -13,12 +13,14 @@ from model.config import PreprocessConfig
 from model.data.arrays import ImageArrays, decode
 from model.data.augment import augment_photos, augment_sketches
 from model.data.items import Dataset, Modality
+from model.data.pairs import Pairs
 from model.errors import DatasetError
 from model.networks.encoder import Features
 from model.training.config import TrainConfig
+from model.training.material.drawn import Drawn, DrawnMaker, OwnPhotos
 from model.training.material.name_embeddings import embed_names, imagenet_names
 from model.training.material.stored_views import Views
-from model.training.material.teacher import category_means, predictions, targets_from_names
+from model.training.material.teacher import category_means, object_maps, predictions, targets_from_names
 from model.training.objectives.objective import Batch
 from model.training.sampling import CategorySampler, generator_for
 
@@ -36,6 +38,7 @@ class Material:
         names: [C, T] embeddings of the names, or None.
         photo_targets: [Np, K] the starting backbone's predictions per photo, or None.
         sketch_targets: [C, K] the same per category, or None.
+        own_photos: what is known of drawings with a photo of their own, or None.
     """
 
     sketches: ImageArrays
@@ -45,6 +48,7 @@ class Material:
     names: Tensor | None = None
     photo_targets: Tensor | None = None
     sketch_targets: Tensor | None = None
+    own_photos: OwnPhotos | None = None
 
     @property
     def device(self) -> torch.device:
@@ -122,6 +126,55 @@ def _placed(material: Material, device: torch.device) -> Material:
     return replace(material, **moved)
 
 
+def with_own_photos(
+    material: Material,
+    pairs: Pairs | None,
+    undrawn: Dataset | None,
+    preprocess: PreprocessConfig,
+    *,
+    side: int,
+    cache: Path | None,
+    progress: Progress | None = None,
+) -> Material:
+    """The same with what is known of drawings and their own photos.
+
+    Args:
+        material: its sketches and photos hold the pairs'; a pair of which one image is not there is left out.
+        pairs: drawings with the photo that each was made from, or None.
+        undrawn: photos without drawings, or None.
+        preprocess, side, cache, progress: as for `load_material`.
+    """
+    own = OwnPhotos(_pair_rows(material, pairs))
+    if undrawn is not None and undrawn.photos:
+        tell = (
+            None
+            if progress is None
+            else (lambda done, total: progress("decoding photos without drawings", done, total))
+        )
+        decoding = replace(preprocess, image_size=side)
+        images = decode(undrawn, "photo", decoding, cache=cache, skip_damaged=True, progress=tell)
+        there = material.photos.pixels.device
+        own = replace(
+            own, undrawn=replace(images, pixels=images.pixels.to(there), labels=images.labels.to(material.device))
+        )
+    return replace(material, own_photos=own)
+
+
+def _pair_rows(material: Material, pairs: Pairs | None) -> Tensor:
+    """[N, 2] int64: rows of the sketches and photos of pairs, as far as both were decoded."""
+    if pairs is None:
+        return torch.zeros(0, 2, dtype=torch.int64)
+    sketches, photos = (
+        {item.path: row for row, item in enumerate(images.items)} for images in (material.sketches, material.photos)
+    )
+    rows = [
+        (sketches[sketch.path], photos[pairs.photos[own].path])
+        for sketch, own in zip(pairs.sketches, pairs.own_photo, strict=True)
+        if sketch.path in sketches and pairs.photos[own].path in photos
+    ]
+    return torch.tensor(rows, dtype=torch.int64).reshape(-1, 2)
+
+
 def with_names(material: Material, cache: Path | None) -> Material:
     """The same with embeddings of the categories' names."""
     return replace(material, names=embed_names(material.categories, cache).to(material.device))
@@ -155,6 +208,21 @@ def with_teacher(
     return replace(material, photo_targets=targets, sketch_targets=means)
 
 
+def with_objects(material: Material, classifier: nn.Module, preprocess: PreprocessConfig) -> Material:
+    """The same with where the starting backbone sees an object in each photo, and what it says of undrawn photos."""
+    own, device = material.own_photos, material.device
+    if own is None:
+        return material
+    own = replace(own, objects=object_maps(classifier, material.photos.pixels, preprocess, device))
+    if own.undrawn is not None:
+        own = replace(
+            own,
+            undrawn_objects=object_maps(classifier, own.undrawn.pixels, preprocess, device),
+            undrawn_targets=predictions(classifier, own.undrawn.pixels, preprocess, device),
+        )
+    return replace(material, own_photos=own)
+
+
 class BatchMaker:
     """Draws and augments the images of a step.
 
@@ -183,13 +251,19 @@ class BatchMaker:
         self.sampler = CategorySampler(material.sketches.labels.cpu(), material.photos.labels.cpu())
         if len(self.sampler.labels) < 2:
             raise DatasetError("training needs at least two categories that have both sketches and photos")
+        self.drawn: DrawnMaker | None = None
+        if config.draws_own:
+            own = material.own_photos or OwnPhotos(torch.zeros(0, 2, dtype=torch.int64))
+            self.drawn = DrawnMaker(
+                material.photos, material.sketches, material.photo_targets, own, self.preprocess, config
+            )
 
     def make(self, step: int, rank: int) -> Batch:
         """The batch of one step of one process; the same arguments give the same batch."""
         config, material = self.config, self.material
         device = material.device
-        draws = generator_for(config.seed, step, rank, purpose=0)
-        noise = generator_for(config.seed, step, rank, purpose=1, device=device)
+        draws = generator_for(config.draws_seed, step, rank, purpose=0)
+        noise = generator_for(config.draws_seed, step, rank, purpose=1, device=device)
         second = config.objective == "upstream"  # a second sketch per category, behind the first ones
         sample = self.sampler.draw(config.categories, 2 if second else config.per_category, draws)
         labels, rows, photo_rows = sample.labels, sample.sketches, sample.photos
@@ -202,14 +276,30 @@ class BatchMaker:
             extra_labels = material.extra.labels[extra_rows.to(device)].cpu()
         sketch_labels = torch.cat([labels, extra_labels]).to(device)
         targets, photo_targets = material.sketch_targets, material.photo_targets
+        sketches = self._sketches(rows, extra_rows, draws, noise)
+        drawn = None
+        if self.drawn is None:
+            photos = self._photos(photo_rows, draws, noise)
+        else:
+            photos, drawn = self._photos_and_drawings(self.drawn, photo_rows, draws, noise)
         return Batch(
-            sketches=self._sketches(rows, extra_rows, draws, noise),
-            photos=self._photos(photo_rows, draws, noise),
+            sketches=sketches,
+            photos=photos,
             labels=labels.to(device),
             extra_labels=extra_labels.to(device),
             sketch_targets=None if targets is None else targets[sketch_labels],
             photo_targets=None if photo_targets is None else photo_targets[photo_rows.to(device)],
+            drawn=drawn,
         )
+
+    def _photos_and_drawings(
+        self, maker: DrawnMaker, rows: Tensor, draws: torch.Generator, noise: torch.Generator
+    ) -> tuple[Tensor, Drawn]:
+        """Photos [B, 3, S, S] of some rows, and the step's drawings that have a photo of their own."""
+        pixels = self._pixels(self.material.photos, rows)
+        mirrored, flipped = maker.mirror(pixels, noise)
+        photos = augment_photos(mirrored, self.preprocess, maker.photo_strength, noise)
+        return photos, maker.make(pixels, rows, flipped, draws, noise)
 
     def _sketches(
         self, rows: Tensor, extra_rows: Tensor, draws: torch.Generator, noise: torch.Generator

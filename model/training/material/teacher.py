@@ -28,6 +28,41 @@ def predictions(classifier: nn.Module, pixels: Tensor, config: PreprocessConfig,
     return torch.cat(parts)
 
 
+@torch.inference_mode()
+def object_maps(
+    classifier: nn.Module, pixels: Tensor, config: PreprocessConfig, device: torch.device, classes: int = 3
+) -> Tensor | None:
+    """Where the backbone sees what it takes for the likeliest classes (Zhou et al., CVPR 2016, "Learning deep features
+    for discriminative localization": class activation maps).
+
+    Args:
+        classifier: a timm model whose head is a mean over cells and one linear layer.
+        pixels: [N, 3, H, W] uint8.
+        config: of its input.
+        device: where it runs.
+        classes: likeliest classes that are read, each in proportion to its probability.
+
+    Returns:
+        [N, G, G] float32 on `device` from 0 to 1, which the cell that shows most has; None where the model has another
+        kind of head.
+    """
+    head: Tensor = classifier.get_classifier().weight  # type: ignore[operator]
+    classifier = classifier.to(device)
+    parts = []
+    for part in torch.split(pixels, 128):
+        images = plain(part.to(device), config).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            features = classifier.forward_features(images)  # type: ignore[operator]
+            probabilities = classifier.forward_head(features).float().softmax(dim=1)  # type: ignore[operator]
+        if features.ndim != 4 or features.shape[1] != head.shape[1]:
+            return None
+        best = probabilities.topk(classes, dim=1)
+        weight = torch.einsum("nk,nkf->nf", best.values, head.to(device).float()[best.indices])
+        shown = torch.einsum("nf,nfhw->nhw", weight, features.float()).clamp_min(0)
+        parts.append(shown / shown.amax(dim=(1, 2), keepdim=True).clamp_min(1e-6))
+    return torch.cat(parts)
+
+
 def category_means(probabilities: Tensor, labels: Tensor, categories: int) -> tuple[Tensor, Tensor]:
     """Mean target per category.
 

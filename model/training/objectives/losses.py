@@ -58,3 +58,18 @@ def upstream_relation(right: Tensor, wrong: Tensor) -> Tensor:
     """
     target = torch.cat([torch.full_like(right, 0.99), torch.full_like(wrong, 0.01)])
     return F.mse_loss(torch.cat([right, wrong]), target)
+
+
+def own_photo(similarity: Tensor, own: Tensor, temperature: float) -> Tensor:
+    """InfoNCE of drawings over photos (van den Oord, Li and Vinyals, 2018, "Representation learning with contrastive
+    predictive coding", equation 4).
+
+    Args:
+        similarity: [D, P] cosines of drawings and photos.
+        own: [D] int64, the column of each drawing's own photo.
+        temperature: divides the cosines.
+
+    Returns:
+        scalar: minus the mean log-probability of the own photo among all P.
+    """
+    return F.cross_entropy(similarity / temperature, own)

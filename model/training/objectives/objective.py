@@ -11,7 +11,9 @@ from torch.nn import functional as F
 from model.networks.encoder import Features, Modality
 from model.networks.network import Network
 from model.training.config import TrainConfig
+from model.training.material.drawn import UNKNOWN, Drawn
 from model.training.objectives.losses import (
+    own_photo,
     relation_decide,
     relation_rank,
     soft_cross_entropy,
@@ -36,6 +38,7 @@ class Batch:
         extra_labels: [X] int64 of the other sketches.
         sketch_targets: [B + X, K] soft ImageNet predictions, or None.
         photo_targets: [B, K] or None.
+        drawn: drawings that have a photo of their own, or None.
     """
 
     sketches: Tensor | Features
@@ -44,6 +47,7 @@ class Batch:
     extra_labels: Tensor
     sketch_targets: Tensor | None
     photo_targets: Tensor | None
+    drawn: Drawn | None = None
 
 
 @dataclass(frozen=True)
@@ -97,18 +101,55 @@ class ContrastiveObjective(nn.Module):
 
     def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Every term of the loss, unweighted, as scalars by name."""
-        sketches = encode(self.network, batch.sketches, "sketch")
-        photos = encode(self.network, batch.photos, "photo")
+        drawn = batch.drawn
+        every_sketch = encode(self.network, _with(batch.sketches, drawn and drawn.drawings), "sketch")
+        every_photo = encode(self.network, _with(batch.photos, drawn and drawn.photos), "photo")
+        count = len(batch.labels)
+        sketches = every_sketch[: count + len(batch.extra_labels)]
+        photos = every_photo[:count]
         with torch.autocast(batch.labels.device.type, enabled=False):  # losses divide by small temperatures
-            terms = self._descriptor_terms(sketches, photos, batch)
+            terms = self._descriptor_terms(every_sketch, every_photo, batch)
             columns = self._columns(sketches, photos, batch.labels, generator) if self.config.relates else None
         if columns is not None:
-            rows = torch.arange(len(columns), device=columns.device)[:, None].expand_as(columns)
-            logit, _, _ = self.network.relate_aligned(sketches[rows.flatten()], photos[columns.flatten()])
-            logit = logit.float().view(columns.shape)
-            terms["rank"] = relation_rank(logit)
+            logit, both = self._related(sketches, photos, columns)
+            terms["rank"] = self._ranked(logit, both)
             terms["decide"] = relation_decide(logit)
+        if drawn is not None:
+            terms |= self._drawn_terms(every_sketch[len(sketches) :], every_photo, drawn, generator)
         return {**terms, **self.own_terms(sketches, photos, batch, columns)}
+
+    def _related(self, sketches: Encoding, photos: Encoding, columns: Tensor) -> tuple[Tensor, Tensor]:
+        """Relation logits of each sketch with some photos, and the same with the weighted cosine: [S, C] each."""
+        rows = torch.arange(len(columns), device=columns.device)[:, None].expand_as(columns)
+        logit, _, _ = self.network.relate_aligned(sketches[rows.flatten()], photos[columns.flatten()])
+        logit = logit.float().view(columns.shape)
+        if not self.config.beside:
+            return logit, logit
+        cosine = (sketches.descriptor[: len(columns)] @ photos.descriptor.T).detach().float().gather(1, columns)
+        return logit, logit + self.config.beside * cosine
+
+    def _ranked(self, logit: Tensor, both: Tensor) -> Tensor:
+        """The ranking loss of logits whose first column is right, half of it beside the cosine where that counts."""
+        if not self.config.beside:
+            return relation_rank(logit)
+        return (relation_rank(logit) + relation_rank(both)) / 2
+
+    def _drawn_terms(
+        self, drawings: Encoding, photos: Encoding, drawn: Drawn, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """The terms by which a drawing finds its own photo among all of the step's."""
+        weights = self.config.weights
+        terms: dict[str, Tensor] = {}
+        with torch.autocast(drawn.own.device.type, enabled=False):
+            similarity = drawings.descriptor.float() @ photos.descriptor.float().T
+            if weights.own:
+                terms["own"] = own_photo(similarity, drawn.own, self.config.own_temperature)
+        if weights.rank_own:
+            same = F.one_hot(drawn.own, len(photos)).bool()
+            wrong = wrong_photos(similarity.detach(), same, self.config.hard, self.config.easy, generator)
+            logit, both = self._related(drawings, photos, torch.cat([drawn.own[:, None], wrong], dim=1))
+            terms["rank_own"] = self._ranked(logit, both)
+        return terms
 
     def own_terms(
         self, sketches: Encoding, photos: Encoding, batch: Batch, columns: Tensor | None
@@ -126,20 +167,21 @@ class ContrastiveObjective(nn.Module):
     def _descriptor_terms(self, sketches: Encoding, photos: Encoding, batch: Batch) -> dict[str, Tensor]:
         """The terms that read descriptors alone."""
         weights, scale = self.config.weights, self.config.scale
-        labels = torch.cat([batch.labels, batch.extra_labels, batch.labels])
+        labels, targets = _labels_and_targets(batch)
         descriptors = torch.cat([sketches.descriptor, photos.descriptor]).float()
+        known = labels >= 0
         terms: dict[str, Tensor] = {}
         if weights.contrast:
-            terms["contrast"] = supervised_contrastive(descriptors, labels, self.config.temperature)
+            partners = labels if batch.drawn is None else _with_own_labels(labels, batch, len(self.prototypes))
+            terms["contrast"] = supervised_contrastive(descriptors, partners, self.config.temperature)
         if weights.classify:
-            logits = scale * descriptors @ F.normalize(self.prototypes, dim=1).T
-            terms["classify"] = F.cross_entropy(logits, labels, label_smoothing=SMOOTHING)
+            logits = scale * descriptors[known] @ F.normalize(self.prototypes, dim=1).T
+            terms["classify"] = F.cross_entropy(logits, labels[known], label_smoothing=SMOOTHING)
         if self.names is not None:
-            named = F.normalize(self.names(descriptors), dim=1)
-            terms["text"] = F.cross_entropy(scale * named @ self.name_embeddings.T, labels, label_smoothing=SMOOTHING)
-        if self.classes is not None and batch.photo_targets is not None and batch.sketch_targets is not None:
-            logits = self.class_scale * self.classes(descriptors)
-            terms["distil"] = soft_cross_entropy(logits, torch.cat([batch.sketch_targets, batch.photo_targets]))
+            named = scale * F.normalize(self.names(descriptors[known]), dim=1) @ self.name_embeddings.T
+            terms["text"] = F.cross_entropy(named, labels[known], label_smoothing=SMOOTHING)
+        if self.classes is not None and targets is not None:
+            terms["distil"] = soft_cross_entropy(self.class_scale * self.classes(descriptors), targets)
         return terms
 
     def _columns(self, sketches: Encoding, photos: Encoding, labels: Tensor, generator: torch.Generator) -> Tensor:
@@ -154,6 +196,38 @@ class ContrastiveObjective(nn.Module):
     def total(self, terms: dict[str, Tensor]) -> Tensor:
         """The weighted sum."""
         return sum((getattr(self.config.weights, name) * term for name, term in terms.items()), torch.tensor(0.0))
+
+
+def _with(inputs: Tensor | Features, more: Tensor | None) -> Tensor | Features:
+    """Images with more images behind them; feature maps stay as they are."""
+    return torch.cat([inputs, more]) if isinstance(inputs, Tensor) and more is not None else inputs
+
+
+def _labels_and_targets(batch: Batch) -> tuple[Tensor, Tensor | None]:
+    """Labels [N] and soft predictions [N, K] of all sketches and then all photos of a batch."""
+    drawn = batch.drawn
+    labels = [batch.labels, batch.extra_labels, batch.labels]
+    targets = [batch.sketch_targets, batch.photo_targets]
+    if drawn is not None:
+        labels = [batch.labels, batch.extra_labels, drawn.labels, batch.labels, drawn.photo_labels]
+        targets = [batch.sketch_targets, drawn.targets, batch.photo_targets, drawn.photo_targets]
+    known = [part for part in targets if part is not None]
+    return torch.cat(labels), torch.cat(known) if len(known) == len(targets) else None
+
+
+def _with_own_labels(labels: Tensor, batch: Batch, categories: int) -> Tensor:
+    """Labels [N] in which a photo without a category and its drawing share one that nothing else has."""
+    if batch.drawn is None:
+        return labels
+    drawn, count = batch.drawn, len(batch.labels)
+    first = count + len(batch.extra_labels)
+    result = labels.clone()
+    drawings = result[first : first + len(drawn.own)]
+    result[first : first + len(drawn.own)] = torch.where(drawings == UNKNOWN, categories + drawn.own, drawings)
+    photos = result[first + len(drawn.own) :]
+    places = torch.arange(len(photos), device=photos.device)
+    result[first + len(drawn.own) :] = torch.where(photos == UNKNOWN, categories + places, photos)
+    return result
 
 
 class UpstreamObjective(nn.Module):

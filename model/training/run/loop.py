@@ -72,7 +72,7 @@ class Trainer:
             group["lr"] = rate * group["share"]
         batch = batches.make(self.step, self.process.rank)
         device = batch.labels.device
-        draws = generator_for(config.seed, self.step, self.process.rank, purpose=2, device=device)
+        draws = generator_for(config.draws_seed, self.step, self.process.rank, purpose=2, device=device)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self._mixed):
             terms: dict[str, Tensor] = self._parallel(batch, draws)
         loss = self.objective.total(terms)

@@ -14,6 +14,7 @@ from model.checkpoints.files import load_tensors, read_checkpoint
 from model.config import NetworkConfig
 from model.data.descriptions import bundled_descriptions, read_descriptions
 from model.data.items import Dataset
+from model.data.pairs import Pairs
 from model.errors import ConfigurationError
 from model.networks.encoder import HybridEncoder
 from model.networks.network import Network
@@ -25,6 +26,8 @@ from model.training.material.material import (
     load_material,
     training_preprocess,
     with_names,
+    with_objects,
+    with_own_photos,
     with_teacher,
 )
 from model.training.material.sentence_tokens import embed_sentences
@@ -56,6 +59,8 @@ def prepare_material(
     device: torch.device,
     report: Report,
     descriptions: Path | None = None,
+    pairs: Pairs | None = None,
+    undrawn: Dataset | None = None,
 ) -> tuple[Material, Semantics]:
     """Decoded images with what the objective asks for besides: names' embeddings and the backbone's predictions.
 
@@ -67,7 +72,7 @@ def prepare_material(
         cache: folder of decoded images and names' embeddings.
         device: where batches are made.
         report: called with the progress of decoding and with what was left out.
-        descriptions: see `RunPlan`.
+        descriptions, pairs, undrawn: see `RunPlan`.
     """
 
     def progress(what: str, done: int, total: int) -> None:
@@ -80,6 +85,8 @@ def prepare_material(
         report({"left_out": list(material.skipped)})
     if config.objective == "upstream":
         return material, Semantics()
+    if config.draws_own:
+        material = with_own_photos(material, pairs, undrawn, preprocess, side=side, cache=cache, progress=progress)
     names = cache / "names.safetensors"
     taught = bool(config.weights.distil) and start is not None
     if config.weights.text or config.weights.graph or (taught and material.extra is not None):
@@ -90,7 +97,7 @@ def prepare_material(
     width = network_config.encoder.descriptor_size or network_config.encoder.width
     semantics = semantics_of(classifier, material.names, width)
     semantics = with_sentences(semantics, material, config, descriptions, cache)
-    return with_teacher(material, classifier, preprocess, names), semantics
+    return with_objects(with_teacher(material, classifier, preprocess, names), classifier, preprocess), semantics
 
 
 def with_sentences(

@@ -14,7 +14,9 @@ from torch import nn
 from model.checkpoints.files import load_tensors, read_checkpoint, save_checkpoint
 from model.config import NetworkConfig
 from model.data.items import Dataset
+from model.data.pairs import Pairs
 from model.errors import StoppedError
+from model.evaluation.calibrate import ChosenRule
 from model.evaluation.seen import learnt_from
 from model.training.config import TrainConfig
 from model.training.material.material import Material
@@ -43,6 +45,8 @@ class RunPlan:
         side: of decoded training images, in pixels.
         initial: checkpoint to begin from, instead of the backbone's weights alone.
         descriptions: file of sentences that describe categories, besides those that come with the package.
+        pairs: drawings of `train` with the photo that each was made from, or None.
+        undrawn: photos without drawings, of whatever they may be, or None.
     """
 
     folder: Path
@@ -54,6 +58,8 @@ class RunPlan:
     side: int = 256
     initial: Path | None = None
     descriptions: Path | None = None
+    pairs: Pairs | None = None
+    undrawn: Dataset | None = None
 
 
 def train(
@@ -111,6 +117,8 @@ def train(
             device=device,
             report=tell,
             descriptions=plan.descriptions,
+            pairs=plan.pairs,
+            undrawn=plan.undrawn,
         )
     network = start_network(network_config, config, plan.start, plan.initial, semantics)
     objective = build_objective(network, len(material.categories), config, semantics).to(device)
@@ -182,10 +190,10 @@ class _Run:
         if validation is not None:
             chosen = validation.choose_rule()
             network.config = replace(network_config, score=chosen.rule)
-            quality = round(chosen.map_all[chosen.share], 5)
             rule = asdict(chosen.rule)
-            rule |= {f"expansion_{name}": value for name, value in rule.pop("expansion").items()}
-            self.report({"calibrated": step, **rule, "recall_share": chosen.share, "map_fused": quality})
+            for part in ("expansion", "standard"):
+                rule |= {f"{part}_{name}": value for name, value in rule.pop(part).items()}
+            self.report({"calibrated": step, **rule, **reached(chosen)})
         path = self.plan.folder / CHECKPOINT
         story = {"training": json.dumps(self._story(step, validation, material.categories))}
         digest = save_checkpoint(network, path, torch.float16 if _fits_half(network) else None, story)
@@ -226,6 +234,19 @@ class _Run:
             "categories": learnt_from(self.plan.initial, categories),
             "validation": None if validation is None else validation.figures(),
         }
+
+
+def reached(chosen: ChosenRule) -> dict[str, float]:
+    """What a chosen rule reached on the validation categories, and what the choice costs in mAP@all."""
+    best = chosen.best
+    values = {
+        "precision_10_fused": best.precision_10,
+        "hit_1_fused": best.hit_1,
+        "hit_5_fused": best.hit_5,
+        "map_fused": best.map_all,
+        "map_against_recall": chosen.expansion_costs,
+    }
+    return {"recall_share": chosen.share, **{name: round(value, 5) for name, value in values.items()}}
 
 
 def _fits_half(network: nn.Module) -> bool:

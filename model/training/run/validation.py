@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,13 @@ from model.data.items import Dataset
 from model.errors import DatasetError
 from model.evaluation.arms import expanded_queries
 from model.evaluation.calibrate import ChosenRule, choose_score_rule
-from model.evaluation.metrics import average_precision, precision_at, rank_photos
+from model.evaluation.metrics import average_precision, hit_at, precision_at, rank_photos
 from model.evaluation.protocols import tie_order
 from model.networks.network import Network
 from model.training.material.material import Material, load_material
 from model.types import Encoding
 
 EXPANSION = ExpansionRule(neighbours=5, weight=1.0)  # what validation weighs against none
-_ENOUGH = 1e-3  # expansion costs a second search: it must win by this much of mAP
 
 
 @dataclass(frozen=True)
@@ -57,15 +56,17 @@ class Validation:
     def figures(self) -> dict[str, float]:
         """The scalars by name."""
         names = ("map_recall", "precision_recall", "map_relation", "precision_relation")
-        return {name: round(getattr(self, name), 5) for name in names}
+        values = {name: getattr(self, name) for name in names}
+        for arm, scores in (("recall", self.cosines), ("expanded", self.expanded), ("relation", self.logits)):
+            values |= {
+                f"{name}_{arm}": value for name, value in first_places(scores, self.relevant, self.order).items()
+            }
+        return {name: round(value, 5) for name, value in values.items()}
 
     def choose_rule(self) -> ChosenRule:
-        """The score rule that ranks these categories best, with query expansion if recall is better with it."""
-        better = mean_quality(self.expanded, self.relevant, self.order)[0] - self.map_recall > _ENOUGH
-        cosines = self.expanded if better else self.cosines
-        chosen = choose_score_rule(self.logits, cosines, self.relevant, self.order)
-        expansion = EXPANSION if better else ExpansionRule()
-        return replace(chosen, rule=replace(chosen.rule, expansion=expansion))
+        """The score rule that shows a person most of these categories, query expansion included."""
+        cosines = {ExpansionRule(): self.cosines, EXPANSION: self.expanded}
+        return choose_score_rule(self.logits, cosines, self.relevant, self.order)
 
 
 def load_validation(
@@ -143,3 +144,14 @@ def mean_quality(scores: Tensor, relevant: Tensor, order: Tensor) -> tuple[float
     hits = relevant.gather(1, rank_photos(scores, order))
     count = relevant.sum(dim=1)
     return float(average_precision(hits, count).nanmean()), float(precision_at(hits, count, 100).nanmean())
+
+
+def first_places(scores: Tensor, relevant: Tensor, order: Tensor) -> dict[str, float]:
+    """What a person sees of scores [Q, P] against relevance [Q, P]: P@10, hit@1 and hit@5, means over sketches."""
+    hits = relevant.gather(1, rank_photos(scores, order, 10))
+    count = relevant.sum(dim=1)
+    return {
+        "precision_10": float(precision_at(hits, count, 10).nanmean()),
+        "hit_1": float(hit_at(hits, count, 1).nanmean()),
+        "hit_5": float(hit_at(hits, count, 5).nanmean()),
+    }

@@ -1,0 +1,152 @@
+"""A relation that compares whitened patches where they lie, and reads little from much.
+
+The kernel of ZSE-SBIR (Lin et al., CVPR 2023, section 3.4) holds the similarity of every sketch patch and every photo
+patch. Here it is read by what each patch finds best on the other side, as late interaction does (Khattab and Zaharia,
+SIGIR 2020, "ColBERT", section 3.2: the sum of maximal similarities), but a match counts less the further apart the two
+patches lie: a sketch and its photo show things in about the same places. Tokens are compared whitened, because patches
+of one modality have much in common that tells nothing. Few numbers are left to be learnt, so few categories suffice.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.config import RelationConfig
+from model.types import Encoding
+
+Side = Literal["sketch", "photo"]
+START = 20.0
+"""Weight that the reading starts from: similarities of right and wrong photos differ by about a twentieth."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One modality's side of the kernel for B images: what does not depend on the other side.
+
+    Attributes:
+        patches: [B, N - 1, K], whitened and L2-normalised.
+        positions: [B, N - 1] int64 in the patch grid.
+        descriptor: [B, E] float32, as `Encoding` has it.
+        mask: [B, N - 1] bool, True for real patches, or None.
+    """
+
+    patches: Tensor
+    positions: Tensor
+    descriptor: Tensor
+    mask: Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.patches)
+
+    def __getitem__(self, rows: slice) -> Compared:
+        mask = None if self.mask is None else self.mask[rows]
+        return Compared(self.patches[rows], self.positions[rows], self.descriptor[rows], mask)
+
+
+class MatchingRelation(nn.Module):
+    """Best matches of whitened patches within several distances, and the cosine of descriptors -> logit.
+
+    Args:
+        width: D, of tokens.
+        grid: side of the patch grid.
+        config: `width` K of the compared patches, `radii` of the distances, `hidden` of the layers that read.
+    """
+
+    mean: Tensor
+    matrix: Tensor
+    nearness: Tensor
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self, width: int, grid: int, config: RelationConfig) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(2, width))  # of sketches' patches, of photos'
+        self.register_buffer("matrix", torch.eye(width)[:, : config.width].contiguous())
+        self.register_buffer("nearness", nearness_of(grid, config.radii), persistent=False)
+        count = 2 * len(config.radii) + 1
+        self.register_buffer("centre", torch.zeros(count))  # of features, and how far they spread
+        self.register_buffer("spread", torch.ones(count))
+        self.linear = nn.Linear(count, 1)
+        self.hidden = nn.Sequential(nn.Linear(count, config.hidden[0]), nn.ReLU(), nn.Linear(config.hidden[0], 1))
+        self.start()
+
+    @torch.no_grad()
+    def start(self, centre: Tensor | None = None, spread: Tensor | None = None) -> None:
+        """Read the best matches of sketch patches within the first distance alone, as long as nothing is learnt.
+
+        Args:
+            centre, spread: [F], mean and standard deviation of features, with which they are read; without them
+                features are read as they are.
+        """
+        self.centre.copy_(torch.zeros_like(self.centre) if centre is None else centre)
+        self.spread.copy_(torch.ones_like(self.spread) if spread is None else spread.clamp_min(1e-6))
+        self.linear.weight.zero_()
+        self.linear.weight[0, 0] = START if spread is None else 1.0
+        self.linear.bias.zero_()
+        last = self.hidden[2]
+        last.weight.zero_()
+        last.bias.zero_()
+
+    def read(self, features: Tensor) -> Tensor:
+        """[..., F] float32 -> logit [...] float32, in the arithmetic of the layers."""
+        inputs = ((features - self.centre) / self.spread).to(self.linear.weight.dtype)
+        logit: Tensor = (self.linear(inputs) + self.hidden(inputs)).squeeze(-1)
+        return logit.float()
+
+    def side(self, encoding: Encoding, side: Side) -> Compared:
+        """What one side needs that does not depend on the other."""
+        own = self.mean[0 if side == "sketch" else 1].to(encoding.tokens.dtype)
+        whitened = (encoding.tokens[:, 1:] - own) @ self.matrix.to(encoding.tokens.dtype)
+        mask = None if encoding.mask is None else encoding.mask[:, 1:]
+        return Compared(F.normalize(whitened, dim=-1), encoding.positions, encoding.descriptor, mask)
+
+    def forward(self, sketch: Compared, photos: Compared) -> tuple[Tensor, Tensor]:
+        """P aligned pairs, of which the sketch's side may be 1, broadcast -> logit [P] float32, kernel [P, Ns, Np]."""
+        kernel = (sketch.patches @ photos.patches.transpose(1, 2)).float()
+        return self.read(self.features(sketch, photos, kernel)), kernel
+
+    def placed(self, sketch: Compared, photos: Compared, kernel: Tensor) -> Tensor:
+        """The kernel [P, Ns, Np] as the first distance reads it, which explanations show."""
+        return kernel * self.nearness[0, sketch.positions[:, :, None], photos.positions[:, None, :]]
+
+    def features(self, sketch: Compared, photos: Compared, kernel: Tensor) -> Tensor:
+        """[P, F] float32: for each distance the mean over sketch patches of the best match, then the same over photo
+        patches, then the cosine of descriptors."""
+        pairs = len(kernel)
+        near = self.nearness[:, sketch.positions[:, :, None], photos.positions[:, None, :]]  # [R, P, Ns, Np]
+        own = None if sketch.mask is None else sketch.mask.expand(pairs, -1)
+        other = None if photos.mask is None else photos.mask.expand(pairs, -1)
+        found = []
+        for dim, mine, theirs in ((2, own, other), (1, other, own)):
+            found += [_mean(_best(kernel * weight, theirs, dim), mine) for weight in near]
+        cosine = (sketch.descriptor.float() * photos.descriptor.float()).sum(dim=1)
+        return torch.stack([*found, cosine], dim=1)
+
+
+def nearness_of(grid: int, radii: tuple[float, ...]) -> Tensor:
+    """[R, G * G, G * G] float32: exp(-(d / r) ** 2 / 2) for two cells d cells apart; 1 everywhere for a radius of 0."""
+    axis = torch.arange(grid, dtype=torch.float32)
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    place = torch.stack([y.flatten(), x.flatten()], dim=1)
+    square = (place[:, None] - place[None]).square().sum(dim=2)
+    return torch.stack([torch.exp(-square / (2 * r * r)) if r else torch.ones_like(square) for r in radii])
+
+
+def _best(kernel: Tensor, real: Tensor | None, dim: int) -> Tensor:
+    """[P, Ns, Np] -> the largest value over the real patches of one side, [P, N] of the other."""
+    if real is not None:
+        kernel = kernel.masked_fill(~real.unsqueeze(3 - dim), -math.inf)
+    return kernel.amax(dim=dim)
+
+
+def _mean(best: Tensor, real: Tensor | None) -> Tensor:
+    """[P, N] -> [P]: the mean over real patches."""
+    if real is None:
+        return best.mean(dim=1)
+    return best.masked_fill(~real, 0.0).sum(dim=1) / real.sum(dim=1)
