@@ -33,7 +33,7 @@ from model.networks.zse_sbir import ZseNetwork
 from model.training.material.holdout import thinned
 from model.training.run.fit_whitening import PER_CATEGORY, fit_whitening
 
-STRENGTHS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+STRENGTHS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 EXPANDED = ExpansionRule(5, 1.0)
 RULES = (ExpansionRule(), ExpansionRule(5, 0.5), EXPANDED, ExpansionRule(10, 1.0))
 

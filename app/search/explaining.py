@@ -156,10 +156,10 @@ def as_document(
     """The first pair as plain values for JSON: see `sketchseek_client.Explanation`."""
     pair, network = explained.pairs[0], searcher.network
     cosine = explained.recall_scores[0]
-    score = network.score(torch.tensor(pair.logit).double(), torch.tensor(cosine).double())
+    alone = network.score(torch.tensor([pair.logit]).double(), torch.tensor([cosine]).double())  # beside what is usual
     return {
         "photo_id": photo_id,
-        "score": float(score),
+        "score": float(alone),
         "relation_score": pair.score,
         "relation_logit": pair.logit,
         "recall_score": cosine,

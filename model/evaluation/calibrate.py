@@ -1,5 +1,5 @@
-"""Chooses a checkpoint's score rule on validation categories: what searches, how relation and recall weigh, and what the
-score means."""
+"""Chooses a checkpoint's score rule on validation categories: what searches, how relation and recall weigh, and what
+the score means."""
 
 from __future__ import annotations
 
@@ -72,14 +72,15 @@ def choose_score_rule(
     cosines: Mapping[ExpansionRule, Tensor],
     relevance: Tensor,
     tie_order: Tensor,
+    *,
     shares: Sequence[float] = SHARES,
     depth: int = CANDIDATES,
 ) -> ChosenRule:
     """The expansion and the mixture of relation logit and cosine that show a person most, calibrated.
 
     For each expansion the recall stage finds `depth` candidates; logits and cosines are standardised among them
-    (`model/ranking/score.py`), and a share m orders them by (1 - m) * logit + m * cosine. The winner by the mean of P@10, hit@1
-    and hit@5 is then calibrated by Platt's method (logistic regression on relevance) over the candidates, with relevant
+    (`model/ranking/score.py`), and a share m orders them by (1 - m) * logit + m * cosine. The winner by the mean of
+    P@10, hit@1 and hit@5 is then calibrated by Platt's method (logistic regression on relevance) over the candidates, with relevant
     and irrelevant ones weighing the same, so that 0.5 means "as likely as not" whatever the gallery's size; how near a
     query's candidates are on the whole is a second input.
 
@@ -164,8 +165,10 @@ def _calibrated(rule: ScoreRule, logits: Tensor, cosines: Tensor, relevance: Ten
 
 
 def _platt(inputs: Tensor, relevance: Tensor) -> list[float]:
-    """Weights of F inputs [N, F] and a bias, of a logistic regression with balanced classes, by Newton's method. The first
-    weight is positive, since one of 0 or less would turn the ranking round."""
+    """Weights of F inputs [N, F] and a bias, of a logistic regression with balanced classes, by Newton's method.
+
+    The first weight is positive, since one of 0 or less would turn the ranking round.
+    """
     y = relevance.double()
     if not bool(relevance.any()) or bool(relevance.all()):
         return [1.0, *[0.0] * inputs.shape[1]]

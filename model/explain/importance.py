@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from model.layers.matching import MatchingRelation
 from model.layers.relation import PooledRelation, score_features
 from model.networks.network import Network
 from model.networks.zse_sbir import ZseNetwork
@@ -36,6 +37,8 @@ def relate_with_importance(network: Network, sketch: Encoding, photos: Encoding)
         [P, Np - 1] float32, each logit minus the logit without that patch's column of the kernel (0 for masked
         patches), or None.
     """
+    if isinstance(network, ZseNetwork) and isinstance(network.relation, MatchingRelation):
+        return network.relate(sketch, photos, attention=True), _lost_matches(network, network.relation, sketch, photos)
     if not isinstance(network, ZseNetwork) or not isinstance(network.relation, PooledRelation):
         return network.relate(sketch, photos, attention=True), None
     sides = [encoding.to(network.device, network.dtype) for encoding in (sketch, photos)]
@@ -68,6 +71,31 @@ def relate_with_importance(network: Network, sketch: Encoding, photos: Encoding)
         importance = importance.masked_fill(~sides[1].mask[:, 1:], 0.0)
     relation = Relation(logit[None], logit.sigmoid()[None], attention)
     return relation, importance.float().cpu().numpy()
+
+
+@torch.no_grad()
+def _lost_matches(network: Network, relation: MatchingRelation, sketch: Encoding, photos: Encoding) -> FloatArray:
+    """[P, Np - 1] float32: what each logit loses where each of the photo's patches in turn can be matched no more; the
+    kernel is worked out once."""
+    own = relation.side(sketch.to(network.device, network.dtype), "sketch")
+    theirs = relation.side(photos.to(network.device, network.dtype), "photo")
+    count = theirs.patches.shape[1]
+    real = theirs.mask if theirs.mask is not None else theirs.positions.new_ones((len(theirs), count), dtype=torch.bool)
+    lost = []
+    for number in range(len(theirs)):
+        one = theirs[number : number + 1]
+        logit, kernel = relation(own, one)
+        left = real[number] & ~torch.eye(count, dtype=torch.bool, device=real.device)
+        without = replace(
+            one,
+            patches=one.patches.expand(count, -1, -1),
+            positions=one.positions.expand(count, -1),
+            descriptor=one.descriptor.expand(count, -1),
+            mask=left,
+        )
+        less = relation.read(relation.features(own, without, kernel.expand(count, -1, -1)))
+        lost.append((logit - less).masked_fill(~real[number], 0.0))
+    return np.asarray(torch.stack(lost).float().cpu().numpy())
 
 
 def logits_without_patches(

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 PROTOTYPES = 512
 """Categories that are remembered at most."""
-STRENGTH = 0.4
+STRENGTH = 0.6
 """Share of its length that a photo would lose which equals a category; chosen by `train/validate.py --general`."""
 
 

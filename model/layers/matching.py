@@ -89,9 +89,8 @@ class MatchingRelation(nn.Module):
         self.linear.weight.zero_()
         self.linear.weight[0, 0] = START if spread is None else 1.0
         self.linear.bias.zero_()
-        last = self.hidden[2]
-        last.weight.zero_()
-        last.bias.zero_()
+        for parameter in self.hidden[2].parameters():
+            parameter.zero_()
 
     def read(self, features: Tensor) -> Tensor:
         """[..., F] float32 -> logit [...] float32, in the arithmetic of the layers."""

@@ -151,6 +151,13 @@ class TrainConfig:
             raise ConfigurationError("learning_rate and temperature must be above 0, and ema below 1")
         if 0 < self.image_size < SMALLEST_IMAGE:
             raise ConfigurationError(f"image_size must be 0 or at least {SMALLEST_IMAGE}, not {self.image_size}")
+        self._check_drawings()
+        if self.seed >= 2**63:
+            raise ConfigurationError(f"seed must be below 2 to the power of 63, not {self.seed}")
+        if self.relates and not self.hard + self.easy:
+            raise ConfigurationError("the relation loss needs wrong photos: set hard or easy above 0")
+
+    def _check_drawings(self) -> None:
         if self.draws_own and (self.photo_views or self.sketch_views or self.objective == "upstream"):
             raise ConfigurationError(
                 "contours, pairs and undrawn photos are made anew each step: they need photo_views=0 and "
@@ -158,10 +165,6 @@ class TrainConfig:
             )
         if not self.own_temperature:
             raise ConfigurationError("own_temperature must be above 0")
-        if self.seed >= 2**63:
-            raise ConfigurationError(f"seed must be below 2 to the power of 63, not {self.seed}")
-        if self.relates and not self.hard + self.easy:
-            raise ConfigurationError("the relation loss needs wrong photos: set hard or easy above 0")
 
     @property
     def relates(self) -> bool:

@@ -81,6 +81,7 @@ class DrawnMaker:
         sketches: ImageArrays,
         photo_targets: Tensor | None,
         own_photos: OwnPhotos,
+        *,
         preprocess: PreprocessConfig,
         config: TrainConfig,
     ) -> None:

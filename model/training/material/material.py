@@ -255,7 +255,12 @@ class BatchMaker:
         if config.draws_own:
             own = material.own_photos or OwnPhotos(torch.zeros(0, 2, dtype=torch.int64))
             self.drawn = DrawnMaker(
-                material.photos, material.sketches, material.photo_targets, own, self.preprocess, config
+                material.photos,
+                material.sketches,
+                material.photo_targets,
+                own,
+                preprocess=self.preprocess,
+                config=config,
             )
 
     def make(self, step: int, rank: int) -> Batch:

@@ -102,8 +102,8 @@ class ContrastiveObjective(nn.Module):
     def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Every term of the loss, unweighted, as scalars by name."""
         drawn = batch.drawn
-        every_sketch = encode(self.network, _with(batch.sketches, drawn and drawn.drawings), "sketch")
-        every_photo = encode(self.network, _with(batch.photos, drawn and drawn.photos), "photo")
+        every_sketch = encode(self.network, _with(batch.sketches, None if drawn is None else drawn.drawings), "sketch")
+        every_photo = encode(self.network, _with(batch.photos, None if drawn is None else drawn.photos), "photo")
         count = len(batch.labels)
         sketches = every_sketch[: count + len(batch.extra_labels)]
         photos = every_photo[:count]

@@ -7,10 +7,15 @@ from torch import Tensor
 
 from model.data.arrays import ImageArrays
 from model.data.augment import plain
+from model.layers.matching import MatchingRelation
 from model.networks.network import EncoderNetwork, Network
+from model.networks.zse_sbir import ZseNetwork
+from model.training.run.reading import fit_patches
 from model.training.sampling import generator_for
+from model.types import Encoding
 
 PER_CATEGORY = 20
+OF_PATCHES = 5  # images a category: each has dozens of patches
 _PURPOSE = 8  # of the draw, which no other draw of a run shares
 
 
@@ -37,20 +42,32 @@ def fit_whitening(network: Network, sketches: ImageArrays, photos: ImageArrays, 
         )
         whitening.fit(sketch, photo)
         whitening.familiarity.fit((whitening(sketch, "sketch"), of_sketch), (whitening(photo, "photo"), of_photo))
+    if isinstance(network, ZseNetwork) and isinstance(network.relation, MatchingRelation):
+        with torch.inference_mode():
+            some = [
+                _encodings(network, images, modality, _sample(images.labels.cpu(), seed, OF_PATCHES), batch)
+                for images, modality in ((sketches, "sketch"), (photos, "photo"))
+            ]
+        fit_patches(network.relation, some[0], some[1])
     return True
+
+
+def _encodings(network: Network, images: ImageArrays, modality: str, rows: Tensor, batch: int) -> Encoding:
+    """Of some rows."""
+    encode = network.encode_sketch if modality == "sketch" else network.encode_photo
+    parts = [images.pixels[part.to(images.pixels.device)].to(network.device) for part in torch.split(rows, batch)]
+    return Encoding.concatenate([encode(plain(part, network.preprocess)) for part in parts])
 
 
 def _encoded(network: Network, images: ImageArrays, modality: str, seed: int, batch: int) -> tuple[Tensor, Tensor]:
     """Descriptors [M, E] of a sample, and their labels [M]."""
-    encode = network.encode_sketch if modality == "sketch" else network.encode_photo
     rows = _sample(images.labels.cpu(), seed)
-    parts = [images.pixels[part.to(images.pixels.device)].to(network.device) for part in torch.split(rows, batch)]
-    descriptors = torch.cat([encode(plain(part, network.preprocess)).descriptor for part in parts])
+    descriptors = _encodings(network, images, modality, rows, batch).descriptor
     return descriptors, images.labels.cpu()[rows].to(descriptors.device)
 
 
-def _sample(labels: Tensor, seed: int) -> Tensor:
-    """At most `PER_CATEGORY` rows of each label [N], as [M] int64."""
+def _sample(labels: Tensor, seed: int, count: int = PER_CATEGORY) -> Tensor:
+    """At most `count` rows of each label [N], as [M] int64."""
     order = torch.randperm(len(labels), generator=generator_for(seed, 0, 0, _PURPOSE))
-    taken = [order[labels[order] == label][:PER_CATEGORY] for label in sorted(set(labels.tolist()))]
+    taken = [order[labels[order] == label][:count] for label in sorted(set(labels.tolist()))]
     return torch.cat([order[:0], *taken])
