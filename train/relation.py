@@ -39,6 +39,7 @@ from model.training.objectives.losses import relation_decide, relation_rank
 from model.training.run.fit_whitening import fit_whitening
 from model.training.run.matching_start import start_matching
 from model.training.run.preparation import WHITENING
+from model.training.run.run import reached
 from model.training.run.validation import validate
 from model.training.sampling import generator_for
 from model.types import Encoding
@@ -213,7 +214,7 @@ def main() -> None:
     validation = validate(network.eval(), held_out.sketches, held_out.photos)
     chosen = validation.choose_rule()
     network.config = replace(network.config, score=chosen.rule)
-    print(json.dumps({**validation.figures(), "recall_share": chosen.share, "map_by_share": chosen.map_all}))
+    print(json.dumps({**validation.figures(), **reached(chosen)}))
     story = {"training": json.dumps({"categories": learnt_from(options.checkpoint, train.categories)})}
     digest = save_checkpoint(network, options.target, torch.float16, story)
     print(json.dumps({"saved": str(options.target), "sha256": digest}))

@@ -80,9 +80,9 @@ def choose_score_rule(
 
     For each expansion the recall stage finds `depth` candidates; logits and cosines are standardised among them
     (`model/ranking/score.py`), and a share m orders them by (1 - m) * logit + m * cosine. The winner by the mean of
-    P@10, hit@1 and hit@5 is then calibrated by Platt's method (logistic regression on relevance) over the candidates, with relevant
-    and irrelevant ones weighing the same, so that 0.5 means "as likely as not" whatever the gallery's size; how near a
-    query's candidates are on the whole is a second input.
+    P@10, hit@1 and hit@5 is then calibrated by Platt's method (logistic regression on relevance) over the candidates,
+    with relevant and irrelevant ones weighing the same, so that 0.5 means "as likely as not" whatever the gallery's
+    size; how near a query's candidates are on the whole is a second input.
 
     Args:
         logits: [S, P] float32 relation logits of validation sketches and photos. Never of test categories.
