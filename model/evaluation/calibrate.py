@@ -102,8 +102,8 @@ def choose_score_rule(
             rule = ScoreRule(1 - share, share, expansion=expansion, standard=standard)
             if not standard.used:  # one of the scores is the same for all: it ranks nothing
                 rule = replace(rule, relation_weight=float(share < 1), recall_weight=float(share == 1))
-            if share == 1:
-                rule = replace(rule, relation_weight=0.0)
+            if share == 1:  # nothing need be related then, so scores must not depend on how many candidates there are
+                rule = ScoreRule(0.0, 1.0, expansion=expansion)
             places = _ordered(mixture(rule, *own), found, tie_order)
             ranking = torch.cat([found.gather(1, places), order[:, depth:]], dim=1)
             tried.append((_reached(expansion, share, relevance.gather(1, ranking)), rule, found))

@@ -107,7 +107,7 @@ def evaluate(
         "timings_ms": times,
     }
     add_kept(report["arms"], arms, len(task.sketches), options)
-    if "fused" in options.arms:
+    if any(arm in report["arms"] for arm in ("fused", "fused_two_stage")):
         report["fusion"] = "standardised" if arms.fuse is standardised_fusion else "checkpoint"
     if isinstance(task, CategoryTask) and task.left_out:
         report["left_out_categories"] = list(task.left_out)

@@ -99,6 +99,7 @@ def measure_arms(
         ranks["two_stage", k] = arms.two_stage(k)
     if "fused" in options.arms:
         ranks["fused", None] = arms.fused
+    if "fused" in options.arms or arms.fuse is not standardised_fusion:  # what a search does, where the rule says so
         for k in related_depths(options):
             ranks["fused_two_stage", k] = arms.two_stage(k, arms.fuse)
     outcomes = {}

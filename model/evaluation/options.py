@@ -14,7 +14,9 @@ class EvaluationOptions:
     """What is measured.
 
     Attributes:
-        arms: some of `ARMS`. "fused" fuses over all photos and, where "two_stage" is asked for too, within candidates.
+        arms: some of `ARMS`. "fused" fuses over all photos and, where "two_stage" is asked for too, within candidates;
+            the latter is measured with "two_stage" alone too where the checkpoint has a rule of its own, since it is
+            what a search does.
         candidates: depths k of the two-stage arms.
         expansion: expand queries as the checkpoint declares; otherwise search once, with the sketch's descriptor alone.
         max_sketches: measure with a balanced sample of so many sketches; 0 takes all.

@@ -1,5 +1,6 @@
 """Arms over a tiny network with random weights, and over scores made by hand."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -8,10 +9,11 @@ import torch
 from model.config import ZSE_TINY, ExpansionRule, ScoreRule
 from model.evaluation.arms import Arms, checkpoint_fusion, relate_all, relate_candidates, standardised_fusion
 from model.evaluation.calibrate import calibration_loss, choose_score_rule
-from model.evaluation.metrics import average_precision, rank_photos
+from model.evaluation.metrics import average_precision, precision_at, rank_photos
 from model.evaluation.timing import time_queries
 from model.networks.registry import build_network
 from model.ranking.expansion import expand
+from model.ranking.score import score_of
 
 SKETCHES, PHOTOS = 5, 12
 
@@ -136,64 +138,84 @@ def validation():
     return 3 * (relevance + 0.8 * noise[0]) - 5, 0.1 * (relevance + 0.8 * noise[1]), relevance
 
 
+def chosen_rule(logits, cosines, relevance, order=None, **options):
+    order = torch.arange(logits.shape[1]) if order is None else order
+    return choose_score_rule(logits, {ExpansionRule(): cosines}, relevance, order, **options)
+
+
 def test_a_fusion_is_chosen_where_both_scores_help(validation):
     logits, cosines, relevance = validation
-    order = torch.arange(60)
-    chosen = choose_score_rule(logits, cosines, relevance, order)
+    chosen = chosen_rule(logits, cosines, relevance, depth=40)
     assert 0.2 < chosen.share < 0.8
-    assert chosen.map_all[chosen.share] > max(chosen.map_all[0.0], chosen.map_all[1.0]) + 0.05
-    rule = chosen.rule
-    assert rule.relation_weight > 0 < rule.recall_weight
-    fused = rank_photos(rule.relation_weight * logits + rule.recall_weight * cosines, order)
-    mixture = (1 - chosen.share) / logits.std() * logits + chosen.share / cosines.std() * cosines
-    assert torch.equal(fused[:, :5], rank_photos(mixture, order)[:, :5])
+    reached = {each.share: each.seen for each in chosen.tried}
+    assert chosen.best.seen == max(reached.values()) > max(reached[0.0], reached[1.0]) + 0.03
+    assert chosen.rule.relation_weight > 0 < chosen.rule.recall_weight
+
+
+def test_what_is_reached_equals_the_ranking_of_a_search(validation):
+    """The candidates reordered by the rule, with their calibrated score, and the other photos behind them."""
+    logits, cosines, relevance = validation
+    order = torch.arange(60)
+    chosen = chosen_rule(logits, cosines, relevance, depth=40)
+    hits = []
+    for row in range(len(logits)):
+        first = rank_photos(cosines[row : row + 1], order)[0]
+        found = first[:40]
+        scores = score_of(chosen.rule, logits[row, found].double(), cosines[row, found].double())
+        assert bool(((scores >= 0) & (scores <= 1)).all())
+        hits.append(relevance[row, torch.cat([found[scores.argsort(descending=True)], first[40:]])])
+    ranked = torch.stack(hits)
+    count = relevance.sum(dim=1)
+    assert chosen.best.precision_10 == pytest.approx(float(precision_at(ranked, count, 10).mean()))
+    assert chosen.best.hit_1 == pytest.approx(float(ranked[:, 0].double().mean()))
+    assert chosen.best.hit_5 == pytest.approx(float(ranked[:, :5].any(dim=1).double().mean()))
+    assert chosen.best.map_all == pytest.approx(float(average_precision(ranked, count).mean()))
+    assert chosen.best.seen == pytest.approx((chosen.best.precision_10 + chosen.best.hit_1 + chosen.best.hit_5) / 3)
+
+
+def test_expansion_is_part_of_the_choice_and_its_cost_is_told(validation):
+    logits, cosines, relevance = validation
+    order = torch.arange(60)
+    better = cosines + 0.2 * relevance
+    rules = {ExpansionRule(): cosines, ExpansionRule(5, 1.0): better}
+    chosen = choose_score_rule(logits, rules, relevance, order)
+    assert chosen.rule.expansion == ExpansionRule(5, 1.0)
+    recall = max(each.map_all for each in chosen.tried if each.share == 1)
+    assert chosen.expansion_costs == pytest.approx(chosen.best.map_all - recall)
 
 
 def test_the_relation_alone_is_kept_where_recall_adds_nothing(validation):
     logits, _, relevance = validation
     noise = torch.randn(40, 60, generator=torch.Generator().manual_seed(5))
-    chosen = choose_score_rule(logits, noise, relevance, torch.arange(60))
-    assert chosen.share == 0
-    assert chosen.rule.recall_weight == 0
+    chosen = chosen_rule(logits, noise, relevance)
+    assert chosen.share < 0.3
     assert chosen.rule.relation_weight > 0
 
 
 def test_the_score_is_calibrated(validation):
     logits, cosines, relevance = validation
-    rule = choose_score_rule(logits, cosines, relevance, torch.arange(60)).rule
+    rule = chosen_rule(logits, cosines, relevance).rule
     best = calibration_loss(rule, logits, cosines, relevance)
-    assert best < calibration_loss(ScoreRule(1.0, 0.0, 0.0), logits, cosines, relevance)
+    assert best < math.log(2)
     for factor, shift in ((1.1, 0.0), (0.9, 0.0), (1.0, 0.1), (1.0, -0.1)):
-        other = ScoreRule(rule.relation_weight * factor, rule.recall_weight * factor, rule.bias + shift)
+        other = replace(
+            rule,
+            relation_weight=rule.relation_weight * factor,
+            recall_weight=rule.recall_weight * factor,
+            bias=rule.bias + shift,
+        )
         assert best <= calibration_loss(other, logits, cosines, relevance) + 1e-7
-
-
-def test_a_fusion_that_wins_by_next_to_nothing_is_not_chosen():
-    """Recall would mend the last of 30 relevant photos of one sketch in 40: 0.00003 of mAP."""
-    relevance = torch.zeros(40, 60, dtype=torch.bool)
-    relevance[:, :30] = True
-    logits = torch.where(relevance, 1.0, -1.0) - torch.arange(60) / 1e4
-    logits[0, 29], logits[0, 30] = 0.0, 0.001
-    cosines = torch.where(relevance, 0.1, -0.1) - torch.arange(60) / 1e5
-    order = torch.arange(60)
-    chosen = choose_score_rule(logits, cosines, relevance, order)
-    best = max(chosen.map_all.values())
-    assert chosen.map_all[0.0] < best == 1.0
-    assert (chosen.share, chosen.rule.recall_weight) == (0.0, 0.0)
-    hits = relevance.gather(1, rank_photos(logits, order))
-    assert chosen.map_all[0.0] == pytest.approx(float(average_precision(hits, relevance.sum(dim=1)).mean()))
 
 
 def test_a_score_that_is_the_same_for_all_pairs_weighs_nothing(validation):
     logits, cosines, relevance = validation
-    order = torch.arange(60)
     for constant in (0.0, 7.0, -1e-3):
         same = torch.full_like(logits, constant)
-        rule = choose_score_rule(same, cosines, relevance, order).rule
+        rule = chosen_rule(same, cosines, relevance).rule
         assert rule.relation_weight == 0
         assert rule.recall_weight > 0
-        rule = choose_score_rule(logits, same, relevance, order).rule
+        rule = chosen_rule(logits, same, relevance).rule
         assert rule.recall_weight == 0
         assert rule.relation_weight > 0
-        nothing = choose_score_rule(same, same, relevance, order).rule
+        nothing = chosen_rule(same, same, relevance).rule
         assert torch.isfinite(torch.tensor([nothing.relation_weight, nothing.recall_weight, nothing.bias])).all()

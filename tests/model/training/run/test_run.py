@@ -11,7 +11,6 @@ from model.checkpoints.files import load_checkpoint, read_checkpoint
 from model.config import ZSE_TINY, ZSE_VIT_B16, ScoreRule
 from model.data.items import category_key
 from model.errors import ConfigurationError, DatasetError, MissingExtraError, StoppedError
-from model.evaluation.calibrate import choose_score_rule
 from model.networks.zse_sbir import ZseNetwork
 from model.training.config import UPSTREAM_RECIPE, LossWeights, with_setting
 from model.training.material.holdout import thinned
@@ -73,10 +72,15 @@ def test_the_score_rule_is_the_one_that_validation_chose(plan):
     held_out = load_material(plan.validation, None, ZSE_TINY.preprocess, side=64, device=CPU, cache=None)
     found = validate(network, held_out.sketches, held_out.photos)
     rule = network.config.score
-    assert rule == ScoreRule(*(chosen[name] for name in ("relation_weight", "recall_weight", "bias")))
-    again = choose_score_rule(found.logits, found.cosines, found.relevant, found.order)
-    assert again.share == chosen["recall_share"]
-    assert again.rule.recall_weight == pytest.approx(rule.recall_weight, rel=0.05)  # stored in half precision
+    assert (rule.relation_weight, rule.recall_weight, rule.bias, rule.level) == tuple(
+        chosen[name] for name in ("relation_weight", "recall_weight", "bias", "level")
+    )
+    assert rule.expansion.neighbours == chosen["expansion_neighbours"]
+    assert rule.standard.recall_mean == chosen["standard_recall_mean"]
+    again = found.choose_rule()
+    assert again.best.seen == pytest.approx(
+        (chosen["precision_10_fused"] + chosen["hit_1_fused"] + chosen["hit_5_fused"]) / 3, abs=0.05
+    )
     assert rule.relation_weight > 0 or rule.recall_weight > 0
 
 

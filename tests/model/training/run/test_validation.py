@@ -24,19 +24,14 @@ def found():
     return Validation(*quality, logits, cosines, cosines.clone(), relevant, order)
 
 
-def test_expansion_is_chosen_where_it_raises_recall_by_enough(found):
+def test_expansion_is_chosen_where_it_shows_more(found):
     better = replace(found, expanded=found.cosines + 0.5 * found.relevant)
-    chosen = better.choose_rule()
-    assert chosen.rule.expansion == EXPANSION
-    assert chosen.map_all[1.0] == pytest.approx(mean_quality(better.expanded, found.relevant, found.order)[0])
+    assert better.choose_rule().rule.expansion == EXPANSION
 
 
-def test_expansion_that_changes_nothing_or_next_to_nothing_is_not_chosen(found):
-    barely = replace(found, map_recall=found.map_recall - 0.0009)  # as if it had won by that much
-    for same in (found, barely, replace(found, expanded=-found.cosines)):
-        chosen = same.choose_rule()
-        assert chosen.rule.expansion == ExpansionRule()
-        assert chosen.map_all[1.0] == pytest.approx(found.map_recall)
+def test_expansion_that_changes_nothing_or_makes_it_worse_is_not_chosen(found):
+    for same in (found, replace(found, expanded=-found.cosines)):
+        assert same.choose_rule().rule.expansion == ExpansionRule()
 
 
 def test_a_whitening_is_fitted_on_several_images_of_every_category(material, monkeypatch):
