@@ -20,11 +20,12 @@ from model.checkpoints.files import read_checkpoint, resolve_device
 from model.config import EncoderConfig, ZseConfig
 from model.data.folders import read_categories, read_folders
 from model.data.items import Dataset
+from model.data.pairs import pairs_by_name
 from model.data.splits import read_category_list, reserved_categories
 from model.data.strokes import read_strokes
 from model.networks.registry import preset
 from model.networks.stored_config import score_rule_from_json
-from model.training.config import LossWeights, TrainConfig
+from model.training.config import CONTOURS_RECIPE, LossWeights, TrainConfig
 from model.training.material.holdout import thinned
 from model.training.run.run import RunPlan, train
 
@@ -69,7 +70,9 @@ RELATION = replace(
 FROZEN = replace(BACKBONE, steps=200, extra_sketches=0, sketch_views=2, batch_norm="frozen", validate_every=0)
 # For a GPU, in one part.
 BASE = TrainConfig(extra_sketches=64, validate_every=200, save_every=0)
-PARTS = {"base": BASE, "backbone": BACKBONE, "frozen": FROZEN, "relation": RELATION}
+# The same, with contours of photos and drawings whose photo is known.
+CONTOURS = replace(CONTOURS_RECIPE, warmup=80, validate_every=400, save_every=0)
+PARTS = {"base": BASE, "contours": CONTOURS, "backbone": BACKBONE, "frozen": FROZEN, "relation": RELATION}
 
 
 def variant(name: str) -> tuple[ZseConfig, TrainConfig]:
@@ -85,7 +88,7 @@ def variant(name: str) -> tuple[ZseConfig, TrainConfig]:
             weights = replace(weights, **{key: float(value)})
         elif key == "extra":
             config = replace(config, extra_sketches=int(value))
-        elif key in {"rate", "lr", "ema", "objective", "temperature", "seed", "categories", "norm"}:
+        elif key in {"rate", "lr", "ema", "objective", "temperature", "seed", "variation", "categories", "norm"}:
             config = replace(config, **_field(key, value))
         elif key in {"backbone", "shared", "depth", "keep"}:
             network = replace(network, encoder=_encoder(network.encoder, key, value))
@@ -96,7 +99,7 @@ def variant(name: str) -> tuple[ZseConfig, TrainConfig]:
 
 def _field(key: str, value: str) -> dict[str, Any]:
     names = {"rate": "backbone_rate", "lr": "learning_rate", "norm": "batch_norm"}
-    kinds = {"seed": int, "categories": int, "norm": str, "objective": str}
+    kinds = {"seed": int, "variation": int, "categories": int, "norm": str, "objective": str}
     return {names.get(key, key): kinds.get(key, float)(value)}
 
 
@@ -119,6 +122,9 @@ def main() -> None:
     parser.add_argument(
         "--without", type=Path, action="append", default=[], help="file of more categories to leave out"
     )
+    parser.add_argument(
+        "--pairs", type=Path, help="sketch/CATEGORY/* and photo/CATEGORY/*, named as Sketchy names pairs"
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--variant", default="base")
     parser.add_argument("--steps", type=int, help="instead of the variant's own number")
@@ -130,6 +136,10 @@ def main() -> None:
 
     left_out = [*reserved_categories(), *(name for file in options.without for name in read_category_list(file))]
     paired = read_folders(options.data).without(left_out)
+    pairs = None
+    if options.pairs:
+        drawn = read_folders(options.pairs).without([*left_out, *(() if options.final else VALIDATION)])
+        paired, pairs = paired.joined(drawn), pairs_by_name(drawn)
     extra = Dataset(())
     if options.extra:
         extra = extra.joined(read_categories(options.extra, "sketch"))
@@ -161,6 +171,7 @@ def main() -> None:
         start="package",
         cache=options.runs / "cache",
         initial=options.initial,
+        pairs=pairs,
     )
     started = time.time()
     with (folder / "log.jsonl").open("a") as log:

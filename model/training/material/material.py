@@ -17,7 +17,7 @@ from model.data.pairs import Pairs
 from model.errors import DatasetError
 from model.networks.encoder import Features
 from model.training.config import TrainConfig
-from model.training.material.drawn import Drawn, DrawnMaker, OwnPhotos
+from model.training.drawn import Drawn, DrawnMaker, OwnPhotos
 from model.training.material.name_embeddings import embed_names, imagenet_names
 from model.training.material.stored_views import Views
 from model.training.material.teacher import category_means, object_maps, predictions, targets_from_names

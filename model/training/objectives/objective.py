@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from model.networks.encoder import Features, Modality
 from model.networks.network import Network
 from model.training.config import TrainConfig
-from model.training.material.drawn import UNKNOWN, Drawn
+from model.training.drawn import UNKNOWN, Drawn
 from model.training.objectives.losses import (
     own_photo,
     relation_decide,

@@ -28,6 +28,8 @@ def describe(network: NetworkConfig, config: TrainConfig, plan: RunPlan) -> dict
             "train": fingerprint(plan.train),
             "extra": fingerprint(plan.extra),
             "validation": fingerprint(plan.validation),
+            "pairs": None if plan.pairs is None else len(plan.pairs.sketches),
+            "undrawn": fingerprint(plan.undrawn),
             "side": plan.side,
         },
         "start": {
