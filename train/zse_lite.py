@@ -78,7 +78,8 @@ PARTS = {"base": BASE, "contours": CONTOURS, "backbone": BACKBONE, "frozen": FRO
 def variant(name: str) -> tuple[ZseConfig, TrainConfig]:
     """Network and training configuration of a variant."""
     first, *changes = name.split("+")
-    network, config = preset("zse-lite"), PARTS[first]
+    whole = first in {"base", "contours"}
+    network, config = preset("zse-lite" if whole else "zse-lite0"), PARTS[first]
     weights = config.weights
     for part in changes:
         key, _, value = part.partition("=")
