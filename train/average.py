@@ -2,8 +2,8 @@
 
     python train/average.py TARGET RUN... --data DATA --without test.txt
 
-Runs that differ in nothing but their samples (`variation`), steps or recipe begin with the same weights, and the mean of
-what they end with ranks better than any of them (Wortsman et al., ICML 2022, "Model soups"). Whitening, familiar photos
+Runs that differ only in their samples (`variation`), steps or recipe begin with the same weights, and the mean of what
+they end with ranks better than any of them (Wortsman et al., ICML 2022, "Model soups"). Whitening, familiar photos
 and patches are fitted on training categories; the score rule is chosen on the validation categories of
 `train/zse_lite.py`, by what a person sees first.
 """

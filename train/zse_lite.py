@@ -114,7 +114,7 @@ def _encoder(encoder: EncoderConfig, key: str, value: str) -> EncoderConfig:
     return replace(encoder, keep_rates=())
 
 
-def main() -> None:
+def main() -> None:  # noqa: C901, PLR0915 (a recipe, read from top to bottom)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--per-category", type=int, help="train on so many sketches and photos of each, spread evenly")
