@@ -1,6 +1,6 @@
 """Build, add, sync: photos -> decoded in parallel -> encoded in batches -> committed in batches.
 
-Every batch is one commit, so a build that is killed goes on where it was when the same command runs again.
+Every batch is one commit, so the same command run again continues a build that was killed.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ def build_gallery(
     options: BuildOptions | None = None,
     progress: OnProgress | None = None,
 ) -> BuildReport:
-    """Add everything of a folder to a gallery, made if there is none; drops nothing.
+    """Add all photos of a folder to a gallery, which is made if it does not exist. Nothing is dropped.
 
-    A build that was killed goes on where it was.
+    A build that was killed continues where it stopped.
 
     Args:
         photos: the folder; ids depend on the paths below it, not on where it is.
@@ -60,10 +60,10 @@ def sync_gallery(
     options: BuildOptions | None = None,
     progress: OnProgress | None = None,
 ) -> BuildReport:
-    """Make a gallery what its folder is: adds, drops, encodes again what changed, and touches nothing else.
+    """Make a gallery match its folder: add, drop, and encode again what changed.
 
-    Photos in a folder that cannot be read at the moment stay. Arguments as of `build_gallery`; `photos` None takes the
-    folder that the gallery remembers.
+    Photos in a folder that cannot be read at the moment stay. Arguments are those of `build_gallery`; `photos` None
+    takes the folder that the gallery remembers.
     """
     gallery = Path(gallery)
     if photos is None:
@@ -109,7 +109,7 @@ def add_photos(
 
 
 def remove_photos(gallery: str | Path, photo_ids: Sequence[str], *, wait_s: float = 0.0) -> BuildReport:
-    """Remove photos by id; their files stay. Unknown ids are passed over: see `removed`."""
+    """Remove photos by id; their files stay. Unknown ids are passed over, and `removed` counts the others."""
     report, started = BuildReport(), time.monotonic()
     with open_writer(gallery, wait_s=wait_s) as writer:
         report.removed = writer.remove(list(photo_ids))
@@ -117,7 +117,7 @@ def remove_photos(gallery: str | Path, photo_ids: Sequence[str], *, wait_s: floa
 
 
 def find_photo_ids(gallery: str | Path, names: Sequence[str]) -> dict[str, list[str]]:
-    """Photo ids that names stand for: an id for itself, a path for its photo, or for all photos in its folder.
+    """The photo ids that names stand for: an id for itself, a path for its photo or for all photos below it.
 
     Args:
         gallery: its folder.
@@ -156,7 +156,7 @@ def relative_path(root: Path, path: str | Path) -> bytes:
     Raises:
         GalleryError: it is not below the root.
     """
-    # normpath does not follow links, so that a linked folder keeps the name it has below the root
+    # normpath does not follow links, so a linked folder keeps its name below the root
     place = os.path.normpath(os.path.join(root.absolute(), path))  # noqa: PTH118
     relative = os.path.relpath(place, root.absolute())
     if relative == ".":
@@ -167,7 +167,7 @@ def relative_path(root: Path, path: str | Path) -> bytes:
 
 
 def _outermost(paths: set[bytes]) -> list[bytes]:
-    """Without those that lie in a folder that is listed as well, so that no file comes twice."""
+    """Without paths inside a folder that is listed too, so that no file comes twice."""
 
     def folders(path: bytes) -> set[bytes]:
         parts = path.split(b"/")
@@ -188,7 +188,7 @@ def _whole_folder(
     options = options or BuildOptions()
     report, started = BuildReport(), time.monotonic()
     files = scan_folder(root, report.skipped.append, leave_out=gallery)
-    first = next(files, None)  # fails before a gallery is made for a folder that is none
+    first = next(files, None)  # fails before a gallery is made for something that is not a folder
     metadata = GalleryMetadata.of(network, root)
     with (
         open_writer(gallery, metadata, wait_s=options.wait_s, moved=options.moved) as writer,
@@ -204,7 +204,7 @@ def _whole_folder(
 
 
 def _gone(difference: Difference, skipped: list[Skipped]) -> list[str]:
-    """Ids of photos whose files are gone; not of those that only could not be looked at."""
+    """Ids of photos whose files are gone, without those that only could not be looked at."""
     unreadable = [s.path for s in skipped if s.reason.startswith("unreadable")]
     if not unreadable:
         return [photo for photo, _ in difference.missing()]

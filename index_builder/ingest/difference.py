@@ -1,6 +1,6 @@
-"""What a folder has that its gallery has not, and the other way round; in bounded memory.
+"""What a folder has and its gallery lacks, and the other way round, in bounded memory.
 
-Files are streamed; what must be read is spooled to an unnamed temporary file, and the gallery is held as a few arrays.
+Files are streamed. What must be read is spooled to an unnamed temporary file, and the gallery is held as a few arrays.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class JobList:
 
 
 class Difference:
-    """Compares a stream of found files with what a gallery has; a context manager that gives its disk space back.
+    """Compares a stream of found files with what a gallery has. Leaving it as a context manager frees its disk space.
 
     Args:
         known: what the gallery has.

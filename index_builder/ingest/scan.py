@@ -1,7 +1,7 @@
-"""A folder of photos -> its files, streamed; and what was passed over, with the reason for each.
+"""A folder of photos -> its files, streamed, and what was passed over, with the reason for each.
 
-Nothing of the tree is kept but the folders already seen, so memory does not grow with the number of photos. Every real
-folder is walked once, also when symbolic links lead to it again or in circles.
+Only the folders already seen are kept, so memory does not grow with the number of photos. Every real folder is walked
+once, even if symbolic links lead to it again or in circles.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def scan_folder(
 
 def _walk(root: bytes, below: bytes, skipped: Report, forbidden: tuple[int, int] | None) -> Iterator[FoundFile]:
     seen: set[tuple[int, int]] = set()
-    # Linked folders wait until all real ones are done, so that a photo's path is the real one wherever there is one.
+    # Linked folders wait until all real ones are done, so that a photo gets its real path if it has one here.
     folders, links = [below], list[bytes]()
     while folders or links:
         folder = folders.pop() if folders else links.pop(0)
@@ -134,12 +134,12 @@ def _leaves(root: bytes, place: bytes) -> bool:
 def _is_folder(entry: os.DirEntry[bytes]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link in a circle of links; _judge says so
+    except OSError:  # a link in a circle of links, which _judge reports
         return False
 
 
 def _judge(place: bytes, raw_path: bytes, skipped: Report) -> FoundFile | None:
-    """The file as a photo to be, or None after saying why not. Nothing is opened: a pipe would block."""
+    """The file if it may become a photo, or None after reporting why not. Nothing is opened: a pipe would block."""
     suffix = os.path.splitext(raw_path)[1].lower()  # noqa: PTH122 - bytes
     reason: str
     try:
