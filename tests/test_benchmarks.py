@@ -58,11 +58,14 @@ def test_sides_take_turns_after_a_warm_up(script):
 def test_every_table_is_a_script_that_knows_its_options(script, monkeypatch, capsys):
     tables = script("all")
     for name, (file, quick, full) in {**tables.TABLES, **tables.QUALITY}.items():
+        wanted = {word for word in f"{quick} {full}".split() if word.startswith("--")}
+        module = script(file)
+        if not wanted:
+            continue
         monkeypatch.setattr(sys, "argv", [f"{file}.py", "--help"])
         with pytest.raises(SystemExit):
-            script(file).main()
+            module.main()
         known = set(re.findall(r"--[\w-]+", capsys.readouterr().out))
-        wanted = {word for word in f"{quick} {full}".split() if word.startswith("--")}
         assert wanted <= known, f"{name}: {file}.py lacks {wanted - known}"
 
 
