@@ -5,21 +5,20 @@ Every batch is one commit, so the same command run again continues a build that 
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from index_builder.gallery_errors import GalleryError, PhotosSkippedError
+from index_builder.gallery_errors import PhotosSkippedError
 from index_builder.ingest.build_options import BuildOptions
 from index_builder.ingest.build_report import BuildReport, OnProgress
 from index_builder.ingest.difference import Difference
+from index_builder.ingest.photo_names import outermost, relative_path
 from index_builder.ingest.pipeline import read_all
 from index_builder.ingest.scan import PASSED_OVER, Skipped, scan_folder
 from index_builder.photo_record import shown_path
 from index_builder.store.gallery import Gallery
-from index_builder.store.layout import lance_errors
 from index_builder.store.metadata import GalleryMetadata
 from index_builder.store.writer import GalleryWriter, open_writer
 
@@ -96,7 +95,7 @@ def add_photos(
     """
     root, gallery, options = Path(root), Path(gallery), options or BuildOptions()
     report, started = BuildReport(), time.monotonic()
-    below = _outermost({relative_path(root, path) for path in paths})
+    below = outermost({relative_path(root, path) for path in paths})
     metadata = GalleryMetadata.of(network, root)
     with (
         open_writer(gallery, metadata, wait_s=options.wait_s, moved=options.moved) as writer,
@@ -114,66 +113,6 @@ def remove_photos(gallery: str | Path, photo_ids: Sequence[str], *, wait_s: floa
     with open_writer(gallery, wait_s=wait_s) as writer:
         report.removed = writer.remove(list(photo_ids))
         return _finish(writer, report, started, BuildOptions())
-
-
-def find_photo_ids(gallery: str | Path, names: Sequence[str]) -> dict[str, list[str]]:
-    """The photo ids that names stand for: an id for itself, a path for its photo or for all photos below it.
-
-    Args:
-        gallery: its folder.
-        names: photo ids, or paths, absolute or relative to the photos' folder.
-
-    Returns:
-        for every name its ids, in the gallery's order; none if the gallery has no such photo.
-    """
-    opened = Gallery.open(gallery)
-    dataset = opened.dataset()
-    root = Path(opened.metadata(dataset).root)
-    with lance_errors(f"cannot read the photos of the gallery {gallery}"):
-        table = dataset.to_table(columns=["photo_id", "path"])
-    by_path = dict(zip(table.column("path").to_pylist(), table.column("photo_id").to_pylist(), strict=True))
-    ids = set(by_path.values())
-    found: dict[str, list[str]] = {}
-    for name in names:
-        if name in ids:
-            found[name] = [name]
-            continue
-        try:
-            path = relative_path(root, name)
-        except GalleryError:
-            found[name] = []
-            continue
-        prefix = path + b"/" if path else b""
-        found[name] = [
-            photo for other, photo in by_path.items() if other == path or (prefix and other.startswith(prefix))
-        ]
-    return found
-
-
-def relative_path(root: Path, path: str | Path) -> bytes:
-    """A path below the root as the gallery writes it; b"" for the root itself.
-
-    Raises:
-        GalleryError: it is not below the root.
-    """
-    # normpath does not follow links, so a linked folder keeps its name below the root
-    place = os.path.normpath(os.path.join(root.absolute(), path))  # noqa: PTH118
-    relative = os.path.relpath(place, root.absolute())
-    if relative == ".":
-        return b""
-    if relative == ".." or relative.startswith("../"):
-        raise GalleryError(f"{path} is not below the photos' folder {root}; move it there first")
-    return os.fsencode(relative)
-
-
-def _outermost(paths: set[bytes]) -> list[bytes]:
-    """Without paths inside a folder that is listed too, so that no file comes twice."""
-
-    def folders(path: bytes) -> set[bytes]:
-        parts = path.split(b"/")
-        return {b"/".join(parts[:depth]) for depth in range(len(parts))} if path else set()
-
-    return sorted(path for path in paths if not folders(path) & paths)
 
 
 def _whole_folder(

@@ -173,15 +173,7 @@ class GallerySnapshot:
     def allowed(
         self, tags: Collection[str] = (), photo_ids: Collection[str] | None = None
     ) -> npt.NDArray[np.bool_] | None:
-        """Which photos a filter lets through.
-
-        Args:
-            tags: photos with any of these; none means no filter.
-            photo_ids: only these (unknown ids are ignored); None means no filter.
-
-        Returns:
-            [n] bool, or None where everything is allowed.
-        """
+        """Which photos a filter lets through [n] bool, or None for all; arguments as of `PhotoTable.allowed`."""
         return self._photos.allowed(tags, photo_ids)
 
     def encodings(self, rows: Rows | Sequence[int]) -> Encoding:

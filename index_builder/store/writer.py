@@ -201,11 +201,11 @@ def open_writer(
             write_pointer(path, 1)
         writer = GalleryWriter(path, Gallery.open(path).generation)
         if metadata is not None:
-            bind(writer, metadata, moved=moved)
+            _bind(writer, metadata, moved=moved)
         yield writer
 
 
-def bind(writer: GalleryWriter, metadata: GalleryMetadata, *, moved: bool) -> None:
+def _bind(writer: GalleryWriter, metadata: GalleryMetadata, *, moved: bool) -> None:
     """Check that the gallery is bound to `metadata`; with `moved`, remember its new root."""
     writer.metadata.check(
         CheckpointIdentity(metadata.checkpoint, metadata.checkpoint_sha256), preprocess=metadata.preprocess

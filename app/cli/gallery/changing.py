@@ -68,7 +68,8 @@ def remove(
     as_json: JsonOption = False,
 ) -> None:
     """Remove photos from the gallery. Their files stay, so `sync` would add them again."""
-    from index_builder.ingest.changes import find_photo_ids, remove_photos
+    from index_builder.ingest.changes import remove_photos
+    from index_builder.ingest.photo_names import find_photo_ids
 
     found = find_photo_ids(gallery, photos)
     missing = [name for name, ids in found.items() if not ids]
