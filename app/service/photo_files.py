@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 from app.service_errors import RequestError
 from index_builder.photo_record import PhotoRecord, absolute
-from model.images.containers import sniff
+from model.images.formats.signatures import sniff
 from model.images.opening import FORMATS
 from model.whole_file import write_whole
 
