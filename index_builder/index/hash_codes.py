@@ -76,7 +76,7 @@ def fit_hasher(descriptors: Descriptors, bits: int) -> Hasher:
     count, size = descriptors.shape
     bits = min(bits, size // 8 * 8)
     if bits < 8:
-        raise ConfigurationError(f"descriptors of {size} numbers are too short for hash codes: take another recall")
+        raise ConfigurationError(f"descriptors of {size} numbers are too short for hash codes: choose another --recall")
     chosen = np.sort(np.random.default_rng(0).choice(count, min(count, _TRAINING), replace=False))
     sample = np.ascontiguousarray(descriptors[chosen], dtype=np.float32)
     centre = sample.mean(axis=0)

@@ -214,7 +214,7 @@ def _bind(writer: GalleryWriter, metadata: GalleryMetadata, *, moved: bool) -> N
         if not moved:
             raise GalleryMismatchError(
                 f"the gallery {writer.path} holds the photos of {writer.metadata.root}, not of {metadata.root}; "
-                "choose another --gallery, or say --moved if it is the same folder at a new place"
+                "choose another --gallery, or add --moved if it is the same folder at a new place"
             )
         writer.move_root(Path(metadata.root))
 
