@@ -2,7 +2,7 @@
 
 `npm pack` fetches two packages by name: Fluent Emoji in 3D (256 px renders of animals, food, tools, vehicles ...) and
 OpenMoji, of which only the table of names and groups is read. A picture's path is GROUP/SUBGROUP/NAME.webp, so names
-can be read and groups become tags. If npm is missing or reaches no registry, the photographs that come with
+can be read and groups become tags. If npm is missing or cannot reach a registry, the photographs that come with
 scikit-image take their place.
 
     sketchseek sample FOLDER        fills FOLDER/photos, once; FOLDER/LICENCES.md says whose pictures they are
@@ -85,7 +85,7 @@ LICENCES = """\
 # Whose pictures these are
 
 {text}
-They were fetched to this folder for your own use and are no part of Sketchseek.
+They were copied here for your own use and are not part of Sketchseek.
 """
 FLUENT_LICENCE = f"""\
 The pictures are Fluent Emoji by Microsoft (MIT licence), packed by LobeHub as `{PICTURES.spec}` (MIT licence).
@@ -122,7 +122,7 @@ def ensure_sample(folder: Path, report: Report = lambda _line: None) -> Path:
     except (NpmError, SampleError) as error:
         if present.source:
             return folder / "photos"
-        report(f"{error} Going on with the photographs that scikit-image carries; the sample is then small.")
+        report(f"{error} Using the photographs bundled with scikit-image instead, so the sample will be small.")
     try:
         return _install(folder, _scikit_photos, "scikit-image", SCIKIT_LICENCE)
     except SampleError as error:
@@ -130,7 +130,7 @@ def ensure_sample(folder: Path, report: Report = lambda _line: None) -> Path:
 
 
 def _present(folder: Path) -> Sample:
-    """What an earlier run put here; an empty one where none came to its end."""
+    """What an earlier run installed; an empty `Sample` if none finished."""
     try:
         record = json.loads((folder / "sample.json").read_text(encoding="utf-8"))
         return Sample(str(record["source"]), tuple(record["files"])) if (folder / "photos").is_dir() else Sample()

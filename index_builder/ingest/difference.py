@@ -96,7 +96,7 @@ class Difference:
                     self.jobs.append(Job(file.raw_path, self._known.hashes[int(row)].as_py()))
 
     def missing(self) -> list[tuple[str, bytes]]:
-        """Photo ids and paths that the gallery has and the folder had not."""
+        """Photo ids and paths that the gallery has and the folder does not."""
         rows = np.flatnonzero(~self._seen)
         ids, paths = self._known.photo_ids.take(rows), self._known.paths.take(rows)
         return list(zip(ids.to_pylist(), paths.to_pylist(), strict=True))
@@ -131,7 +131,7 @@ class Difference:
 
 
 def batched_files(files: Iterable[FoundFile]) -> Iterator[tuple[FoundFile, ...]]:
-    """Pieces of a stream that are worth one lookup."""
+    """The stream in batches, each looked up at once."""
     iterator = iter(files)
     while piece := tuple(file for _, file in zip(range(_LOOKUP), iterator, strict=False)):
         yield piece

@@ -14,16 +14,13 @@ from pathlib import Path
 
 from index_builder.gallery_errors import GalleryError
 from index_builder.photo_record import absolute, shown_path
+from model.images.formats.endings import ENDINGS, HEIC_ENDINGS
 
-SUFFIXES = frozenset(
-    (b".jpg", b".jpeg", b".jpe", b".jfif", b".png", b".webp", b".bmp", b".dib", b".tif", b".tiff", b".gif", b".avif")
-)
 LINKED_TWICE = "a link to a folder that is already part of the gallery"
 LEAVES_ROOT = "a link that leaves the folder of photos; the service would not show it"
 HIDDEN = "hidden"
 PASSED_OVER = frozenset((LINKED_TWICE, HIDDEN))
 """Reasons that are nothing to mend."""
-HEIC_SUFFIXES = frozenset((b".heic", b".heif"))
 
 
 @dataclass(frozen=True)
@@ -140,7 +137,7 @@ def _is_folder(entry: os.DirEntry[bytes]) -> bool:
 
 def _judge(place: bytes, raw_path: bytes, skipped: Report) -> FoundFile | None:
     """The file if it may become a photo, or None after reporting why not. Nothing is opened: a pipe would block."""
-    suffix = os.path.splitext(raw_path)[1].lower()  # noqa: PTH122 - bytes
+    ending = os.fsdecode(os.path.splitext(raw_path)[1]).lower()  # noqa: PTH122 - bytes
     reason: str
     try:
         status = os.stat(place)  # noqa: PTH116 - bytes
@@ -151,9 +148,9 @@ def _judge(place: bytes, raw_path: bytes, skipped: Report) -> FoundFile | None:
     else:
         if not stat.S_ISREG(status.st_mode):
             reason = "not a regular file"
-        elif suffix in HEIC_SUFFIXES and not heic_available():
+        elif ending in HEIC_ENDINGS and not heic_available():
             reason = "HEIC needs an extra: pip install 'sketchseek[heic]'"
-        elif suffix not in SUFFIXES and suffix not in HEIC_SUFFIXES:
+        elif ending not in ENDINGS:
             reason = "not a photo, by its name's ending"
         elif status.st_size == 0:
             reason = "empty file"

@@ -134,7 +134,7 @@ def index(
         print_json({**values, "cached": times.recall_cached})
         return
     made = "was there already" if times.recall_cached else f"made in {times.recall_s:.1f} s"
-    if snapshot.recall_kind == "flat":
+    if snapshot.recall_kind.startswith("flat"):
         made += ", as at every start; only IVF and hash codes are kept"
     print(f"{len(snapshot)} photos, {snapshot.recall_kind}: {made}")
 
