@@ -61,7 +61,7 @@ class TrainConfig:
         categories: categories in one step ("contrastive"), or samples in one step ("upstream"), each of a category of
             its own. Per process, where several train together.
         per_category: sketches and photos drawn of each of them; "upstream" draws what its samples need.
-        extra_sketches: sketches a step of categories that have no photo.
+        extra_sketches: sketches per step of categories that have no photo.
         learning_rate: peak rate of the parts that start at random.
         backbone_rate: the pretrained backbone's rate as a share of `learning_rate`.
         weight_decay: AdamW's, on matrices only.
@@ -144,7 +144,7 @@ class TrainConfig:
         return bool(self.weights.rank or self.weights.decide)
 
 
-# Lin et al., CVPR 2023, as published: 30 epochs of 10 000 samples, 15 samples a step, constant rate, no augmentation.
+# Lin et al., CVPR 2023, as published: 30 epochs of 10 000 samples, 15 samples per step, constant rate, no augmentation.
 UPSTREAM_RECIPE = TrainConfig(
     objective="upstream",
     steps=20_000,
