@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line on stderr, each with the id of the request it belongs to.
+"""Structured logs: one JSON object per line on stderr, each with the id of the request it belongs to.
 
 Never logged: bodies, query strings, image bytes, keys.
 """

@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     read_key: SecretStr | None = Field(None, description="Key to search and look; none: anybody may.")
     write_key: SecretStr | None = Field(None, description="Key to change the gallery; none: nobody may.")
     rate_limit_per_minute: int = Field(
-        3000, ge=0, description="Requests a minute per key or address; 0 turns the limit off."
+        3000, ge=0, description="Requests per minute for each key or address; 0 turns the limit off."
     )
     rate_limit_burst: int = Field(600, ge=1, description="Requests that may come at once within the rate limit.")
 
@@ -100,7 +100,7 @@ class Settings(BaseSettings):
         512 * MEGABYTE, ge=0, description="Memory for photos' tokens on the device; 0 reads them from disk each time."
     )
     recall: Literal["auto", "flat", "ivf", "hash"] = Field(
-        "auto", description="How candidates are found: auto, flat, ivf, or hash for a few bytes a photo in memory."
+        "auto", description="How candidates are found: auto, flat, ivf, or hash for a few bytes per photo in memory."
     )
     hash_bits: int = Field(
         256,

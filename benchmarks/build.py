@@ -42,8 +42,8 @@ COLUMNS = {
     "forward_per_s": "forward pass, photos per s",
     "build_per_s": "build, photos per s",
     "share": "of the forward rate",
-    "forward_cpu_ms": "forward, CPU ms a photo",
-    "build_cpu_ms": "build, CPU ms a photo",
+    "forward_cpu_ms": "forward, CPU ms per photo",
+    "build_cpu_ms": "build, CPU ms per photo",
     "cpu_share": "by CPU time",
 }
 

@@ -256,7 +256,7 @@ def tell(name: str, found: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder with {sketch,photo}/CATEGORY/*")
-    parser.add_argument("--categories", type=Path, help="file naming the categories to use, one a line; default: all")
+    parser.add_argument("--categories", type=Path, help="file naming the categories to use, one per line; default: all")
     add_pairs(parser, count=240)
     add_network(parser)
     parser.add_argument("--pixels", type=int, default=60, help="of these, how many are also painted over")

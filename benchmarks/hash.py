@@ -52,7 +52,7 @@ FLAT = "flat, half precision"
 COLUMNS = {
     "photos": "photos",
     "recall": "recall",
-    "bytes": "bytes a photo",
+    "bytes": "bytes per photo",
     "ms": "CPU ms",
     "faster": "flat's over it",
     "of_100": "exact 100 within 100",
@@ -63,7 +63,7 @@ COLUMNS = {
 QUALITY = {
     "recall": "recall",
     "shortlist": "shortlist",
-    "bytes": "bytes a photo",
+    "bytes": "bytes per photo",
     "both": "mAP, both stages",
     "share": "share of flat",
     "alone": "mAP, recall alone",
@@ -114,7 +114,7 @@ def average_precision(hits: Sequence[bool], relevant: int) -> float:
 
 
 def quality(table: Table, arguments: argparse.Namespace) -> bool:
-    """mAP of the first 100, flat and by codes; whether 32 bytes a photo reach the floor."""
+    """mAP of the first 100, flat and by codes; whether 32 bytes per photo reach the floor."""
     network = load_checkpoint(arguments.checkpoint, "cpu")
     chosen = thinned(read_categories(arguments.sketches, "sketch"), arguments.per_category).sketches
     prepared = [sketch_tensor(open_image(item.path), network.preprocess) for item in chosen]
@@ -150,7 +150,7 @@ def quality(table: Table, arguments: argparse.Namespace) -> bool:
             alone_share=alone / first[1],
         )
         reached &= held != 32 or one.shortlist < DEPTHS[-1] or share >= FLOOR
-    table.notes.append(f"floor: {FLOOR} of flat at 32 bytes a photo: {'reached' if reached else 'MISSED'}")
+    table.notes.append(f"floor: {FLOOR} of flat at 32 bytes per photo: {'reached' if reached else 'MISSED'}")
     return reached
 
 

@@ -17,7 +17,7 @@ Rows = list[dict[str, Any]]
 
 
 def bars(axes: Any, rows: Rows, label: Callable[[dict[str, Any]], str], value: str, floor: str | None = None) -> None:
-    """A horizontal bar a row, its floor as a mark."""
+    """One horizontal bar per row, with its floor marked."""
     places = list(range(len(rows)))
     axes.barh(places, [row[value] for row in rows], color="C0")
     marked = [(place, row[floor]) for place, row in enumerate(rows) if floor and row.get(floor)]

@@ -82,7 +82,7 @@ class Lines:
     def add(
         self, photos: int, name: str, times: Times, found: float, *, size: int = 0, built_s: float | None = None
     ) -> None:
-        """One index, of `size` bytes a photo; 0 where a filter leaves most of them unread."""
+        """One index, of `size` bytes per photo; 0 where a filter leaves most of them unread."""
         best, median, p90, cpu = times
         floor = 1e3 * photos * size / self._reading if size else None
         self._table.add(

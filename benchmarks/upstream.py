@@ -48,10 +48,10 @@ TARGETS = {("zse-vit-b16", 10_000): 100, ("zse-lite", 10_000): 50}
 COLUMNS = {
     "network": "network",
     "photos": "photos",
-    "upstream_ms": "the published way, ms a query",
+    "upstream_ms": "the published way, ms per query",
     "encode_share": "of which encoding the gallery",
     "measured": "measured on photos",
-    "ours_ms": "ours, ms a query",
+    "ours_ms": "ours, ms per query",
     "gain": "times faster",
     "target": "asked for",
 }

@@ -1,4 +1,4 @@
-"""What can go wrong with a gallery and is the user's to mend; every message says what to do."""
+"""Errors about a gallery that the user can fix. Every message says how."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ ID_LENGTH = 26  # 16 bytes in base 32 without padding
 
 @dataclass(frozen=True)
 class PhotoFile:
-    """A photo's file as it was read, which a gallery keeps a row of.
+    """A photo's file as it was read: what its row in the gallery is made of.
 
     Attributes:
         raw_path: relative to the root.
@@ -39,10 +39,10 @@ class PhotoRecord:
 
     Attributes:
         photo_id: opaque, safe in a URL; the same for a path as long as its content stays the same.
-        path: relative to the photos' root, as text for people and JSON: bytes that are no UTF-8 are written as `\\xff`.
-        raw_path: the same as the file system names it; `os.path.join(os.fsencode(root), raw_path)` opens the file.
+        path: relative to the photos' root, as text for people and JSON; bytes that are not UTF-8 are shown as `\\xff`.
+        raw_path: the same path as the file system names it. `os.path.join(os.fsencode(root), raw_path)` opens the file.
         tags: the folders of the path, outermost first.
-        width, height: in pixels, as the photo is meant to be seen.
+        width, height: in pixels, after the photo is turned upright.
         content_hash: SHA-256 of the file, in hexadecimal.
         size: of the file, in bytes.
         modified: the file's modification time when it was read.
@@ -68,17 +68,17 @@ def photo_id(raw_path: bytes, content_hash: bytes) -> str:
 
 
 def shown_path(raw_path: bytes) -> str:
-    """A path as valid text: bytes that are no UTF-8 become `\\xff`; nothing else changes."""
+    """A path as valid text: bytes that are not UTF-8 become `\\xff`, and nothing else changes."""
     return raw_path.decode("utf-8", errors="backslashreplace")
 
 
 def tags_of(raw_path: bytes) -> list[str]:
-    """The folders that a photo lies in, below the root, outermost first and each once."""
+    """The folders below the root that contain a photo, outermost first, each once."""
     return list(dict.fromkeys(shown_path(part) for part in raw_path.split(b"/")[:-1]))
 
 
 def absolute(root: str | os.PathLike[str], raw_path: bytes) -> bytes:
-    """The file's absolute path, in bytes, as every file system call takes it."""
+    """The file's absolute path in bytes, which every file system call accepts."""
     return os.path.join(os.fsencode(root), raw_path)  # noqa: PTH118 - pathlib has no paths in bytes
 
 

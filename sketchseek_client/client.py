@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import httpx2
 
@@ -16,6 +16,7 @@ from sketchseek_client.search_documents import Explanation, SearchAnswer, Simila
 
 Sketch = str | Path | bytes
 Strokes = Sequence[Sequence[Sequence[float]]]
+Picture = Literal["overlay", "synthesis", "attention"]
 
 
 class Client:
@@ -60,6 +61,7 @@ class Client:
         candidates: int | None = None,
         rerank: bool = True,
         expand: bool = True,
+        explain: bool = False,
         offset: int = 0,
         min_score: float | None = None,
         tags: Sequence[str] = (),
@@ -69,32 +71,53 @@ class Client:
         Args:
             sketch: path or bytes of a picture; or give `strokes`.
             strokes: per stroke [[x...], [y...]].
-            top_k, candidates, rerank, expand, offset, min_score, tags: as in docs/api.md.
+            top_k, candidates, rerank, expand, explain, offset, min_score, tags: as in docs/api.md.
 
         Raises:
             ServiceAnswerError, ServiceUnreachableError: see there.
+            ValueError: neither `sketch` nor `strokes`, or both.
         """
-        options: dict[str, Any] = {"top_k": top_k, "rerank": rerank, "expand": expand, "offset": offset}
+        options: dict[str, Any] = {
+            "top_k": top_k,
+            "rerank": rerank,
+            "expand": expand,
+            "explain": explain,
+            "offset": offset,
+        }
         if candidates is not None:
             options["candidates"] = candidates
         if min_score is not None:
             options["min_score"] = min_score
         if tags:
             options["tag"] = list(tags)
-        if strokes is not None:
-            answer = self._send("POST", "/search", json={"strokes": strokes, **options})
-        elif sketch is not None:
-            form = {name: _as_text(value) for name, value in options.items()}
-            answer = self._send("POST", "/search", files={"sketch": ("sketch", _content(sketch))}, data=form)
-        else:
-            raise ValueError("give `sketch` or `strokes`")
+        answer = self._send_sketch("/search", sketch, strokes, options)
         return SearchAnswer.model_validate_json(answer.content)
 
-    def explain(self, sketch: Sketch, photo_id: str) -> Explanation:
-        """Which patches of a sketch matched which of a photo. Raises as `search`."""
-        files = {"sketch": ("sketch", _content(sketch))}
-        answer = self._send("POST", "/explain", files=files, data={"photo_id": photo_id})
+    def explain(self, sketch: Sketch | None, photo_id: str, *, strokes: Strokes | None = None) -> Explanation:
+        """Which patches of a sketch matched which of a photo. With `strokes`, `sketch` is None. Raises as `search`."""
+        answer = self._send_sketch("/explain", sketch, strokes, {"photo_id": photo_id, "format": "json"})
         return Explanation.model_validate_json(answer.content)
+
+    def explain_picture(
+        self,
+        sketch: Sketch | None,
+        photo_id: str,
+        kind: Picture = "overlay",
+        *,
+        strokes: Strokes | None = None,
+        among: Sequence[str] = (),
+    ) -> bytes:
+        """The same as a picture, in PNG. Raises as `search`.
+
+        Args:
+            sketch, photo_id, strokes: as in `explain`.
+            kind: which picture, as `format` in docs/explanations.md.
+            among: ids of further photos that a synthesis may take pieces from.
+        """
+        options: dict[str, Any] = {"photo_id": photo_id, "format": kind}
+        if among:
+            options["among"] = list(among)
+        return self._send_sketch("/explain", sketch, strokes, options).content
 
     def similar(self, photo_id: str, top_k: int = 20) -> SimilarAnswer:
         """Photos like a photo. Raises as `search`."""
@@ -139,6 +162,17 @@ class Client:
             ServiceUnreachableError: nothing answers there.
         """
         return Health.model_validate_json(self._raw("GET", "/readyz").content)
+
+    def _send_sketch(
+        self, path: str, sketch: Sketch | None, strokes: Strokes | None, options: dict[str, Any]
+    ) -> httpx2.Response:
+        """Post strokes as JSON, or a picture as a form."""
+        if (sketch is None) == (strokes is None):
+            raise ValueError("give either `sketch` or `strokes`")
+        if sketch is None:
+            return self._send("POST", path, json={"strokes": strokes, **options})
+        form = {name: _as_text(value) for name, value in options.items()}
+        return self._send("POST", path, files={"sketch": ("sketch", _content(sketch))}, data=form)
 
     def _send(self, method: str, path: str, **parts: Any) -> httpx2.Response:
         answer = self._raw(method, path, **parts)

@@ -3,6 +3,8 @@
 import argparse
 import importlib
 import json
+import re
+import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -53,12 +55,18 @@ def test_sides_take_turns_after_a_warm_up(script):
     assert turns.ms("a", 4) == 250
 
 
-def test_every_table_is_a_script(script):
+def test_every_table_is_a_script_that_knows_its_options(script, monkeypatch, capsys):
     tables = script("all")
     for name, (file, quick, full) in {**tables.TABLES, **tables.QUALITY}.items():
-        text = (FOLDER / f"{file}.py").read_text(encoding="utf-8")
-        for option in [word for word in f"{quick} {full}".split() if word.startswith("--")]:
-            assert f'"{option}"' in text, f"{name}: {file}.py knows no {option}"
+        wanted = {word for word in f"{quick} {full}".split() if word.startswith("--")}
+        module = script(file)
+        if not wanted:
+            continue
+        monkeypatch.setattr(sys, "argv", [f"{file}.py", "--help"])
+        with pytest.raises(SystemExit):
+            module.main()
+        known = set(re.findall(r"--[\w-]+", capsys.readouterr().out))
+        assert wanted <= known, f"{name}: {file}.py lacks {wanted - known}"
 
 
 def test_a_table_is_printed_written_and_drawn(script, tmp_path, capsys):

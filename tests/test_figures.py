@@ -23,8 +23,8 @@ WORDS = {10: "ten", 1: "a"}
 REPEATED = [
     ("README.md", r"disk per photo \| (.+) kB", f"{PHOTO_BYTES / 1000:.0f}"),
     ("CHANGELOG.md", r"A photo takes (.+) kB on disk", f"{PHOTO_BYTES / 1000:.1f}"),
-    ("CHANGELOG.md", r"keeps (\d+) bytes a photo in memory", str(CODE_BYTES)),
-    ("CHANGELOG.md", r"a photo in memory instead of (\d+)", str(HALF_BYTES)),
+    ("CHANGELOG.md", r"keeps (\d+) bytes per photo in memory", str(CODE_BYTES)),
+    ("CHANGELOG.md", r"per photo in memory instead of (\d+)", str(HALF_BYTES)),
     ("docs/hash-codes.md", r"descriptor: (\d+ bytes instead of \d+)", f"{CODE_BYTES} bytes instead of {HALF_BYTES}"),
     ("README.md", r"sample gallery of (\d+) pictures", str(FLUENT_COUNT)),
     ("docs/index.md", r"fetches (\d+) pictures", str(FLUENT_COUNT)),

@@ -26,7 +26,7 @@ def command(
     pairs: Annotated[
         Path | None, in_data("Instead: table of instance-level pairs (category, sketch, photo), or its folder.")
     ] = None,
-    categories: Annotated[Path | None, in_data("Text file of category names, one a line: keep to these.")] = None,
+    categories: Annotated[Path | None, in_data("Text file of category names, one per line: keep to these.")] = None,
     protocol: Annotated[
         str | None,
         typer.Option(

@@ -34,7 +34,7 @@ def command(
     strokes: Annotated[
         Path | None, in_data("Quick, Draw! drawings as more sketches: a file .ndjson(.gz), or a folder of them.")
     ] = None,
-    without: Annotated[list[Path] | None, in_data("File of categories to leave out, one a line.")] = None,
+    without: Annotated[list[Path] | None, in_data("File of categories to leave out, one per line.")] = None,
     without_reserved: Annotated[
         bool,
         typer.Option("--without-reserved", help="Leave out what published benchmarks test on.", rich_help_panel="Data"),

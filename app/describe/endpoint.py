@@ -1,4 +1,4 @@
-"""Where a language model is asked for descriptions, and what that costs. Nothing of it that is secret is ever shown."""
+"""The language model's endpoint, and what asking it costs. Its secrets are never shown."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Endpoint:
         model: its name there.
         key: sent as a bearer token and never shown; "" sends none.
         timeout_s: for one answer.
-        attempts: how often one question is sent before it is given up.
+        attempts: how often one question is sent before giving up.
         input_price, output_price: of a million tokens, in any currency, for the cost that is reported.
     """
 
@@ -102,7 +102,7 @@ def endpoint_from_environment() -> Endpoint:
     """The endpoint that SKETCHSEEK_LLM_URL, _MODEL, _KEY, _INPUT_PRICE and _OUTPUT_PRICE name.
 
     Raises:
-        ConfigurationError: address or model is not set, or one of them cannot be meant.
+        ConfigurationError: address or model is not set, or a value makes no sense.
     """
     url, model, key, *prices = (os.environ.get(name, "") for name in VARIABLES)
     try:

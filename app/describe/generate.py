@@ -1,7 +1,7 @@
 """Ask a language model to describe categories, at any endpoint that speaks OpenAI's chat completions.
 
-Nothing here runs by itself: an address has to be given. Answers are kept in a cache, so that a run that was stopped or
-failed in between pays for nothing twice, and what it cost in tokens is counted.
+Nothing is asked without an address. Answers are kept in a cache, so a run that was stopped or failed pays for nothing
+twice. What it cost in tokens is counted.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SYSTEM = (
     "most 25 words about the category in general: shapes, parts, proportions and surroundings that can be seen. No "
     "opinions, no numbers of sources, no mention of drawings or photos."
 )
-_MOST_TOKENS = 10**12  # of one answer; what an endpoint claims beyond is no count
+_MOST_TOKENS = 10**12  # of one answer; a higher claim of an endpoint is not believed
 _RETRIED = {408, 409, 425, 429, 500, 502, 503, 504}
 
 
@@ -43,7 +43,7 @@ class Generator:
     """Describes categories with one endpoint.
 
     Args:
-        endpoint: whom to ask.
+        endpoint: where to ask.
         cache: folder of answers, or None to keep none.
         questions: what to ask of each category.
         wait: how to wait so many seconds between attempts.
@@ -71,8 +71,8 @@ class Generator:
             progress: called with (done, total).
 
         Raises:
-            DescriptionError: an answer could not be had, read or kept; what was answered before is in the cache.
-            ConfigurationError: this machine's settings of proxies or certificates cannot be used.
+            DescriptionError: there was no answer, or it could not be read or kept. Earlier answers are in the cache.
+            ConfigurationError: this machine's proxy or certificate settings cannot be used.
         """
         for category in categories:
             if not category_key(category) or not _is_text(category):
@@ -132,7 +132,7 @@ class Generator:
         return self._cache / f"{re.sub(r'[^a-z0-9]+', '', category_key(category))[:40]}-{digest}.json"
 
     def _kept(self, path: Path) -> tuple[str, ...]:
-        """An answer of the cache, or () where there is none or what is there is none: then it is asked for again."""
+        """An answer from the cache, or () if there is none or it is damaged; it is then asked for again."""
         try:
             return self._checked(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, RecursionError):
@@ -196,7 +196,7 @@ class _UnfitError(ValueError):
 
 
 def _is_text(value: str) -> bool:
-    """Whether it can be written as UTF-8: neither half a character nor bytes of another encoding."""
+    """Whether it can be written as UTF-8, without lone surrogates."""
     try:
         value.encode()
     except UnicodeEncodeError:

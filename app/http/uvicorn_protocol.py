@@ -57,7 +57,7 @@ class BoundedProtocol(HttpToolsProtocol):
         # Whatever the system's own buffer does not take at once counts as unread.
         transport.set_write_buffer_limits(high=0)
         self._wait_for_headers()
-        self._is_quiet()
+        self._mark_quiet()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection ended, from either side."""
@@ -131,7 +131,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if not self._message_done:
             self._lingering = self.loop.call_later(_LINGER_S, self.transport.abort)
-        self._is_quiet()
+        self._mark_quiet()
 
     def pause_writing(self) -> None:
         """The client has not read everything that was written."""
@@ -170,7 +170,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.write(STATUS_LINE[document["status"]] + lines + b"\r\n" + body)
         self.transport.close()
 
-    def _is_quiet(self) -> None:
+    def _mark_quiet(self) -> None:
         """Note that this connection is between requests. If too many are, end the one that has been so for longest."""
         if self.transport.is_closing():
             return

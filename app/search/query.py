@@ -18,7 +18,7 @@ Logits = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Query:
-    """What is asked of one sketch.
+    """The options of one search.
 
     Attributes:
         top_k: results wanted.
@@ -59,7 +59,7 @@ class Found:
     """One photo found.
 
     Attributes:
-        rank: from 1, in the whole order.
+        rank: from 1, counted over all results, skipped ones included.
         row: of the snapshot.
         photo: what the gallery knows of it.
         score: what the results are ordered by.

@@ -19,21 +19,13 @@ from typing import BinaryIO
 
 from app.service_errors import RequestError
 from index_builder.photo_record import PhotoRecord, absolute
-from model.images.containers import sniff
+from model.images.formats.endings import ENDING_OF
+from model.images.formats.signatures import sniff
 from model.images.opening import FORMATS
 from model.whole_file import write_whole
 
 _CHUNK = 256 * 1024
 _HEAD = 64  # bytes that tell a picture's format
-_EXTENSION = {
-    "JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif", "GIF": ".gif", "AVIF": ".avif",
-    "HEIF": ".heic",
-}  # fmt: skip
-MEDIA_TYPES = {
-    "jpg": "image/jpeg", "jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp", "bmp": "image/bmp",
-    "tif": "image/tiff", "tiff": "image/tiff", "gif": "image/gif", "avif": "image/avif", "heic": "image/heic",
-    "heif": "image/heif",
-}  # fmt: skip
 
 
 def _gone() -> RequestError:
@@ -86,11 +78,6 @@ def chunks_of(file: BinaryIO) -> Iterator[bytes]:
             yield chunk
 
 
-def media_type_of(photo: PhotoRecord) -> str:
-    """The media type by the file's name, for the formats a gallery holds; browsers are told not to guess."""
-    return MEDIA_TYPES.get(photo.path.rpartition(".")[2].lower(), "application/octet-stream")
-
-
 def safe_name(name: str, image_format: str) -> str:
     """A safe file name that still hints at the original: `<stem>-<16 hex digits><extension of the format>`.
 
@@ -101,7 +88,7 @@ def safe_name(name: str, image_format: str) -> str:
     stem = re.split(r"[/\\]", name)[-1].rpartition(".")[0] or name
     plain = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode()
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", plain).strip("-")[:60] or "photo"
-    return f"{stem}-{secrets.token_hex(8)}{_EXTENSION.get(image_format, '.img')}"
+    return f"{stem}-{secrets.token_hex(8)}{ENDING_OF.get(image_format, '.img')}"
 
 
 def store(folder: Path, root: Path, name: str, data: bytes) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from app.service import photo_files as files
 from app.service.change_jobs import Upload
-from index_builder.ingest.changes import relative_path
+from index_builder.ingest.photo_names import relative_path
 from index_builder.photo_record import photo_id, shown_path
 from model.errors import ImageError
 from model.images.limits import ImageLimits

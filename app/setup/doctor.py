@@ -38,7 +38,7 @@ class Finding:
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """Every check, in the order in which their failures hide each other."""
+    """Every check, in an order in which one failure does not hide behind a later one."""
     checks: tuple[tuple[str, Callable[[Settings], Finding]], ...] = (
         ("python", _python),
         ("torch", _torch),

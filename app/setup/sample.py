@@ -2,13 +2,13 @@
 
 `npm pack` fetches two packages by name: Fluent Emoji in 3D (256 px renders of animals, food, tools, vehicles ...) and
 OpenMoji, of which only the table of names and groups is read. A picture's path is GROUP/SUBGROUP/NAME.webp, so names
-can be read and groups become tags. Where npm is missing or reaches no registry, the photographs that scikit-image
-carries take their place.
+can be read and groups become tags. If npm is missing or cannot reach a registry, the photographs that come with
+scikit-image take their place.
 
     sketchseek sample FOLDER        fills FOLDER/photos, once; FOLDER/LICENCES.md says whose pictures they are
 
-Packages are compared with a checksum before anything is unpacked, and the finished folder appears in one rename:
-an interrupted run leaves nothing half done. Photos that somebody added to the folder stay; ones deleted stay deleted.
+Packages are checked before anything is unpacked, and the finished folder appears in one rename, so an interrupted run
+leaves nothing half done. Photos that somebody added to the folder stay, and deleted ones stay deleted.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ NAMES = NpmPackage(
 )
 FLUENT_COUNT = 1140
 
-# Flags, signs and symbols are left out: they are no things. So are pictures that differ from another one by skin, hair,
-# gender, a colour or the hands of a clock alone, which no line drawing tells apart.
+# Flags, signs and symbols are left out, because they are not things. So are pictures that differ from another only in
+# skin, hair, gender, a colour or the hands of a clock, which no line drawing shows.
 GROUPS = {
     "activities", "animals-nature", "food-drink", "objects", "people-body", "smileys-emotion", "travel-places",
 }  # fmt: skip
@@ -85,7 +85,7 @@ LICENCES = """\
 # Whose pictures these are
 
 {text}
-They were fetched to this folder for your own use and are no part of Sketchseek.
+They were copied here for your own use and are not part of Sketchseek.
 """
 FLUENT_LICENCE = f"""\
 The pictures are Fluent Emoji by Microsoft (MIT licence), packed by LobeHub as `{PICTURES.spec}` (MIT licence).
@@ -99,20 +99,20 @@ The photographs come with scikit-image (BSD licence); most are in the public dom
 
 
 class SampleError(SketchseekError):
-    """The sample gallery could not be had; the message says why and what to do instead."""
+    """The sample gallery is not available; the message says why and what to do instead."""
 
     code = "sample_unavailable"
 
 
 def ensure_sample(folder: Path, report: Report = lambda _line: None) -> Path:
-    """The folder of the sample gallery's photos, fetched where it is not there yet.
+    """The folder of the sample gallery's photos, fetched if it is not there yet.
 
     Args:
         folder: where `photos`, `LICENCES.md` and `sample.json` go; made where missing.
         report: called with one sentence for each thing a user should know.
 
     Raises:
-        SampleError: neither npm nor scikit-image could give pictures.
+        SampleError: neither npm nor scikit-image has pictures.
     """
     present = _present(folder)
     if present.source == PICTURES.spec or (present.source and shutil.which("npm") is None):
@@ -122,7 +122,7 @@ def ensure_sample(folder: Path, report: Report = lambda _line: None) -> Path:
     except (NpmError, SampleError) as error:
         if present.source:
             return folder / "photos"
-        report(f"{error} Going on with the photographs that scikit-image carries; the sample is then small.")
+        report(f"{error} Using the photographs bundled with scikit-image instead, so the sample will be small.")
     try:
         return _install(folder, _scikit_photos, "scikit-image", SCIKIT_LICENCE)
     except SampleError as error:
@@ -130,7 +130,7 @@ def ensure_sample(folder: Path, report: Report = lambda _line: None) -> Path:
 
 
 def _present(folder: Path) -> Sample:
-    """What an earlier run put here; an empty one where none came to its end."""
+    """What an earlier run installed; an empty `Sample` if none finished."""
     try:
         record = json.loads((folder / "sample.json").read_text(encoding="utf-8"))
         return Sample(str(record["source"]), tuple(record["files"])) if (folder / "photos").is_dir() else Sample()
@@ -196,7 +196,7 @@ def chosen_names(table: list[dict[str, Any]]) -> dict[str, str]:
         if entry["skintone"] or group not in GROUPS or subgroup in LEFT_OUT_SUBGROUPS or LEFT_OUT_NAMES.fullmatch(name):
             continue
         path = "/".join(_file_name(part) for part in (group, subgroup, name))
-        if path.lower() not in taken:  # file systems that ignore case must not lose one
+        if path.lower() not in taken:  # some file systems ignore case
             taken.add(path.lower())
             paths[_code(entry["hexcode"])] = path
     return paths

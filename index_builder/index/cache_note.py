@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from index_builder.store.checksums import file_sum, read_json
 
 CachedKind = Literal["ivf", "hash"]
-"""Kinds of index that take long to make. A flat one is made faster than its 512 bytes a photo are written."""
+"""Kinds of index that take long to make. A flat one takes less time to make than to write."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Origin:
         return tuple(map(int, parts)) if all(part.isdecimal() for part in parts) else ()
 
     def akin(self, other: Origin) -> bool:
-        """Whether both are versions of one generation, encoded by one checkpoint that can be told from others."""
+        """Whether both are versions of one generation, encoded by the same checkpoint, which was saved."""
         generations = {one.version.partition(".")[0] for one in (self, other)}
         return len(generations) == 1 and self.checkpoint == other.checkpoint != ""
 
@@ -52,7 +52,7 @@ class Note:
         origin: what the index is made of.
         kind: of the index.
         files: name -> SHA-256.
-        more: what its kind has to say.
+        more: what only this kind of index records.
     """
 
     path: Path

@@ -1,4 +1,4 @@
-"""What every kind of index does around a search of FAISS: its arguments, its threads, and its turn on a GPU."""
+"""What every kind of index shares around a FAISS search: arguments, threads, and turns on a GPU."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class GpuIndex:
 
     Args:
         index: FAISS's.
-        resources: what has to live as long as it.
+        resources: what must live as long as the index.
     """
 
     def __init__(self, index: Any, resources: Any = None) -> None:
@@ -89,7 +89,7 @@ class GpuIndex:
 
     @staticmethod
     def can(k: int, allowed: Allowed | None) -> bool:
-        """Whether FAISS can answer this on a GPU: it takes no filter there, and no great depth."""
+        """Whether FAISS can answer this on a GPU, where it supports neither filters nor great depth."""
         return allowed is None and k <= GPU_MOST
 
     def search(self, queries: npt.NDArray[Any], k: int) -> Any:

@@ -1,4 +1,4 @@
-"""Keeps a version's hash codes on disk and takes over what an earlier version's were fitted to.
+"""Keeps a version's hash codes on disk, and reuses the matrix that was fitted to an earlier version.
 
 Two files: the codes with the matrix that made them, which are held in memory, and the exact descriptors in half
 precision, which stay on disk and are read by row.
@@ -23,10 +23,10 @@ from index_builder.index.recall_cache import earlier_notes, first_of, load_cache
 from index_builder.index.settings import RecallSettings
 
 _CODES, _EXACT = ".codes.safetensors", ".exact.npy"
-# Some photos more or less hardly turn the directions that codes are fitted to; twice or half as many may be another
-# collection. Of 10 006 photos added category by category, a matrix of 64 bits fitted to half of them found .88 of the
-# exact hundred among the nearest 400 codes of all, to an eighth .85, to all .91 (of 256 bits .98 each). Fitting reads a
-# sample of bounded size and takes up to half a minute, and a gallery that grows pays for it once per doubling.
+# A few photos more or less hardly change the directions that codes are fitted to; twice or half as many may be another
+# collection. 10 006 photos were added category by category. Among the nearest 400 codes of 64 bits, a matrix fitted to
+# half of them found .88 of the exact hundred, to an eighth .85, to all .91 (with 256 bits .98 each). Fitting reads a
+# sample of bounded size and takes up to half a minute. A growing gallery pays for it once per doubling.
 _OUTGROWN = 2
 
 
@@ -45,7 +45,7 @@ class Fit:
     checkpoint: str
 
     def suits(self, photos: int) -> bool:
-        """Whether a gallery of so many photos, encoded by the same checkpoint, takes the matrix over."""
+        """Whether a gallery of so many photos, encoded by the same checkpoint, may reuse the matrix."""
         return self.photos < _OUTGROWN * photos and photos < _OUTGROWN * self.photos
 
 
@@ -89,7 +89,7 @@ def open_hash_index(
     """
     wanted = f"itq {settings.hash_bits}"
     if settings.hash_source == "learnt" and learnt is None:
-        wanted = "learnt"  # no cache holds that, so that what is missing is said
+        wanted = "learnt"  # no cache holds that, so the error below says what is missing
     elif learnt is not None and settings.hash_source != "itq":
         wanted = f"learnt {learnt_hasher(learnt).digest}"
     stored = load_cached(folder, origin, "hash", lambda note: _read(note, wanted))
@@ -109,7 +109,7 @@ def open_hash_index(
 
 
 def _taken_over(folder: Path, origin: Origin, wanted: str, shape: tuple[int, ...]) -> tuple[Hasher, Fit] | None:
-    """What was fitted to an earlier version and suits descriptors of this shape [n, E], or None."""
+    """The hasher fitted to an earlier version, if it suits descriptors of this shape [n, E]."""
 
     def suited(note: Note) -> tuple[Hasher, Fit] | None:
         fit = _fit_of(note)
@@ -160,7 +160,7 @@ def _read_codes(note: Note) -> tuple[Hasher, Codes]:
 
 
 def _store(folder: Path, origin: Origin, wanted: str, made: Stored) -> Stored:
-    """Write both files and their note; the same with the exact descriptors mapped from disk."""
+    """Write both files and their note. Returns the same with the exact descriptors mapped from disk."""
 
     def write_codes(path: Path) -> None:
         save_file({"codes": made.codes, "matrix": made.hasher.matrix, "centre": made.hasher.centre}, path)

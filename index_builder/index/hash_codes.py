@@ -1,8 +1,8 @@
-"""Recall by hash codes: a few bytes a photo in memory, and a shortlist scored again by exact descriptors on disk.
+"""Recall by hash codes: a few bytes per photo in memory, and a shortlist scored by exact descriptors on disk.
 
-A code is the signs of a linear map of the descriptor. Its matrix is learnt with the network, where the checkpoint has
-one, or fitted to the gallery's own descriptors by iterative quantisation (Gong, Lazebnik, Gordo and Perronnin, TPAMI
-2013, in FAISS). FAISS compares codes by the number of bits in which they differ.
+A code is the signs of a linear map of the descriptor. Its matrix is learnt with the network if the checkpoint has one.
+Otherwise it is fitted to the gallery's own descriptors by iterative quantisation (Gong, Lazebnik, Gordo and Perronnin,
+TPAMI 2013, in FAISS). FAISS compares codes by the number of bits in which they differ.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def fit_hasher(descriptors: Descriptors, bits: int) -> Hasher:
 
     Args:
         descriptors: [n, E], of which a seeded sample is read.
-        bits: length of a code; no more than E, rounded down to a multiple of 8, are made.
+        bits: length of a code, at most E rounded down to a multiple of 8.
 
     Raises:
         ConfigurationError: descriptors are too short for a code of a byte.
@@ -76,14 +76,14 @@ def fit_hasher(descriptors: Descriptors, bits: int) -> Hasher:
     count, size = descriptors.shape
     bits = min(bits, size // 8 * 8)
     if bits < 8:
-        raise ConfigurationError(f"descriptors of {size} numbers are too short for hash codes: take another recall")
+        raise ConfigurationError(f"descriptors of {size} numbers are too short for hash codes: choose another --recall")
     chosen = np.sort(np.random.default_rng(0).choice(count, min(count, _TRAINING), replace=False))
     sample = np.ascontiguousarray(descriptors[chosen], dtype=np.float32)
     centre = sample.mean(axis=0)
     centred = (sample - centre).astype(np.float64)
     _, directions = np.linalg.eigh(centred.T @ centred)
     leading = directions[:, ::-1][:, :bits]
-    # Signs of eigenvectors differ between libraries; a fixed choice keeps codes the same everywhere.
+    # Libraries differ in the signs of eigenvectors; a fixed choice gives the same codes everywhere.
     leading = leading * np.where(leading[np.abs(leading).argmax(axis=0), np.arange(bits)] < 0, -1.0, 1.0)
     rotation = faiss.ITQMatrix(bits)
     rotation.train(np.ascontiguousarray(centred @ leading, dtype=np.float32))

@@ -1,6 +1,6 @@
-"""The recall stage: finds the candidates of a descriptor among one gallery version's descriptors, with FAISS.
+"""The recall stage: finds candidates for a descriptor among those of one gallery version, with FAISS.
 
-Rows are in the order of photo ids, so that breaking exact ties by row breaks them by photo id.
+Rows are in the order of photo ids, so breaking exact ties by row breaks them by photo id.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def build_index(descriptors: Descriptors, kind: Literal["flat", "ivf"], trained:
     Args:
         descriptors: of all photos.
         kind: of the index.
-        trained: an IVF index of an earlier version, whose lists are taken over if it has about as many as this one
-            needs; it is emptied. Training takes minutes and lists hardly move when some photos come and go.
+        trained: an IVF index of an earlier version, which is emptied and reused if it has about as many lists as this
+            one needs. Training takes minutes, and lists hardly move when some photos come and go.
     """
     faiss = load_faiss()
     count, size = descriptors.shape
@@ -47,7 +47,7 @@ def build_index(descriptors: Descriptors, kind: Literal["flat", "ivf"], trained:
 
 
 def _trained(descriptors: Descriptors, lists: int) -> Any:
-    """An empty IVF index with lists trained on a seeded sample, by half of the cores: searches go on meanwhile."""
+    """An empty IVF index with lists trained on a seeded sample. Half of the cores stay free for searches."""
     faiss = load_faiss()
     index = faiss.index_factory(descriptors.shape[1], f"IVF{lists},SQfp16", faiss.METRIC_INNER_PRODUCT)
     index.cp.min_points_per_centroid, index.cp.niter, index.cp.seed = 1, _TRAINING_ROUNDS, 1
@@ -97,7 +97,7 @@ class RecallIndex(CandidateIndex):
     def _answer(self, asked: Asked) -> None:
         k, margin = asked.k, _TIE_MARGIN
         while True:
-            # More than k are asked for, until the last one is worse than the k-th: then no tie was cut.
+            # Ask for more than k until the last one is worse than the k-th: then no tie was cut.
             wanted = min(k + margin, asked.possible)
             found_scores, found = self._nearest(asked.queries, wanted, asked)
             found_scores = np.where(found < 0, -np.inf, found_scores)
@@ -115,7 +115,7 @@ class RecallIndex(CandidateIndex):
     def _parameters(self, selector: Any, possible: int) -> Any:
         if not self._lists:
             return super()._parameters(selector, possible)
-        # A filter thins every list, so more lists are looked at; all of them where it leaves little.
+        # A filter thins every list, so look at more lists, and at all of them if it leaves little.
         share = 1.0 if possible < len(self) / 5 else min(1.0, self._probes * len(self) / possible)
         return self._faiss.SearchParametersIVF(sel=selector, nprobe=max(1, math.ceil(self._lists * share)))
 

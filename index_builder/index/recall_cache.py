@@ -110,11 +110,11 @@ def warn_not_stored(error: Exception) -> None:
 
 
 def _drop_stale(folder: Path, origin: Origin, kind: CachedKind, replaced: Note | None) -> None:
-    """Remove notes that are of no use any more, and their files; readers hold theirs open.
+    """Remove notes that are no longer of use, with their files. Readers keep open what they read.
 
-    Every kind of this version stays: a service and a command may search it in two ways. What was fitted to an earlier
-    version of the same generation stays until its kind is written again, because it is taken over then. A later
-    version's stays: whoever made this one began before it.
+    Both kinds of this version stay, because a service and a command may search it in two ways. A kind of an earlier
+    version in the same generation stays until that kind is written again, which reuses what was fitted. A later
+    version stays: this one was merely begun earlier and finished late.
     """
     kept = set[str]()
     dropped = set(replaced.files if replaced else ())
@@ -132,7 +132,7 @@ def _drop_stale(folder: Path, origin: Origin, kind: CachedKind, replaced: Note |
 
 
 def _drop_unnamed(folder: Path) -> None:
-    """Remove files that no note names; of a note that cannot be read here, those that begin as it does are named."""
+    """Remove files that no note names. A note that cannot be read here keeps the files that begin with its name."""
     named = set[str]()
     for path in folder.glob("*.json"):
         named.add(path.name)
@@ -146,5 +146,5 @@ def _drop_unnamed(folder: Path) -> None:
 
 
 def _unlink(path: Path) -> None:
-    with contextlib.suppress(OSError):  # somebody else tidies as well, or may not be disturbed
+    with contextlib.suppress(OSError):  # another process removed it, or this one may not
         path.unlink()

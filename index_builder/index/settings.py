@@ -23,15 +23,14 @@ class RecallSettings:
             photos and IVF from there.
         ivf_from: photos from which "auto" takes IVF.
         probes: share of the lists that IVF looks at, in (0, 1].
-        threads: OpenMP threads of one search. More than one costs a busy machine far more than it gives one query.
-        gpu: use all visible GPUs where this FAISS can: "replicate" puts the whole index on each (throughput), "shard" a
-            part (size), "off" stays on the CPU, "auto" replicates what fits and shards what does not.
-        hash_bits: length of codes that are fitted to the gallery, a multiple of 8; learnt ones have a length of their
-            own.
-        hash_source: "learnt" codes, which the checkpoint must have; "itq" for codes fitted to the gallery; "auto" takes
-            learnt ones where there are any.
-        shortlist: photos with the nearest codes that are scored by exact descriptors, at least as many as are asked
-            for; 0 goes by the codes alone.
+        threads: OpenMP threads of one search. On a busy machine, more than one costs far more than it gains.
+        gpu: use all visible GPUs if this FAISS can. "replicate" puts the whole index on each (throughput), "shard" a
+            part on each (size). "auto" replicates what fits and shards what does not. "off" stays on the CPU.
+        hash_bits: length of codes that are fitted to the gallery, a multiple of 8. Learnt codes have their own length.
+        hash_source: "learnt" for the checkpoint's codes, "itq" for codes fitted to the gallery, "auto" for learnt ones
+            if the checkpoint has them.
+        shortlist: how many photos with the nearest codes are scored by exact descriptors, at least as many as are
+            asked for; 0 goes by the codes alone.
     """
 
     kind: Literal["auto", "flat", "ivf", "hash"] = "auto"
@@ -54,7 +53,7 @@ class RecallSettings:
             )
 
     def kind_for(self, photos: int) -> Kind:
-        """What is built for a gallery of this size; one too small to train IVF or codes on is searched flat."""
+        """The kind for a gallery of this size. One that is too small to train IVF or codes on is searched flat."""
         if photos < TRAINING_PER_LIST:
             return "flat"
         if self.kind == "auto":
@@ -66,7 +65,7 @@ def settings_from_words(kind: str, hash_bits: int, hash_source: str) -> RecallSe
     """Settings from what a user typed.
 
     Raises:
-        ConfigurationError: a word is not one of those there are.
+        ConfigurationError: an unknown word.
     """
     for name, word, words in (("recall", kind, _KINDS), ("hash-source", hash_source, _SOURCES)):
         if word not in words:

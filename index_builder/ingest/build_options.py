@@ -16,14 +16,14 @@ class BuildOptions:
 
     Attributes:
         batch_size: photos that the network encodes at once.
-        commit_photos: photos per commit, at least one batch; also lost at most when a build is killed.
+        commit_photos: photos per commit, at least one batch. A build that is killed loses no more than these.
         commit_s: seconds after which a batch is committed even if it is smaller.
         workers: threads that decode; None takes one per core that this process may use, at most 16.
         limits: what one photo may cost.
         strict: raise `PhotosSkippedError` at the end if any file was skipped that is neither hidden nor linked twice.
-        check_contents: read every file, even if its size and modification time are as they were.
+        check_contents: read every file, even if its size and modification time have not changed.
         wait_s: seconds to wait for another writer.
-        moved: accept that the photos' folder is at another place than before.
+        moved: accept that the photos' folder has moved.
     """
 
     batch_size: int = 32

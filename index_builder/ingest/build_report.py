@@ -14,7 +14,7 @@ class BuildProgress:
 
     Attributes:
         done, total: files read, and files to read.
-        skipped: of all files seen, those passed over so far.
+        skipped: files seen and passed over so far.
         rate: files per second since reading began.
         seconds_left: at that rate; None before the first.
     """

@@ -1,25 +1,24 @@
 """Build, add, sync: photos -> decoded in parallel -> encoded in batches -> committed in batches.
 
-Every batch is one commit, so a build that is killed goes on where it was when the same command runs again.
+Every batch is one commit, so the same command run again continues a build that was killed.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from index_builder.gallery_errors import GalleryError, PhotosSkippedError
+from index_builder.gallery_errors import PhotosSkippedError
 from index_builder.ingest.build_options import BuildOptions
 from index_builder.ingest.build_report import BuildReport, OnProgress
 from index_builder.ingest.difference import Difference
+from index_builder.ingest.photo_names import outermost, relative_path
 from index_builder.ingest.pipeline import read_all
 from index_builder.ingest.scan import PASSED_OVER, Skipped, scan_folder
 from index_builder.photo_record import shown_path
 from index_builder.store.gallery import Gallery
-from index_builder.store.layout import lance_errors
 from index_builder.store.metadata import GalleryMetadata
 from index_builder.store.writer import GalleryWriter, open_writer
 
@@ -35,9 +34,9 @@ def build_gallery(
     options: BuildOptions | None = None,
     progress: OnProgress | None = None,
 ) -> BuildReport:
-    """Add everything of a folder to a gallery, made if there is none; drops nothing.
+    """Add all photos of a folder to a gallery, which is made if it does not exist. Nothing is dropped.
 
-    A build that was killed goes on where it was.
+    A build that was killed continues where it stopped.
 
     Args:
         photos: the folder; ids depend on the paths below it, not on where it is.
@@ -60,10 +59,10 @@ def sync_gallery(
     options: BuildOptions | None = None,
     progress: OnProgress | None = None,
 ) -> BuildReport:
-    """Make a gallery what its folder is: adds, drops, encodes again what changed, and touches nothing else.
+    """Make a gallery match its folder: add, drop, and encode again what changed.
 
-    Photos in a folder that cannot be read at the moment stay. Arguments as of `build_gallery`; `photos` None takes the
-    folder that the gallery remembers.
+    Photos in a folder that cannot be read at the moment stay. Arguments are those of `build_gallery`; `photos` None
+    takes the folder that the gallery remembers.
     """
     gallery = Path(gallery)
     if photos is None:
@@ -96,7 +95,7 @@ def add_photos(
     """
     root, gallery, options = Path(root), Path(gallery), options or BuildOptions()
     report, started = BuildReport(), time.monotonic()
-    below = _outermost({relative_path(root, path) for path in paths})
+    below = outermost({relative_path(root, path) for path in paths})
     metadata = GalleryMetadata.of(network, root)
     with (
         open_writer(gallery, metadata, wait_s=options.wait_s, moved=options.moved) as writer,
@@ -109,71 +108,11 @@ def add_photos(
 
 
 def remove_photos(gallery: str | Path, photo_ids: Sequence[str], *, wait_s: float = 0.0) -> BuildReport:
-    """Remove photos by id; their files stay. Unknown ids are passed over: see `removed`."""
+    """Remove photos by id; their files stay. Unknown ids are passed over, and `removed` counts the others."""
     report, started = BuildReport(), time.monotonic()
     with open_writer(gallery, wait_s=wait_s) as writer:
         report.removed = writer.remove(list(photo_ids))
         return _finish(writer, report, started, BuildOptions())
-
-
-def find_photo_ids(gallery: str | Path, names: Sequence[str]) -> dict[str, list[str]]:
-    """Photo ids that names stand for: an id for itself, a path for its photo, or for all photos in its folder.
-
-    Args:
-        gallery: its folder.
-        names: photo ids, or paths, absolute or relative to the photos' folder.
-
-    Returns:
-        for every name its ids, in the gallery's order; none if the gallery has no such photo.
-    """
-    opened = Gallery.open(gallery)
-    dataset = opened.dataset()
-    root = Path(opened.metadata(dataset).root)
-    with lance_errors(f"cannot read the photos of the gallery {gallery}"):
-        table = dataset.to_table(columns=["photo_id", "path"])
-    by_path = dict(zip(table.column("path").to_pylist(), table.column("photo_id").to_pylist(), strict=True))
-    ids = set(by_path.values())
-    found: dict[str, list[str]] = {}
-    for name in names:
-        if name in ids:
-            found[name] = [name]
-            continue
-        try:
-            path = relative_path(root, name)
-        except GalleryError:
-            found[name] = []
-            continue
-        prefix = path + b"/" if path else b""
-        found[name] = [
-            photo for other, photo in by_path.items() if other == path or (prefix and other.startswith(prefix))
-        ]
-    return found
-
-
-def relative_path(root: Path, path: str | Path) -> bytes:
-    """A path below the root as the gallery writes it; b"" for the root itself.
-
-    Raises:
-        GalleryError: it is not below the root.
-    """
-    # normpath does not follow links, so that a linked folder keeps the name it has below the root
-    place = os.path.normpath(os.path.join(root.absolute(), path))  # noqa: PTH118
-    relative = os.path.relpath(place, root.absolute())
-    if relative == ".":
-        return b""
-    if relative == ".." or relative.startswith("../"):
-        raise GalleryError(f"{path} is not below the photos' folder {root}; move it there first")
-    return os.fsencode(relative)
-
-
-def _outermost(paths: set[bytes]) -> list[bytes]:
-    """Without those that lie in a folder that is listed as well, so that no file comes twice."""
-
-    def folders(path: bytes) -> set[bytes]:
-        parts = path.split(b"/")
-        return {b"/".join(parts[:depth]) for depth in range(len(parts))} if path else set()
-
-    return sorted(path for path in paths if not folders(path) & paths)
 
 
 def _whole_folder(
@@ -188,7 +127,7 @@ def _whole_folder(
     options = options or BuildOptions()
     report, started = BuildReport(), time.monotonic()
     files = scan_folder(root, report.skipped.append, leave_out=gallery)
-    first = next(files, None)  # fails before a gallery is made for a folder that is none
+    first = next(files, None)  # fails before a gallery is made for something that is not a folder
     metadata = GalleryMetadata.of(network, root)
     with (
         open_writer(gallery, metadata, wait_s=options.wait_s, moved=options.moved) as writer,
@@ -204,7 +143,7 @@ def _whole_folder(
 
 
 def _gone(difference: Difference, skipped: list[Skipped]) -> list[str]:
-    """Ids of photos whose files are gone; not of those that only could not be looked at."""
+    """Ids of photos whose files are gone, without those that only could not be looked at."""
     unreadable = [s.path for s in skipped if s.reason.startswith("unreadable")]
     if not unreadable:
         return [photo for photo, _ in difference.missing()]

@@ -42,7 +42,7 @@ class DecodedPhoto(PhotoFile):
     """A photo ready for the network.
 
     Attributes:
-        tensor: [3, S, S] float32, normalised; None where the content is what the gallery knows already.
+        tensor: [3, S, S] float32, normalised; None if the gallery already has this content.
     """
 
     tensor: torch.Tensor | None
@@ -55,7 +55,7 @@ class Failed:
     Attributes:
         raw_path: relative to the root.
         skipped: the same with the reason, for people.
-        unknown: its content could not be seen, so nothing is known about what the gallery has of it.
+        unknown: its content could not be read, so what the gallery has of it may still be right.
     """
 
     raw_path: bytes
@@ -66,7 +66,7 @@ class Failed:
 def read_photo(
     root: Path, job: Job, preprocess: PreprocessConfig, limits: ImageLimits | None = None
 ) -> DecodedPhoto | Failed:
-    """Read, hash and decode one file; whatever is wrong with it becomes `Failed`, never an exception."""
+    """Read, hash and decode one file. Whatever is wrong with it becomes `Failed`, never an exception."""
     limits = limits or ImageLimits()
     read_ns = time.time_ns()
     try:
@@ -98,7 +98,7 @@ def read_photo(
 def decode_ahead(
     jobs: Iterable[Job], read: Callable[[Job], DecodedPhoto | Failed], *, workers: int, ahead: int
 ) -> Iterator[DecodedPhoto | Failed]:
-    """The results of `read` for every job, in order, up to `ahead` of them in the works at a time."""
+    """The results of `read` for every job, in order, with up to `ahead` jobs at work at a time."""
     if workers < 1:
         yield from map(read, jobs)
         return

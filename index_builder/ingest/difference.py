@@ -1,6 +1,6 @@
-"""What a folder has that its gallery has not, and the other way round; in bounded memory.
+"""What a folder has and its gallery lacks, and the other way round, in bounded memory.
 
-Files are streamed; what must be read is spooled to an unnamed temporary file, and the gallery is held as a few arrays.
+Files are streamed. What must be read is spooled to an unnamed temporary file, and the gallery is held as a few arrays.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class JobList:
 
 
 class Difference:
-    """Compares a stream of found files with what a gallery has; a context manager that gives its disk space back.
+    """Compares a stream of found files with what a gallery has. Leaving it as a context manager frees its disk space.
 
     Args:
         known: what the gallery has.
@@ -96,7 +96,7 @@ class Difference:
                     self.jobs.append(Job(file.raw_path, self._known.hashes[int(row)].as_py()))
 
     def missing(self) -> list[tuple[str, bytes]]:
-        """Photo ids and paths that the gallery has and the folder had not."""
+        """Photo ids and paths that the gallery has and the folder does not."""
         rows = np.flatnonzero(~self._seen)
         ids, paths = self._known.photo_ids.take(rows), self._known.paths.take(rows)
         return list(zip(ids.to_pylist(), paths.to_pylist(), strict=True))
@@ -131,7 +131,7 @@ class Difference:
 
 
 def batched_files(files: Iterable[FoundFile]) -> Iterator[tuple[FoundFile, ...]]:
-    """Pieces of a stream that are worth one lookup."""
+    """The stream in batches, each looked up at once."""
     iterator = iter(files)
     while piece := tuple(file for _, file in zip(range(_LOOKUP), iterator, strict=False)):
         yield piece

@@ -1,4 +1,4 @@
-"""Encodes a gallery again with another checkpoint while the old one stays in service, then switches over at once."""
+"""Encodes a gallery again with another checkpoint. The old encodings stay in service until the switch."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def rebuild_gallery(
 ) -> BuildReport:
     """Encode every photo of a gallery with `network` into a new dataset beside the old one, then switch to it.
 
-    Readers keep what they have open; the old dataset is removed by a later write once it is a day old. A rebuild that
-    was killed goes on where it was if it runs again with the same checkpoint.
+    Readers keep what they have open. A later write removes the old dataset once it was replaced a day ago. A rebuild
+    that was killed continues where it stopped if it runs again with the same checkpoint.
 
     Args:
         gallery: its folder.
@@ -76,7 +76,7 @@ def _resume_or_create(path: Path, generation: int, metadata: GalleryMetadata) ->
             if writer.metadata == metadata:
                 return writer
         except GalleryDamagedError:
-            pass  # killed while it was made, or damaged since: nothing depends on it yet
+            pass  # an attempt that was killed, or damaged since; nothing depends on it yet
     create_generation(path, generation, metadata)
     return GalleryWriter(path, generation)
 

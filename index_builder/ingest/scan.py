@@ -1,7 +1,7 @@
-"""A folder of photos -> its files, streamed; and what was passed over, with the reason for each.
+"""A folder of photos -> its files, streamed, and what was passed over, with the reason for each.
 
-Nothing of the tree is kept but the folders already seen, so memory does not grow with the number of photos. Every real
-folder is walked once, also when symbolic links lead to it again or in circles.
+Only the folders already seen are kept, so memory does not grow with the number of photos. Every real folder is walked
+once, even if symbolic links lead to it again or in circles.
 """
 
 from __future__ import annotations
@@ -14,16 +14,13 @@ from pathlib import Path
 
 from index_builder.gallery_errors import GalleryError
 from index_builder.photo_record import absolute, shown_path
+from model.images.formats.endings import ENDINGS, HEIC_ENDINGS
 
-SUFFIXES = frozenset(
-    (b".jpg", b".jpeg", b".jpe", b".jfif", b".png", b".webp", b".bmp", b".dib", b".tif", b".tiff", b".gif", b".avif")
-)
 LINKED_TWICE = "a link to a folder that is already part of the gallery"
 LEAVES_ROOT = "a link that leaves the folder of photos; the service would not show it"
 HIDDEN = "hidden"
 PASSED_OVER = frozenset((LINKED_TWICE, HIDDEN))
 """Reasons that are nothing to mend."""
-HEIC_SUFFIXES = frozenset((b".heic", b".heif"))
 
 
 @dataclass(frozen=True)
@@ -93,7 +90,7 @@ def scan_folder(
 
 def _walk(root: bytes, below: bytes, skipped: Report, forbidden: tuple[int, int] | None) -> Iterator[FoundFile]:
     seen: set[tuple[int, int]] = set()
-    # Linked folders wait until all real ones are done, so that a photo's path is the real one wherever there is one.
+    # Linked folders wait until all real ones are done, so that a photo gets its real path if it has one here.
     folders, links = [below], list[bytes]()
     while folders or links:
         folder = folders.pop() if folders else links.pop(0)
@@ -134,13 +131,13 @@ def _leaves(root: bytes, place: bytes) -> bool:
 def _is_folder(entry: os.DirEntry[bytes]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link in a circle of links; _judge says so
+    except OSError:  # a link in a circle of links, which _judge reports
         return False
 
 
 def _judge(place: bytes, raw_path: bytes, skipped: Report) -> FoundFile | None:
-    """The file as a photo to be, or None after saying why not. Nothing is opened: a pipe would block."""
-    suffix = os.path.splitext(raw_path)[1].lower()  # noqa: PTH122 - bytes
+    """The file if it may become a photo, or None after reporting why not. Nothing is opened: a pipe would block."""
+    ending = os.fsdecode(os.path.splitext(raw_path)[1]).lower()  # noqa: PTH122 - bytes
     reason: str
     try:
         status = os.stat(place)  # noqa: PTH116 - bytes
@@ -151,9 +148,9 @@ def _judge(place: bytes, raw_path: bytes, skipped: Report) -> FoundFile | None:
     else:
         if not stat.S_ISREG(status.st_mode):
             reason = "not a regular file"
-        elif suffix in HEIC_SUFFIXES and not heic_available():
+        elif ending in HEIC_ENDINGS and not heic_available():
             reason = "HEIC needs an extra: pip install 'sketchseek[heic]'"
-        elif suffix not in SUFFIXES and suffix not in HEIC_SUFFIXES:
+        elif ending not in ENDINGS:
             reason = "not a photo, by its name's ending"
         elif status.st_size == 0:
             reason = "empty file"

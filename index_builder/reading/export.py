@@ -33,7 +33,7 @@ class GalleryInfo:
         tokens_per_photo, token_width, descriptor_size: N, D, E.
         bytes_per_photo: of the files that the latest version reads.
         bytes_on_disk: of everything, with older versions and the recall cache.
-        unfinished_rebuild: a rebuild was begun and not finished.
+        unfinished_rebuild: whether a rebuild was begun and not finished.
     """
 
     gallery: str
@@ -83,10 +83,10 @@ def gallery_info(gallery: str | Path) -> GalleryInfo:
 
 
 def export_descriptors(gallery: str | Path, output: str | Path) -> int:
-    """Write the descriptors of the latest version in one file, which appears whole or not at all.
+    """Write the descriptors of the latest version to one file, which appears whole or not at all.
 
-    `NAME.parquet` gets columns photo_id, path, tags, width, height, descriptor. `NAME.npy` gets [n, E] float32, and
-    `NAME.ids.txt` beside it the photo ids in the same order, one per line. Memory stays flat.
+    `NAME.parquet` gets the columns photo_id, path, tags, width, height and descriptor. `NAME.npy` gets [n, E] float32,
+    and `NAME.ids.txt` beside it the photo ids in the same order, one per line. Memory stays flat.
 
     Returns:
         n, the number of photos.

@@ -1,4 +1,4 @@
-"""What is known of the photos of one version, by row and by id, and which of them a filter lets through."""
+"""The photos of one version, by row and by id, and which of them a filter lets through."""
 
 from __future__ import annotations
 

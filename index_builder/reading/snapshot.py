@@ -80,7 +80,7 @@ class GallerySnapshot:
             identity: of the network that sketches are encoded with.
             root: where the photos are now; None takes what the gallery remembers.
             recall: how candidates are found; None takes the defaults.
-            hash_projection: the network's, for recall by learnt hash codes; None where it has none.
+            hash_projection: the network's, for recall by learnt hash codes, or None.
             device, dtype: of the encodings that `encodings` gives.
             cache_bytes: most that the token cache may take on `device`; 0 turns it off.
             preload: fill the token cache now if everything fits.
@@ -88,7 +88,7 @@ class GallerySnapshot:
         Raises:
             GalleryNotFoundError: no gallery there.
             GalleryMismatchError: built with another checkpoint.
-            GalleryDamagedError: a file is damaged; named.
+            GalleryDamagedError: names the damaged file.
         """
         started = time.perf_counter()
         settings = recall or RecallSettings()
@@ -173,21 +173,13 @@ class GallerySnapshot:
     def allowed(
         self, tags: Collection[str] = (), photo_ids: Collection[str] | None = None
     ) -> npt.NDArray[np.bool_] | None:
-        """Which photos a filter lets through.
-
-        Args:
-            tags: photos with any of these; none means no filter.
-            photo_ids: only these (unknown ids are ignored); None means no filter.
-
-        Returns:
-            [n] bool, or None where everything is allowed.
-        """
+        """Which photos a filter lets through [n] bool, or None for all; arguments as of `PhotoTable.allowed`."""
         return self._photos.allowed(tags, photo_ids)
 
     def encodings(self, rows: Rows | Sequence[int]) -> Encoding:
         """Rows [k] -> Encoding of those photos, dequantised, on the device and in the dtype of `load`.
 
-        Descriptors are those that are searched, in half precision; `descriptors` has them as the network gave them.
+        Their descriptors are those that are searched, in half precision. `descriptors` gives the network's own.
         """
         return self._tokens.encodings(np.asarray(rows, dtype=np.int64))
 

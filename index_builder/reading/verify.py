@@ -1,4 +1,4 @@
-"""Looks whether a gallery is whole: checksums of files, sense of rows, the recall cache, and a sample of photos."""
+"""Checks that a gallery is whole: files by checksum, values of rows, the recall cache, and a sample of photos."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from model.config import PreprocessConfig
 from model.whole_file import leftovers
 
 _BATCH_ROWS = 1024
-_LONGEST = 1.01  # half precision networks leave descriptors this far from length 1; familiar photos' are shorter
+_LONGEST = 1.01  # networks in half precision miss length 1 by this much; descriptors of familiar photos are shorter
 _SHORTEST = 1e-3
-_MOST_PER_KIND = 20  # problems listed per batch; a damaged file would else name thousands of rows
+_MOST_PER_KIND = 20  # problems listed per batch; one damaged file could affect thousands of rows
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that is not as it should be.
+    """Something that is wrong with a gallery.
 
     Attributes:
         where: a file of the gallery, or a photo's path.
@@ -53,7 +53,7 @@ class VerifyReport:
         version: that was looked at; "" if none could be opened.
         photos: rows read, files: checksums compared, decoded: photos of the sample that decoded.
         problems: empty if the gallery is whole.
-        notes: leftovers of killed writers and the like; nothing to mend.
+        notes: leftovers of killed writers and the like, which need no repair.
     """
 
     version: str = ""
@@ -72,13 +72,13 @@ class VerifyReport:
 def verify_gallery(
     gallery: str | Path, *, root: str | Path | None = None, sample: int = 32, seed: int | None = None
 ) -> VerifyReport:
-    """Check the latest version of a gallery, reading all of it once; changes nothing.
+    """Check the latest version of a gallery. Reads all of it once and changes nothing.
 
     Args:
         gallery: its folder.
         root: where the photos are now; None takes what the gallery remembers.
         sample: photos to read and decode again; 0 leaves the photos alone.
-        seed: of the sample's choice.
+        seed: for choosing the sample.
 
     Raises:
         GalleryNotFoundError: no gallery there.
@@ -112,7 +112,7 @@ def verify_gallery(
 
 
 def _check_files(opened: Gallery, report: VerifyReport) -> bool:
-    """Compare every file with its checksum; whether the files of the latest version are sound."""
+    """Compare every file with its checksum. Returns whether those of the latest version are sound."""
     place = opened.dataset_path
     try:
         ledger = Ledger.read(opened.ledger_path)
@@ -199,7 +199,7 @@ def _check_rows(opened: Gallery, dataset: Any, metadata: GalleryMetadata, report
         report.problems.append(Problem(opened.dataset_path.name, what))
     report.photos = len(paths)
     if len(set(paths)) != len(paths):
-        report.problems.append(Problem(opened.dataset_path.name, "a path stands in two rows; build the gallery again"))
+        report.problems.append(Problem(opened.dataset_path.name, "a path appears in two rows; build the gallery again"))
     return paths
 
 
@@ -219,10 +219,10 @@ def _row_problems(table: pa.Table, metadata: GalleryMetadata, ids: set[str]) -> 
         if name != photo_id(path, content) or tags != tags_of(path):
             yield Problem(where, "its id or tags do not follow from its path and content; build the gallery again")
         if name in ids:
-            yield Problem(where, "its id stands in two rows; build the gallery again")
+            yield Problem(where, "its id appears in two rows; build the gallery again")
         ids.add(name)
         if not sane[row].all():
-            yield Problem(where, "its descriptor or tokens make no sense; remove the photo and add it again")
+            yield Problem(where, "its descriptor or tokens have impossible values; remove the photo and add it again")
 
 
 def _check_sample(root: Path, paths: list[bytes], sample: int, seed: int | None, *, report: VerifyReport) -> None:

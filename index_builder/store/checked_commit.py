@@ -1,7 +1,7 @@
-"""Commits to a Lance dataset in two steps: write the files, look whether they are whole, then commit.
+"""Commits to a Lance dataset in two steps: write the files and check that they are whole, then commit.
 
-Lance 14 drops the error when the disk is full while it closes a small data or deletion file, and would then commit a
-version that refers to half a file. So every new file is looked at, and forced to disk, before any version refers to it.
+If the disk is full while Lance 14 closes a small data or deletion file, it drops the error and commits a version that
+refers to half a file. So every new file is checked, and forced to disk, before any version refers to it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import pyarrow as pa
 from index_builder.gallery_errors import GalleryWriteError
 
 FRAGMENT_ROWS = 4096
-"""Most rows of a data file; tidying leaves files that have as many alone, so its work stays linear. Lance keeps the
-deleted rows of so small a file as an Arrow file, which can be checked."""
+"""Most rows of a data file. Tidying leaves full files alone, so its work stays linear. Lance lists the deleted rows of
+so small a file in an Arrow file, which can be checked."""
 
 
 def append(dataset: Any, place: Path, table: pa.Table) -> Any:
@@ -31,7 +31,7 @@ def append(dataset: Any, place: Path, table: pa.Table) -> Any:
 
 
 def replace(dataset: Any, place: Path, table: pa.Table, key: str) -> Any:
-    """Commit rows in place of those with the same value in column `key`; the dataset at its new version."""
+    """Commit rows in place of those with the same value in column `key`. Returns the dataset at its new version."""
     import lance
 
     merge = dataset.merge_insert(key).when_matched_update_all().when_not_matched_insert_all()
@@ -42,7 +42,7 @@ def replace(dataset: Any, place: Path, table: pa.Table, key: str) -> Any:
 
 
 def delete(dataset: Any, place: Path, predicate: str) -> Any:
-    """Commit without the rows that an SQL predicate selects; the dataset, at its new version if there were any."""
+    """Delete the rows that an SQL predicate selects. Returns the dataset, at a new version if there were any."""
     import lance
 
     addresses = dataset.to_table(columns=[], filter=predicate, with_row_address=True).column("_rowaddr").to_pylist()
@@ -60,7 +60,7 @@ def delete(dataset: Any, place: Path, predicate: str) -> Any:
 
 
 def compact(dataset: Any, place: Path) -> None:
-    """Merge neighbouring small data files, leaving out deleted rows; `dataset` moves to the new version."""
+    """Merge neighbouring small data files without deleted rows. `dataset` moves to the new version."""
     from lance.optimize import Compaction
 
     plan = Compaction.plan(dataset, {"target_rows_per_fragment": FRAGMENT_ROWS, "num_threads": 1})

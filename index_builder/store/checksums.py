@@ -1,7 +1,7 @@
 """Checksums of every file of a dataset, so that a flipped or missing byte is found and named.
 
 Lance's files carry no checksums of their own. They never change once written, so one ledger beside the dataset holds
-size and SHA-256 of each; it is replaced as a whole after every commit and carries its own digest.
+the size and SHA-256 of each. It is replaced as a whole after every commit and carries its own digest.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import Any
 from index_builder.gallery_errors import GalleryDamagedError
 from model.whole_file import write_whole
 
-# The one file that Lance replaces; it names the latest version, which a listing says as well.
+# The one file that Lance replaces. It names the latest version, which a listing of the folder shows too.
 HINT = "_versions/latest_version_hint.json"
 _CHUNK = 1 << 20
-# Where a Lance file says what lies where. Its reader trusts that, up to ending the process, so it is checked at every
-# opening; the rest of a large file is too much to read each time.
+# The end of a Lance file says what lies where. Lance's reader trusts it so far that damage can end the process, so it
+# is checked at every opening. The rest of a large file is too much to read each time.
 TAIL = 128 * 1024
 
 
@@ -41,7 +41,7 @@ class Ledger:
 
     Attributes:
         path: of the ledger itself.
-        version: the dataset's version when it was written; a commit cut off by a kill leaves the ledger one behind.
+        version: the dataset's version when it was written. A kill just after a commit leaves the ledger one behind.
         files: path relative to the dataset -> checksum.
     """
 
@@ -71,8 +71,8 @@ class Ledger:
     def record(self, dataset: Path, version: int) -> None:
         """Hash the files that are new since the last record, force them to disk, and replace the ledger.
 
-        Files whose last 128 kB an earlier release did not record are read once more, all of them at the first record:
-        where they are what was written, their tails are recorded as well.
+        An earlier release did not record the last 128 kB of files. The first record reads such files once more and
+        adds that checksum if they are what was written.
         """
         present = set(dataset_files(dataset))
         for name in [name for name in self.files if name not in present or name == HINT]:
@@ -80,7 +80,7 @@ class Ledger:
         for name in sorted(present - self.files.keys()):
             self.files[name] = file_sum(dataset / name, sync=True)
         for name in [name for name, known in self.files.items() if not known.tail and name not in self._looked_at]:
-            self._looked_at.add(name)  # what is damaged is not read again at every commit
+            self._looked_at.add(name)  # a damaged file is not read again at every commit
             with contextlib.suppress(OSError):
                 actual = file_sum(dataset / name)
                 if actual == self.files[name]:

@@ -95,8 +95,8 @@ class Gallery:
     def dataset(self, commit: int | None = None) -> Any:
         """The Lance dataset of one commit (None: the latest), after the cheap checks.
 
-        Checked at every opening: the checksum of the manifest, and size and last 128 kB of every file it names. What
-        else is inside large files is checked by `verify`.
+        Every opening checks the checksum of the manifest, and the size and last 128 kB of every file it names. Only
+        `verify` checks the rest of large files.
 
         Raises:
             GalleryDamagedError: naming the files.
@@ -141,7 +141,7 @@ class Gallery:
         try:
             if expected is None or file.stat().st_size != expected.size:
                 return expected is None and file.exists()
-            if not expected.tail:  # of an earlier release, which recorded none; there it is the whole of a small file
+            if not expected.tail:  # an earlier release recorded none: check small files as a whole
                 return expected.size > TAIL or file_sum(file) == expected
             return tail_sum(file) == expected.tail
         except OSError:

@@ -1,4 +1,4 @@
-"""Where a gallery's parts lie on disk, and what Lance's files and errors are called here."""
+"""Where a gallery's parts lie on disk, how Lance names its files, and its errors as ours."""
 
 from __future__ import annotations
 

@@ -89,10 +89,10 @@ class GalleryMetadata:
         return GalleryMetadata(**values)
 
     def check(self, identity: CheckpointIdentity, preprocess: str | None = None) -> None:
-        """Refuse another checkpoint than the one the gallery was built with.
+        """Check that the gallery was built with this checkpoint.
 
         Raises:
-            GalleryMismatchError: with what to do.
+            GalleryMismatchError: it was built with another one.
         """
         if self.checkpoint_sha256 != identity.sha256 or (preprocess is not None and preprocess != self.preprocess):
             raise GalleryMismatchError(

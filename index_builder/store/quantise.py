@@ -1,11 +1,11 @@
-"""How tokens are stored: in 8 or 4 bits a value with one scale per token, and back. The only code that knows.
+"""How tokens are stored, in 8 or 4 bits per value with one scale per token, and read back. No other code knows.
 
 A token t of width D is stored as round(t / s) with s = max |t| / L, one float32 s per token; L is 127 in 8 bits and 7
 in 4. Rounding leaves an error of at most s / 2 in every value. A masked (padding) token is stored with scale 0, which
 no real token has.
 
-One photo is one record of bytes, since reading it is one access where several columns are several: N tokens, N float32
-(scales), N - 1 uint16 (positions in the original patch grid), all little-endian. A token is D int8, or in 4 bits H =
+One photo is one record of bytes, because several columns would take several accesses: N tokens, N float32 (scales),
+N - 1 uint16 (positions in the original patch grid), all little-endian. A token is D int8, or in 4 bits H =
 ceil(D / 2) bytes: byte i holds value i in its lower half and value H + i in its upper half, each with 8 added.
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 TOKEN_ENCODING = "int8-per-token-record"  # noqa: S105 - a name, not a secret
 _LEVELS = {8: 127, 4: 7}
-# Presets whose tokens were measured to lose no quality in 4 bits (docs/decisions.md); all others are kept in 8.
+# Presets whose tokens lose no quality in 4 bits, as measured in docs/decisions.md. All others keep 8.
 _BITS = {"zse-lite": 4}
 _OFFSET = 8  # added to a value of 4 bits, so that it is not negative
 _SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
@@ -112,7 +112,7 @@ class StoredTokens:
 
 
 def quantise(encoding: Encoding, shape: TokenShape) -> StoredTokens:
-    """Encodings of B photos -> what is stored. Fewer than N tokens are filled up with masked ones.
+    """Encodings of B photos -> what is stored. Masked tokens fill up to N.
 
     Raises:
         ValueError: more tokens than the gallery's shape holds, values that are not finite, or positions beyond uint16.
@@ -163,7 +163,7 @@ def parts_of(records: Tensor, shape: TokenShape) -> tuple[Tensor, Tensor, Tensor
     first, second = shape.tokens * shape.token_bytes, shape.tokens * (shape.token_bytes + 4)
     values, scales, positions = records[:, :first], records[:, first:second], records[:, second:]
     tokens = values.reshape(len(records), shape.tokens, shape.token_bytes)
-    # Copies, because a view as wider values needs an aligned start.
+    # Copied, because a view as wider values needs an aligned start.
     return (
         tokens.view(torch.int8) if shape.bits == 8 else unpacked(tokens, shape.width),
         scales.clone(memory_format=torch.contiguous_format).view(torch.float32),

@@ -1,4 +1,4 @@
-"""Rows of a gallery: made of photos and their encodings, and as they are compared with a folder."""
+"""Rows of a gallery: how they are made from photos and encodings, and what of them is compared with a folder."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class KnownPhotos:
 
 
 def rows_of(photos: Sequence[PhotoFile], stored: StoredTokens, schema: pa.Schema) -> pa.Table:
-    """Rows of photos with their encodings, in the gallery's columns; their time of adding is now."""
+    """Rows of photos with their encodings, in the gallery's columns, added now."""
     columns: dict[str, Any] = {
         "photo_id": [photo_id(p.raw_path, p.content_hash) for p in photos],
         "path": [p.raw_path for p in photos],

@@ -12,12 +12,12 @@ from index_builder.store.layout import POINTER, dataset_path, ledger_path
 TIDY_EVERY = 64
 """Commits after which small data files are merged, so that manifests stay short."""
 KEEP_VERSIONS_S = 24 * 3600.0
-"""Seconds for which old versions stay readable after they were replaced, for whoever has one open."""
+"""Seconds for which old versions stay readable after they were replaced, for those who have one open."""
 MOST_VERSIONS = 500
-"""Versions beyond which old ones go sooner: each of them costs every later commit time, and whoever tidies memory."""
+"""Versions beyond which old ones go sooner. Each costs time at every later commit, and memory while tidying."""
 CROWDED_KEEP_S = 600.0
 """Seconds for which old versions stay readable where there are more than that."""
-TIDY_AT_END = 4  # commits of one writer: a single photo is not worth rewriting files for
+TIDY_AT_END = 4  # commits of one writer; a single photo is not worth rewriting files for
 
 
 def versions_to_keep(dataset: Path, keep_s: float) -> int:

@@ -30,8 +30,8 @@ class TokenReader:
         shape: of every photo's tokens.
         descriptors: rows [k] -> descriptors [k, E] float32, from memory.
         device, dtype: of the encodings given out.
-        cache_bytes: most that the cache may take on `device`; 0 turns it off. It holds tokens as stored, so that int8
-            and not floats take the room. Where all photos fit, `warm` reads them once and for all.
+        cache_bytes: most that the cache may take on `device`; 0 turns it off. It holds tokens as stored, which take
+            less room than floats. If all photos fit, `warm` reads them once and for all.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class TokenReader:
         return True
 
     def _from_cache(self, rows: Rows) -> tuple[npt.NDArray[np.int64], Tensor]:
-        """The indices in `rows` of those that the cache has not, and the records of the others, in order."""
+        """The indices in `rows` of those that the cache lacks, and the records of the others, in order."""
         with self._lock:
             slots = np.array([self._slots.get(row, -1) for row in rows.tolist()], dtype=np.int64)
             present = slots >= 0
@@ -122,7 +122,7 @@ class TokenReader:
     def _take(self, rows: Rows, columns: list[str]) -> pa.Table:
         places = self._places[rows]
         try:
-            # Lance panics of its Rust side are no Exception, hence the base class.
+            # A panic in Lance's Rust code is not an Exception, hence the base class.
             return self._dataset.take(places.tolist(), columns=columns)
         except BaseException as error:
             if isinstance(error, FileNotFoundError) or "not found" in str(error).lower():

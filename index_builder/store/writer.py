@@ -75,10 +75,10 @@ class GalleryWriter:
         return KnownPhotos(paths, sizes, modified, read, hashes, ids)
 
     def put(self, photos: Sequence[PhotoFile], stored: StoredTokens, *, replaces: bool) -> None:
-        """Commit photos; with `replaces`, rows of the same paths go in the same commit.
+        """Commit photos. With `replaces`, the same commit removes rows of the same paths.
 
         Raises:
-            GalleryWriteError: nothing of these was committed.
+            GalleryWriteError: none of these was committed.
         """
         table = rows_of(photos, stored, self.metadata.schema())
         if replaces:
@@ -103,7 +103,7 @@ class GalleryWriter:
             self._committed()
 
     def remove(self, photo_ids: Sequence[str]) -> int:
-        """Commit the removal of photos; unknown ids are passed over. How many went."""
+        """Commit the removal of photos, passing over unknown ids. Returns how many were removed."""
         before = len(self)
         for start in range(0, len(photo_ids), _IDS_PER_DELETE):
             chosen = photo_ids[start : start + _IDS_PER_DELETE]
@@ -123,7 +123,7 @@ class GalleryWriter:
         self._committed()
 
     def finish(self) -> None:
-        """End a change: tidy where it pays. Done for every photo that comes or goes, its cost would grow with each."""
+        """End a change: tidy if it pays. To tidy after every single photo would cost more with each one."""
         # A version that was replaced a day ago may wait another day. Otherwise every change would tidy, because with
         # each of them one more version comes of age.
         aged = replaced_before(self._place, time.time() - 2 * KEEP_VERSIONS_S) > 0
@@ -132,7 +132,7 @@ class GalleryWriter:
         drop_old_generations(self.path, KEEP_VERSIONS_S)
 
     def tidy(self, keep_versions_s: float = KEEP_VERSIONS_S) -> None:
-        """Merge small data files and remove versions replaced `keep_versions_s` ago with what only they used."""
+        """Merge small data files, and remove versions replaced `keep_versions_s` ago with files only they used."""
         with self._committing():
             before = self._dataset.version
             commits.compact(self._dataset, self._place)
@@ -145,7 +145,7 @@ class GalleryWriter:
         drop_old_generations(self.path, keep_versions_s)
 
     def _is_due(self) -> bool:
-        """Whether `TIDY_EVERY` commits came since the last time, whoever made them."""
+        """Whether any writers made `TIDY_EVERY` commits since the last time."""
         return bool(self._dataset.version // TIDY_EVERY > self._tidied)
 
     def _replace(self, table: pa.Table) -> None:
@@ -176,9 +176,9 @@ def open_writer(
 
     Args:
         path: folder of the gallery.
-        metadata: what it must be bound to; with it, a gallery that does not exist is made. None takes what is there.
+        metadata: what it must be bound to; a gallery that does not exist is then made. None takes what is there.
         wait_s: seconds to wait for another writer.
-        moved: accept that the photos' folder of `metadata` is another one than the gallery remembers.
+        moved: accept that `metadata` names another photos' folder than the gallery remembers.
 
     Raises:
         GalleryNotFoundError: no gallery there, and no metadata to make one.
@@ -188,7 +188,7 @@ def open_writer(
     """
     path = Path(path)
     if metadata is None and not (path / POINTER).is_file():
-        Gallery.open(path)  # says what is missing
+        Gallery.open(path)  # raises an error that says what is missing
         raise GalleryNotFoundError(f"there is no gallery at {path}")
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -201,12 +201,12 @@ def open_writer(
             write_pointer(path, 1)
         writer = GalleryWriter(path, Gallery.open(path).generation)
         if metadata is not None:
-            bind(writer, metadata, moved=moved)
+            _bind(writer, metadata, moved=moved)
         yield writer
 
 
-def bind(writer: GalleryWriter, metadata: GalleryMetadata, *, moved: bool) -> None:
-    """Check that the gallery is bound to `metadata`; with `moved`, follow its root to another place."""
+def _bind(writer: GalleryWriter, metadata: GalleryMetadata, *, moved: bool) -> None:
+    """Check that the gallery is bound to `metadata`; with `moved`, remember its new root."""
     writer.metadata.check(
         CheckpointIdentity(metadata.checkpoint, metadata.checkpoint_sha256), preprocess=metadata.preprocess
     )
@@ -214,13 +214,13 @@ def bind(writer: GalleryWriter, metadata: GalleryMetadata, *, moved: bool) -> No
         if not moved:
             raise GalleryMismatchError(
                 f"the gallery {writer.path} holds the photos of {writer.metadata.root}, not of {metadata.root}; "
-                "choose another --gallery, or say --moved if it is the same folder at a new place"
+                "choose another --gallery, or add --moved if it is the same folder at a new place"
             )
         writer.move_root(Path(metadata.root))
 
 
 def create_generation(path: Path, generation: int, metadata: GalleryMetadata) -> None:
-    """Make an empty dataset of a generation, in place of whatever a killed attempt left there."""
+    """Make an empty dataset of a generation, replacing what a killed attempt left there."""
     place = dataset_path(path, generation)
     with lance_errors(f"cannot write to the gallery {path}", writing=True):
         import lance

@@ -26,7 +26,7 @@ from model.whole_file import whole_file, write_whole
 
 _log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
-_FORMAT = 2  # raise when the same files would be decoded to other bytes, or others count as blank
+_FORMAT = 3  # raise when the same files would be decoded to other bytes, or others count as blank
 CHANNELS: dict[Modality, int] = {"sketch": 1, "photo": 3}
 
 

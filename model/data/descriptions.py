@@ -85,7 +85,7 @@ def read_descriptions(path: Path) -> Descriptions:
 
 
 def write_descriptions(path: Path, descriptions: Descriptions) -> None:
-    """Write a file that `read_descriptions` reads, a category a line; it appears whole or not at all.
+    """Write a file that `read_descriptions` reads, one category per line; it appears whole or not at all.
 
     Raises:
         DatasetError: it cannot be written there.

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from model.data.items import Dataset, Item, Modality, source_of
 from model.errors import DatasetError
+from model.images.formats.endings import ENDINGS
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"})
 _NAMES: dict[Modality, tuple[str, ...]] = {
     "sketch": ("sketch", "sketches"),
     "photo": ("photo", "photos", "image", "images"),
@@ -16,7 +16,7 @@ _PARTS = ("train", "val", "test")
 
 
 def read_categories(folder: Path, modality: Modality) -> Dataset:
-    """The images of FOLDER/CATEGORY/*, sorted by category and name; hidden files and other suffixes are passed over.
+    """The images of FOLDER/CATEGORY/*, sorted by category and name; hidden files and other endings are passed over.
 
     Raises:
         DatasetError: the folder is missing, unreadable, or holds no category with an image.
@@ -28,7 +28,7 @@ def read_categories(folder: Path, modality: Modality) -> Dataset:
             items += [
                 Item(path, category.name, modality, source_of(path))
                 for path in sorted(category.iterdir())
-                if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+                if path.suffix.lower() in ENDINGS and not path.name.startswith(".")
             ]
     except OSError as error:
         raise DatasetError(f"cannot read the folder {folder}: {error.strerror or error}") from error

@@ -18,7 +18,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def read_category_list(path: Path) -> tuple[str, ...]:
-    """Category names of a text file, one a line; lines that start with "#" are comments.
+    """Category names of a text file, one per line; lines that start with "#" are comments.
 
     Raises:
         DatasetError: the file is missing, unreadable or empty.
@@ -28,7 +28,7 @@ def read_category_list(path: Path) -> tuple[str, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"cannot read the list of categories {path}: {error}") from error
     if not names:
-        raise DatasetError(f"the list of categories {path} is empty; write one category a line")
+        raise DatasetError(f"the list of categories {path} is empty; write one category per line")
     return names
 
 

@@ -1,6 +1,6 @@
 """Reads Quick, Draw! drawings (.ndjson, also gzipped) and varies their strokes before they are drawn.
 
-Format: one JSON object a line with `word` and `drawing`, a list of strokes of [[x...], [y...]] (simplified) or
+Format: one JSON object per line with `word` and `drawing`, a list of strokes of [[x...], [y...]] (simplified) or
 [[x...], [y...], [t...]] (raw), as published with the dataset (Google, CC BY 4.0).
 """
 

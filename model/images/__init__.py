@@ -1,4 +1,4 @@
 """From a file of any kind to the network's input: opening, limits, sketch clean-up, preprocessing.
 
-Imports no other room.
+Imports `model.images.formats`.
 """

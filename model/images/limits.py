@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from model.errors import ConfigurationError, DamagedImageError, ImageTooLargeError
-from model.images.containers import Container
+from model.images.formats.container import Container
 
 try:
     import pillow_heif

@@ -17,7 +17,8 @@ from typing import BinaryIO
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from model.errors import DamagedImageError, ImageError, ImageFormatError, ImageTooLargeError
-from model.images.containers import inspect, sniff
+from model.images.containers import inspect
+from model.images.formats.signatures import sniff
 from model.images.limits import FORMATS, HEIF_AVAILABLE, WEBP_BYTES, ImageLimits, decoding_bytes
 from model.images.modes import to_rgb
 

@@ -8,9 +8,11 @@ from PIL import Image, ImageOps
 
 from model.config import PreprocessConfig
 from model.errors import BlankSketchError
+from model.images.clean_drawings import clean_drawing_box, is_negative
+from model.images.dark_margins import without_dark_margins
 from model.images.line_width import with_line_width
 from model.images.modes import alpha_of, to_rgb
-from model.images.sketch_cleanup import WORKING_SIDE, clean_drawing_box, clean_sketch, is_negative
+from model.images.sketch_cleanup import WORKING_SIDE, clean_sketch
 from model.images.strokes import draw_strokes
 
 __all__ = [
@@ -85,7 +87,8 @@ def sketch_image(image: Image.Image, config: PreprocessConfig) -> Image.Image:
 
 
 def _prepared_sketch(rgb: Image.Image, config: PreprocessConfig) -> Image.Image:
-    if is_negative(rgb):
+    rgb, framed = without_dark_margins(rgb)
+    if is_negative(rgb, framed=framed):
         rgb = ImageOps.invert(rgb)
     margin = config.sketch_margin
     box = clean_drawing_box(rgb, margin)

@@ -1,26 +1,26 @@
 """Scans, phone photos and inverted drawings -> dark lines on white.
 
-The background is what a morphological closing leaves when it has swallowed the lines; dividing by it takes out uneven
-light, shadows and the paper's colour. What then stays darker than the paper's own noise, and is not a lone speck, is
-ink.
+A morphological closing swallows the lines and leaves the background. Dividing by it takes out uneven light, shadows
+and the paper's colour. Ink is what stays darker than the paper's own noise and is not a lone speck.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps
 
 from model.errors import BlankSketchError
-from model.images.paper import running, surroundings
+from model.images.clean_drawings import SAME, Box, border, is_canvas, mask_box
+from model.images.dense_drawings import two_tones
+from model.images.neighbourhoods import Mask, count_set, grown, running
+from model.images.paper import surroundings
 
 Floats = NDArray[np.float32]
-Mask = NDArray[np.bool_]
-Box = tuple[int, int, int, int]
 
-WORKING_SIDE = 640  # longest side, in pixels, at which pictures are cleaned
+WORKING_SIDE = 640
+"""Longest side, in pixels, at which pictures are cleaned."""
+
 _WINDOW = 10  # the closing swallows what is narrower than this part of the longest side
 _FLOOR = 0.45  # background counts as at least this share of the paper's brightness: solid areas stay solid
 _DARKEST = 32.0  # of 255: paper is never taken for darker, or noise in the dark would look like ink
@@ -28,53 +28,7 @@ _MIN_CONTRAST = 0.04  # share of the paper's brightness that ink must lack
 _NOISE_FACTOR = 6.0  # standard deviations of the paper's noise that ink must lack
 _RELATIVE = 0.3  # of the darkest ink: what is fainter (ruled lines, print from the other side) is none
 _FADE = 6  # pixels along which a stroke may fade out
-_DARK, _VISIBLE = 300, 600  # R + G + B at most: of ink by upstream's rule, and of anything visible
-_DARK_SHARE = 0.35  # of visible pixels; measured: dark drawings 0.54 and more, TU-Berlin's grey ones 0.16 and less
-_NEARLY_WHITE, _NEARLY_BLACK = 705, 60  # R + G + B
-_WHITE_SHARE = 0.2  # of a clean drawing's pixels; scribbled shapes fill most of some
-_GREY_SHARE, _GREY_SHARE_TINY = 0.15, 0.5  # of a clean drawing's pixels at most
-_TINY = 96  # pixels: bitmaps of 28 x 28 and icons
-_DARK_CANVAS = 360  # R + G + B at most
 _MIN_SKEWNESS = 0.5  # of light lines; noise has none
-_SAME = 2  # brightness may differ by this on a canvas of one colour
-
-
-def is_negative(rgb: Image.Image) -> bool:
-    """Whether the picture is a dark canvas with lighter lines: mostly black, or mostly of one dark colour."""
-    totals = _totals(rgb, sampled=True)
-    colour = float(np.median(_border(totals)))
-    if colour <= _NEARLY_BLACK:
-        return bool((totals <= _NEARLY_BLACK).mean() >= 0.5)
-    return colour <= _DARK_CANVAS and _is_canvas(totals, colour, 3 * _SAME)
-
-
-def _border(values: NDArray[Any]) -> NDArray[Any]:
-    return np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
-
-
-def _is_canvas(values: NDArray[Any], colour: float, tolerance: float) -> bool:
-    """Whether half of the picture, and nearly all of its border, is of one colour: no paper in any light is."""
-    same = np.abs(values - colour) <= tolerance
-    return bool(same.mean() >= 0.5 and _border(same).mean() >= 0.9)
-
-
-def clean_drawing_box(rgb: Image.Image, margin: int) -> Box | None:
-    """Box of the dark pixels (R + G + B <= 300, upstream's rule) of a clean drawing; None if the picture is not one.
-
-    Clean is: white where nothing is drawn, hardly any grey, lines that are mostly dark, and none that a crop to this
-    box and `margin` would cut off. A picture of few pixels is no photograph, and its lines have grey edges all along.
-    """
-    sample = _totals(rgb, sampled=True)
-    grey_share = _GREY_SHARE_TINY if max(rgb.size) <= _TINY else _GREY_SHARE
-    if (sample >= _NEARLY_WHITE).mean() < _WHITE_SHARE or ((sample > 330) & (sample < 690)).mean() > grey_share:
-        return None
-    totals = _totals(rgb, sampled=False)
-    dark, visible = totals <= _DARK, totals <= _VISIBLE
-    box, everything = _box(dark), _box(visible)
-    if box is None or everything is None or np.count_nonzero(dark) < _DARK_SHARE * np.count_nonzero(visible):
-        return None
-    outside = (box[0] - everything[0], box[1] - everything[1], everything[2] - box[2], everything[3] - box[3])
-    return box if max(outside) <= margin else None
 
 
 def clean_sketch(rgb: Image.Image) -> tuple[Image.Image, Box]:
@@ -94,31 +48,44 @@ def clean_sketch(rgb: Image.Image) -> tuple[Image.Image, Box]:
         near = (box[0] - room, box[1] - room, box[2] + room, box[3] + room)
         left, top, right, bottom = (round(scale * value) for value in near)
         try:
-            return _cleaned(rgb.crop((max(left, 0), max(top, 0), min(right, rgb.width), min(bottom, rgb.height))))
+            part = rgb.crop((max(left, 0), max(top, 0), min(right, rgb.width), min(bottom, rgb.height)))
+            return _cleaned(part, may_be_dense=False)
         except BlankSketchError:
             return cleaned, box
     return cleaned, box
 
 
-def _cleaned(rgb: Image.Image) -> tuple[Image.Image, Box]:
+def _cleaned(rgb: Image.Image, *, may_be_dense: bool = True) -> tuple[Image.Image, Box]:
     small = _shrunk(rgb)
     table = surroundings(small.convert("L"))
+    whole = two_tones(_grey(small))
     if table is not None:
         small = _without_table(small, table)
-    if _light_on_dark(small):
+    tones = whole if table is None else two_tones(_grey(small))
+    if may_be_dense and tones.is_dense and (drawn := tones.drawn()):
+        return drawn
+    if tones.is_light_on_dark or _light_on_dark(small):
         small = ImageOps.invert(small)
-    darkness, smooth, noise = _darkness(_grey(small))
-    if table is not None:  # the sheet's edge is no line
-        smooth[_grown(table, max(small.size) // 40 | 1)] = 0
-    mask = _ink_mask(smooth, noise)
-    box = _box(mask)
-    if box is None:
+    darkness, mask = _ink(small, table)
+    box = mask_box(mask)
+    if box is None:  # the paper is not where it was looked for
+        for other in (tones, whole):
+            if other.shows_anything and (drawn := other.drawn()):
+                return drawn
         raise BlankSketchError("the sketch is blank; draw something with lines that differ from the background")
     level = max(float(np.percentile(darkness[mask], 75)), _MIN_CONTRAST)
     low = 0.2 * level
     ink = np.clip((darkness - low) / (0.6 * level), 0, 1)
-    ink[~_grown(mask, 3)] = 0
+    ink[~grown(mask, 3)] = 0
     return Image.fromarray(np.rint(255 * (1 - ink)).astype(np.uint8)), box
+
+
+def _ink(rgb: Image.Image, table: Mask | None) -> tuple[Floats, Mask]:
+    """[height, width] darkness, and which pixels are ink."""
+    darkness, smooth, noise = _darkness(_grey(rgb))
+    if table is not None:  # the sheet's edge is no line
+        smooth[grown(table, max(rgb.size) // 40 | 1)] = 0
+    return darkness, _ink_mask(smooth, noise)
 
 
 def _without_table(rgb: Image.Image, table: Mask) -> Image.Image:
@@ -134,18 +101,6 @@ def _without_table(rgb: Image.Image, table: Mask) -> Image.Image:
         total = np.asarray(covered.filter(blur), dtype=np.float32)
         result[near] = np.minimum(255 * total[near] / weight[near][:, None], 255)
     return Image.fromarray(result)
-
-
-def _totals(rgb: Image.Image, *, sampled: bool) -> NDArray[np.uint16]:
-    """[height, width] R + G + B; of every k-th pixel, 60 000 to 250 000 of them, where `sampled`."""
-    step = max(1, int((rgb.width * rgb.height / 60_000) ** 0.5)) if sampled else 1
-    pixels = np.asarray(rgb)[::step, ::step]
-    total: NDArray[np.uint16] = pixels[..., 0].astype(np.uint16) + pixels[..., 1] + pixels[..., 2]
-    return total
-
-
-def _box(mask: Mask) -> Box | None:
-    return Image.fromarray(mask).getbbox()
 
 
 def _shrunk(rgb: Image.Image) -> Image.Image:
@@ -181,8 +136,8 @@ def _darkness(grey: Image.Image) -> tuple[Floats, Floats, Floats]:
     The noise is a standard deviation. It is the camera's, so it grows where dark paper is amplified.
     """
     values = np.asarray(grey)
-    colour = float(np.median(_border(values)))
-    if _is_canvas(values, colour, _SAME):
+    colour = float(np.median(border(values)))
+    if is_canvas(values, colour, SAME):
         background, gain = np.full(values.shape, max(colour, _DARKEST), np.float32), np.ones(values.shape, np.float32)
     else:
         gain = _levelling_gain(grey)
@@ -240,21 +195,9 @@ def _ink_mask(darkness: Floats, noise: Floats) -> Mask:
     kept = _supported(strong & (darkness > threshold))
     weak = darkness > threshold / 2
     for _ in range(_FADE):  # strokes fade out at their ends
-        kept = _grown(kept, 3) & weak
+        kept = grown(kept, 3) & weak
     return kept
 
 
 def _supported(mask: Mask) -> Mask:
-    return mask & (_box_count(mask, 9) >= 8)
-
-
-def _box_count(mask: Mask, window: int) -> NDArray[np.int32]:
-    """How many of the window x window pixels around each are set."""
-    padded = np.pad(mask, window // 2 + 1).astype(np.int32)[:-1, :-1].cumsum(axis=0).cumsum(axis=1)
-    count: NDArray[np.int32] = padded[window:, window:] - padded[:-window, window:]
-    count += padded[:-window, :-window] - padded[window:, :-window]
-    return count
-
-
-def _grown(mask: Mask, window: int) -> Mask:
-    return running(mask, window, np.logical_or)
+    return mask & (count_set(mask, 9) >= 8)

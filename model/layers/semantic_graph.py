@@ -22,7 +22,7 @@ def spanning_tree(names: Tensor) -> list[tuple[int, int]]:
         C - 1 pairs (i, j) with i < j, in rising order. Of equal distances the lower number is taken, so that the same
         names always give the same tree.
     """
-    # In float64: the expansion of squares that cdist may use in float32 blurs near names.
+    # In float64: cdist's float32 shortcut loses precision for names that lie close together.
     distances = torch.cdist(names.double(), names.double(), compute_mode="donot_use_mm_for_euclid_dist")
     count = len(names)
     nearest = distances[0].clone() if count else distances.new_zeros(0)

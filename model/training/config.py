@@ -65,10 +65,10 @@ class TrainConfig:
         categories: categories in one step ("contrastive"), or samples in one step ("upstream"), each of a category of
             its own. Per process, where several train together.
         per_category: sketches and photos drawn of each of them; "upstream" draws what its samples need.
-        extra_sketches: sketches a step of categories that have no photo.
-        contours: photos of a step of which contours are drawn too (`model/data/contours.py`); 0 draws none.
-        pairs: drawings of a step with the photo that each was made from, where pairs are known.
-        undrawn: photos of a step of which there is no drawing, with their contours, where there are such photos.
+        extra_sketches: sketches per step of categories that have no photo.
+        contours: photos of each step of which contours are drawn too (`model/data/contours.py`); 0 draws none.
+        pairs: drawings of each step with the photo that each was made from, where pairs are known.
+        undrawn: photos of each step of which there is no drawing, with their contours, where there are such photos.
         learning_rate: peak rate of the parts that start at random.
         backbone_rate: the pretrained backbone's rate as a share of `learning_rate`.
         weight_decay: AdamW's, on matrices only.
@@ -182,7 +182,7 @@ class TrainConfig:
         return bool(self.contours or self.pairs or self.undrawn)
 
 
-# Lin et al., CVPR 2023, as published: 30 epochs of 10 000 samples, 15 samples a step, constant rate, no augmentation.
+# Lin et al., CVPR 2023, as published: 30 epochs of 10 000 samples, 15 samples per step, constant rate, no augmentation.
 UPSTREAM_RECIPE = TrainConfig(
     objective="upstream",
     steps=20_000,

@@ -68,7 +68,8 @@ def remove(
     as_json: JsonOption = False,
 ) -> None:
     """Remove photos from the gallery. Their files stay, so `sync` would add them again."""
-    from index_builder.ingest.changes import find_photo_ids, remove_photos
+    from index_builder.ingest.changes import remove_photos
+    from index_builder.ingest.photo_names import find_photo_ids
 
     found = find_photo_ids(gallery, photos)
     missing = [name for name, ids in found.items() if not ids]
@@ -133,7 +134,7 @@ def index(
         print_json({**values, "cached": times.recall_cached})
         return
     made = "was there already" if times.recall_cached else f"made in {times.recall_s:.1f} s"
-    if snapshot.recall_kind == "flat":
+    if snapshot.recall_kind.startswith("flat"):
         made += ", as at every start; only IVF and hash codes are kept"
     print(f"{len(snapshot)} photos, {snapshot.recall_kind}: {made}")
 

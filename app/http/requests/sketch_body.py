@@ -40,7 +40,7 @@ def sketch_body(
 
 
 def _not_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema of a form field, which is left out if it is not wanted: a form has no null."""
+    """A form field's schema without null: a field that is not wanted is left out."""
     kinds = [kind for kind in schema.get("anyOf", []) if kind.get("type") != "null"]
     plain = {key: value for key, value in schema.items() if key != "anyOf" and (key, value) != ("default", None)}
     return {**plain, **(kinds or [{}])[0]}

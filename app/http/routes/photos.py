@@ -29,6 +29,7 @@ from app.service.served_gallery import ServedVersion
 from app.service.service import Service
 from app.service.stored_uploads import store_upload
 from app.service_errors import RequestError
+from model.images.formats.endings import media_type_of
 from sketchseek_client import Job as JobDocument
 from sketchseek_client import SimilarAnswer
 
@@ -59,7 +60,7 @@ async def photo(request: Request, photo_id: PhotoId) -> Response:
         return Response(status_code=304, headers={"ETag": etag, "Cache-Control": _FOR_A_DAY})
     headers = {"ETag": etag, "Cache-Control": _FOR_A_DAY} if unchanged else {"Cache-Control": "no-store"}
     headers |= {"Content-Length": str(files.size_of(file)), "Content-Security-Policy": _A_FILE_ALONE}
-    return _FileResponse(file, files.media_type_of(record), headers)
+    return _FileResponse(file, media_type_of(record.path), headers)
 
 
 class _FileResponse(StreamingResponse):

@@ -4,7 +4,7 @@ import { readPicture } from "./canvas.js";
 import { byId } from "./dom.js";
 import { toast } from "./say.js";
 
-export const isPicture = (file) => file.type.startsWith("image/") || /\.(heic|heif|avif|webp|png|jpe?g|gif|bmp|tiff?)$/i.test(file.name);
+export const isPicture = (file) => file.type.startsWith("image/") || /\.(heic|heif|avif|webp|png|jpe|jpe?g|jfif|gif|bmp|dib|tiff?)$/i.test(file.name);
 
 export function startIntake(surface) {
   const take = async (file) => {

@@ -43,8 +43,10 @@ def checkpoint(tmp_path, network):
 def run(tmp_path, checkpoint):
     def run(*arguments, code=0):
         common = ["--gallery", str(tmp_path / "g")]
+        if arguments[0] in ("build", "add", "sync", "rebuild", "index"):
+            common += ["--checkpoint", str(checkpoint)]
         if arguments[0] in ("build", "add", "sync", "rebuild"):
-            common += ["--checkpoint", str(checkpoint), "--device", "cpu", "--dtype", "float32"]
+            common += ["--device", "cpu", "--dtype", "float32"]
         result = CliRunner().invoke(cli, [*map(str, arguments), *common])
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
@@ -145,3 +147,8 @@ def test_as_a_module_an_error_is_one_line_and_exit_code_1(tmp_path, capsys, monk
     assert captured.err.startswith("sketchseek: there is no gallery at")
     assert captured.err.count("\n") == 1
     assert not captured.out
+
+
+def test_index_says_that_a_flat_index_is_not_kept(run, photos):
+    run("build", photos)
+    assert "as at every start" in run("index", "--recall", "flat")

@@ -16,7 +16,10 @@ SCRIPT = ROOT / "benchmarks" / "agreement.py"
 
 @pytest.fixture(scope="module")
 def script():
-    return runpy.run_path(str(SCRIPT))
+    """What the script defines, with its folder on the path as if it was run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(SCRIPT.parent)
+        return runpy.run_path(str(SCRIPT))
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ def test_what_is_written_is_read(tmp_path):
     mine = Descriptions("me", ("How?",), {"b": ("A »b«.",), "a": ('An "a".',)})
     write_descriptions(path, mine)
     assert read_descriptions(path) == Descriptions("me", ("How?",), {"a": ('An "a".',), "b": ("A »b«.",)})
-    assert path.read_text(encoding="utf-8").count("\n") >= 5, "a category a line"
+    assert path.read_text(encoding="utf-8").count("\n") >= 5, "one category per line"
     joined = mine.joined(Descriptions("you", ("How?",), {"A": ("Another.",), "c": ("C.",)}))
     assert joined.of(["a", "b", "c"]) == [("Another.",), ("A »b«.",), ("C.",)]
     assert joined.written_by == "me and you"

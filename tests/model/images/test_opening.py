@@ -23,7 +23,8 @@ from model.errors import (
     ImageTooLargeError,
     SketchseekError,
 )
-from model.images.containers import exif_orientation, inspect
+from model.images.containers import inspect
+from model.images.formats.container import exif_orientation
 from model.images.opening import FORMATS, HEIF_AVAILABLE, ImageLimits, open_image, read_image, to_rgb
 from tests.model.images.hostile.case import picture, saved
 

@@ -10,7 +10,8 @@ import re
 import struct
 from collections.abc import Iterator
 
-from model.errors import DamagedImageError, ImageFormatError
+from model.errors import ImageFormatError
+from model.images.formats.container import damaged
 
 _MAX_BOXES = 10_000
 _MAX_ITEMS = 2_000  # a grid of phone-sized tiles has about 100
@@ -66,10 +67,10 @@ def _boxes(data: bytes, position: int, end: int) -> Iterator[Box]:
             header = 16
         stop = end if size == 0 else position + size
         if size and size < header:
-            raise _senseless("a box smaller than its header")
+            raise damaged("a box smaller than its header")
         yield kind, position + header, min(stop, end)
         position = stop
-    raise _senseless("too many boxes")
+    raise damaged("too many boxes")
 
 
 def _items_of_type(data: bytes, start: int, end: int, wanted: bytes) -> Iterator[int]:
@@ -90,7 +91,7 @@ def _contents(data: bytes, parts: dict[bytes, tuple[int, int]]) -> Iterator[tupl
     offset_size, length_size, base_size, index_size = (sizes >> shift & 15 for shift in (12, 8, 4, 0))
     count = reader.take(2 if version < 2 else 4)
     if count > _MAX_ITEMS:
-        raise _senseless("too many items")
+        raise damaged("too many items")
     for _ in range(count):
         number = reader.take(2 if version < 2 else 4)
         method = reader.take(2) & 15 if version in (1, 2) else 0
@@ -98,7 +99,7 @@ def _contents(data: bytes, parts: dict[bytes, tuple[int, int]]) -> Iterator[tupl
         base = reader.take(base_size)
         extents = reader.take(2)
         if method > 1 or extents > _MAX_EXTENTS:
-            raise _senseless("items of items, or in too many pieces")
+            raise damaged("items of items, or in too many pieces")
         if method == 1:
             base += parts.get(b"idat", (len(data), 0))[0]
         pieces = []
@@ -124,7 +125,7 @@ def _frame_size(content: bytes) -> tuple[int, int] | None:
             width, height = _sequence_size(content[reader.position : reader.position + length])
             largest = (max(width, largest[0]), max(height, largest[1])) if largest else (width, height)
         reader.position += length
-    raise _senseless("too many units")
+    raise damaged("too many units")
 
 
 def _sequence_size(header: bytes) -> tuple[int, int]:
@@ -148,7 +149,7 @@ def _skip_operating_points(bits: _Bits) -> None:
             while not bits.take(1):
                 zeros += 1
                 if zeros == 32:  # decoders disagree about what follows
-                    raise _senseless("an endless interval")
+                    raise damaged("an endless interval")
             bits.take(zeros)
         decoder_model = bool(bits.take(1))
         if decoder_model:
@@ -174,7 +175,7 @@ class _Reader:
 
     def take(self, size: int) -> int:
         if self.position + size > len(self.data):
-            raise _senseless("it ends early")
+            raise damaged("it ends early")
         self.position += size
         return int.from_bytes(self.data[self.position - size : self.position], "big")
 
@@ -198,9 +199,5 @@ class _Bits:
     def take(self, count: int) -> int:
         self._left -= count
         if self._left < 0:
-            raise _senseless("it ends early")
+            raise damaged("it ends early")
         return self._value >> self._left & (1 << count) - 1
-
-
-def _senseless(what: str) -> DamagedImageError:
-    return DamagedImageError(f"the image is damaged or made to harm ({what}); save it again and retry")

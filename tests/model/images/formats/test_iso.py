@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from model.errors import DamagedImageError, ImageError
-from model.images.avif import coded_size, still_picture
+from model.images.formats.iso import coded_size, still_picture
 from tests.model.images.hostile.case import picture, saved
 
 

@@ -1,0 +1,59 @@
+"""JPEG: segments before the pixels, and how many passes the pixels take (ITU-T T.81, annex B)."""
+
+from __future__ import annotations
+
+import re
+import struct
+
+from model.images.formats.container import Container, damaged, exif_orientation
+
+_MAX_SEGMENTS = 2_000  # before the pixels; a camera's file has about 20
+_MAX_SCANS = 100
+_FILL = re.compile(rb"\xff+")  # any number of these may precede a marker
+_SCAN_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+
+
+def walk_jpeg(data: bytes) -> Container:
+    """The file without metadata; the EXIF orientation, the size, and the passes over its coefficients."""
+    kept = [b"\xff\xd8"]
+    position, orientation, size, components, progressive = 2, 0, None, 3, False
+    for _ in range(_MAX_SEGMENTS):
+        fill = _FILL.match(data, position)
+        if fill is None:
+            raise damaged("no marker where one belongs")
+        position = fill.end() - 1
+        marker = data[position + 1]
+        if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # stand alone
+            position += 2
+            continue
+        (length,) = struct.unpack_from(">H", data, position + 2)
+        body = data[position + 4 : position + 2 + length]
+        if marker == 0xDA:
+            scans = _scans(data, position) if progressive or body[0] < components else 1
+            kept.append(data[position:])
+            return Container(b"".join(kept), orientation or 1, size, scans, components)
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width, components = struct.unpack_from(">HHB", body, 1)
+            size = (width, height)
+            progressive = marker in (0xC2, 0xC6, 0xCA, 0xCE)
+        if marker == 0xE1 and body.startswith(b"Exif\0\0") and not orientation:
+            orientation = exif_orientation(body[6:])
+        if not (0xE0 <= marker <= 0xEF or marker == 0xFE) or marker in (0xE0, 0xEE):  # JFIF and Adobe tell the colours
+            kept.append(data[position : position + 2 + length])
+        position += 2 + length
+    raise damaged("too many segments")
+
+
+def _scans(data: bytes, position: int) -> int:
+    """Scans from the first start-of-scan marker on."""
+    scans = 0
+    while (found := _SCAN_MARKER.search(data, position)) is not None:
+        position, kind = found.end(), data[found.end() - 1]
+        if kind == 0xD9:
+            break
+        scans += kind == 0xDA
+        if scans > _MAX_SCANS:
+            raise damaged(f"more than {_MAX_SCANS} scans")
+        if kind != 0x01 and position + 2 <= len(data):
+            position += max(2, struct.unpack_from(">H", data, position)[0])
+    return scans
