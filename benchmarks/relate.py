@@ -79,7 +79,7 @@ def make_network(name: str, checkpoint: str | None) -> ZseNetwork:
     assert isinstance(network, ZseNetwork), "this benchmark looks inside ZSE-SBIR"
     if not checkpoint:
         with torch.no_grad():
-            for layer in network.relation.mlp:
+            for layer in network.relation.modules():
                 if isinstance(layer, nn.Linear):
                     layer.weight.mul_(3)
     return network
