@@ -9,11 +9,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from index_builder.store.quantise import TokenShape
+from model.layers.matching import MatchingRelation
 from model.networks.registry import build_network, preset
 from model.networks.zse_sbir import ZseNetwork
 from model.types import Encoding
 
-PRESETS = ("zse-vit-b16", "zse-lite")
+PRESETS = ("zse-vit-b16", "zse-lite0", "zse-lite")
 
 
 def blank_encoding(network: ZseNetwork, count: int) -> Encoding:
@@ -49,7 +50,10 @@ def row(name: str) -> list[str]:
     with Count() as two:
         network.relate(blank_encoding(network, 1), blank_encoding(network, 2))
     with Count() as projection:
-        network.cross_attention.project(blank_encoding(network, 1).tokens, None, "photo")
+        if isinstance(network.relation, MatchingRelation):
+            network.relation.side(blank_encoding(network, 1), "photo")
+        else:
+            network.cross_attention.project(blank_encoding(network, 1).tokens, None, "photo")
     pair = two.billions - one.billions
     stored = TokenShape.of(network)
     return [

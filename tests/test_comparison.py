@@ -35,8 +35,8 @@ def networks():
 
 def random_features(count, seed):
     generator = torch.Generator().manual_seed(seed)
-    fine = torch.randn(count, 112, 8, 8, generator=generator)
-    return Features(fine.bfloat16(), torch.randn(count, 320, 4, 4, generator=generator).bfloat16())
+    fine = torch.randn(count, 120, 8, 8, generator=generator)
+    return Features(fine.bfloat16(), torch.randn(count, 352, 4, 4, generator=generator).bfloat16())
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def prepared(request):
     names = F.normalize(torch.randn(len(CATEGORIES), 384), dim=1)
     material = Material(arrays("sketch"), arrays("photo"), None, CATEGORIES, names, targets, targets[::EACH])
     semantics = Semantics(
-        names, CLASSES, torch.linalg.qr(torch.randn(1280, stored.WIDTH))[0].T.contiguous(),
+        names, CLASSES, torch.linalg.qr(torch.randn(1408, stored.WIDTH))[0].T.contiguous(),
         torch.randn(CLASSES, stored.WIDTH), torch.randn(len(CATEGORIES), WORDS, 384),
         torch.ones(len(CATEGORIES), WORDS, dtype=torch.bool),
     )  # fmt: skip

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from index_builder.index.hash_codes import Hasher, fit_hasher, learnt_hasher
-from model.config import ZSE_LITE, NetworkConfig, RelationConfig
+from model.config import ZSE_LITE0, NetworkConfig, RelationConfig
 from model.data.items import Modality
 from model.evaluation.arms import Arms
 from model.evaluation.metrics import average_precision, precision_at, rank_photos
@@ -41,7 +41,7 @@ from model.training.run.preparation import build_objective
 from model.types import Encoding
 
 SEEDS = (1, 2, 3)
-CROSS = replace(ZSE_LITE.cross_attention, heads=4, hidden=WIDTH)
+CROSS = replace(ZSE_LITE0.cross_attention, heads=4, hidden=WIDTH)
 RELATION = RelationConfig(kind="pooled", width=64, hidden=(32,), bins=11)
 CANDIDATES = 100
 FIRST = 10  # photos whose precision is shown: reranking CANDIDATES leaves that of the first CANDIDATES as it was
@@ -80,7 +80,7 @@ def text_aligned(name: str, **weights: float) -> Arm:
 
 def zse(name: str, **weights: float) -> Arm:
     network = replace(
-        ZSE_LITE, preset=name, preprocess=PREPROCESS, encoder=ENCODER, cross_attention=CROSS, relation=RELATION
+        ZSE_LITE0, preset=name, preprocess=PREPROCESS, encoder=ENCODER, cross_attention=CROSS, relation=RELATION
     )
     return Arm(name, network, "contrastive", replace(COMMON, contrast=1.0, classify=0.5, **weights))
 

@@ -75,27 +75,14 @@ def relate_with_importance(network: Network, sketch: Encoding, photos: Encoding)
 
 @torch.no_grad()
 def _lost_matches(network: Network, relation: MatchingRelation, sketch: Encoding, photos: Encoding) -> FloatArray:
-    """[P, Np - 1] float32: what each logit loses where each of the photo's patches in turn can be matched no more; the
-    kernel is worked out once."""
+    """[P, Np - 1] float32: what each logit loses without each of the photo's patches in turn."""
     own = relation.side(sketch.to(network.device, network.dtype), "sketch")
     theirs = relation.side(photos.to(network.device, network.dtype), "photo")
-    count = theirs.patches.shape[1]
-    real = theirs.mask if theirs.mask is not None else theirs.positions.new_ones((len(theirs), count), dtype=torch.bool)
-    lost = []
-    for number in range(len(theirs)):
-        one = theirs[number : number + 1]
-        logit, kernel = relation(own, one)
-        left = real[number] & ~torch.eye(count, dtype=torch.bool, device=real.device)
-        without = replace(
-            one,
-            patches=one.patches.expand(count, -1, -1),
-            positions=one.positions.expand(count, -1),
-            descriptor=one.descriptor.expand(count, -1),
-            mask=left,
-        )
-        less = relation.read(relation.features(own, without, kernel.expand(count, -1, -1)))
-        lost.append((logit - less).masked_fill(~real[number], 0.0))
-    return np.asarray(torch.stack(lost).float().cpu().numpy())
+    logit, kernel = relation(own, theirs)
+    lost = logit[:, None] - relation.read(relation.features_without_each(own, theirs, kernel))
+    if theirs.mask is not None:
+        lost = lost.masked_fill(~theirs.mask, 0.0)
+    return np.asarray(lost.float().cpu().numpy())
 
 
 def logits_without_patches(

@@ -127,6 +127,29 @@ class MatchingRelation(nn.Module):
         cosine = (sketch.descriptor.float() * photos.descriptor.float()).sum(dim=1)
         return torch.stack([*found, cosine], dim=1)
 
+    def features_without_each(self, sketch: Compared, photos: Compared, kernel: Tensor) -> Tensor:
+        """`features` without each of the photos' patches in turn: [P, Np, F] float32.
+
+        A patch that is gone costs the sketch patches that matched it best the difference to their second best match.
+        Needs at least two real patches in every photo. Of no meaning for patches that are masked.
+        """
+        pairs, sketch_count, photo_count = kernel.shape
+        near = self.nearness[:, sketch.positions[:, :, None], photos.positions[:, None, :]]  # [R, P, Ns, Np]
+        own = kernel.new_ones(pairs, sketch_count, dtype=torch.bool) if sketch.mask is None else sketch.mask
+        own = own.expand(pairs, -1)
+        real = kernel.new_ones(pairs, photo_count, dtype=torch.bool) if photos.mask is None else photos.mask
+        of_sketch, of_photo = [], []
+        for weight in near:
+            seen = kernel * weight
+            best, place = seen.masked_fill(~real[:, None, :], -math.inf).topk(2, dim=2)  # [P, Ns, 2]
+            drop = (best[..., 0] - best[..., 1]).masked_fill(~own, 0.0)
+            lost = kernel.new_zeros(pairs, photo_count).scatter_add_(1, place[..., 0], drop)
+            of_sketch.append(_mean(best[..., 0], own)[:, None] - lost / own.sum(dim=1, keepdim=True))
+            mine = _best(seen, own, 1).masked_fill(~real, 0.0)
+            of_photo.append((mine.sum(dim=1, keepdim=True) - mine) / (real.sum(dim=1, keepdim=True) - 1))
+        cosine = (sketch.descriptor.float() * photos.descriptor.float()).sum(dim=1)
+        return torch.stack([*of_sketch, *of_photo, cosine[:, None].expand(-1, photo_count)], dim=2)
+
 
 def nearness_of(grid: int, radii: tuple[float, ...]) -> Tensor:
     """[R, G * G, G * G] float32: exp(-(d / r) ** 2 / 2) for two cells d cells apart; 1 everywhere for a radius of 0."""

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from model.backbones.timm_backbones import Block
-from model.config import ZSE_LITE, ZSE_TINY, ZSE_VIT_B16, EncoderConfig, kept_count
+from model.config import ZSE_LITE, ZSE_LITE0, ZSE_TINY, ZSE_VIT_B16, EncoderConfig, kept_count
 from model.errors import ConfigurationError
 from model.networks.encoder import keep_most_attended, retrieval_attention, run_blocks
 from tests.model.tiny_networks import UPSTREAM_TINY, VIT_POOLED, build, images
@@ -207,7 +207,7 @@ def test_pruned_tokens_need_a_relation_network_that_can_read_them():
     encoder = replace(ZSE_VIT_B16.encoder, keep_rates=((4, 0.9), (7, 0.9), (10, 0.9)))
     with pytest.raises(ConfigurationError, match=r"reads all 196 patch tokens.*leave 144.*'pooled'"):
         replace(ZSE_VIT_B16, encoder=encoder)
-    assert replace(ZSE_VIT_B16, encoder=encoder, relation=ZSE_LITE.relation).encoder.kept_patches == 144
+    assert replace(ZSE_VIT_B16, encoder=encoder, relation=ZSE_LITE0.relation).encoder.kept_patches == 144
 
 
 def test_impossible_parts_are_refused():
