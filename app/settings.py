@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from index_builder.index.settings import Choice, CodeSource
 from model.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class Settings(BaseSettings):
     token_cache_bytes: int = Field(
         512 * MEGABYTE, ge=0, description="Memory for photos' tokens on the device; 0 reads them from disk each time."
     )
-    recall: Literal["auto", "flat", "ivf", "hash"] = Field(
+    recall: Choice = Field(
         "auto", description="How candidates are found: auto, flat, ivf, or hash for a few bytes per photo in memory."
     )
     hash_bits: int = Field(
@@ -108,7 +109,7 @@ class Settings(BaseSettings):
         multiple_of=8,
         description="Bits of hash codes that are fitted to the gallery; learnt codes have their own length.",
     )
-    hash_source: Literal["auto", "learnt", "itq"] = Field(
+    hash_source: CodeSource = Field(
         "auto",
         description="Hash codes: learnt (the checkpoint's), itq (fitted to the gallery), or auto: learnt if any.",
     )

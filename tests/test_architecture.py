@@ -127,16 +127,41 @@ def test_every_import_that_a_page_names_is_used():
     assert not unused
 
 
-STEP = re.compile(r"^\| `([\w/]+\.py)` \| `([\w.]+)` \| .+ \|$", re.MULTILINE)
+STEP = re.compile(r"^\| `([\w/]+\.py)` \| `([\w.]+)` \| (.+) \|$", re.MULTILINE)
 
 
 def test_every_step_of_a_path_names_a_function_of_its_file():
     steps = STEP.findall(PAGE)
     assert len(steps) > 20
-    for file, name in steps:
-        tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
-        names = {getattr(node, "name", None) for node in ast.walk(tree)}
-        assert set(name.split(".")) <= names, f"{file} has no {name}"
+    for file, name, _ in steps:
+        assert set(name.split(".")) <= names_in(file), f"{file} has no {name}"
+
+
+def names_in(file):
+    """Functions and classes that a file defines."""
+    return {getattr(node, "name", None) for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8")))}
+
+
+def test_names_in_the_page_are_defined_in_the_files_it_names():
+    """Such as "`open_photo` in `app/service/photo_files.py`", in tables and in text."""
+    places = re.findall(r"`([\w.]+)` in `([\w/]+\.py)`", PAGE)
+    assert len(places) > 5
+    for name, file in places:
+        assert set(name.split(".")) <= names_in(file), f"{file} has no {name}"
+
+
+def test_what_a_step_calls_is_known_to_its_file_or_to_one_it_names():
+    for file, _, does in STEP.findall(PAGE):
+        named = [file, *re.findall(r"`([\w/]+\.py)`", does)]
+        text = "\n".join((ROOT / one).read_text(encoding="utf-8") for one in named)
+        for name in re.findall(r"`(\w+)`", does):
+            assert re.search(rf"\b{name}\b", text), f"{file} does not know {name}"
+
+
+def test_the_page_names_every_folder_that_holds_code():
+    listed = set(re.findall(r"^\| `(\w+)/` \| [^|]+ \|$", PAGE, re.MULTILINE))
+    folders = {path.parent.name for path in ROOT.glob("*/*") if path.suffix in {".py", ".ipynb", ".yml", ".md"}}
+    assert listed | set(PACKAGES) >= {name for name in folders if name.isidentifier()}
 
 
 def test_the_calls_that_the_page_lists_are_methods_of_the_searcher():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
 import typer
 from typer.models import OptionInfo
+
+from index_builder.index.settings import Choice
 
 DEFAULT_GALLERY = Path("gallery")
 DEFAULT_CHECKPOINT = "zse-lite"
@@ -19,13 +21,19 @@ def in_data(text: str) -> OptionInfo:
     return option
 
 
+def one_of(words: Any) -> str:
+    """The words of a Literal, for a help text."""
+    *first, last = get_args(words)
+    return f"{', '.join(first)} or {last}"
+
+
 GalleryOption = Annotated[Path, typer.Option(help="Folder of the gallery.", envvar="SKETCHSEEK_GALLERY")]
 CheckpointOption = Annotated[
     str, typer.Option(help="Name of a bundled checkpoint, or a file.", envvar="SKETCHSEEK_CHECKPOINT")
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", envvar="SKETCHSEEK_DEVICE")]
 RecallOption = Annotated[
-    str, typer.Option(help="How candidates are found: auto, flat, ivf or hash.", envvar="SKETCHSEEK_RECALL")
+    str, typer.Option(help=f"How candidates are found: {one_of(Choice)}.", envvar="SKETCHSEEK_RECALL")
 ]
 SketchArgument = Annotated[Path, typer.Argument(help="A picture of a sketch.")]
 FileListsOption = Annotated[

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from model.errors import ConfigurationError
 
 Kind = Literal["flat", "ivf", "hash"]
+Choice = Literal["auto", Kind]
+CodeSource = Literal["auto", "learnt", "itq"]
 TRAINING_PER_LIST = 40
-_KINDS = ("auto", "flat", "ivf", "hash")
-_SOURCES = ("auto", "learnt", "itq")
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,13 @@ class RecallSettings:
             asked for; 0 goes by the codes alone.
     """
 
-    kind: Literal["auto", "flat", "ivf", "hash"] = "auto"
+    kind: Choice = "auto"
     ivf_from: int = 3_000_000
     probes: float = 0.02
     threads: int = 1
     gpu: Literal["auto", "replicate", "shard", "off"] = "auto"
     hash_bits: int = 256
-    hash_source: Literal["auto", "learnt", "itq"] = "auto"
+    hash_source: CodeSource = "auto"
     shortlist: int = 1000
 
     def __post_init__(self) -> None:
@@ -67,7 +67,7 @@ def settings_from_words(kind: str, hash_bits: int, hash_source: str) -> RecallSe
     Raises:
         ConfigurationError: an unknown word.
     """
-    for name, word, words in (("recall", kind, _KINDS), ("hash-source", hash_source, _SOURCES)):
+    for name, word, words in (("recall", kind, get_args(Choice)), ("hash-source", hash_source, get_args(CodeSource))):
         if word not in words:
             raise ConfigurationError(f"--{name} is one of {', '.join(words)}, not {word!r}")
     return RecallSettings(kind=kind, hash_bits=hash_bits, hash_source=hash_source)  # type: ignore[arg-type]

@@ -31,6 +31,9 @@ def without_dark_margins(rgb: Image.Image) -> tuple[Image.Image, bool]:
     """
     step = max(1, max(rgb.size) // _SIDE)
     values = np.asarray(rgb.convert("L"))[::step, ::step]
+    sides = (values[0], values[-1], values[:, 0], values[:, -1])
+    if all((side < _DARK * int(values.max())).mean() < _BAND_SHARE for side in sides):
+        return rgb, False
     dark = values < _DARK * float(np.percentile(values, 95))
     widths = [_band(rows) for rows in (dark, dark[::-1], dark.T, dark.T[::-1])]
     top, bottom, left, right = (step * width for width in widths)

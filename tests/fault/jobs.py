@@ -13,11 +13,13 @@ import lance  # noqa: F401
 import torch
 
 from index_builder import BuildOptions, GallerySnapshot, add_photos, build_gallery, rebuild_gallery, sync_gallery
-from index_builder.index.settings import RecallSettings
+from index_builder.index.settings import Kind, RecallSettings
 from model.errors import SketchseekError
 from model.networks.network import CheckpointIdentity, Network
 from model.networks.registry import build_network, preset
 
+KINDS: tuple[Kind, ...] = ("flat", "ivf")
+"""What the job "cache" makes."""
 OPTIONS = BuildOptions(batch_size=2, commit_photos=2, workers=1)
 
 
@@ -43,7 +45,7 @@ def work(job: str, root: Path, gallery: Path) -> None:
     elif job == "rebuild":
         rebuild_gallery(gallery, OTHER, options=OPTIONS)
     elif job == "cache":
-        for kind in ("flat", "ivf"):
+        for kind in KINDS:
             GallerySnapshot.load(gallery, NETWORK.identity, recall=RecallSettings(kind=kind))
     else:
         raise ValueError(job)

@@ -104,7 +104,7 @@ def assert_finished(job, gallery, undisturbed, identity):
     assert report.whole, report.problems
     assert not [path for path in gallery.rglob("*") if path.suffix == ".tmp"]
     if job == "cache":
-        for kind in ("flat", "ivf"):
+        for kind in jobs.KINDS:
             settings = RecallSettings(kind=kind, probes=1.0)
             snapshots = [GallerySnapshot.load(path, identity, recall=settings) for path in (gallery, undisturbed)]
             query = snapshots[0].descriptors([7, 40])

@@ -19,8 +19,10 @@ from app.cli.shared_options import (
     GalleryOption,
     JsonOption,
     RecallOption,
+    one_of,
 )
 from index_builder.gallery_errors import UnknownPhotoError
+from index_builder.index.settings import CodeSource
 
 if TYPE_CHECKING:
     from index_builder.ingest.build_report import BuildReport
@@ -116,7 +118,7 @@ def index(
     hash_bits: Annotated[
         int, typer.Option(min=8, help="Length of codes fitted to the gallery.", envvar="SKETCHSEEK_HASH_BITS")
     ] = 256,
-    hash_source: Annotated[str, typer.Option(help="learnt, itq or auto.", envvar="SKETCHSEEK_HASH_SOURCE")] = "auto",
+    hash_source: Annotated[str, typer.Option(help=f"{one_of(CodeSource)}.", envvar="SKETCHSEEK_HASH_SOURCE")] = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Make the search index now and keep it beside the gallery, so that the next start finds it."""

@@ -1,5 +1,6 @@
 """Protocols on small tasks whose answers can be told by hand."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from model.data.items import Item, category_key
 from model.data.pairs import Pairs
 from model.errors import DatasetError
 from model.evaluation import metrics, protocols
+from tests.paths import ROOT
 
 
 def items(modality, *categories, folder="a"):
@@ -121,6 +123,18 @@ def test_instances_in_the_whole_gallery_and_within_the_category(pairs):
     assert outcome.values["chance_acc_1"].tolist() == pytest.approx([1 / 5] * 3)
     assert outcome.values["category_chance_acc_1"].tolist() == pytest.approx([1 / 3, 1 / 2, 1 / 3])
     assert outcome.values["category_chance_acc_5"].tolist() == [1, 1, 1]
+
+
+def test_the_page_and_the_docstrings_list_every_metric(pairs):
+    page = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8").split("\n## Metrics")[1].split("\n## ")[0]
+    listed = {name for row in re.findall(r"^\| (`.+?) \|", page, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
+    later = {"ms_per_query", "exhaustive_top_10_kept", "exhaustive_map_200_strict_kept"}  # not of one ranking
+    task = protocols.generalised(items("sketch", "ant"), PHOTOS)
+    categories = protocols.measure_categories(task, lambda rows: torch.arange(5).expand(len(rows), 5)).values
+    instances = protocols.measure_instances(pairs, lambda rows: torch.arange(5).expand(len(rows), 5)).values
+    assert listed - later == {*categories, *instances}
+    for measure, values in ((protocols.measure_categories, categories), (protocols.measure_instances, instances)):
+        assert set(re.findall(r"`(\w+)`", measure.__doc__ or "")) == set(values)
 
 
 def test_chance_is_what_random_orders_reach(pairs):
