@@ -54,7 +54,7 @@ def prepared(request):
     names = F.normalize(torch.randn(len(CATEGORIES), 384), dim=1)
     material = Material(arrays("sketch"), arrays("photo"), None, CATEGORIES, names, targets, targets[::EACH])
     semantics = Semantics(
-        names, CLASSES, torch.linalg.qr(torch.randn(1408, stored.WIDTH))[0].T.contiguous(),
+        names, CLASSES, torch.linalg.qr(torch.randn(1280, stored.WIDTH))[0].T.contiguous(),
         torch.randn(CLASSES, stored.WIDTH), torch.randn(len(CATEGORIES), WORDS, 384),
         torch.ones(len(CATEGORIES), WORDS, dtype=torch.bool),
     )  # fmt: skip

@@ -18,6 +18,7 @@ from model.config import (
     RelationConfig,
     ZseConfig,
 )
+from model.layers.matching import MatchingRelation
 from model.networks.crossatnet import CrossAtNet
 from model.networks.network import EncoderNetwork
 from model.networks.registry import build_network, preset
@@ -40,6 +41,13 @@ VIT_POOLED = replace(
     cross_attention=CrossAttentionConfig(heads=4, hidden=48, values="other", norm="layer"),
     relation=RelationConfig(kind="pooled", width=16, hidden=(8,), bins=5),
 )
+# The reading of the bundled checkpoint: patches are matched where they lie, and nothing is attended.
+MATCHING_TINY = replace(
+    ZSE_TINY,
+    preset="matching-tiny",
+    cross_attention=replace(ZSE_TINY.cross_attention, values="none"),
+    relation=RelationConfig(kind="matching", width=16, hidden=(8,), radii=(3.0, 1.5, 0.0)),
+)
 CONFIGS = {config.preset: config for config in (UPSTREAM_TINY, VIT_POOLED, ZSE_TINY)}
 CROSSATNET_TINY, TEXT_ALIGNED_TINY = preset("crossatnet-tiny"), preset("text-aligned-tiny")
 # Descriptors alone, no map and no codes; and a vision transformer for each modality, as in its paper.
@@ -51,7 +59,10 @@ TEXT_ALIGNED_TWIN = replace(
 )
 EVERY_CONFIG: dict[str, NetworkConfig] = {
     **CONFIGS,
-    **{config.preset: config for config in (CROSSATNET_TINY, CROSSATNET_PLAIN, TEXT_ALIGNED_TINY, TEXT_ALIGNED_TWIN)},
+    **{
+        config.preset: config
+        for config in (MATCHING_TINY, CROSSATNET_TINY, CROSSATNET_PLAIN, TEXT_ALIGNED_TINY, TEXT_ALIGNED_TWIN)
+    },
 }
 
 
@@ -69,7 +80,9 @@ def build_any(config: NetworkConfig, seed: int = 0) -> EncoderNetwork:
                     weight.mul_(3)
         else:
             assert isinstance(network, ZseNetwork | TextAlignedNetwork)
-            for layer in network.relation.mlp:
+            relation = network.relation
+            layers = (relation.linear, relation.hidden) if isinstance(relation, MatchingRelation) else (relation.mlp,)
+            for layer in (inner for outer in layers for inner in outer.modules()):
                 if isinstance(layer, nn.Linear):
                     layer.weight.mul_(3)
     return network

@@ -6,7 +6,7 @@ import torch
 from model.checkpoints.files import with_config
 from model.config import ScoreRule
 from model.layers.linear import linear
-from model.layers.relation import UpstreamRelation
+from model.layers.relation import PooledRelation, UpstreamRelation
 from tests.model import naive
 from tests.model.tiny_networks import CONFIGS, UPSTREAM_TINY, build, encodings, images
 
@@ -25,6 +25,7 @@ def test_every_pair_agrees_with_the_loop(config):
             if isinstance(network.relation, UpstreamRelation):
                 logit, _ = naive.upstream_relation(network.relation, a, b)
             else:
+                assert isinstance(network.relation, PooledRelation)
                 logit, _ = naive.pooled_relation(network.relation, a, b)
             torch.testing.assert_close(relation.logit[s, p].double(), logit, rtol=1e-4, atol=1e-5)
     assert relation.logit.dtype == relation.score.dtype == torch.float32
@@ -53,9 +54,11 @@ def test_rows_of_attention_sum_to_one(config):
 
 def test_cast_keeps_the_deciding_layers_exact():
     network = build(UPSTREAM_TINY)
+    assert isinstance(network.relation, UpstreamRelation)
     before = {name: value.clone() for name, value in network.relation.mlp.state_dict().items()}
     half = network.cast("cpu", torch.bfloat16)
     assert half.dtype == torch.bfloat16
+    assert isinstance(half.relation, UpstreamRelation)
     for name, value in half.relation.mlp.state_dict().items():
         assert torch.equal(value, before[name])
 

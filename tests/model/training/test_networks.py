@@ -206,7 +206,9 @@ def test_every_network_has_a_recipe():
     assert RECIPES["crossatnet"] is CROSSATNET_RECIPE
     assert RECIPES["text-aligned"] is TEXT_ALIGNED_RECIPE
     assert OBJECTIVES.keys() == {recipe.objective for recipe in RECIPES.values()} - {"upstream"}
-    assert OWN["crossatnet"] | OWN["text-aligned"] == {each.name for each in fields(LossWeights) if each.default == 0.0}
+    assert OWN["crossatnet"] | OWN["text-aligned"] | {"own", "rank_own"} == {
+        each.name for each in fields(LossWeights) if each.default == 0.0
+    }
 
 
 def test_categories_without_sentences_are_named(plan, dataset, tmp_path):
