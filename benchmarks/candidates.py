@@ -40,6 +40,7 @@ from model.evaluation.metrics import average_precision, precision_at, rank_photo
 from model.evaluation.protocols import balanced_sample
 from model.networks.network import Network
 from model.ranking.expansion import expand
+from model.ranking.score import mixture
 from model.types import Encoding
 
 FIRST, STEP = 20, 10
@@ -88,10 +89,8 @@ class Lab:
 
     def scores(self, candidates: Tensor, queries: Tensor) -> Tensor:
         """[S, K], of the checkpoint's rule before the sigmoid."""
-        rule = self.network.config.score
         cosines = (queries @ self.photos.descriptor.T).gather(1, candidates)
-        scores: Tensor = rule.relation_weight * self.related(candidates) + rule.recall_weight * cosines
-        return scores
+        return mixture(self.network.config.score, self.related(candidates), cosines)
 
     def quality(self, order: Tensor) -> tuple[float, float]:
         """mAP@200 strict and P@10 of [S, P]."""
@@ -248,8 +247,11 @@ def main() -> None:
     arguments.descriptor_size = network.descriptor_size
     lab = Lab.load(network, arguments)
     ways(lab, arguments, added_ms(arguments))
-    if network.config.score.relation_weight:
+    rule = network.config.score
+    if rule.relation_weight and not rule.standard.used:
         early_exit(lab, arguments)
+    elif rule.relation_weight:
+        print("\nThe score rule standardises over all candidates of a query, so none can be left out early.")
     else:
         print("\nThe checkpoint's score rule gives the relation no weight, so there is nothing to leave early.")
 

@@ -28,6 +28,7 @@ from torch.nn import functional as F
 
 from index_builder.store.quantise import TokenShape, dequantise, quantise
 from model.checkpoints.files import load_checkpoint
+from model.ranking.score import mixture
 from model.types import Encoding
 
 UPSTREAM_BYTES = 2 * 197 * 768  # zse-vit-b16 in float16
@@ -205,7 +206,7 @@ def measure(lab: Lab, arguments: argparse.Namespace) -> None:
     for stored in ways(lab.photos, TokenShape.of(lab.network)):
         found = logits(lab, stored.photos, candidates)
         exact = found if exact is None else exact
-        scores = rule.relation_weight * found + rule.recall_weight * cosines
+        scores = mixture(rule, found, cosines)
         quality = tuple(lab.quality(reordered(candidates, some, order))[0] for some in (found, scores))
         first = (quality[0], quality[1]) if first is None else first
         best, other = (some.topk(10, dim=1).indices for some in (exact, found))
