@@ -67,15 +67,15 @@ class Descriptions:
 
 
 def bundled_descriptions() -> Descriptions:
-    """Those that come with the package."""
+    """The descriptions that come with the package."""
     return _parsed((resources.files("model.data") / "descriptions" / _BUNDLED).read_text(encoding="utf-8"), _BUNDLED)
 
 
 def read_descriptions(path: Path) -> Descriptions:
-    """Those of a file of one's own.
+    """The descriptions of a file.
 
     Raises:
-        DatasetError: it is missing or of another format.
+        DatasetError: the file is missing or of another format.
     """
     try:
         text = path.read_text(encoding="utf-8")

@@ -1,8 +1,8 @@
 """Reads the file lists of the published zero-shot splits, in the layout that ZSE-SBIR and SAKE use, unmodified.
 
-Each line is `relative/path with spaces.ext LABEL`, split at the last blank. Labels are numbers; the categories' names
-come from the cname_cid list beside the file lists (`name with spaces NUMBER` per line) or, without one, from the
-image's folder.
+Each line is `relative/path with spaces.ext LABEL`, split at the last blank. Labels are numbers. The cname_cid list
+beside the file lists names the categories (`name with spaces NUMBER` per line). Without that list, the image's folder
+does.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a dataset is to everything above it: sketches and photos with a category each."""
+"""A dataset: sketches and photos, each with its category."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class Dataset:
         return self.where(lambda item: category_key(item.category) in wanted)
 
     def without(self, categories: Iterable[str]) -> Dataset:
-        """The items of all other categories; names that do not occur are no error."""
+        """The items of all other categories; names that do not occur are ignored."""
         unwanted = {category_key(name) for name in categories}
         return self.where(lambda item: category_key(item.category) not in unwanted)
 

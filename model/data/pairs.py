@@ -1,4 +1,4 @@
-"""Reads instance-level pairs: sketches that were drawn from one particular photo."""
+"""Reads instance-level pairs: sketches, each drawn from one particular photo."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def read_strokes(path: Path, *, per_category: int | None = None, recognized_only
         recognized_only: leave out drawings that the game did not recognise.
 
     Raises:
-        DatasetError: a file is missing or unreadable, or a line is no drawing; the message names file and line.
+        DatasetError: a file is missing or unreadable, or a line is not a drawing; the message names file and line.
     """
     files = [path]
     if path.is_dir():

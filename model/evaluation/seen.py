@@ -1,4 +1,4 @@
-"""Which of a test's categories a checkpoint was trained on: figures on those are no zero-shot figures."""
+"""Which of a test's categories a checkpoint was trained on. Figures on those are not zero-shot figures."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class ImageLimits:
             raise ConfigurationError(f"unknown image formats {', '.join(unknown)}; choose from {', '.join(FORMATS)}")
 
     def check_size(self, width: int, height: int) -> None:
-        """Raises ImageTooLargeError, or DamagedImageError where there is no pixel."""
+        """Raises ImageTooLargeError, or DamagedImageError if a side has no pixels."""
         if width < 1 or height < 1:
             raise DamagedImageError("the image has no pixels; save it again and retry")
         if width * height > self.max_pixels or max(width, height) > self.max_side:

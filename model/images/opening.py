@@ -1,7 +1,6 @@
-"""Opening images of strangers: typed errors, bounded memory and time.
+"""Opens images from strangers, with typed errors and bounded memory and time.
 
-Everything is judged by content, never by a file's name, and the header's pixel count is checked before a pixel is
-decoded.
+The content tells what a file is, never its name. The header's pixel count is checked before any pixel is decoded.
 """
 
 from __future__ import annotations
@@ -159,7 +158,7 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
     turn = _TURNS.get(orientation)
     if turn is not None:
         return image.transpose(turn)
-    # A plain image of the same pixels lets go of the file.
+    # A plain image of the same pixels does not keep the file open.
     return image._new(image.im) if isinstance(image, ImageFile.ImageFile) else image
 
 

@@ -1,4 +1,4 @@
-"""Drawing strokes, as a canvas or Quick, Draw! sends them, into a sketch."""
+"""Draws strokes, as a canvas or Quick, Draw! sends them, as a sketch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def draw_strokes(
         RGB image, size x size.
 
     Raises:
-        StrokesError: no strokes or points, rows of different length, or coordinates that are no finite numbers.
+        StrokesError: no strokes or points, rows of different length, or coordinates that are not finite numbers.
     """
     points = [_points(stroke, index) for index, stroke in enumerate(_rows(strokes))]
     if not points:

@@ -37,7 +37,7 @@ def drawn(kind: str, coverage: float, size: tuple[int, int], seed: int, edge: fl
             pen.line((x, box[1], x, box[3]), fill=0, width=width)
         pen.rectangle(box, outline=0, width=4)
         return canvas.reduce(2)
-    stroke = {"filled": 0, "marker": 0.06, "scribble": 0.015}[kind] * max(canvas.size)
+    thickness = {"filled": 0, "marker": 0.06, "scribble": 0.015}[kind] * max(canvas.size)
     for _ in range(2_000):
         if covered() >= coverage:
             break
@@ -49,7 +49,7 @@ def drawn(kind: str, coverage: float, size: tuple[int, int], seed: int, edge: fl
         else:
             reach = 1.0 if coverage > 0.02 else 0.2
             near = [tuple(extent / 2 + (point - extent / 2) * reach) for point in points]
-            pen.line(near, fill=0, width=max(2, round(stroke)), joint="curve")
+            pen.line(near, fill=0, width=max(2, round(thickness)), joint="curve")
     return canvas.reduce(2)
 
 
