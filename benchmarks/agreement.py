@@ -68,7 +68,7 @@ def over_http(url: str, key: str | None, sketches: Sequence[Item], depth: int) -
 
 def in_this_process(searcher: TwoStageSearcher, sketches: Sequence[Item], depth: int) -> list[Ranking]:
     """What the searcher finds in the same gallery."""
-    from app.search.query import Query
+    from app.search.query_and_answer import Query
     from model.images.opening import open_image
     from model.images.preprocess import SKETCH_LONGEST_SIDE
 

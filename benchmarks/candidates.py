@@ -31,7 +31,7 @@ from galleries import Floats, descriptors
 from torch import Tensor
 
 from index_builder.index.faiss_search import load_faiss
-from index_builder.index.recall import RecallIndex, build_index
+from index_builder.index.flat_and_ivf import RecallIndex, build_index
 from index_builder.index.settings import RecallSettings
 from model.checkpoints.files import load_checkpoint
 from model.data.folders import read_categories

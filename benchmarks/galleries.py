@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from index_builder import GallerySnapshot, RecallSettings
-from index_builder.index.recall import RecallIndex, build_index
+from index_builder.index.flat_and_ivf import RecallIndex, build_index
 from index_builder.photo_record import PhotoFile
 from index_builder.store.metadata import GalleryMetadata
 from index_builder.store.quantise import StoredTokens, TokenShape, record_of

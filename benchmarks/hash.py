@@ -30,12 +30,12 @@ from galleries import Floats, Rows, descriptors
 from recall import milliseconds, same
 from torch import Tensor
 
-from app.search.query import Query
+from app.search.query_and_answer import Query
 from app.search.searcher import TwoStageSearcher
 from index_builder import GallerySnapshot, RecallSettings
 from index_builder.index.faiss_search import load_faiss
+from index_builder.index.flat_and_ivf import RecallIndex, build_index
 from index_builder.index.hash_codes import HashIndex, encode_all, fit_hasher
-from index_builder.index.recall import RecallIndex, build_index
 from model.checkpoints.files import load_checkpoint
 from model.data.folders import read_categories
 from model.data.items import category_key

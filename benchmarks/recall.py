@@ -28,7 +28,7 @@ from galleries import Floats, Rows, descriptors, write_gallery
 
 from index_builder import GallerySnapshot, RecallSettings
 from index_builder.index.faiss_search import load_faiss
-from index_builder.index.recall import RecallIndex, build_index, lists_for
+from index_builder.index.flat_and_ivf import RecallIndex, build_index, lists_for
 from index_builder.store.quantise import TokenShape
 from model.networks.network import CheckpointIdentity
 

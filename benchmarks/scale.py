@@ -29,7 +29,7 @@ from shared_options import add_network
 import torch
 from galleries import SizedSnapshot, shape_of, write_gallery
 
-from app.search.query import Query
+from app.search.query_and_answer import Query
 from app.search.searcher import TwoStageSearcher
 from index_builder import GallerySnapshot
 from model.checkpoints.files import load_checkpoint

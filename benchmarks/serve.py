@@ -129,7 +129,7 @@ def pairs(arguments: argparse.Namespace, work: Work) -> tuple[list[Seen], list[d
     import httpx2
     import torch
 
-    from app.search.query import Query
+    from app.search.query_and_answer import Query
     from app.search.searcher import TwoStageSearcher
     from app.search.stopwatch import Stopwatch
     from index_builder import GallerySnapshot

@@ -29,7 +29,7 @@ from galleries import SizedSnapshot, shape_of, write_gallery
 from relate import naive
 from torch import Tensor
 
-from app.search.query import Query
+from app.search.query_and_answer import Query
 from app.search.searcher import TwoStageSearcher
 from index_builder import GallerySnapshot
 from model.checkpoints.files import load_checkpoint, resolve_dtype

@@ -12,7 +12,15 @@ names.
 
 from sketchseek_client.client import Client
 from sketchseek_client.errors import ClientError, ServiceAnswerError, ServiceUnreachableError
-from sketchseek_client.gallery_documents import (
+from sketchseek_client.search_documents import (
+    CorrespondenceDocument,
+    Explanation,
+    Result,
+    SearchAnswer,
+    SimilarAnswer,
+    Timings,
+)
+from sketchseek_client.service_documents import (
     ChangedPhoto,
     CheckpointInfo,
     GalleryInfo,
@@ -24,14 +32,6 @@ from sketchseek_client.gallery_documents import (
     RefusedPhoto,
     Reloaded,
     TagCount,
-)
-from sketchseek_client.search_documents import (
-    CorrespondenceDocument,
-    Explanation,
-    Result,
-    SearchAnswer,
-    SimilarAnswer,
-    Timings,
 )
 
 __all__ = [

@@ -11,8 +11,8 @@ from typing import Any, Literal, Self
 import httpx2
 
 from sketchseek_client.errors import ServiceAnswerError, ServiceUnreachableError
-from sketchseek_client.gallery_documents import GalleryInfo, Health, Job, Reloaded
 from sketchseek_client.search_documents import Explanation, SearchAnswer, SimilarAnswer
+from sketchseek_client.service_documents import GalleryInfo, Health, Job, Reloaded
 
 Sketch = str | Path | bytes
 Strokes = Sequence[Sequence[Sequence[float]]]

@@ -58,7 +58,7 @@ def command(
 ) -> None:
     """Show which part of a sketch matched which part of a photo."""
     from app.search.explaining import as_document, explain_rows, prepare_sketch
-    from app.search.query import Query
+    from app.search.query_and_answer import Query
     from app.settings import load_settings
     from index_builder.gallery_errors import UnknownPhotoError
     from model.images.opening import open_image

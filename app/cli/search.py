@@ -22,7 +22,7 @@ from app.cli.shared_options import (
 from model.errors import ImageError, SketchseekError
 
 if TYPE_CHECKING:
-    from app.search.query import Query
+    from app.search.query_and_answer import Query
     from app.settings import Settings
     from sketchseek_client import SearchAnswer
 
@@ -52,7 +52,7 @@ def command(
     as_json: JsonOption = False,
 ) -> None:
     """Find the photos that a sketch shows."""
-    from app.search.query import Query
+    from app.search.query_and_answer import Query
 
     query = Query(top_k, candidates or max(100, top_k), rerank, tags=tuple(tag or ()), expand=expand)
     if url:

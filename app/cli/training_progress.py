@@ -20,10 +20,10 @@ def reports(folder: Path, first: bool, as_json: bool) -> Iterator[Report]:
     if not first:
         yield lambda _: None
         return
-    from model.training.run.run_log import RunRecord
+    from model.training.run.run_log import RunLog
 
     with ExitStack() as stack:
-        record = stack.enter_context(RunRecord(folder))
+        record = stack.enter_context(RunLog(folder))
         shown = _print_line if as_json else stack.enter_context(_shown_to_a_person())
 
         def report(values: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.search.query import Answer, Found
+from app.search.query_and_answer import Answer, Found
 from index_builder import GallerySnapshot
 from sketchseek_client import Result, SearchAnswer, Timings
 

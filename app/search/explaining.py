@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from app.search.query import Answer
+from app.search.query_and_answer import Answer
 from app.search.searcher import TwoStageSearcher
 from app.search.stopwatch import Stopwatch
 from model.explain import (

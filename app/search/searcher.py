@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from app.search.chunks import in_chunks
-from app.search.query import Answer, Candidates, Descriptors, Found, Logits, Query, Rows
+from app.search.query_and_answer import Answer, Candidates, Descriptors, Found, Logits, Query, Rows
 from app.search.stopwatch import Observe, Stopwatch, unobserved
 from index_builder import GallerySnapshot
 from model.config import ExpansionRule

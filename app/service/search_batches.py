@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from app.metrics import Metrics
-from app.search.query import Answer, Query
+from app.search.query_and_answer import Answer, Query
 from app.search.searcher import TwoStageSearcher
 from app.service.device_worker import DeviceWorker, Ticket
 

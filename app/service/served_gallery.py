@@ -13,7 +13,7 @@ import torch
 
 from app.logs import get_logger
 from app.metrics import Metrics
-from app.search.query import Query
+from app.search.query_and_answer import Query
 from app.search.searcher import TwoStageSearcher
 from app.service.search_batches import Worker
 from app.service_errors import BusyError

@@ -14,7 +14,7 @@ import torch
 
 from app.logs import get_logger
 from app.metrics import Metrics
-from app.search.query import Answer
+from app.search.query_and_answer import Answer
 from app.service.change_jobs import Jobs
 from app.service.deadline import Deadline
 from app.service.gallery_changes import GalleryChanges

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from index_builder.index.cache_note import Note, Origin
 from index_builder.index.faiss_search import CandidateIndex, Descriptors, load_faiss
+from index_builder.index.flat_and_ivf import RecallIndex, build_index
 from index_builder.index.hash_cache import open_hash_index
-from index_builder.index.recall import RecallIndex, build_index
 from index_builder.index.recall_cache import FOLDER, earlier_notes, first_of, load_cached, store, warn_not_stored
 from index_builder.index.settings import RecallSettings
 

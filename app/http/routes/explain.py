@@ -9,8 +9,8 @@ from starlette.responses import Response
 from app.http.access import require_read
 from app.http.disconnect import unless_client_leaves
 from app.http.documented_problems import problems
+from app.http.requests.documented_sketch_body import sketch_body
 from app.http.requests.explain_options import ExplainBody, ExplainOptions, parse_explain_options
-from app.http.requests.sketch_body import sketch_body
 from app.http.requests.sketch_request import read_sketch
 from app.http.requests.unknown_names import only_known_parameters
 from app.http.routes.service_of import service_of

@@ -11,14 +11,14 @@ from starlette.responses import Response
 from app.http.access import require_read
 from app.http.disconnect import unless_client_leaves
 from app.http.documented_problems import problems
+from app.http.requests.documented_sketch_body import sketch_body
 from app.http.requests.search_options import SearchBody, SearchOptions, parse_options
-from app.http.requests.sketch_body import sketch_body
 from app.http.requests.sketch_request import read_sketch
 from app.http.requests.unknown_names import only_known_parameters, shown
 from app.http.routes.service_of import service_of
 from app.search.answer_documents import search_answer
 from app.search.explaining import correspondence_documents, explain_found
-from app.search.query import Answer, Query
+from app.search.query_and_answer import Answer, Query
 from app.search.stopwatch import Stopwatch
 from app.service.deadline import Deadline
 from app.service.search_batches import SearchItem

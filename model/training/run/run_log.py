@@ -10,7 +10,7 @@ from typing import Any, Self
 EVERY = 20  # steps between two lines of losses
 
 
-class RunRecord:
+class RunLog:
     """A `Report` that writes into a run's folder; a continued run's lines follow those written before.
 
     Args:

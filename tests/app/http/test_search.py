@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from app.search import explaining
-from app.search.query import Query
+from app.search.query_and_answer import Query
 from app.search.searcher import TwoStageSearcher
 from index_builder import GallerySnapshot
 from model.config import ExpansionRule

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.search.explaining import correspondence_documents, explain_found, explain_rows, prepare_sketch
-from app.search.query import Query
+from app.search.query_and_answer import Query
 from app.search.searcher import TwoStageSearcher
 from index_builder import GallerySnapshot
 from model.explain import PairExplanation

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from app.search.query import Query
+from app.search.query_and_answer import Query
 from app.search.searcher import TwoStageSearcher
 from index_builder import BuildOptions, GallerySnapshot, build_gallery, verify_gallery
 from model.config import ZSE_TINY

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from app.search.chunks import in_chunks
-from app.search.query import Candidates, Query
+from app.search.query_and_answer import Candidates, Query
 from app.search.searcher import TwoStageSearcher
 from index_builder import GallerySnapshot
 from model.config import ExpansionRule, ScoreRule

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from index_builder.index.faiss_search import Asked, GpuIndex, load_faiss
+from index_builder.index.flat_and_ivf import RecallIndex, build_index
 from index_builder.index.hash_codes import HashIndex, encode_all, fit_hasher
-from index_builder.index.recall import RecallIndex, build_index
 from index_builder.index.settings import RecallSettings
 
 THREADS = 4

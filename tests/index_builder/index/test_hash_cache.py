@@ -8,8 +8,8 @@ import logging
 import numpy as np
 import pytest
 
+from index_builder.index.flat_and_ivf import RecallIndex
 from index_builder.index.hash_codes import HashIndex, fit_hasher, learnt_hasher
-from index_builder.index.recall import RecallIndex
 from index_builder.index.recall_cache import FOLDER
 from index_builder.index.settings import RecallSettings
 from index_builder.store.checksums import read_json, write_json

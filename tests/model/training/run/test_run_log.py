@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from model.training.run.run_log import RunRecord
+from model.training.run.run_log import RunLog
 
 
 def step(number, of=100):
@@ -14,12 +14,12 @@ def step(number, of=100):
 
 def test_losses_are_thinned_and_everything_else_is_kept(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with RunRecord(tmp_path, every=10) as record:
+    with RunLog(tmp_path, every=10) as record:
         record({"doing": "decoding", "done": 1, "total": 2})
         for number in range(1, 26):
             record(step(number, of=25))
         record({"validated": 25, "map_recall": 0.5})
-    with RunRecord(tmp_path, every=10) as record:
+    with RunLog(tmp_path, every=10) as record:
         record({"saved": "x"})
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line.get("step") for line in lines] == [10, 20, 25, None, None]
@@ -30,7 +30,7 @@ def test_losses_are_thinned_and_everything_else_is_kept(tmp_path, monkeypatch):
 
 def test_curves_are_drawn_where_tensorboard_is_installed(tmp_path):
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    with RunRecord(tmp_path, every=1) as record:
+    with RunLog(tmp_path, every=1) as record:
         for number in (1, 2):
             record(step(number))
         record({"validated": 2, "map_recall": 0.5})

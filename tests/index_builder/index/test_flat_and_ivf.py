@@ -11,11 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from index_builder.index import recall as recall_module
+from index_builder.index import flat_and_ivf
 from index_builder.index.cache_note import Origin
 from index_builder.index.faiss_search import load_faiss
+from index_builder.index.flat_and_ivf import RecallIndex, build_index, lists_for
 from index_builder.index.opening import open_recall
-from index_builder.index.recall import RecallIndex, build_index, lists_for
 from index_builder.index.recall_cache import FOLDER
 from index_builder.index.settings import RecallSettings
 from model.errors import ConfigurationError
@@ -248,13 +248,13 @@ def test_torch_keeps_its_threads():
 def test_ivf_lists_are_taken_over_from_an_earlier_version(tmp_path, monkeypatch):
     """Training takes minutes for millions of photos; a commit of a few must not."""
     trainings = []
-    real = recall_module._trained
+    real = flat_and_ivf._trained
 
     def train(*arguments):
         trainings.append(arguments)
         return real(*arguments)
 
-    monkeypatch.setattr(recall_module, "_trained", train)
+    monkeypatch.setattr(flat_and_ivf, "_trained", train)
     descriptors = clustered(3000)
 
     def get(version, count, checkpoint="c"):
