@@ -21,6 +21,8 @@ from model.data.pixels import blurred, per_image, widened
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 _BLURS = (2, 4, 8)  # passes of a binomial blur: standard deviations of 1.4, 2 and 2.8 px
 _GROWTH = 12  # steps in which a weak contour follows a strong one
+_MOST = 0.9  # of the strongest gradient: the threshold stays below it, where all contours of an image are as strong
+_LEAST = 1e-3  # threshold below which a gradient is rounding
 _SPECK = 9  # side of the neighbourhood in which a contour needs company
 _COMPANY = 7  # pixels of contour there, itself included
 
@@ -68,7 +70,8 @@ def contours(
         where = F.interpolate(objects[:, None].float(), pixels.shape[-2:], mode="bilinear", align_corners=False)
         weight = style.elsewhere + (1 - style.elsewhere) * where
         strength = strength * torch.where(per_image(guided), weight, torch.ones_like(weight))
-    high = factor * _quantile(strength, style.quantile)
+    strongest = strength.flatten(1).amax(dim=1)
+    high = (factor * _quantile(strength, style.quantile)).minimum(_MOST * strongest).clamp_min(_LEAST)
     lines = without_specks(hysteresis(strength, per_image(high), per_image(style.weak * high)))
     return (255 * (1 - widened(lines.float()))).to(torch.uint8)
 
@@ -125,7 +128,7 @@ def _quantile(strength: Tensor, share: float) -> Tensor:
     empty = (flat <= 0).sum(dim=1)
     count = flat.shape[1]
     place = (empty + share * (count - empty)).long().clamp_(max=count - 1)
-    return flat.gather(1, place[:, None])[:, 0].clamp_min(1e-3)
+    return flat.gather(1, place[:, None])[:, 0]
 
 
 def hysteresis(strength: Tensor, high: Tensor, low: Tensor) -> Tensor:
