@@ -113,7 +113,7 @@ class DrawnMaker:
         places = [there]
         more: list[Tensor] = []
         taken = len(rows)
-        pairs = self._pairs(draws)
+        pairs = self._pairs(rows, draws)
         if len(pairs):
             mirrored = self._mirrored(len(pairs), noise)
             drawing, photo = self._pixels(self.sketches, pairs[:, 0]), self._pixels(self.photos, pairs[:, 1])
@@ -157,11 +157,12 @@ class DrawnMaker:
         drawn = torch.rand(count, generator=noise, device=noise.device) < self.config.photos.flip
         return drawn.to(self.device)
 
-    def _pairs(self, draws: torch.Generator) -> Tensor:
-        """[P, 2] int64: some pairs, no two of one photo, since each would be wrong for the other's drawing."""
+    def _pairs(self, rows: Tensor, draws: torch.Generator) -> Tensor:
+        """[P, 2] int64: some pairs. No two share a photo and none has a photo of the step, its `rows`: a photo that is
+        there twice would be right and wrong for one drawing."""
         pairs = self.own_photos.pairs
         order = pairs[torch.randperm(len(pairs), generator=draws)]
-        seen: set[int] = set()
+        seen: set[int] = set(rows.tolist())
         kept: list[int] = []
         for place, photo in enumerate(order[:, 1].tolist()):
             if len(kept) == self.config.pairs:

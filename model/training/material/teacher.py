@@ -46,18 +46,20 @@ def object_maps(
         [N, G, G] float32 on `device` from 0 to 1, which the cell that shows most has; None where the model has another
         kind of head.
     """
-    head: Tensor = classifier.get_classifier().weight  # type: ignore[operator]
     classifier = classifier.to(device)
+    head = classifier.get_classifier()  # type: ignore[operator]
+    if not isinstance(head, nn.Linear):
+        return None
     parts = []
     for part in torch.split(pixels, 128):
         images = plain(part.to(device), config).contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, dtype=torch.bfloat16):
             features = classifier.forward_features(images)  # type: ignore[operator]
             probabilities = classifier.forward_head(features).float().softmax(dim=1)  # type: ignore[operator]
-        if features.ndim != 4 or features.shape[1] != head.shape[1]:
+        if features.ndim != 4 or features.shape[1] != head.in_features:
             return None
-        best = probabilities.topk(classes, dim=1)
-        weight = torch.einsum("nk,nkf->nf", best.values, head.to(device).float()[best.indices])
+        best = probabilities.topk(min(classes, head.out_features), dim=1)
+        weight = torch.einsum("nk,nkf->nf", best.values, head.weight.float()[best.indices])
         shown = torch.einsum("nf,nfhw->nhw", weight, features.float()).clamp_min(0)
         parts.append(shown / shown.amax(dim=(1, 2), keepdim=True).clamp_min(1e-6))
     return torch.cat(parts)

@@ -114,7 +114,7 @@ class ContrastiveObjective(nn.Module):
             logit, both = self._related(sketches, photos, columns)
             terms["rank"] = self._ranked(logit, both)
             terms["decide"] = relation_decide(logit)
-        if drawn is not None:
+        if drawn is not None and len(drawn.own):
             terms |= self._drawn_terms(every_sketch[len(sketches) :], every_photo, drawn, generator)
         return {**terms, **self.own_terms(sketches, photos, batch, columns)}
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from model.training.objectives.losses import (
+    own_photo,
     relation_decide,
     relation_rank,
     soft_cross_entropy,
@@ -96,3 +97,16 @@ def test_upstream_losses_are_their_definitions():
     assert triplet > 0
     assert float(upstream_triplet(sketch, photo, other)) == pytest.approx(triplet, rel=1e-4)
     assert float(upstream_relation(right, wrong)) == pytest.approx(relation, rel=1e-5)
+
+
+@given(own=st.lists(st.integers(0, 4), min_size=1, max_size=6), seed=st.integers(0, 99))
+@settings(deadline=None, max_examples=30)
+def test_the_loss_of_own_photos_is_its_definition(own, seed):
+    similarity = seeded(len(own), 5, seed=seed).tanh()
+    expected = 0.0
+    for row, right in enumerate(own):
+        logits = [value / 0.07 for value in similarity[row].tolist()]
+        largest = max(logits)
+        total = largest + math.log(sum(math.exp(value - largest) for value in logits))
+        expected -= (logits[right] - total) / len(own)
+    assert float(own_photo(similarity, torch.tensor(own), 0.07)) == pytest.approx(expected, rel=1e-4, abs=1e-5)
