@@ -11,9 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.errors import ConfigurationError
 from model.layers.matching import MatchingRelation
 from model.layers.whitening import whitening_of
 from model.training.sampling import generator_for
@@ -67,14 +68,20 @@ def fit_reading(
         shown: of each encoder.
         steps: each on 256 sketches, drawn from all encoders alike.
         rate: of the optimiser.
-        seed: of the draws.
+        seed: of the draws, the first weights' too.
 
     Returns:
         The loss, every fiftieth step.
+
+    Raises:
+        ConfigurationError: no sketch has both right and wrong candidates.
     """
-    useful = [_with_both(part) for part in shown]
+    useful = [part for part in map(_with_both, shown) if len(part.features)]
+    if not useful:
+        raise ConfigurationError("a reading is learnt from sketches that have both right and wrong candidates")
     every = torch.cat([part.features.flatten(0, 1) for part in useful])
     relation.start(every.mean(dim=0), every.std(dim=0))
+    _draw_anew(relation.hidden[0], seed)
     parameters = [*relation.linear.parameters(), *relation.hidden.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps, pct_start=0.1)
@@ -116,6 +123,15 @@ def reading_loss(logit: Tensor, relevant: Tensor, own: Tensor) -> Tensor:
     if bool(known.any()):
         terms.append(F.cross_entropy(logit[known], own[known].float().argmax(dim=1)))
     return torch.stack(terms).mean()
+
+
+@torch.no_grad()
+def _draw_anew(layer: nn.Module, seed: int) -> None:
+    """Random weights of a linear layer, within the bounds that torch draws them in."""
+    draws = generator_for(seed, 0, 0, _PURPOSE + 1)
+    for parameter in layer.parameters():
+        bound = layer.get_parameter("weight").shape[1] ** -0.5
+        parameter.copy_(torch.empty(parameter.shape).uniform_(-bound, bound, generator=draws))
 
 
 def _with_both(part: Shown) -> Shown:
