@@ -196,7 +196,7 @@ class _Run:
             self.report({"calibrated": step, **rule, **reached(chosen)})
         path = self.plan.folder / CHECKPOINT
         story = {"training": json.dumps(self._story(step, validation, material.categories))}
-        digest = save_checkpoint(network, path, torch.float16 if _fits_half(network) else None, story)
+        digest = save_checkpoint(network, path, torch.float16 if fits_half(network) else None, story)
         self.report({"saved": str(path), "sha256": digest})
 
     def _validate(self) -> Validation | None:
@@ -249,7 +249,7 @@ def reached(chosen: ChosenRule) -> dict[str, float]:
     return {"recall_share": chosen.share, **{name: round(value, 5) for name, value in values.items()}}
 
 
-def _fits_half(network: nn.Module) -> bool:
+def fits_half(network: nn.Module) -> bool:
     """Whether no value would become infinite in half precision, as a running variance may."""
     values = (value for value in network.state_dict().values() if value.is_floating_point())
     return all(bool(value.half().isfinite().all()) for value in values)
