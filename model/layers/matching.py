@@ -161,14 +161,15 @@ def nearness_of(grid: int, radii: tuple[float, ...]) -> Tensor:
 
 
 def _best(kernel: Tensor, real: Tensor | None, dim: int) -> Tensor:
-    """[P, Ns, Np] -> the largest value over the real patches of one side, [P, N] of the other."""
-    if real is not None:
-        kernel = kernel.masked_fill(~real.unsqueeze(3 - dim), -math.inf)
-    return kernel.amax(dim=dim)
+    """[P, Ns, Np] -> the largest value over the real patches of one side, [P, N] of the other; 0 where none is real."""
+    if real is None:
+        return kernel.amax(dim=dim)
+    best = kernel.masked_fill(~real.unsqueeze(3 - dim), -math.inf).amax(dim=dim)
+    return best.masked_fill(~real.any(dim=1, keepdim=True), 0.0)
 
 
 def _mean(best: Tensor, real: Tensor | None) -> Tensor:
-    """[P, N] -> [P]: the mean over real patches."""
+    """[P, N] -> [P]: the mean over real patches; 0 without any."""
     if real is None:
         return best.mean(dim=1)
-    return best.masked_fill(~real, 0.0).sum(dim=1) / real.sum(dim=1)
+    return best.masked_fill(~real, 0.0).sum(dim=1) / real.sum(dim=1).clamp_min(1)

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from model.config import ZSE_TINY
+from model.config import ZSE_TINY, RelationConfig
 from model.explain import explain_pair, explain_pairs, inked_patches, occlusion, photo_patch_box, relate_with_importance
 from model.explain.importance import logits_without_patches
 from model.layers.relation import PooledRelation
 from model.networks.registry import build_network
 from model.networks.zse_sbir import ZseNetwork
 from model.types import Encoding
+from tests.model.tiny_networks import encodings
 
 Pair = tuple[torch.Tensor, Encoding, Encoding]
 
@@ -170,3 +171,64 @@ def test_explaining_costs_little_more_than_relating(network: ZseNetwork, pair: P
         relating = fastest(lambda: network.relate(sketch, photo))
         explaining = fastest(lambda: explain_pair(network, image, sketch, photo))
     assert explaining < 10 * relating
+
+
+def matching_pair() -> tuple[ZseNetwork, Encoding, Encoding]:
+    """A network that matches patches, a sketch and three photos, one of them with masked patches."""
+    config = replace(
+        ZSE_TINY,
+        cross_attention=replace(ZSE_TINY.cross_attention, values="none"),
+        relation=RelationConfig(kind="matching", width=16, hidden=(8,), radii=(2.0, 0.0)),
+    )
+    network = build_network(config, seed=3).eval()
+    assert isinstance(network, ZseNetwork)
+    with torch.no_grad():
+        for parameter in network.relation.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel())))
+    photos = encodings(network, 3, seed=2)
+    photos = Encoding.concatenate([photos[:2], masked(photos[2:], [2, 5])])
+    return network, masked(encodings(network, 1, seed=1), [4]), photos
+
+
+def test_importance_of_matches_equals_relating_without_each_patch() -> None:
+    network, sketch, photos = matching_pair()
+    relation, importance = relate_with_importance(network, sketch, photos)
+    with torch.no_grad():
+        expected = network.relate(sketch, photos, attention=True)
+    assert torch.equal(relation.logit, expected.logit)
+    assert relation.attention is not None
+    assert importance is not None
+    assert importance.shape == (3, photos.positions.shape[1])
+    assert importance.dtype == np.float32
+    for number in range(3):
+        photo = photos[number : number + 1]
+        assert photo.mask is not None
+        hidden = (~photo.mask[0]).nonzero().flatten().tolist()
+        assert occlusion(network, sketch, photo) == pytest.approx(importance[number], abs=1e-4)
+        for patch in range(1, photo.tokens.shape[1]):
+            if patch in hidden:
+                assert importance[number, patch - 1] == 0.0
+                continue
+            with torch.no_grad():
+                less = float(network.relate(sketch, masked(photo, [*hidden, patch])).logit)
+            assert importance[number, patch - 1] == pytest.approx(float(expected.logit[0, number]) - less, abs=1e-4)
+    assert np.abs(importance).max() > 1e-2
+
+
+def test_importance_of_matches_needs_no_masks() -> None:
+    network, sketch, photos = matching_pair()
+    whole = replace(photos[:2], mask=None)
+    _, importance = relate_with_importance(network, replace(sketch, mask=None), whole)
+    assert importance is not None
+    for number in range(2):
+        one = whole[number : number + 1]
+        assert occlusion(network, replace(sketch, mask=None), one) == pytest.approx(importance[number], abs=1e-4)
+
+
+def test_a_photos_only_patch_has_finite_importance() -> None:
+    network, sketch, photos = matching_pair()
+    lonely = masked(photos[:1], list(range(2, photos.tokens.shape[1])))
+    _, importance = relate_with_importance(network, sketch, lonely)
+    assert importance is not None
+    assert np.isfinite(importance).all()
+    assert np.isfinite(occlusion(network, sketch, lonely)).all()
