@@ -131,7 +131,7 @@ class MatchingRelation(nn.Module):
         """`features` without each of the photos' patches in turn: [P, Np, F] float32.
 
         A patch that is gone costs the sketch patches that matched it best the difference to their second best match.
-        Needs at least two real patches in every photo. Of no meaning for patches that are masked.
+        Needs two patches in every photo, one of them real. Of no meaning for patches that are masked.
         """
         pairs, sketch_count, photo_count = kernel.shape
         near = self.nearness[:, sketch.positions[:, :, None], photos.positions[:, None, :]]  # [R, P, Ns, Np]
@@ -142,11 +142,12 @@ class MatchingRelation(nn.Module):
         for weight in near:
             seen = kernel * weight
             best, place = seen.masked_fill(~real[:, None, :], -math.inf).topk(2, dim=2)  # [P, Ns, 2]
+            best = best.masked_fill(best == -math.inf, 0.0)  # without any patch, no match
             drop = (best[..., 0] - best[..., 1]).masked_fill(~own, 0.0)
             lost = kernel.new_zeros(pairs, photo_count).scatter_add_(1, place[..., 0], drop)
             of_sketch.append(_mean(best[..., 0], own)[:, None] - lost / own.sum(dim=1, keepdim=True))
             mine = _best(seen, own, 1).masked_fill(~real, 0.0)
-            of_photo.append((mine.sum(dim=1, keepdim=True) - mine) / (real.sum(dim=1, keepdim=True) - 1))
+            of_photo.append((mine.sum(dim=1, keepdim=True) - mine) / (real.sum(dim=1, keepdim=True) - 1).clamp_min(1))
         cosine = (sketch.descriptor.float() * photos.descriptor.float()).sum(dim=1)
         return torch.stack([*of_sketch, *of_photo, cosine[:, None].expand(-1, photo_count)], dim=2)
 
