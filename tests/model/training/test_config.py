@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import fields
+from typing import Any
 
 import pytest
 
@@ -100,3 +101,21 @@ def test_the_page_lists_every_setting_with_its_defaults():
     for strengths, first in ((PhotoAugment(), 0), (SketchAugment(), 3)):
         for name, value in vars(strengths).items():
             assert any(row[first : first + 2] == (name, shown(value)) for row in rows if len(row) > 4), name
+
+
+@pytest.mark.parametrize("kind", ["contours", "pairs", "undrawn"])
+@pytest.mark.parametrize("setting", [{"photo_views": 2}, {"sketch_views": 2}, {"objective": "upstream"}])
+def test_drawings_that_are_made_anew_need_images(kind, setting):
+    drawing: Any = {kind: 1}
+    assert TrainConfig(**drawing).draws_own
+    assert not TrainConfig(**setting).draws_own
+    with pytest.raises(ConfigurationError, match="made anew each step"):
+        TrainConfig(**drawing, **setting)
+
+
+def test_a_variation_draws_otherwise_and_starts_alike():
+    varied = TrainConfig(variation=2)
+    assert varied.seed == TrainConfig().seed
+    assert len({TrainConfig(seed=seed, variation=number).draws_seed for seed in range(3) for number in range(3)}) == 9
+    with pytest.raises(ConfigurationError, match="own_temperature"):
+        TrainConfig(own_temperature=0.0)
