@@ -24,6 +24,10 @@ _ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float | None]]] = {
     nn.ReLU6: ("hardtanh", [0.0, 6.0]),
 }
 
+# One image and several want different layouts, and oneDNN is slow to bring one into the other: on a processor with AMX
+# that took 30 ms for one large weight, at every call.
+_SEVERAL = 8
+
 
 class FusedConvolution(nn.Module):
     """A convolution and the activation after it.
@@ -39,7 +43,7 @@ class FusedConvolution(nn.Module):
         self.activation = activation
         known = type(convolution) in (nn.Conv2d, Conv2dSame) and convolution.padding_mode == "zeros"
         self._operation = _ACTIVATIONS.get(type(activation)) if known else None
-        self._packed: Tensor | None = None
+        self._packed: dict[int, Tensor] = {}  # by the number of images that the layout is for
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C', H', W']."""
@@ -51,25 +55,27 @@ class FusedConvolution(nn.Module):
             x = pad_same(x, list(conv.kernel_size), list(conv.stride), list(conv.dilation))
         name, values = self._operation
         layout: Any = (conv.padding, conv.stride, conv.dilation, conv.groups)
-        if self._packed is None:
-            # Laid out for one image: as good for a batch, and oneDNN lays it out anew where it is not.
-            self._packed = torch.ops.mkldnn._reorder_convolution_weight(conv.weight, *layout, [1, *x.shape[1:]])
-        fused: Tensor = torch.ops.mkldnn._convolution_pointwise(x, self._packed, conv.bias, *layout, name, values, "")
+        count = 1 if len(x) == 1 else _SEVERAL
+        if count not in self._packed:
+            shape = [count, *x.shape[1:]]
+            self._packed[count] = torch.ops.mkldnn._reorder_convolution_weight(conv.weight, *layout, shape)
+        packed = self._packed[count]
+        fused: Tensor = torch.ops.mkldnn._convolution_pointwise(x, packed, conv.bias, *layout, name, values, "")
         return fused
 
     def _apply(self, fn: Any, recurse: bool = True) -> FusedConvolution:
         """Moving or casting changes the weights, so their other layout is made again."""
-        self._packed = None
+        self._packed = {}
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
     def _load_from_state_dict(self, *arguments: Any, **options: Any) -> None:
         """Other weights, so another layout."""
-        self._packed = None
+        self._packed = {}
         super()._load_from_state_dict(*arguments, **options)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_packed": None}
+        return {**self.__dict__, "_packed": {}}
 
 
 def _usable(x: Tensor, weight: Tensor) -> bool:
