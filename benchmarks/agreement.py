@@ -114,7 +114,8 @@ def differences(one: Ranking, other: Ranking) -> tuple[str, float]:
 
 def figures(hits: Tensor, relevant: Tensor) -> dict[str, Tensor]:
     """Metric -> [S] of the rankings' first photos: hits [S, depth] bool, relevant [S] in the whole gallery."""
-    values = {f"P@{k}": metrics.precision_at(hits, relevant, k) for k in (10, 100) if k <= hits.shape[1]}
+    values = {"hit@5": metrics.hit_at(hits, relevant, 5)}
+    values |= {f"P@{k}": metrics.precision_at(hits, relevant, k) for k in (10, 100) if k <= hits.shape[1]}
     return {**values, f"mAP@{hits.shape[1]}": metrics.average_precision(hits, relevant, hits.shape[1])}
 
 
