@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from index_builder.index.hash_codes import Hasher, fit_hasher, learnt_hasher
-from model.config import ZSE_LITE0, NetworkConfig, RelationConfig
+from model.config import NetworkConfig, RelationConfig
 from model.data.items import Modality
 from model.evaluation.arms import Arms
 from model.evaluation.metrics import average_precision, precision_at, rank_photos
@@ -34,8 +34,9 @@ from model.networks.encoder import Features, HybridEncoder
 from model.networks.network import EncoderNetwork
 from model.networks.registry import build_network
 from model.networks.text_aligned import TextAlignedConfig
+from model.presets import ZSE_LITE0
 from model.training.config import LossWeights
-from model.training.material.material import BatchMaker
+from model.training.material.batches import BatchMaker
 from model.training.run.loop import Trainer
 from model.training.run.preparation import build_objective
 from model.types import Encoding

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from model.backbones.timm_backbones import create_classifier
 from model.checkpoints.files import find_checkpoint, load_checkpoint, read_checkpoint
-from model.config import ZSE_LITE, PreprocessConfig
+from model.config import PreprocessConfig
 from model.data.arrays import ImageArrays
 from model.data.augment import plain
 from model.data.folders import read_folders
@@ -24,6 +24,7 @@ from model.data.splits import read_category_list, reserved_categories
 from model.evaluation.protocols import tie_order
 from model.networks.encoder import Features, HybridEncoder
 from model.networks.network import EncoderNetwork
+from model.presets import ZSE_LITE
 from model.training.config import LossWeights, TrainConfig
 from model.training.material.holdout import thinned
 from model.training.material.material import Material, load_material, with_names, with_teacher

@@ -32,10 +32,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.config import ZSE_LITE, ZSE_TINY, NetworkConfig, Width
+from model.config import NetworkConfig, Width
 from model.errors import ConfigurationError
 from model.networks.encoder import Modality, make_encoder
 from model.networks.network import EncoderNetwork
+from model.presets import ZSE_LITE, ZSE_TINY
 from model.types import Encoding, Relation
 
 

@@ -15,7 +15,6 @@ import torch
 from torch import nn
 
 from model.backbones.timm_backbones import create_backbone, pretrained_settings, token_layout
-from model.config import PRESETS as ZSE_PRESETS
 from model.config import EncoderConfig, NetworkConfig, ZseConfig
 from model.errors import ConfigurationError
 from model.networks import crossatnet, text_aligned
@@ -24,6 +23,7 @@ from model.networks.network import Network
 from model.networks.stored_config import config_from_json, to_json
 from model.networks.text_aligned import TextAlignedConfig, TextAlignedNetwork
 from model.networks.zse_sbir import ZseNetwork
+from model.presets import PRESETS as ZSE_PRESETS
 
 K = TypeVar("K", bound=NetworkConfig)
 

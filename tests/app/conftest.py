@@ -23,9 +23,9 @@ from app.service.service import Service
 from app.settings import Settings
 from index_builder import BuildOptions, build_gallery
 from model.checkpoints.files import load_checkpoint, save_checkpoint
-from model.config import ZSE_TINY
 from model.networks.network import Network
 from model.networks.registry import build_network
+from model.presets import ZSE_TINY
 
 LOCAL = "http://127.0.0.1"
 WRITE_KEY = "a-write-key"

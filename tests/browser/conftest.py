@@ -24,8 +24,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from index_builder import BuildOptions, build_gallery
 from model.checkpoints.files import load_checkpoint, save_checkpoint
-from model.config import ZSE_TINY
 from model.networks.registry import build_network
+from model.presets import ZSE_TINY
 from tests.paths import ROOT
 
 WRITE_KEY = "a-write-key"

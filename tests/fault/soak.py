@@ -38,9 +38,9 @@ from PIL import Image, ImageDraw
 from index_builder import BuildOptions, GallerySnapshot, build_gallery, sync_gallery, verify_gallery
 from index_builder.photo_record import photo_id
 from model.checkpoints.files import load_checkpoint, save_checkpoint
-from model.config import ZSE_TINY
 from model.errors import SketchseekError
 from model.networks.registry import build_network
+from model.presets import ZSE_TINY
 from tests.fault.truth import Truth
 
 PHOTOS, SKETCHES, MOST = 48, 8, 200

@@ -32,12 +32,13 @@ from index_builder.store.checksums import Ledger, dataset_files, file_sum, write
 from index_builder.store.gallery import Gallery
 from index_builder.store.metadata import METADATA_KEY, GalleryMetadata
 from model.checkpoints.files import load_checkpoint, save_checkpoint
-from model.config import ZSE_TINY, PreprocessConfig
+from model.config import PreprocessConfig
 from model.errors import SketchseekError
 from model.images.opening import ImageLimits, open_image, read_image, to_rgb
 from model.images.preprocess import sketch_tensor
 from model.networks.network import CheckpointIdentity
 from model.networks.registry import build_network
+from model.presets import ZSE_TINY
 
 T = TypeVar("T")
 SMALL = ImageLimits(max_pixels=1_000_000, max_memory=30_000_000)

@@ -9,21 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.config import (
-    ZSE_TINY,
-    CrossAttentionConfig,
-    EncoderConfig,
-    NetworkConfig,
-    PreprocessConfig,
-    RelationConfig,
-    ZseConfig,
-)
+from model.config import CrossAttentionConfig, EncoderConfig, NetworkConfig, PreprocessConfig, RelationConfig, ZseConfig
 from model.layers.matching import MatchingRelation
 from model.networks.crossatnet import CrossAtNet
 from model.networks.network import EncoderNetwork
 from model.networks.registry import build_network, preset
 from model.networks.text_aligned import TextAlignedNetwork
 from model.networks.zse_sbir import ZseNetwork
+from model.presets import ZSE_TINY
 from model.types import Encoding
 
 # The upstream variant with every part, 16 patches of a 64-pixel image and a ViT of width 64.

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from model.errors import CheckpointError, DivergedError
 from model.networks.network import Network
 from model.training.config import TrainConfig
-from model.training.material.material import BatchMaker
+from model.training.material.batches import BatchMaker
 from model.training.objectives.objective import ContrastiveObjective, UpstreamObjective
 from model.training.run.processes import Process
 from model.training.sampling import generator_for

@@ -20,11 +20,10 @@ from model.networks.encoder import HybridEncoder
 from model.networks.network import Network
 from model.networks.registry import build_network
 from model.training.config import TrainConfig
+from model.training.material.batches import BatchMaker, training_preprocess
 from model.training.material.material import (
-    BatchMaker,
     Material,
     load_material,
-    training_preprocess,
     with_names,
     with_objects,
     with_own_photos,

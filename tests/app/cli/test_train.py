@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from app.cli import main
 from app.cli.train import _asked_to_stop
 from model.checkpoints.files import load_checkpoint
-from model.config import ZSE_TINY, ZSE_VIT_B16
 from model.errors import ConfigurationError
+from model.presets import ZSE_TINY, ZSE_VIT_B16
 from model.training.config import UPSTREAM_RECIPE, TrainConfig
 from model.training.material.sources import decoding_side, starting_weights
 from tests.model.training.conftest import draw_collection
@@ -197,7 +197,7 @@ def test_two_processes_train_together(data, tmp_path):
 
 
 def test_starting_weights_are_a_package_where_there_is_one_and_else_the_hub(tmp_path):
-    from model.config import ZSE_LITE
+    from model.presets import ZSE_LITE
 
     ours = TrainConfig()
     assert starting_weights(ZSE_LITE, ours, "auto") == (ZSE_LITE, "package")

@@ -20,8 +20,9 @@ from model.checkpoints.files import (
     save_checkpoint,
     with_config,
 )
-from model.config import ZSE_TINY, PreprocessConfig, ScoreRule
+from model.config import PreprocessConfig, ScoreRule
 from model.errors import CheckpointError, CheckpointNotFoundError, ConfigurationError, DeviceError, SketchseekError
+from model.presets import ZSE_TINY
 from tests.model.tiny_networks import UPSTREAM_TINY, VIT_POOLED, build, images
 
 

@@ -6,12 +6,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from model.config import ZSE_TINY, ExpansionRule, ScoreRule
+from model.config import ExpansionRule, ScoreRule
 from model.evaluation.arms import Arms, checkpoint_fusion, relate_all, relate_candidates, standardised_fusion
 from model.evaluation.calibrate import calibration_loss, choose_score_rule
 from model.evaluation.metrics import average_precision, precision_at, rank_photos
 from model.evaluation.timing import time_queries
 from model.networks.registry import build_network
+from model.presets import ZSE_TINY
 from model.ranking.expansion import expand
 from model.ranking.score import score_of
 

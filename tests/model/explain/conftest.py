@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from model.config import ZSE_TINY
 from model.networks.registry import build_network
 from model.networks.zse_sbir import ZseNetwork
+from model.presets import ZSE_TINY
 from model.types import Encoding, RelationAttention
 
 Planted = Callable[..., tuple[Encoding, Encoding, RelationAttention]]

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from model.config import ZSE_TINY, RelationConfig
+from model.config import RelationConfig
 from model.explain import explain_pair, explain_pairs, inked_patches, occlusion, photo_patch_box, relate_with_importance
 from model.explain.importance import logits_without_patches
 from model.layers.relation import PooledRelation
 from model.networks.registry import build_network
 from model.networks.zse_sbir import ZseNetwork
+from model.presets import ZSE_TINY
 from model.types import Encoding
 from tests.model.tiny_networks import encodings
 

@@ -7,11 +7,11 @@ import torch
 from torch.nn import functional as F
 
 from model.checkpoints.files import load_tensors
-from model.config import ZSE_TINY
 from model.errors import CheckpointError
 from model.layers.familiarity import PROTOTYPES, Familiarity
 from model.layers.whitening import Whitening
 from model.networks.registry import build_network
+from model.presets import ZSE_TINY
 
 
 def unit(count: int, size: int, seed: int) -> torch.Tensor:

@@ -7,10 +7,10 @@ import torch
 from torch.nn import functional as F
 
 from model.checkpoints.files import load_checkpoint, save_checkpoint
-from model.config import ZSE_TINY
 from model.layers.whitening import Whitening, whitening_of
 from model.networks.network import EncoderNetwork
 from model.networks.registry import build_network
+from model.presets import ZSE_TINY
 
 WHITENED = replace(ZSE_TINY, encoder=replace(ZSE_TINY.encoder, whitened=True))
 

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from model.backbones.timm_backbones import Block
-from model.config import ZSE_LITE, ZSE_LITE0, ZSE_TINY, ZSE_VIT_B16, EncoderConfig, kept_count
+from model.config import EncoderConfig, kept_count
 from model.errors import ConfigurationError
 from model.networks.encoder import keep_most_attended, retrieval_attention, run_blocks
+from model.presets import ZSE_LITE, ZSE_LITE0, ZSE_TINY, ZSE_VIT_B16
 from tests.model.tiny_networks import UPSTREAM_TINY, VIT_POOLED, build, images
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from model.checkpoints.files import load_checkpoint, save_checkpoint
-from model.config import PRESETS
 from model.networks.crossatnet import CrossAtNet
 from model.networks.registry import build_network
+from model.presets import PRESETS
 from model.types import Encoding, Relation
 from tests.model.tiny_networks import EVERY_CONFIG, build_any, encodings, images, silent
 

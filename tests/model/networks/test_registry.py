@@ -11,12 +11,13 @@ import model.backbones.torchvision_guard
 import timm
 
 from model.backbones.timm_backbones import create_backbone
-from model.config import ZSE_LITE, ZSE_TINY, ZSE_VIT_B16, EncoderConfig
+from model.config import EncoderConfig
 from model.errors import CheckpointError, CheckpointNotFoundError, ConfigurationError, WeightsUnavailableError
 from model.layers.folding import fold_batch_norms
 from model.networks.encoder import VitEncoder
 from model.networks.registry import build_network, preset, with_backbone
 from model.networks.zse_sbir import ZseNetwork
+from model.presets import ZSE_LITE, ZSE_TINY, ZSE_VIT_B16
 from tests.model.tiny_networks import UPSTREAM_TINY, VIT_POOLED, images
 
 

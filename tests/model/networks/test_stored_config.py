@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from model.config import ZSE_LITE, ScoreRule, ZseConfig
+from model.config import ScoreRule, ZseConfig
 from model.errors import ConfigurationError
 from model.networks.registry import ARCHITECTURES, PRESETS
 from model.networks.stored_config import config_from_json, score_rule_from_json, to_json
+from model.presets import ZSE_LITE
 from tests.model.tiny_networks import UPSTREAM_TINY, VIT_POOLED
 
 

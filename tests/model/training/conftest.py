@@ -8,10 +8,11 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from model.config import ZSE_TINY
 from model.data.folders import read_folders
+from model.presets import ZSE_TINY
 from model.training.config import LossWeights, TrainConfig
-from model.training.material.material import BatchMaker, load_material
+from model.training.material.batches import BatchMaker
+from model.training.material.material import load_material
 from model.training.objectives.objective import Semantics
 from model.training.run.preparation import build_objective, start_network
 from model.training.run.run import RunPlan, train

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.config import ZSE_TINY
 from model.data.arrays import ImageArrays
 from model.data.augment import plain
 from model.data.contours import contours
 from model.data.items import Item, Modality
 from model.data.strengths import PhotoAugment, SketchAugment
+from model.presets import ZSE_TINY
 from model.training.config import TrainConfig
 from model.training.drawn import UNKNOWN, DrawnMaker, OwnPhotos
 

@@ -126,7 +126,7 @@ def objective_of(name, dataset, cache, described):
 
 @EACH
 def test_the_gradient_of_every_term_arrives_where_it_should(dataset, tmp_path, described, name):
-    from model.training.material.material import BatchMaker
+    from model.training.material.batches import BatchMaker
 
     objective, material, config = objective_of(name, dataset, tmp_path, described)
     batch = BatchMaker(material, NETWORKS[name].preprocess, config).make(0, 0)
@@ -165,7 +165,7 @@ def test_the_gradient_of_every_term_arrives_where_it_should(dataset, tmp_path, d
 
 @EACH
 def test_a_term_turned_off_costs_nothing(dataset, tmp_path, described, name):
-    from model.training.material.material import BatchMaker
+    from model.training.material.batches import BatchMaker
 
     objective, material, config = objective_of(name, dataset, tmp_path, described)
     weights = replace(FULL[name], **dict.fromkeys(OWN[name], 0.0))

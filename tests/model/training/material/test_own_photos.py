@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from model.config import ZSE_TINY
 from model.data.folders import read_categories, read_folders
 from model.data.pairs import pairs_by_name
+from model.presets import ZSE_TINY
 from model.training.material.material import load_material, with_objects, with_own_photos
 from tests.model.training.conftest import CPU, draw_collection
 from tests.model.training.material.test_teacher import Mapped

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from model.config import ZSE_TINY
 from model.data.augment import plain
+from model.presets import ZSE_TINY
 from model.training.material.teacher import (
     category_means,
     leading_directions,

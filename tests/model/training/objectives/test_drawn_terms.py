@@ -9,11 +9,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from model.config import ZSE_TINY
 from model.networks.registry import build_network
+from model.presets import ZSE_TINY
 from model.training.config import LossWeights
 from model.training.drawn import UNKNOWN, Drawn, OwnPhotos
-from model.training.material.material import BatchMaker
+from model.training.material.batches import BatchMaker
 from model.training.objectives.losses import relation_rank, supervised_contrastive
 from model.training.objectives.objective import Batch, ContrastiveObjective, Semantics
 from model.types import Encoding

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from model.checkpoints.files import load_checkpoint, read_checkpoint, save_checkpoint
-from model.config import ZSE_TINY, RelationConfig
+from model.config import RelationConfig
 from model.networks.registry import build_network, preset
 from model.networks.zse_sbir import ZseNetwork
+from model.presets import ZSE_TINY
 from tests.model.training.conftest import draw_collection
 from tests.paths import ROOT
 

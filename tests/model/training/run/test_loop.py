@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from model.config import ZSE_TINY
 from model.errors import CheckpointError, DivergedError
+from model.presets import ZSE_TINY
 from model.training.config import UPSTREAM_RECIPE, LossWeights
 from model.training.run.loop import LARGEST_GRADIENT, Trainer, learning_rate, parameter_groups, set_training
 from tests.model.training.conftest import tiny

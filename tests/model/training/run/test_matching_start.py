@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from model.config import ZSE_TINY
 from model.layers.whitening import whitening_of
+from model.presets import ZSE_TINY
 from model.training.run.matching_start import PATCH_SHRINKAGE, TOKEN_SHRINKAGE, start_matching
 from tests.model.tiny_networks import UPSTREAM_TINY, build, encodings
 

@@ -7,9 +7,10 @@ import torch
 from torch import distributed, nn
 from torch.multiprocessing.spawn import spawn
 
-from model.config import ZSE_TINY
 from model.errors import ConfigurationError
-from model.training.material.material import BatchMaker, load_material
+from model.presets import ZSE_TINY
+from model.training.material.batches import BatchMaker
+from model.training.material.material import load_material
 from model.training.objectives.objective import Semantics
 from model.training.run.loop import Trainer, set_training
 from model.training.run.preparation import build_objective, start_network

@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from model.checkpoints.files import save_checkpoint
-from model.config import ZSE_TINY
 from model.networks.registry import build_network
+from model.presets import ZSE_TINY
 from tests.model.training.conftest import draw_collection
 from tests.paths import ROOT
 

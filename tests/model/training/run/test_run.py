@@ -8,10 +8,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from model.checkpoints.files import load_checkpoint, read_checkpoint
-from model.config import ZSE_TINY, ZSE_VIT_B16, ScoreRule
+from model.config import ScoreRule
 from model.data.items import category_key
 from model.errors import ConfigurationError, DatasetError, MissingExtraError, StoppedError
 from model.networks.zse_sbir import ZseNetwork
+from model.presets import ZSE_TINY, ZSE_VIT_B16
 from model.training.config import UPSTREAM_RECIPE, LossWeights, with_setting
 from model.training.material.holdout import thinned
 from model.training.material.material import load_material
