@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from index_builder.gallery_errors import GalleryError
 from index_builder.index.settings import Choice, CodeSource
+from index_builder.photo_folders import PhotoFolders
 from model.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -32,7 +34,11 @@ class Settings(BaseSettings):
     gallery: Path = Field(
         Path("gallery"), description="Folder of the gallery; the first start builds it if `photos` is set."
     )
-    photos: Path | None = Field(None, description="Folder of the gallery's photos; none: the one it was built from.")
+    photos: Annotated[PhotoFolders | None, NoDecode] = Field(
+        None,
+        description="Folder of the gallery's photos, or several as NAME=PATH with colons between them; none: what the "
+        "gallery remembers.",
+    )
     watch: bool = Field(
         default=False, description="Reconcile the gallery with `photos` at start and follow changes in that folder."
     )
@@ -153,8 +159,13 @@ class Settings(BaseSettings):
 
     @field_validator("photos", mode="before")
     @classmethod
-    def _no_empty_path(cls, value: object) -> object:
-        return None if value == "" else value
+    def _folders(cls, value: object) -> object:
+        if value is None or isinstance(value, PhotoFolders):
+            return value
+        try:
+            return PhotoFolders.from_setting(value) if isinstance(value, str) else PhotoFolders.of(value)  # type: ignore[arg-type]
+        except GalleryError as error:
+            raise ValueError(str(error)) from None
 
     @property
     def is_local(self) -> bool:

@@ -33,6 +33,7 @@ from PIL import Image
 
 from index_builder import BuildOptions, build_gallery
 from index_builder.ingest.decode import Job, read_photo
+from index_builder.photo_folders import PhotoFolders
 from model.checkpoints.files import load_checkpoint, resolve_device, resolve_dtype
 from model.networks.network import Network
 from model.networks.registry import build_network, preset
@@ -95,8 +96,9 @@ def build(network: Network, photos: Path, options: BuildOptions) -> tuple[float,
 def compare(network: Network, photos: Path, arguments: argparse.Namespace) -> None:
     options = BuildOptions(batch_size=arguments.batch, workers=arguments.workers)
     files = [path.relative_to(photos) for path in sorted(photos.rglob("*.*"))]
+    folders = PhotoFolders.of(photos)
     started = time.perf_counter()
-    decoded = [read_photo(photos, Job(os.fsencode(path)), network.preprocess) for path in files[: arguments.batch]]
+    decoded = [read_photo(folders, Job(os.fsencode(path)), network.preprocess) for path in files[: arguments.batch]]
     decode_ms = 1e3 * (time.perf_counter() - started) / len(decoded)
     tensors = [tensor for photo in decoded if (tensor := getattr(photo, "tensor", None)) is not None]
     images = torch.stack(tensors).to(network.device, network.dtype)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from index_builder import GallerySnapshot, RecallSettings
 from index_builder.index.flat_and_ivf import RecallIndex, build_index
+from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import PhotoFile
 from index_builder.store.metadata import GalleryMetadata
 from index_builder.store.quantise import StoredTokens, TokenShape, record_of
@@ -57,7 +58,7 @@ def random_records(count: int, shape: TokenShape, rng: np.random.Generator) -> n
 
 def write_gallery(folder: Path, count: int, shape: TokenShape, identity: CheckpointIdentity) -> float:
     """Write a gallery of random photos; the seconds it took."""
-    metadata = GalleryMetadata("synthetic", identity.sha256, "synthetic", shape, 14, str(folder))
+    metadata = GalleryMetadata("synthetic", identity.sha256, "synthetic", shape, 14, PhotoFolders.of(folder))
     rng = np.random.default_rng(0)
     started = time.perf_counter()
     with open_writer(folder, metadata) as writer:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from index_builder.ingest.changes import add_photos, build_gallery, remove_photos, sync_gallery
     from index_builder.ingest.rebuild import rebuild_gallery
     from index_builder.ingest.scan import Skipped
+    from index_builder.photo_folders import PhotoFolders
     from index_builder.photo_record import PhotoRecord
     from index_builder.reading.export import GalleryInfo, export_descriptors, gallery_info
     from index_builder.reading.snapshot import GallerySnapshot
@@ -28,6 +29,7 @@ _HOMES = {
     "GalleryInfo": "index_builder.reading.export",
     "GalleryMetadata": "index_builder.store.metadata",
     "GallerySnapshot": "index_builder.reading.snapshot",
+    "PhotoFolders": "index_builder.photo_folders",
     "PhotoRecord": "index_builder.photo_record",
     "RecallSettings": "index_builder.index.settings",
     "Skipped": "index_builder.ingest.scan",
@@ -50,6 +52,7 @@ __all__ = [
     "GalleryInfo",
     "GalleryMetadata",
     "GallerySnapshot",
+    "PhotoFolders",
     "PhotoRecord",
     "RecallSettings",
     "Skipped",

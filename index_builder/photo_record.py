@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -17,7 +16,7 @@ class PhotoFile:
     """A photo's file as it was read: what its row in the gallery is made of.
 
     Attributes:
-        raw_path: relative to the root.
+        raw_path: as the gallery writes it, see `index_builder.photo_folders`.
         content_hash: SHA-256 of the file.
         size: in bytes.
         modified_ns, read_ns: when the file was modified, and when it was read.
@@ -39,8 +38,8 @@ class PhotoRecord:
 
     Attributes:
         photo_id: opaque, safe in a URL; the same for a path as long as its content stays the same.
-        path: relative to the photos' root, as text for people and JSON; bytes that are not UTF-8 are shown as `\\xff`.
-        raw_path: the same path as the file system names it. `os.path.join(os.fsencode(root), raw_path)` opens the file.
+        path: below the photos' folder, as text for people and JSON; bytes that are not UTF-8 are shown as `\\xff`.
+        raw_path: the same path as the file system names it; `PhotoFolders.absolute` opens the file.
         tags: the folders of the path, outermost first.
         width, height: in pixels, after the photo is turned upright.
         content_hash: SHA-256 of the file, in hexadecimal.
@@ -73,13 +72,8 @@ def shown_path(raw_path: bytes) -> str:
 
 
 def tags_of(raw_path: bytes) -> list[str]:
-    """The folders below the root that contain a photo, outermost first, each once."""
+    """The folders of a path that contain a photo, outermost first, each once."""
     return list(dict.fromkeys(shown_path(part) for part in raw_path.split(b"/")[:-1]))
-
-
-def absolute(root: str | os.PathLike[str], raw_path: bytes) -> bytes:
-    """The file's absolute path in bytes, which every file system call accepts."""
-    return os.path.join(os.fsencode(root), raw_path)  # noqa: PTH118 - pathlib has no paths in bytes
 
 
 def from_ns(nanoseconds: int) -> datetime:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,9 +22,12 @@ def command(
     *,
     gallery: GalleryOption = DEFAULT_GALLERY,
     photos: Annotated[
-        Path | None, typer.Option(help="Folder of the photos. The first start builds the gallery from it.")
+        list[str] | None,
+        typer.Option(
+            help="Folder of the photos, or NAME=FOLDER; may be repeated. The first start builds the gallery from it."
+        ),
     ] = None,
-    watch: Annotated[Path | None, typer.Option(help="As --photos, and follow changes in that folder.")] = None,
+    watch: Annotated[list[str] | None, typer.Option(help="As --photos, and follow changes in these folders.")] = None,
     checkpoint: CheckpointOption = DEFAULT_CHECKPOINT,
     device: DeviceOption = "auto",
     recall: RecallOption = "auto",
@@ -43,7 +45,7 @@ def command(
 
     settings = load_settings(
         gallery=gallery,
-        photos=watch or photos,
+        photos=watch or photos or None,
         watch=True if watch else None,
         checkpoint=checkpoint,
         device=device,

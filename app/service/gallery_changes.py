@@ -34,6 +34,7 @@ from index_builder import (
     sync_gallery,
 )
 from index_builder.gallery_errors import GalleryBusyError, GalleryError
+from index_builder.photo_folders import PhotoFolders
 from index_builder.store.layout import POINTER
 from model.errors import SketchseekError
 from model.networks.network import Network
@@ -95,8 +96,8 @@ class GalleryChanges:
         """Whether there is a gallery on disk."""
         return (self._settings.gallery / POINTER).is_file()
 
-    def root(self) -> Path:
-        """Folder of the photos.
+    def folders(self) -> PhotoFolders:
+        """Where the photos lie.
 
         Raises:
             RequestError: `no_photos_folder`.
@@ -104,7 +105,7 @@ class GalleryChanges:
         if self._settings.photos is not None:
             return self._settings.photos
         if self._served_gallery.current is not None:
-            return self._served_gallery.current.root
+            return self._served_gallery.current.folders
         raise RequestError("no_photos_folder", "This service knows no folder of photos; set SKETCHSEEK_PHOTOS.", 409)
 
     async def reconcile(self) -> None:
@@ -113,12 +114,12 @@ class GalleryChanges:
 
     async def watch(self) -> None:
         """Reconcile whenever the folder changes, for ever."""
-        root = self.root()
+        places = [folder.path for folder in self.folders().folders]
         gallery = os.path.realpath(self._settings.gallery)
         while True:
             try:
                 async for changes in watchfiles.awatch(
-                    root, watch_filter=_Photos(gallery), debounce=_DEBOUNCE_MS, step=100, rust_timeout=1000
+                    *places, watch_filter=_Photos(gallery), debounce=_DEBOUNCE_MS, step=100, rust_timeout=1000
                 ):
                     _log.info("the folder of photos changed", paths=len(changes))
                     await self._change("sync", self._sync)
@@ -129,9 +130,9 @@ class GalleryChanges:
 
     async def add(self, job: Job, stored: Sequence[Path]) -> None:
         """Add stored uploads to the gallery and record the outcome in `job`. On failure their files are deleted."""
-        root = self.root()
+        folders = self.folders()
         report = await self._change(
-            "add", lambda: add_photos(self._settings.gallery, root, stored, self._network, options=self._options)
+            "add", lambda: add_photos(self._settings.gallery, folders, stored, self._network, options=self._options)
         )
         if report is None:
             job.status, job.code = "failed", self.problem.code if self.problem else "internal_error"
@@ -154,7 +155,7 @@ class GalleryChanges:
         Raises:
             RequestError: `photos_read_only`: nothing was changed.
         """
-        await asyncio.to_thread(files.remove, self.root(), photo)
+        await asyncio.to_thread(files.remove, self.folders(), photo)
         report = await self._change("remove", lambda: remove_photos(self._settings.gallery, [photo.photo_id]))
         if report is None:  # the next sync removes the row
             job.status, job.code = "failed", self.problem.code if self.problem else "internal_error"
@@ -206,16 +207,19 @@ class GalleryChanges:
                 self.progress = Standing("waiting for another command that writes to the gallery", 0, None)
 
     def _sync(self) -> BuildReport:
-        root = self.root()
+        folders = self.folders()
         self.progress = Standing("scanning", 0, None)
-        if not root.is_dir():
-            raise GalleryError(f"the folder of photos {root} does not exist; mount or create it")
+        for folder in folders.folders:
+            if not folder.path.is_dir():
+                raise GalleryError(f"the folder of photos {folder.path} does not exist; mount or create it")
         if self.exists():
             return sync_gallery(
-                self._settings.gallery, self._network, photos=root, options=self._options, progress=self._report
+                self._settings.gallery, self._network, photos=folders, options=self._options, progress=self._report
             )
-        _log.info("there is no gallery yet: building it", gallery=str(self._settings.gallery), photos=str(root))
-        return build_gallery(root, self._settings.gallery, self._network, options=self._options, progress=self._report)
+        _log.info("there is no gallery yet: building it", gallery=str(self._settings.gallery), photos=str(folders))
+        return build_gallery(
+            folders, self._settings.gallery, self._network, options=self._options, progress=self._report
+        )
 
     def _report(self, progress: BuildProgress) -> None:
         if self._stopped.is_set():

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from app.service_errors import RequestError
-from index_builder.photo_record import PhotoRecord, absolute
+from index_builder.photo_folders import PhotoFolders
+from index_builder.photo_record import PhotoRecord
 from model.images.formats.endings import ENDING_OF
 from model.images.formats.signatures import sniff
 from model.images.opening import FORMATS
@@ -32,7 +33,7 @@ def _gone() -> RequestError:
     return RequestError("photo_gone", "The photo's file is not there any more; the gallery has not noticed yet.", 404)
 
 
-def open_photo(root: Path, photo: PhotoRecord) -> BinaryIO:
+def open_photo(folders: PhotoFolders, photo: PhotoRecord) -> BinaryIO:
     """The photo's file, opened for reading; the caller closes it.
 
     Only pictures are served, whatever the file has become and whatever folder a foreign gallery names as its root.
@@ -40,9 +41,9 @@ def open_photo(root: Path, photo: PhotoRecord) -> BinaryIO:
     Raises:
         RequestError: `photo_gone`: there is no regular file, it lies outside the root, or it is no longer a picture.
     """
-    path = absolute(root, photo.raw_path)
+    path = _absolute(folders, photo)
     real = os.path.realpath(path)
-    if not _inside(real, root):
+    if not folders.is_inside(real):
         raise _gone()
     try:
         # Without O_NONBLOCK, a named pipe in the folder would block this thread for ever.
@@ -91,7 +92,7 @@ def safe_name(name: str, image_format: str) -> str:
     return f"{stem}-{secrets.token_hex(8)}{ENDING_OF.get(image_format, '.img')}"
 
 
-def store(folder: Path, root: Path, name: str, data: bytes) -> Path:
+def store(folder: Path, folders: PhotoFolders, name: str, data: bytes) -> Path:
     """Write an upload; it appears under its name whole or not at all.
 
     Raises:
@@ -99,7 +100,7 @@ def store(folder: Path, root: Path, name: str, data: bytes) -> Path:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not _inside(os.fsencode(folder.resolve()), root):
+        if not folders.is_inside(os.fsencode(folder.resolve())):
             raise RequestError("photos_read_only", "The folder for uploads leads out of the photos' folder.", 409)
         write_whole(folder / name, data)
     except OSError as error:
@@ -107,17 +108,17 @@ def store(folder: Path, root: Path, name: str, data: bytes) -> Path:
     return folder / name
 
 
-def remove(root: Path, photo: PhotoRecord) -> None:
+def remove(folders: PhotoFolders, photo: PhotoRecord) -> None:
     """Delete the photo's file. A file that is already gone is no error.
 
     Raises:
         RequestError: `photos_read_only`; `photo_gone`: its folder leads outside the root, or another picture took its
             place, which nobody asked to delete.
     """
-    path = absolute(root, photo.raw_path)
+    path = _absolute(folders, photo)
     # The folder is resolved, the last part is not: for a symbolic link, the link itself is deleted.
     folder = os.path.realpath(os.path.dirname(path))  # noqa: PTH120 - pathlib has no paths in bytes
-    if not (folder == os.fsencode(root.resolve()) or _inside(folder, root)):
+    if not folders.is_inside(folder + b"/"):
         raise _gone()
     target = os.path.join(folder, os.path.basename(path))  # noqa: PTH118, PTH119
     try:
@@ -130,8 +131,11 @@ def remove(root: Path, photo: PhotoRecord) -> None:
         raise _not_writable(error) from None
 
 
-def _inside(real: bytes, root: Path) -> bool:
-    return real.startswith(os.fsencode(root.resolve()) + b"/")
+def _absolute(folders: PhotoFolders, photo: PhotoRecord) -> bytes:
+    try:
+        return folders.absolute(photo.raw_path)
+    except FileNotFoundError:
+        raise _gone() from None
 
 
 def _looks_unchanged(now: os.stat_result, photo: PhotoRecord) -> bool:

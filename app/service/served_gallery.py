@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -20,6 +19,7 @@ from app.service_errors import BusyError
 from app.settings import Settings
 from index_builder import GallerySnapshot, PhotoRecord, latest_version
 from index_builder.gallery_errors import GalleryNotFoundError, GalleryVersionGoneError, UnknownPhotoError
+from index_builder.photo_folders import PhotoFolders
 from model.errors import SketchseekError
 from model.networks.network import Network
 
@@ -38,9 +38,9 @@ class ServedVersion:
     searcher: TwoStageSearcher
 
     @property
-    def root(self) -> Path:
-        """Folder of its photos."""
-        return self.snapshot.root
+    def folders(self) -> PhotoFolders:
+        """Where its photos lie."""
+        return self.snapshot.folders
 
     @property
     def snapshot(self) -> GallerySnapshot:
@@ -176,7 +176,7 @@ class ServedGallery:
         snapshot = GallerySnapshot.load(
             self._settings.gallery,
             network.identity,
-            root=self._settings.photos,
+            photos=self._settings.photos,
             recall=self._settings.recall_settings,
             hash_projection=network.hash_projection,
             device=network.device,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from app.service import photo_files as files
 from app.service.change_jobs import Upload
-from index_builder.ingest.photo_names import relative_path
+from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import photo_id, shown_path
 from model.errors import ImageError
 from model.images.limits import ImageLimits
@@ -17,15 +17,15 @@ _LONGEST_NAME = 120
 
 
 def store_upload(
-    name: str | None, data: bytes, root: Path, folder: Path, limits: ImageLimits
+    name: str | None, data: bytes, folders: PhotoFolders, folder: Path, limits: ImageLimits
 ) -> tuple[Upload, Path | None]:
     """Check an uploaded file and store it; runs on a thread for images.
 
     Args:
         name: of the file, as the client sent it.
         data: its content.
-        root: the photos' folder.
-        folder: where uploads go, inside `root`.
+        folders: of the photos.
+        folder: where uploads go, inside one of them.
         limits: of images.
 
     Returns:
@@ -41,8 +41,8 @@ def store_upload(
         opened = read_image(data, limits, longest_side=64)
     except ImageError as error:
         return Upload(shown, code=error.code, detail=str(error)), None
-    path = files.store(folder, root, files.safe_name(name or "", opened.format), data)
-    raw = relative_path(root, path)
+    path = files.store(folder, folders, files.safe_name(name or "", opened.format), data)
+    raw = folders.relative(path)
     identity = photo_id(raw, hashlib.sha256(data).digest())
     return Upload(shown, path=shown_path(raw), photo_id=identity), path
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import threading
 from collections import OrderedDict
-from pathlib import Path
 
 from PIL import Image
 
 from app.metrics import Metrics
 from app.service.photo_files import is_unchanged, open_photo
+from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import PhotoRecord
 from model.images.opening import ImageLimits, open_image, to_rgb
 
@@ -41,7 +41,7 @@ class Thumbnails:
         """Changes with the photo's content and with the thumbnail's size."""
         return f'"{photo.content_hash[:32]}-{self._size}"'
 
-    def get(self, root: Path, photo: PhotoRecord) -> tuple[bytes, bool]:
+    def get(self, folders: PhotoFolders, photo: PhotoRecord) -> tuple[bytes, bool]:
         """The thumbnail as WebP, and whether it may be cached: not if the file changed since the gallery read it.
 
         Raises:
@@ -52,7 +52,7 @@ class Thumbnails:
             if (known := self._kept.get(photo.photo_id)) is not None:
                 self._kept.move_to_end(photo.photo_id)
                 return known, True
-        with open_photo(root, photo) as file:
+        with open_photo(folders, photo) as file:
             unchanged = is_unchanged(file, photo)
             image = to_rgb(open_image(file, self._limits, self._size))
         image.thumbnail((self._size, self._size), Image.Resampling.LANCZOS)

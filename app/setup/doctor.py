@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import Literal
 
 from app.settings import Settings, usable_cores
@@ -134,23 +133,25 @@ def _photos(settings: Settings) -> Finding:
     from index_builder import Gallery
     from index_builder.gallery_errors import GalleryNotFoundError
 
-    root = settings.photos
-    if root is None:
+    folders = settings.photos
+    if folders is None:
         try:
             opened = Gallery.open(settings.gallery)
         except GalleryNotFoundError:
             return Finding("photos", "ok", "no folder of photos is set")
-        root = Path(opened.metadata(opened.dataset()).root)
-    if not root.is_dir():
-        return Finding(
-            "photos",
-            "problem",
-            f"{root} is not there, so photos are found but cannot be shown",
-            "set SKETCHSEEK_PHOTOS",
-        )
-    if settings.write_key is not None and not os.access(root, os.W_OK):
-        return Finding("photos", "warning", f"{root} cannot be written: uploads are refused", "make it writable")
-    return Finding("photos", "ok", f"{root} can be read")
+        folders = opened.metadata(opened.dataset()).folders
+    for folder in folders.folders:
+        if not folder.path.is_dir():
+            return Finding(
+                "photos",
+                "problem",
+                f"{folder.path} is not there, so photos are found but cannot be shown",
+                "set SKETCHSEEK_PHOTOS",
+            )
+    uploads = folders.upload_folder.path
+    if settings.write_key is not None and not os.access(uploads, os.W_OK):
+        return Finding("photos", "warning", f"{uploads} cannot be written: uploads are refused", "make it writable")
+    return Finding("photos", "ok", f"{folders} can be read")
 
 
 def _disk(settings: Settings) -> Finding:

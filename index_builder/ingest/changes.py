@@ -10,13 +10,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from index_builder.gallery_errors import PhotosSkippedError
+from index_builder.gallery_errors import GalleryNotFoundError, PhotosSkippedError
 from index_builder.ingest.build_options import BuildOptions
 from index_builder.ingest.build_report import BuildReport, OnProgress
 from index_builder.ingest.difference import Difference
-from index_builder.ingest.photo_names import outermost, relative_path
+from index_builder.ingest.photo_names import outermost
 from index_builder.ingest.pipeline import read_all
-from index_builder.ingest.scan import PASSED_OVER, Skipped, scan_folder
+from index_builder.ingest.scan import PASSED_OVER, Skipped, scan_folders
+from index_builder.photo_folders import PhotoFolders, Photos
 from index_builder.photo_record import shown_path
 from index_builder.store.gallery import Gallery
 from index_builder.store.metadata import GalleryMetadata
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def build_gallery(
-    photos: str | Path,
+    photos: Photos,
     gallery: str | Path,
     network: Network,
     *,
@@ -39,7 +40,7 @@ def build_gallery(
     A build that was killed continues where it stopped.
 
     Args:
-        photos: the folder; ids depend on the paths below it, not on where it is.
+        photos: the folder, or several; ids depend on the paths below them, not on where they are.
         gallery: folder of the gallery.
         network: encodes the photos.
         options: how to work; None takes the defaults.
@@ -48,62 +49,59 @@ def build_gallery(
     Raises:
         GalleryError: see `index_builder.gallery_errors` for each kind.
     """
-    return _whole_folder(Path(photos), Path(gallery), network, options, progress, drop=False)
+    return _whole_folder(_folders(Path(gallery), photos), Path(gallery), network, options, progress, drop=False)
 
 
 def sync_gallery(
     gallery: str | Path,
     network: Network,
     *,
-    photos: str | Path | None = None,
+    photos: Photos | None = None,
     options: BuildOptions | None = None,
     progress: OnProgress | None = None,
 ) -> BuildReport:
     """Make a gallery match its folder: add, drop, and encode again what changed.
 
     Photos in a folder that cannot be read at the moment stay. Arguments are those of `build_gallery`; `photos` None
-    takes the folder that the gallery remembers.
+    takes the folders that the gallery remembers.
     """
     gallery = Path(gallery)
-    if photos is None:
-        opened = Gallery.open(gallery)
-        photos = opened.metadata(opened.dataset()).root
-    else:
-        Gallery.open(gallery)
-    return _whole_folder(Path(photos), gallery, network, options, progress, drop=True)
+    Gallery.open(gallery)
+    return _whole_folder(_folders(gallery, photos), gallery, network, options, progress, drop=True)
 
 
 def add_photos(
     gallery: str | Path,
-    root: str | Path,
+    photos: Photos,
     paths: Iterable[str | Path],
     network: Network,
     *,
     options: BuildOptions | None = None,
     progress: OnProgress | None = None,
 ) -> BuildReport:
-    """Add some files or folders below `root`, or encode them again if they changed. Makes the gallery if there is none.
+    """Add some files or folders of photos, or encode them again if they changed. Makes the gallery if there is none.
 
     Args:
         gallery: folder of the gallery.
-        root: the photos' folder.
-        paths: below the root; relative ones are relative to it.
+        photos: the photos' folder, or several.
+        paths: below them, absolute or as the gallery writes them.
         network, options, progress: as of `build_gallery`.
 
     Raises:
-        GalleryError: a path is not below the root or cannot be read.
+        GalleryError: a path is not below the photos or cannot be read.
     """
-    root, gallery, options = Path(root), Path(gallery), options or BuildOptions()
+    gallery, options = Path(gallery), options or BuildOptions()
+    folders = _folders(gallery, photos)
     report, started = BuildReport(), time.monotonic()
-    below = outermost({relative_path(root, path) for path in paths})
-    metadata = GalleryMetadata.of(network, root)
+    below = outermost({folders.relative(path) for path in paths})
+    metadata = GalleryMetadata.of(network, folders)
     with (
         open_writer(gallery, metadata, wait_s=options.wait_s, moved=options.moved) as writer,
         Difference(writer.known(), check_contents=options.check_contents) as difference,
     ):
         for path in below:
-            difference.add(scan_folder(root, report.skipped.append, below=path, leave_out=gallery))
-        read_all(writer, difference, root, network, options, report=report, progress=progress, keep_ids=True)
+            difference.add(scan_folders(folders, report.skipped.append, below=path, leave_out=gallery))
+        read_all(writer, difference, folders, network, options, report=report, progress=progress, keep_ids=True)
         return _finish(writer, report, started, options)
 
 
@@ -115,8 +113,20 @@ def remove_photos(gallery: str | Path, photo_ids: Sequence[str], *, wait_s: floa
         return _finish(writer, report, started, BuildOptions())
 
 
+def _folders(gallery: Path, photos: Photos | None) -> PhotoFolders:
+    """The folders that were named, with what the gallery remembers where nothing was said."""
+    try:
+        opened = Gallery.open(gallery)
+        remembered = opened.metadata(opened.dataset()).folders
+    except GalleryNotFoundError:
+        if photos is None:
+            raise
+        return PhotoFolders.of(photos)
+    return remembered if photos is None else PhotoFolders.of(photos).over(remembered)
+
+
 def _whole_folder(
-    root: Path,
+    folders: PhotoFolders,
     gallery: Path,
     network: Network,
     options: BuildOptions | None,
@@ -126,9 +136,9 @@ def _whole_folder(
 ) -> BuildReport:
     options = options or BuildOptions()
     report, started = BuildReport(), time.monotonic()
-    files = scan_folder(root, report.skipped.append, leave_out=gallery)
+    files = scan_folders(folders, report.skipped.append, leave_out=gallery)
     first = next(files, None)  # fails before a gallery is made for something that is not a folder
-    metadata = GalleryMetadata.of(network, root)
+    metadata = GalleryMetadata.of(network, folders)
     with (
         open_writer(gallery, metadata, wait_s=options.wait_s, moved=options.moved) as writer,
         Difference(writer.known(), check_contents=options.check_contents) as difference,
@@ -138,7 +148,7 @@ def _whole_folder(
         difference.add(files)
         if drop:
             report.removed += writer.remove(_gone(difference, report.skipped))
-        read_all(writer, difference, root, network, options, report=report, progress=progress, keep_ids=False)
+        read_all(writer, difference, folders, network, options, report=report, progress=progress, keep_ids=False)
         return _finish(writer, report, started, options)
 
 

@@ -15,12 +15,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from index_builder.ingest.scan import Skipped
-from index_builder.photo_record import PhotoFile, absolute, shown_path
+from index_builder.photo_folders import PhotoFolders
+from index_builder.photo_record import PhotoFile, shown_path
 from model.config import PreprocessConfig
 from model.errors import ImageError
 from model.images.opening import ImageLimits, read_image
@@ -31,7 +31,7 @@ _PERMANENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 
 @dataclass(frozen=True)
 class Job:
-    """A file to read: its path relative to the root, and the content hash that the gallery has for it, if any."""
+    """A file to read: its path as the gallery writes it, and the content hash that the gallery has for it, if any."""
 
     raw_path: bytes
     known_hash: bytes | None = None
@@ -53,7 +53,7 @@ class Failed:
     """A file that cannot become a photo.
 
     Attributes:
-        raw_path: relative to the root.
+        raw_path: of the file.
         skipped: the same with the reason, for people.
         unknown: its content could not be read, so what the gallery has of it may still be right.
     """
@@ -64,13 +64,13 @@ class Failed:
 
 
 def read_photo(
-    root: Path, job: Job, preprocess: PreprocessConfig, limits: ImageLimits | None = None
+    folders: PhotoFolders, job: Job, preprocess: PreprocessConfig, limits: ImageLimits | None = None
 ) -> DecodedPhoto | Failed:
     """Read, hash and decode one file. Whatever is wrong with it becomes `Failed`, never an exception."""
     limits = limits or ImageLimits()
     read_ns = time.time_ns()
     try:
-        data, status = _read(absolute(root, job.raw_path), limits.max_bytes)
+        data, status = _read(folders.absolute(job.raw_path), limits.max_bytes)
     except OSError as error:
         gone = error.errno in _PERMANENT
         return _failed(job, f"unreadable file: {error.strerror or error}", unknown=not gone)

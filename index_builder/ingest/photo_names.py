@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +22,7 @@ def find_photo_ids(gallery: str | Path, names: Sequence[str]) -> dict[str, list[
     """
     opened = Gallery.open(gallery)
     dataset = opened.dataset()
-    root = Path(opened.metadata(dataset).root)
+    folders = opened.metadata(dataset).folders
     with lance_errors(f"cannot read the photos of the gallery {gallery}"):
         table = dataset.to_table(columns=["photo_id", "path"])
     by_path = dict(zip(table.column("path").to_pylist(), table.column("photo_id").to_pylist(), strict=True))
@@ -34,7 +33,7 @@ def find_photo_ids(gallery: str | Path, names: Sequence[str]) -> dict[str, list[
             found[name] = [name]
             continue
         try:
-            path = relative_path(root, name)
+            path = folders.relative(name)
         except GalleryError:
             found[name] = []
             continue
@@ -43,22 +42,6 @@ def find_photo_ids(gallery: str | Path, names: Sequence[str]) -> dict[str, list[
             photo for other, photo in by_path.items() if other == path or (prefix and other.startswith(prefix))
         ]
     return found
-
-
-def relative_path(root: Path, path: str | Path) -> bytes:
-    """A path below the root as the gallery writes it; b"" for the root itself.
-
-    Raises:
-        GalleryError: it is not below the root.
-    """
-    # normpath does not follow links, so a linked folder keeps its name below the root
-    place = os.path.normpath(os.path.join(root.absolute(), path))  # noqa: PTH118
-    relative = os.path.relpath(place, root.absolute())
-    if relative == ".":
-        return b""
-    if relative == ".." or relative.startswith("../"):
-        raise GalleryError(f"{path} is not below the photos' folder {root}; move it there first")
-    return os.fsencode(relative)
 
 
 def outermost(paths: set[bytes]) -> list[bytes]:

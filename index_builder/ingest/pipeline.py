@@ -6,7 +6,6 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,6 +14,7 @@ from index_builder.ingest.build_options import BuildOptions, default_workers
 from index_builder.ingest.build_report import BuildProgress, BuildReport, OnProgress
 from index_builder.ingest.decode import DecodedPhoto, Failed, decode_ahead, read_photo
 from index_builder.ingest.difference import Difference
+from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import photo_id
 from index_builder.store.quantise import StoredTokens, quantise
 from index_builder.store.writer import GalleryWriter
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def read_all(
     writer: GalleryWriter,
     difference: Difference,
-    root: Path,
+    folders: PhotoFolders,
     network: Network,
     options: BuildOptions,
     *,
@@ -39,14 +39,14 @@ def read_all(
     Args:
         writer: of the gallery.
         difference: what to read.
-        root: folder that paths are relative to.
+        folders: where the files lie.
         network, options, progress: as of `build_gallery`.
         report: gets numbers and skipped files.
         keep_ids: also list the ids of what was added.
     """
     report.unchanged += difference.unchanged
     workers = options.workers if options.workers is not None else default_workers()
-    read = partial(read_photo, root, preprocess=network.preprocess, limits=options.limits)
+    read = partial(read_photo, folders, preprocess=network.preprocess, limits=options.limits)
     started, total, done = time.monotonic(), len(difference.jobs), 0
     with ThreadPoolExecutor(1, thread_name_prefix="commit") as thread:
         batches = _Batches(_Commits(writer, difference, options, report, thread, keep_ids=keep_ids), network, options)

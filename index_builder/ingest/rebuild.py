@@ -15,7 +15,8 @@ from index_builder.ingest.build_report import BuildReport, OnProgress
 from index_builder.ingest.difference import Difference
 from index_builder.ingest.pipeline import read_all
 from index_builder.ingest.scan import FoundFile, Report, Skipped
-from index_builder.photo_record import absolute, shown_path
+from index_builder.photo_folders import PhotoFolders, Photos
+from index_builder.photo_record import shown_path
 from index_builder.store.gallery import Gallery
 from index_builder.store.layout import lance_errors, ledger_path, write_pointer
 from index_builder.store.locks import writer_lock
@@ -31,7 +32,7 @@ def rebuild_gallery(
     gallery: str | Path,
     network: Network,
     *,
-    photos: str | Path | None = None,
+    photos: Photos | None = None,
     options: BuildOptions | None = None,
     progress: OnProgress | None = None,
 ) -> BuildReport:
@@ -56,13 +57,15 @@ def rebuild_gallery(
         remove_leftovers(path)
         old = Gallery.open(path)
         dataset = old.dataset()
-        root = Path(photos if photos is not None else old.metadata(dataset).root)
+        folders = old.metadata(dataset).folders
+        if photos is not None:
+            folders = PhotoFolders.of(photos).over(folders)
         generation = old.generation + 1
-        writer = _resume_or_create(path, generation, GalleryMetadata.of(network, root))
+        writer = _resume_or_create(path, generation, GalleryMetadata.of(network, folders))
         with Difference(writer.known(), check_contents=options.check_contents) as difference:
-            difference.add(_files(dataset, root, report.skipped.append))
+            difference.add(_files(dataset, folders, report.skipped.append))
             report.removed = writer.remove([photo for photo, _ in difference.missing()])
-            read_all(writer, difference, root, network, options, report=report, progress=progress, keep_ids=False)
+            read_all(writer, difference, folders, network, options, report=report, progress=progress, keep_ids=False)
         writer.tidy()
         write_pointer(path, generation)
         report.version, report.photos, report.seconds = writer.version, len(writer), time.monotonic() - started
@@ -81,14 +84,14 @@ def _resume_or_create(path: Path, generation: int, metadata: GalleryMetadata) ->
     return GalleryWriter(path, generation)
 
 
-def _files(dataset: Any, root: Path, skipped: Report) -> Iterator[FoundFile]:
+def _files(dataset: Any, folders: PhotoFolders, skipped: Report) -> Iterator[FoundFile]:
     """The files of all photos of a dataset that are still there."""
     with lance_errors("cannot read the photos of the gallery"):
         batches = dataset.to_batches(columns=["path"])
     for batch in batches:
         for raw_path in batch.column("path").to_pylist():
             try:
-                status = os.stat(absolute(root, raw_path))  # noqa: PTH116 - bytes
+                status = os.stat(folders.absolute(raw_path))  # noqa: PTH116 - bytes
             except OSError as error:
                 skipped(Skipped(shown_path(raw_path), f"unreadable file: {error.strerror}"))
                 continue

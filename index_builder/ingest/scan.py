@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from index_builder.gallery_errors import GalleryError
-from index_builder.photo_record import absolute, shown_path
+from index_builder.photo_folders import PhotoFolders
+from index_builder.photo_record import shown_path
 from model.images.formats.endings import ENDINGS, HEIC_ENDINGS
 
 LINKED_TWICE = "a link to a folder that is already part of the gallery"
@@ -28,7 +29,7 @@ class FoundFile:
     """A file that looks like a photo.
 
     Attributes:
-        raw_path: relative to the root, as the file system names it.
+        raw_path: as the file system names it, see `index_builder.photo_folders`.
         size: bytes.
         modified_ns: modification time in nanoseconds since 1970.
     """
@@ -56,45 +57,54 @@ def heic_available() -> bool:
     return importlib.util.find_spec("pillow_heif") is not None
 
 
-def scan_folder(
-    root: Path, skipped: Report, *, below: bytes = b"", leave_out: Path | None = None
+def scan_folders(
+    folders: PhotoFolders, skipped: Report, *, below: bytes = b"", leave_out: Path | None = None
 ) -> Iterator[FoundFile]:
-    """Every file below `root` that looks like a photo.
+    """Every file below the photos' folders that looks like a photo.
 
     Args:
-        root: the photos' root; paths are given relative to it.
+        folders: where to look.
         skipped: called for everything that is passed over.
-        below: only this file or folder, relative to the root; b"" is the root itself.
+        below: only this file or folder, as the gallery writes it; b"" takes everything.
         leave_out: a folder that is never entered (the gallery, when it lies inside the photos).
 
     Raises:
-        GalleryError: the root is no folder or cannot be read at all.
+        GalleryError: a folder is none, or cannot be read at all.
     """
-    start = absolute(root, below) if below else os.fsencode(root)
+    starts = [below] if below else [os.fsencode(folder.name) for folder in folders.folders]
+    for start in starts:
+        _check_start(folders, start)
+    forbidden = _identity(leave_out) if leave_out is not None else None
+    seen: set[tuple[int, int]] = set()
+    for start in starts:
+        place = folders.absolute(start)
+        if os.path.isdir(place):  # noqa: PTH112 - bytes
+            yield from _walk(folders, start, skipped, forbidden, seen)
+        elif (found := _judge(place, start, skipped)) is not None:
+            yield found
+
+
+def _check_start(folders: PhotoFolders, raw_path: bytes) -> None:
+    """Raises GalleryError where a folder or file that was named cannot be read."""
+    start = folders.absolute(raw_path)
     try:
         status = os.stat(start)  # noqa: PTH116 - bytes
         if stat.S_ISDIR(status.st_mode):
             os.scandir(start).close()
     except OSError as error:
         raise GalleryError(f"cannot read {shown_path(start)}: {error.strerror}; check the path") from error
-    if not stat.S_ISDIR(status.st_mode):
-        if not below:
-            raise GalleryError(f"{shown_path(start)} is no folder; name the folder that holds the photos")
-        found = _judge(start, below, skipped)
-        if found is not None:
-            yield found
-        return
-    forbidden = _identity(leave_out) if leave_out is not None else None
-    yield from _walk(os.fsencode(root), below, skipped, forbidden)
+    if not stat.S_ISDIR(status.st_mode) and raw_path in [os.fsencode(one.name) for one in folders.folders]:
+        raise GalleryError(f"{shown_path(start)} is no folder; name the folder that holds the photos")
 
 
-def _walk(root: bytes, below: bytes, skipped: Report, forbidden: tuple[int, int] | None) -> Iterator[FoundFile]:
-    seen: set[tuple[int, int]] = set()
+def _walk(
+    photos: PhotoFolders, start: bytes, skipped: Report, forbidden: tuple[int, int] | None, seen: set[tuple[int, int]]
+) -> Iterator[FoundFile]:
     # Linked folders wait until all real ones are done, so that a photo gets its real path if it has one here.
-    folders, links = [below], list[bytes]()
+    folders, links = [start], list[bytes]()
     while folders or links:
         folder = folders.pop() if folders else links.pop(0)
-        place = os.path.join(root, folder) if folder else root  # noqa: PTH118 - bytes
+        place = photos.absolute(folder)
         try:
             status = os.stat(place)  # noqa: PTH116 - bytes
             if (status.st_dev, status.st_ino) == forbidden:
@@ -112,7 +122,7 @@ def _walk(root: bytes, below: bytes, skipped: Report, forbidden: tuple[int, int]
                 path = folder + b"/" + entry.name if folder else entry.name
                 if entry.name.startswith(b"."):
                     skipped(Skipped(shown_path(path), HIDDEN))
-                elif entry.is_symlink() and _leaves(root, entry.path):
+                elif entry.is_symlink() and _leaves(photos, entry.path):
                     skipped(Skipped(shown_path(path), LEAVES_ROOT))
                 elif _is_folder(entry):
                     (links if entry.is_symlink() else folders).append(path)
@@ -122,10 +132,10 @@ def _walk(root: bytes, below: bytes, skipped: Report, forbidden: tuple[int, int]
         links.sort()
 
 
-def _leaves(root: bytes, place: bytes) -> bool:
-    """Whether a link leads to something that exists outside the photos' root."""
+def _leaves(photos: PhotoFolders, place: bytes) -> bool:
+    """Whether a link leads to something that exists outside the photos' folders."""
     target = os.path.realpath(place)
-    return os.path.exists(target) and not (target + b"/").startswith(os.path.realpath(root) + b"/")  # noqa: PTH110
+    return os.path.exists(target) and not photos.is_inside(target + b"/")  # noqa: PTH110
 
 
 def _is_folder(entry: os.DirEntry[bytes]) -> bool:

@@ -26,7 +26,8 @@ class GalleryInfo:
     """A gallery in figures.
 
     Attributes:
-        gallery, root: absolute paths of the gallery and of its photos.
+        gallery: its absolute path.
+        root: the folder of its photos, or several as NAME=PATH with colons between them.
         photos: how many.
         version: the latest.
         checkpoint, checkpoint_sha256, preprocess, token_encoding: what it is bound to.
@@ -66,7 +67,7 @@ def gallery_info(gallery: str | Path) -> GalleryInfo:
     used = sum((opened.dataset_path / name).stat().st_size for name in names)
     return GalleryInfo(
         gallery=str(opened.path.absolute()),
-        root=metadata.root,
+        root=str(metadata.folders),
         photos=photos,
         version=f"{opened.generation}.{dataset.version}",
         checkpoint=metadata.checkpoint,

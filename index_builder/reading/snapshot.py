@@ -17,7 +17,8 @@ from index_builder.index.cache_note import Origin
 from index_builder.index.faiss_search import CandidateIndex, Descriptors
 from index_builder.index.opening import open_recall
 from index_builder.index.settings import RecallSettings
-from index_builder.photo_record import PhotoRecord, absolute
+from index_builder.photo_folders import PhotoFolders, Photos
+from index_builder.photo_record import PhotoRecord
 from index_builder.reading.photo_table import PhotoTable
 from index_builder.store.checksums import file_sum
 from index_builder.store.gallery import Gallery
@@ -48,13 +49,13 @@ class GallerySnapshot:
     Attributes:
         version: opaque text, another one for every commit.
         metadata: what the gallery is bound to.
-        root: folder that the photos' paths are relative to.
+        folders: where the photos lie.
         load_times: what loading cost.
     """
 
     version: str
     metadata: GalleryMetadata
-    root: Path
+    folders: PhotoFolders
     load_times: LoadTimes
     _photos: PhotoTable = field(repr=False)
     _recall: CandidateIndex = field(repr=False)
@@ -65,7 +66,7 @@ class GallerySnapshot:
         gallery: str | Path,
         identity: CheckpointIdentity,
         *,
-        root: str | Path | None = None,
+        photos: Photos | None = None,
         recall: RecallSettings | None = None,
         hash_projection: torch.Tensor | None = None,
         device: torch.device | str = "cpu",
@@ -78,7 +79,7 @@ class GallerySnapshot:
         Args:
             gallery: its folder.
             identity: of the network that sketches are encoded with.
-            root: where the photos are now; None takes what the gallery remembers.
+            photos: where the photos are now; None takes what the gallery remembers.
             recall: how candidates are found; None takes the defaults.
             hash_projection: the network's, for recall by learnt hash codes, or None.
             device, dtype: of the encodings that `encodings` gives.
@@ -97,7 +98,7 @@ class GallerySnapshot:
         metadata = opened.metadata(dataset)
         metadata.check(identity)
         with lance_errors(f"cannot read the photos of the gallery {gallery}"):
-            photos, places = PhotoTable.read(dataset)
+            table, places = PhotoTable.read(dataset)
         table_s = time.perf_counter() - started
 
         def descriptors() -> Descriptors:
@@ -111,16 +112,16 @@ class GallerySnapshot:
             opened.path,
             Origin(version, source, identity.sha256),
             settings=settings,
-            photos=len(photos),
+            photos=len(table),
             read=descriptors,
             learnt=None if hash_projection is None else hash_projection.numpy(),
         )
         snapshot = GallerySnapshot(
             version=version,
             metadata=metadata,
-            root=Path(root) if root is not None else Path(metadata.root),
+            folders=metadata.folders if photos is None else PhotoFolders.of(photos).over(metadata.folders),
             load_times=LoadTimes(table_s, time.perf_counter() - started, cached),
-            _photos=photos,
+            _photos=table,
             _recall=searcher,
             _tokens=TokenReader(
                 dataset,
@@ -208,5 +209,9 @@ class GallerySnapshot:
         return self._photos.row_of(photo_id)
 
     def file_of(self, row: int) -> Path:
-        """The photo's file, which may have gone since."""
-        return Path(os.fsdecode(absolute(self.root, self._photos.raw_path(row))))
+        """The photo's file, which may have gone since.
+
+        Raises:
+            FileNotFoundError: its folder does not belong to the gallery any more.
+        """
+        return Path(os.fsdecode(self.folders.absolute(self._photos.raw_path(row))))

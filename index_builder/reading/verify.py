@@ -16,7 +16,8 @@ from index_builder.gallery_errors import GalleryError
 from index_builder.index.cache_note import Note, OtherFormatError
 from index_builder.index.recall_cache import FOLDER
 from index_builder.ingest.decode import Failed, Job, read_photo
-from index_builder.photo_record import absolute, photo_id, shown_path, tags_of
+from index_builder.photo_folders import PhotoFolders, Photos
+from index_builder.photo_record import photo_id, shown_path, tags_of
 from index_builder.store.checksums import HINT, FileSum, Ledger, dataset_files, file_sum
 from index_builder.store.gallery import Gallery
 from index_builder.store.layout import latest_commit, manifest_name, referenced_files
@@ -70,13 +71,13 @@ class VerifyReport:
 
 
 def verify_gallery(
-    gallery: str | Path, *, root: str | Path | None = None, sample: int = 32, seed: int | None = None
+    gallery: str | Path, *, photos: Photos | None = None, sample: int = 32, seed: int | None = None
 ) -> VerifyReport:
     """Check the latest version of a gallery. Reads all of it once and changes nothing.
 
     Args:
         gallery: its folder.
-        root: where the photos are now; None takes what the gallery remembers.
+        photos: where the photos are now; None takes what the gallery remembers.
         sample: photos to read and decode again; 0 leaves the photos alone.
         seed: for choosing the sample.
 
@@ -107,7 +108,9 @@ def verify_gallery(
     report.version = f"{opened.generation}.{dataset.version}"
     if sound:  # rows of damaged files would only repeat the finding, or crash the reader
         paths = _check_rows(opened, dataset, metadata, report)
-        _check_sample(Path(root or metadata.root), paths, sample, seed, report=report)
+        folders = metadata.folders if photos is None else PhotoFolders.of(photos)
+        chosen = random.Random(seed).sample(paths, min(sample, len(paths)))
+        _check_photos(folders, chosen, report)
     return report
 
 
@@ -225,13 +228,12 @@ def _row_problems(table: pa.Table, metadata: GalleryMetadata, ids: set[str]) -> 
             yield Problem(where, "its descriptor or tokens have impossible values; remove the photo and add it again")
 
 
-def _check_sample(root: Path, paths: list[bytes], sample: int, seed: int | None, *, report: VerifyReport) -> None:
+def _check_photos(folders: PhotoFolders, paths: list[bytes], report: VerifyReport) -> None:
     """Read some photos again: a gallery whose photos are gone cannot show its results."""
-    chosen = random.Random(seed).sample(paths, min(sample, len(paths)))
-    for path in chosen:
-        result = read_photo(root, Job(path), PreprocessConfig())
+    for path in paths:
+        result = read_photo(folders, Job(path), PreprocessConfig())
         if isinstance(result, Failed):
             what = f"{result.skipped.reason}; restore the photo, or run `sketchseek gallery sync`"
-            report.problems.append(Problem(shown_path(absolute(root, path)), what))
+            report.problems.append(Problem(shown_path(path), what))
         else:
             report.decoded += 1

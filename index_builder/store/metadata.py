@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from index_builder.gallery_errors import GalleryMismatchError
+from index_builder.photo_folders import PhotoFolders
 from index_builder.store.quantise import TOKEN_ENCODING, TokenShape
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class GalleryMetadata:
         preprocess: identity of the photo preparation.
         shape: tokens per photo and their width.
         grid: side of the patch grid that positions count in.
-        root: absolute path of the photos' folder when it was last written.
+        folders: which photos belong to it.
         token_encoding: how tokens are stored.
         format: of the rows.
     """
@@ -38,12 +38,12 @@ class GalleryMetadata:
     preprocess: str
     shape: TokenShape
     grid: int
-    root: str
+    folders: PhotoFolders
     token_encoding: str = TOKEN_ENCODING
     format: int = FORMAT
 
     @staticmethod
-    def of(network: Network, root: Path) -> GalleryMetadata:
+    def of(network: Network, folders: PhotoFolders) -> GalleryMetadata:
         """A gallery's metadata for this network and these photos."""
         shape = TokenShape.of(network)
         return GalleryMetadata(
@@ -52,7 +52,7 @@ class GalleryMetadata:
             preprocess=network.preprocess.identity,
             shape=shape,
             grid=network.grid,
-            root=str(root.absolute()),
+            folders=folders,
             token_encoding=shape.encoding,
         )
 
@@ -78,7 +78,8 @@ class GalleryMetadata:
 
     def to_json(self) -> str:
         """As stored."""
-        values = {**vars(self), "shape": self.shape.to_json()}
+        values = {**vars(self), "shape": self.shape.to_json(), "root": self.folders.to_stored()}
+        del values["folders"]
         return json.dumps(values, sort_keys=True)
 
     @staticmethod
@@ -86,6 +87,7 @@ class GalleryMetadata:
         """What `to_json` wrote; raises KeyError, TypeError or ValueError for anything else."""
         values: dict[str, Any] = json.loads(text)
         values["shape"] = TokenShape.from_json(values["shape"])
+        values["folders"] = PhotoFolders.from_stored(values.pop("root"))
         return GalleryMetadata(**values)
 
     def check(self, identity: CheckpointIdentity, preprocess: str | None = None) -> None:

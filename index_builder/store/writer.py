@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from index_builder.gallery_errors import GalleryError, GalleryMismatchError, GalleryNotFoundError, GalleryWriteError
+from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import PhotoFile, photo_id
 from index_builder.store import checked_commit as commits
 from index_builder.store.checksums import Ledger
@@ -115,9 +116,9 @@ class GalleryWriter:
             self._committed()
         return before - len(self)
 
-    def move_root(self, root: Path) -> None:
-        """Remember that the photos' folder is at another place now."""
-        self.metadata = replace(self.metadata, root=str(root.absolute()))
+    def remember(self, folders: PhotoFolders) -> None:
+        """Remember which photos belong to the gallery from now on."""
+        self.metadata = replace(self.metadata, folders=folders)
         with self._committing():
             self._dataset.update_schema_metadata({"sketchseek": self.metadata.to_json()}, replace=True)
         self._committed()
@@ -178,7 +179,7 @@ def open_writer(
         path: folder of the gallery.
         metadata: what it must be bound to; a gallery that does not exist is then made. None takes what is there.
         wait_s: seconds to wait for another writer.
-        moved: accept that `metadata` names another photos' folder than the gallery remembers.
+        moved: accept that `metadata` lacks a folder of photos that the gallery remembers.
 
     Raises:
         GalleryNotFoundError: no gallery there, and no metadata to make one.
@@ -206,17 +207,18 @@ def open_writer(
 
 
 def _bind(writer: GalleryWriter, metadata: GalleryMetadata, *, moved: bool) -> None:
-    """Check that the gallery is bound to `metadata`; with `moved`, remember its new root."""
+    """Check that the gallery is bound to `metadata`, and remember which photos belong to it from now on."""
     writer.metadata.check(
         CheckpointIdentity(metadata.checkpoint, metadata.checkpoint_sha256), preprocess=metadata.preprocess
     )
-    if writer.metadata.root != metadata.root:
-        if not moved:
-            raise GalleryMismatchError(
-                f"the gallery {writer.path} holds the photos of {writer.metadata.root}, not of {metadata.root}; "
-                "choose another --gallery, or add --moved if it is the same folder at a new place"
-            )
-        writer.move_root(Path(metadata.root))
+    old, new = writer.metadata.folders, metadata.folders.over(writer.metadata.folders)
+    if {one.path for one in old.folders} - {one.path for one in new.folders} and not moved:
+        raise GalleryMismatchError(
+            f"the gallery {writer.path} holds the photos of {old}, not of {new}; choose another --gallery, or add "
+            "--moved if it is the same folder at a new place"
+        )
+    if new.to_stored() != old.to_stored():
+        writer.remember(new)
 
 
 def create_generation(path: Path, generation: int, metadata: GalleryMetadata) -> None:

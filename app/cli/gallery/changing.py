@@ -33,7 +33,7 @@ MovedOption = Annotated[bool, typer.Option("--moved", help="The photos' folder i
 
 @with_encoding_options
 def build(
-    photos: Annotated[Path, typer.Argument(help="Folder of the photos.")],
+    photos: Annotated[list[str], typer.Argument(help="Folder of the photos; several get names, as NAME=FOLDER.")],
     *,
     check_contents: ContentsOption = False,
     moved: MovedOption = False,
@@ -57,9 +57,9 @@ def add(
     from index_builder.store.gallery import Gallery
 
     opened = Gallery.open(encoding.gallery)
-    root = Path(opened.metadata(opened.dataset()).root)
-    chosen = [path.absolute() if os.path.lexists(path) else root / path for path in paths]
-    _encode(encoding, partial(add_photos, encoding.gallery, root, chosen, options=encoding.build_options()))
+    folders = opened.metadata(opened.dataset()).folders
+    chosen = [path.absolute() if os.path.lexists(path) else path for path in paths]
+    _encode(encoding, partial(add_photos, encoding.gallery, folders, chosen, options=encoding.build_options()))
 
 
 def remove(
@@ -84,7 +84,7 @@ def remove(
 @with_encoding_options
 def sync(
     photos: Annotated[
-        Path | None, typer.Argument(help="Folder of the photos; default: the one the gallery was built from.")
+        list[str] | None, typer.Argument(help="Folder of the photos, or several; default: what the gallery remembers.")
     ] = None,
     *,
     check_contents: ContentsOption = False,
@@ -95,19 +95,21 @@ def sync(
     from index_builder.ingest.changes import sync_gallery
 
     options = encoding.build_options(check_contents=check_contents, moved=moved)
-    _encode(encoding, partial(sync_gallery, encoding.gallery, photos=photos, options=options))
+    _encode(encoding, partial(sync_gallery, encoding.gallery, photos=photos or None, options=options))
 
 
 @with_encoding_options
 def rebuild(
     *,
-    photos: Annotated[Path | None, typer.Option(help="Where the photos are now.")] = None,
+    photos: Annotated[list[str] | None, typer.Option(help="Where the photos are now; may be repeated.")] = None,
     encoding: EncodingOptions,
 ) -> None:
     """Encode all photos again with another checkpoint, beside the old gallery, and switch when that is done."""
     from index_builder.ingest.rebuild import rebuild_gallery
 
-    _encode(encoding, partial(rebuild_gallery, encoding.gallery, photos=photos, options=encoding.build_options()))
+    _encode(
+        encoding, partial(rebuild_gallery, encoding.gallery, photos=photos or None, options=encoding.build_options())
+    )
 
 
 def index(

@@ -16,7 +16,7 @@ from app.cli.shared_options import DEFAULT_GALLERY, GalleryOption, JsonOption
 def verify(
     *,
     gallery: GalleryOption = DEFAULT_GALLERY,
-    photos: Annotated[Path | None, typer.Option(help="Where the photos are now.")] = None,
+    photos: Annotated[list[str] | None, typer.Option(help="Where the photos are now; may be repeated.")] = None,
     sample: Annotated[int, typer.Option(min=0, help="Photos to decode again.")] = 32,
     seed: Annotated[int | None, typer.Option(help="Seed of that sample.")] = None,
     as_json: JsonOption = False,
@@ -24,7 +24,7 @@ def verify(
     """Check every byte of the gallery and a sample of its photos. The exit code is 0 only if it is whole."""
     from index_builder.reading.verify import verify_gallery
 
-    report = verify_gallery(gallery, root=photos, sample=sample, seed=seed)
+    report = verify_gallery(gallery, photos=photos or None, sample=sample, seed=seed)
     if as_json:
         print_json({"whole": report.whole, **asdict(report)})
     else:

@@ -107,7 +107,7 @@ def _photos(service: Service, served: ServedVersion, rows: list[int], deadline: 
     photos = []
     for row in rows:
         deadline.raise_if_passed()  # so that others get this thread
-        with files.open_photo(served.root, served.snapshot.photo(row)) as file:
+        with files.open_photo(served.folders, served.snapshot.photo(row)) as file:
             photos.append(to_rgb(open_image(file, service.image_limits, PHOTO_SIDE)))
     return photos
 

@@ -52,7 +52,7 @@ async def photo(request: Request, photo_id: PhotoId) -> Response:
     served = service.gallery.serve()
     record = served.photo(photo_id)
     etag = f'"{record.content_hash[:32]}"'
-    file = await service.decode(lambda: files.open_photo(served.root, record))
+    file = await service.decode(lambda: files.open_photo(served.folders, record))
     # An id stands for one content, so browsers may keep the file, unless it was changed a moment ago.
     unchanged = files.is_unchanged(file, record)
     if unchanged and request.headers.get("if-none-match") == etag:
@@ -96,7 +96,7 @@ async def thumbnail(request: Request, photo_id: PhotoId) -> Response:
     headers = {"ETag": service.thumbnails.etag(record), "Cache-Control": _FOR_A_DAY}
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
-    data, unchanged = await service.decode(lambda: service.thumbnails.get(served.root, record), service.deadline())
+    data, unchanged = await service.decode(lambda: service.thumbnails.get(served.folders, record), service.deadline())
     if not unchanged:
         headers = {"Cache-Control": "no-store"}
     return Response(data, media_type=thumbnails.MEDIA_TYPE, headers=headers)
@@ -150,13 +150,13 @@ async def add(request: Request) -> Response:
     """Stores the pictures in the photos' folder and takes them into the gallery; 202 where that takes a while."""
     service = service_of(request)
     settings = service.settings
-    root = service.changes.root()
-    folder = root / settings.upload_folder
+    folders = service.changes.folders()
+    folder = folders.upload_folder.path / settings.upload_folder
     service.jobs.make_sure_of_room(settings.retry_after_s)
     async with uploaded_photos(request, settings) as sent:
 
         def store(file: UploadFile) -> tuple[Upload, Path | None]:
-            return store_upload(file.filename, file.file.read(), root, folder, service.image_limits)
+            return store_upload(file.filename, file.file.read(), folders, folder, service.image_limits)
 
         taken = [await service.decode(partial(store, file)) for file in sent]
     uploads = [upload for upload, _ in taken]

@@ -13,14 +13,15 @@ from hypothesis import strategies as st
 
 from index_builder import GallerySnapshot, build_gallery
 from index_builder.gallery_errors import GalleryError
-from index_builder.ingest.scan import HIDDEN, LEAVES_ROOT, LINKED_TWICE, Skipped, scan_folder
+from index_builder.ingest.scan import HIDDEN, LEAVES_ROOT, LINKED_TWICE, Skipped, scan_folders
+from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import photo_id, shown_path, tags_of
 from tests.index_builder.pictures import write_photo
 
 
 def scanned(root, **options):
     skipped: list[Skipped] = []
-    found = [file.raw_path for file in scan_folder(root, skipped.append, **options)]
+    found = [file.raw_path for file in scan_folders(PhotoFolders.of(root), skipped.append, **options)]
     assert len(set(found)) == len(found)
     return sorted(found), {s.path: s.reason for s in skipped}
 

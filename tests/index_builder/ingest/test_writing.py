@@ -27,6 +27,7 @@ from index_builder.gallery_errors import (
     GalleryVersionGoneError,
     GalleryWriteError,
 )
+from index_builder.photo_folders import PhotoFolders
 from index_builder.store import tidy
 from index_builder.store import writer as writer_module
 from index_builder.store.layout import dataset_path, ledger_path
@@ -225,7 +226,7 @@ def test_the_version_in_use_outlives_the_change_that_replaces_it(tmp_path, photo
     age(tmp_path / "g", 7 * 24 * 3600)
     time.sleep(1.1)  # longer than is kept below, by the time that Lance notes inside of the manifest
     with open_writer(tmp_path / "g") as writer:
-        writer.move_root(photos)
+        writer.remember(PhotoFolders.of(photos))
         age(tmp_path / "g", -60)  # whatever this machine does meanwhile, it was replaced a moment ago
         writer.tidy(keep_versions_s=1.0)
         assert opened.dataset().versions()[0]["version"] == served, "all that were replaced last week are gone"

@@ -1,0 +1,188 @@
+"""Which photos belong to a gallery: one folder, or several under names, and how a photo's path is written down."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from index_builder.gallery_errors import GalleryError
+
+
+@dataclass(frozen=True)
+class PhotoFolder:
+    """One folder of photos.
+
+    Attributes:
+        name: first part of the paths of its photos, and so their first tag; "" adds nothing.
+        path: absolute.
+    """
+
+    name: str
+    path: Path
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.path}" if self.name else str(self.path)
+
+
+@dataclass(frozen=True)
+class PhotoFolders:
+    """Which photos belong to a gallery. The gallery remembers it.
+
+    Attributes:
+        folders: at least one. A folder without a name stands alone.
+        links_to: folders elsewhere that links may lead to; None takes what the gallery remembers.
+        exclude: what the user leaves out, in the syntax of gitignore; None takes what the gallery remembers.
+    """
+
+    folders: tuple[PhotoFolder, ...]
+    links_to: tuple[Path, ...] | None = None
+    exclude: tuple[str, ...] | None = None
+
+    @classmethod
+    def of(cls, photos: str | Path | Sequence[str | Path] | PhotoFolders) -> PhotoFolders:
+        """One folder, or several as "PATH" or "NAME=PATH". Several get the last part of their path as a name.
+
+        Raises:
+            GalleryError: no folder, a name that cannot be part of a path, the same name twice, or one folder inside
+                another.
+        """
+        if isinstance(photos, PhotoFolders):
+            return photos
+        several = [photos] if isinstance(photos, (str, Path)) else list(photos)
+        folders = [_parsed(one) for one in several]
+        if not folders:
+            raise GalleryError("name at least one folder of photos")
+        if len(folders) > 1:
+            folders = [one if one.name else PhotoFolder(one.path.name, one.path) for one in folders]
+        _check(folders)
+        return cls(tuple(folders))
+
+    @classmethod
+    def from_setting(cls, value: str) -> PhotoFolders | None:
+        """Folders as an environment variable lists them, with colons between them; None where it is empty.
+
+        Raises:
+            GalleryError: as `of`.
+        """
+        if not value:
+            return None
+        return cls.of(value if Path(value).is_dir() else [part for part in value.split(os.pathsep) if part])
+
+    @property
+    def upload_folder(self) -> PhotoFolder:
+        """Where new photos go: the first folder."""
+        return self.folders[0]
+
+    def absolute(self, raw_path: bytes) -> bytes:
+        """Absolute path of a photo's file, in bytes, which every call to the file system accepts.
+
+        Raises:
+            FileNotFoundError: the path begins with no folder's name.
+        """
+        folder, rest = self._split(raw_path)
+        place = os.fsencode(folder.path)
+        return os.path.join(place, rest) if rest else place  # noqa: PTH118 - pathlib has no paths in bytes
+
+    def relative(self, path: str | Path) -> bytes:
+        """A path below a folder as the gallery writes it; b"" for the only folder itself.
+
+        Args:
+            path: absolute, or as the gallery writes it.
+
+        Raises:
+            GalleryError: it is not below a folder.
+        """
+        # normpath does not follow links, so a linked folder keeps its name below the root
+        place = Path(os.path.normpath(path))
+        if not place.is_absolute():
+            try:
+                place = Path(os.path.normpath(os.fsdecode(self.absolute(os.fsencode(place)))))
+            except FileNotFoundError:
+                raise self._not_below(path) from None
+        for folder in self.folders:
+            if place.is_relative_to(folder.path):
+                below = os.fsencode(place.relative_to(folder.path))
+                return b"/".join(part for part in (os.fsencode(folder.name), b"" if below == b"." else below) if part)
+        raise self._not_below(path)
+
+    def is_inside(self, real: bytes) -> bool:
+        """Whether a resolved path lies below a folder, or below one that links may lead to."""
+        places = [folder.path for folder in self.folders] + list(self.links_to or ())
+        return any(real.startswith(os.fsencode(place.resolve()).rstrip(b"/") + b"/") for place in places)
+
+    def over(self, remembered: PhotoFolders | None) -> PhotoFolders:
+        """These folders, with what was not said taken from what a gallery remembers."""
+        return replace(
+            self,
+            links_to=self.links_to if self.links_to is not None or remembered is None else remembered.links_to,
+            exclude=self.exclude if self.exclude is not None or remembered is None else remembered.exclude,
+        )
+
+    def to_stored(self) -> str | dict[str, Any]:
+        """As a gallery stores it: the path alone where that says everything."""
+        if [folder.name for folder in self.folders] == [""] and not self.links_to and not self.exclude:
+            return str(self.folders[0].path)
+        return {
+            "folders": [[folder.name, str(folder.path)] for folder in self.folders],
+            "links_to": [str(path) for path in self.links_to or ()],
+            "exclude": list(self.exclude or ()),
+        }
+
+    @classmethod
+    def from_stored(cls, stored: str | dict[str, Any]) -> PhotoFolders:
+        """What `to_stored` gave; raises KeyError, TypeError or ValueError for anything else."""
+        if isinstance(stored, str):
+            return cls((PhotoFolder("", Path(stored)),))
+        return cls(
+            tuple(PhotoFolder(str(name), Path(path)) for name, path in stored["folders"]),
+            tuple(Path(path) for path in stored["links_to"]),
+            tuple(str(pattern) for pattern in stored["exclude"]),
+        )
+
+    def __str__(self) -> str:
+        return os.pathsep.join(map(str, self.folders))
+
+    def _split(self, raw_path: bytes) -> tuple[PhotoFolder, bytes]:
+        if not self.folders[0].name:
+            return self.folders[0], raw_path
+        first, _, rest = raw_path.partition(b"/")
+        for folder in self.folders:
+            if os.fsencode(folder.name) == first:
+                return folder, rest
+        raise FileNotFoundError(2, "no folder of photos has this name", first)
+
+    def _not_below(self, path: str | Path) -> GalleryError:
+        return GalleryError(f"{path} is not below the photos' folder {self}; move it there first")
+
+
+Photos = str | Path | Sequence[str | Path] | PhotoFolders
+"""How functions take the photos of a gallery: a folder, several (as "PATH" or "NAME=PATH"), or `PhotoFolders`."""
+
+
+def _parsed(photos: str | Path) -> PhotoFolder:
+    name, equals, path = str(photos).partition("=")
+    if isinstance(photos, Path) or not equals or "/" in name or Path(photos).is_dir():
+        name, path = "", str(photos)
+    elif not name or name.startswith("."):
+        raise GalleryError(f"{photos} has no name before its `=`; write NAME=PATH, without a dot at the beginning")
+    if not path:
+        raise GalleryError(f"{photos} names no folder; write PATH or NAME=PATH")
+    return PhotoFolder(name, Path(path).expanduser().absolute())
+
+
+def _check(folders: list[PhotoFolder]) -> None:
+    names = Counter(folder.name for folder in folders)
+    if len(folders) > 1 and (twice := [name for name, count in names.items() if count > 1 or not name]):
+        raise GalleryError(
+            f"several folders of photos need names of their own, but {twice[0]!r} comes twice or is "
+            "none; write NAME=PATH"
+        )
+    places = [(folder, folder.path.resolve()) for folder in folders]
+    for folder, place in places:
+        for other, around in places:
+            if other is not folder and place.is_relative_to(around):
+                raise GalleryError(f"the folder {folder.path} lies in {other.path}; name the outer one alone")

@@ -1,0 +1,5 @@
+"""The tiny network and small photos of the gallery's own tests."""
+
+from tests.index_builder.conftest import network, one_thread, options, photos
+
+__all__ = ["network", "one_thread", "options", "photos"]
