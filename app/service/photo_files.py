@@ -14,12 +14,14 @@ import secrets
 import stat
 import unicodedata
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO
 
 from app.service_errors import RequestError
+from index_builder.file_times import modified_ns
 from index_builder.photo_folders import PhotoFolders
-from index_builder.photo_record import PhotoRecord
+from index_builder.photo_record import PhotoRecord, from_ns
 from model.images.formats.endings import ENDING_OF
 from model.images.formats.signatures import sniff
 from model.images.opening import FORMATS
@@ -27,6 +29,7 @@ from model.whole_file import write_whole
 
 _CHUNK = 256 * 1024
 _HEAD = 64  # bytes that tell a picture's format
+_SAME_TIME = timedelta(milliseconds=1)
 
 
 def _gone() -> RequestError:
@@ -139,7 +142,8 @@ def _absolute(folders: PhotoFolders, photo: PhotoRecord) -> bytes:
 
 
 def _looks_unchanged(now: os.stat_result, photo: PhotoRecord) -> bool:
-    return now.st_size == photo.size and abs(now.st_mtime - photo.modified.timestamp()) < 0.001
+    modified = from_ns(modified_ns(now))
+    return now.st_size == photo.size and abs(modified - photo.modified) < _SAME_TIME
 
 
 def _is_another(target: bytes, photo: PhotoRecord) -> bool:

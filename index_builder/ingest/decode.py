@@ -6,7 +6,6 @@ Never more than `ahead` photos are in memory, however long the list is.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import stat
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 
 import torch
 
+from index_builder.file_times import modified_ns
 from index_builder.ingest.scan import Skipped
 from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import PhotoFile, shown_path
@@ -26,7 +26,7 @@ from model.errors import ImageError
 from model.images.opening import ImageLimits, read_image
 from model.images.preprocess import photo_tensor
 
-_PERMANENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
+_PANIC = "PanicException"  # of decoders written in Rust; no Exception to Python
 
 
 @dataclass(frozen=True)
@@ -67,19 +67,31 @@ def read_photo(
     folders: PhotoFolders, job: Job, preprocess: PreprocessConfig, limits: ImageLimits | None = None
 ) -> DecodedPhoto | Failed:
     """Read, hash and decode one file. Whatever is wrong with it becomes `Failed`, never an exception."""
-    limits = limits or ImageLimits()
+    try:
+        return _read_photo(folders, job, preprocess, limits or ImageLimits())
+    except MemoryError:
+        return _failed(job, "not enough memory to read it at the moment", unknown=True)
+    except BaseException as error:  # a decoder's defect must not stop a build of a million photos
+        if not isinstance(error, Exception) and type(error).__name__ != _PANIC:
+            raise
+        return _failed(job, f"cannot be decoded ({type(error).__name__})")
+
+
+def _read_photo(
+    folders: PhotoFolders, job: Job, preprocess: PreprocessConfig, limits: ImageLimits
+) -> DecodedPhoto | Failed:
     read_ns = time.time_ns()
     try:
         data, status = _read(folders.absolute(job.raw_path), limits.max_bytes)
     except OSError as error:
-        gone = error.errno in _PERMANENT
-        return _failed(job, f"unreadable file: {error.strerror or error}", unknown=not gone)
+        # One that vanished since it was found, with its whole folder perhaps, is for the next comparison to judge.
+        return _failed(job, f"unreadable file: {error.strerror or error}", unknown=True)
     if data is None:
         return _failed(job, "not a regular file")
+    if max(status.st_size, len(data)) > limits.max_bytes:
+        return _failed(job, f"larger than the {limits.max_bytes} bytes allowed")
     if not data:
         return _failed(job, "empty file")
-    if len(data) > limits.max_bytes:
-        return _failed(job, f"larger than the {limits.max_bytes} bytes allowed")
     content_hash = hashlib.sha256(data).digest()
     width = height = 0
     tensor = None
@@ -89,10 +101,8 @@ def read_photo(
             tensor = photo_tensor(opened.image, preprocess)
         except ImageError as error:
             return _failed(job, str(error))
-        except Exception as error:  # a decoder's defect must not stop a build of a million photos
-            return _failed(job, f"cannot be decoded ({type(error).__name__})")
         width, height = opened.width, opened.height
-    return DecodedPhoto(job.raw_path, content_hash, len(data), status.st_mtime_ns, read_ns, width, height, tensor)
+    return DecodedPhoto(job.raw_path, content_hash, len(data), modified_ns(status), read_ns, width, height, tensor)
 
 
 def decode_ahead(
@@ -116,13 +126,16 @@ def decode_ahead(
 
 
 def _read(place: bytes, most: int) -> tuple[bytes | None, os.stat_result]:
-    """The file's bytes (one more than `most` shows that it is too long), or None if it is no regular file."""
+    """The file's bytes, or None if it is no regular file. None are read of one that is longer than `most`.
+
+    A file may grow while it is read: one byte more than `most` shows that it became too long.
+    """
     handle = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would block for ever
     with open(handle, "rb") as file:  # noqa: PTH123 - a descriptor, no path
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             return None, status
-        return file.read(most + 1), status
+        return file.read(most + 1) if status.st_size <= most else b"", status
 
 
 def _failed(job: Job, reason: str, *, unknown: bool = False) -> Failed:

@@ -14,13 +14,12 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from index_builder.file_times import may_hide_a_change
 from index_builder.ingest.decode import Job
 from index_builder.ingest.scan import FoundFile
+from index_builder.photo_record import PhotoFile
 from index_builder.store.rows import KnownPhotos
 
-RACY_NS = 2_000_000_000
-"""A file modified less than this before it was read may have changed again without its time telling; its content is
-compared instead. Two seconds is the coarsest clock of a file system in use (FAT)."""
 _HASH_BYTES = 16
 _LOOKUP = 4096
 _HEADER = struct.Struct("<IB")
@@ -106,10 +105,19 @@ class Difference:
         row = int(self._find([raw_path])[0])
         return None if row < 0 else str(self._known.photo_ids[row].as_py())
 
-    def touched(self, raw_path: bytes, modified_ns: int) -> bool:
-        """Whether the gallery has this path with another modification time."""
-        row = int(self._find([raw_path])[0])
-        return row >= 0 and int(self._known.modified_ns[row]) != modified_ns
+    def touched(self, photo: PhotoFile) -> bool:
+        """Whether the gallery should keep the times of a photo whose content is as it was.
+
+        That is so if its modification time differs, or if only this reading was late enough for its time to tell the
+        next change. Otherwise the photo would be read again at every comparison.
+        """
+        row = int(self._find([photo.raw_path])[0])
+        if row < 0:
+            return False
+        modified, read = int(self._known.modified_ns[row]), int(self._known.read_ns[row])
+        return modified != photo.modified_ns or (
+            may_hide_a_change(modified, read) and not may_hide_a_change(photo.modified_ns, photo.read_ns)
+        )
 
     def _same(self, file: FoundFile, row: int) -> bool:
         known = self._known
@@ -117,7 +125,7 @@ class Difference:
             not self._check
             and file.size == known.sizes[row]
             and file.modified_ns == known.modified_ns[row]
-            and file.modified_ns < known.read_ns[row] - RACY_NS
+            and not may_hide_a_change(file.modified_ns, int(known.read_ns[row]))
         )
 
     def _find(self, paths: list[bytes]) -> npt.NDArray[np.int64]:

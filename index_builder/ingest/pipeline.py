@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
-
-import torch
 
 from index_builder.ingest.build_options import BuildOptions, default_workers
 from index_builder.ingest.build_report import BuildProgress, BuildReport, OnProgress
 from index_builder.ingest.decode import DecodedPhoto, Failed, decode_ahead, read_photo
 from index_builder.ingest.difference import Difference
+from index_builder.ingest.guarded_encoding import GuardedEncoder, put_guarded
 from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import photo_id
-from index_builder.store.quantise import StoredTokens, quantise
+from index_builder.store.quantise import StoredTokens
 from index_builder.store.writer import GalleryWriter
 
 if TYPE_CHECKING:
@@ -76,7 +75,8 @@ class _Batches:
     """Gathers decoded photos into batches for the network."""
 
     def __init__(self, commits: _Commits, network: Network, options: BuildOptions) -> None:
-        self._commits, self._network, self._size = commits, network, options.batch_size
+        self._commits = commits
+        self._encoder = GuardedEncoder(network, commits.shape, options.batch_size)
         self._photos: list[DecodedPhoto] = []
 
     def add(self, result: DecodedPhoto | Failed) -> None:
@@ -85,7 +85,7 @@ class _Batches:
             self._commits.pass_over(result)
             return
         self._photos.append(result)
-        if len(self._photos) >= self._size:
+        if len(self._photos) >= self._encoder.batch_size:
             self._encode()
 
     def finish(self) -> None:
@@ -96,10 +96,10 @@ class _Batches:
 
     def _encode(self) -> None:
         photos, self._photos = self._photos, []
-        images = torch.stack([photo.tensor for photo in photos if photo.tensor is not None])
-        with torch.inference_mode():
-            encoding = self._network.encode_photo(images.to(self._network.device, self._network.dtype))
-        self._commits.add([replace(photo, tensor=None) for photo in photos], quantise(encoding, self._commits.shape))
+        encoded, stored, failed = self._encoder.encode(photos)
+        for result in failed:
+            self._commits.pass_over(result)
+        self._commits.add(encoded, stored)
 
 
 class _Commits:
@@ -131,14 +131,14 @@ class _Commits:
                 self._pending.gone.append(stale)
         else:
             self._report.unchanged += 1
-            if self._difference.touched(result.raw_path, result.modified_ns):
+            if self._difference.touched(result):
                 self._pending.touched.append(result)
         self._write_if_due()
 
-    def add(self, photos: list[DecodedPhoto], stored: StoredTokens) -> None:
-        """An encoded batch."""
+    def add(self, photos: list[DecodedPhoto], stored: list[StoredTokens]) -> None:
+        """An encoded batch, its encodings in parts."""
         self._pending.photos.extend(photos)
-        self._pending.stored.append(stored)
+        self._pending.stored.extend(stored)
         self._write_if_due()
 
     def finish(self) -> None:
@@ -168,9 +168,12 @@ class _Commits:
             self._report.removed += self._writer.remove(pending.gone)
         if pending.touched:
             self._writer.touch(pending.touched)
-        if photos := pending.photos:
+        if pending.photos:
+            replaces = any(self._difference.photo_id_of(photo.raw_path) is not None for photo in pending.photos)
+            stored = StoredTokens.concatenate(pending.stored)
+            photos, failed = put_guarded(self._writer, pending.photos, stored, replaces=replaces)
+            self._report.skipped.extend(one.skipped for one in failed)
             changed = sum(self._difference.photo_id_of(photo.raw_path) is not None for photo in photos)
-            self._writer.put(photos, StoredTokens.concatenate(pending.stored), replaces=changed > 0)
             self._report.added += len(photos) - changed
             self._report.changed += changed
             if self._keep_ids:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from index_builder.file_times import modified_ns
 from index_builder.gallery_errors import GalleryDamagedError
 from index_builder.ingest.build_options import BuildOptions
 from index_builder.ingest.build_report import BuildReport, OnProgress
@@ -96,6 +97,6 @@ def _files(dataset: Any, folders: PhotoFolders, skipped: Report) -> Iterator[Fou
                 skipped(Skipped(shown_path(raw_path), f"unreadable file: {error.strerror}"))
                 continue
             if stat.S_ISREG(status.st_mode):
-                yield FoundFile(raw_path, status.st_size, status.st_mtime_ns)
+                yield FoundFile(raw_path, status.st_size, modified_ns(status))
             else:
                 skipped(Skipped(shown_path(raw_path), "not a regular file"))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from index_builder.file_times import modified_ns
 from index_builder.gallery_errors import GalleryError
 from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import shown_path
@@ -165,7 +166,7 @@ def _judge(place: bytes, raw_path: bytes, skipped: Report) -> FoundFile | None:
         elif status.st_size == 0:
             reason = "empty file"
         else:
-            return FoundFile(raw_path, status.st_size, status.st_mtime_ns)
+            return FoundFile(raw_path, status.st_size, modified_ns(status))
     skipped(Skipped(shown_path(raw_path), reason))
     return None
 

@@ -1,0 +1,140 @@
+"""Encodes and stores batches so that no single photo stops a build.
+
+A batch that fails is tried again in halves, down to the photos that are to blame. Those are skipped with a reason. What
+no photo is to blame for stops the build: a full disk, a lost device, a service that ends, a network that fails on
+anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+
+from index_builder.gallery_errors import GalleryError
+from index_builder.ingest.decode import DecodedPhoto, Failed
+from index_builder.ingest.scan import Skipped
+from index_builder.photo_record import shown_path
+from index_builder.store.quantise import StoredTokens, TokenShape, quantise
+from index_builder.store.writer import GalleryWriter
+from model.errors import SketchseekError
+
+if TYPE_CHECKING:
+    from model.networks.network import Network
+
+T = TypeVar("T")
+_NOBODY_TO_BLAME = (SketchseekError, OSError, CancelledError, torch.AcceleratorError)
+
+
+class GuardedEncoder:
+    """Encodes batches of photos, without those that cannot be encoded.
+
+    Args:
+        network: encodes them.
+        shape: of what the gallery stores.
+        batch_size: photos to encode at once.
+
+    Attributes:
+        batch_size: halved whenever the memory was too small for a batch.
+    """
+
+    def __init__(self, network: Network, shape: TokenShape, batch_size: int) -> None:
+        self._network, self._shape, self.batch_size = network, shape, batch_size
+
+    def encode(self, photos: Sequence[DecodedPhoto]) -> tuple[list[DecodedPhoto], list[StoredTokens], list[Failed]]:
+        """Encode decoded photos.
+
+        Returns:
+            the photos that were encoded, without their tensors; their encodings, in one or several parts; the rest.
+
+        Raises:
+            GalleryError: the memory is too small for a single photo.
+            Exception: what no photo is to blame for.
+        """
+        done, stored = list[DecodedPhoto](), list[StoredTokens]()
+
+        def encode(part: Sequence[DecodedPhoto]) -> None:
+            stored.append(self._encoded(torch.stack([photo.tensor for photo in part if photo.tensor is not None])))
+            done.extend(replace(photo, tensor=None) for photo in part)
+
+        culprits = _in_halves(photos, encode, self._too_large)
+        if culprits and len(culprits) == len(photos):  # all of them, or is it the network?
+            size = self._network.preprocess.image_size
+            self._encoded(torch.zeros(1, 3, size, size))
+        return done, stored, [_failed(photo, "cannot be encoded", error) for photo, error in culprits]
+
+    def _encoded(self, images: torch.Tensor) -> StoredTokens:
+        with torch.inference_mode():
+            encoding = self._network.encode_photo(images.to(self._network.device, self._network.dtype))
+        return quantise(encoding, self._shape)
+
+    def _too_large(self, photos: int) -> None:
+        self.batch_size = max(1, min(self.batch_size, photos // 2))
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def put_guarded(
+    writer: GalleryWriter, photos: Sequence[DecodedPhoto], stored: StoredTokens, *, replaces: bool
+) -> tuple[list[DecodedPhoto], list[Failed]]:
+    """Commit encoded photos without those that cannot be stored.
+
+    Args:
+        writer: of the gallery.
+        photos, stored: B photos and their encodings.
+        replaces: as of `GalleryWriter.put`.
+
+    Returns:
+        the photos that were committed, and the rest.
+
+    Raises:
+        GalleryWriteError: the disk is full or not writable; what was committed before is whole.
+    """
+    done = list[DecodedPhoto]()
+
+    def put(rows: Sequence[int]) -> None:
+        part = [photos[row] for row in rows]
+        writer.put(part, StoredTokens(stored.descriptor[rows], stored.records[rows]), replaces=replaces)
+        done.extend(part)
+
+    culprits = _in_halves(range(len(photos)), put, lambda _photos: None)
+    return done, [_failed(photos[row], "cannot be stored", error) for row, error in culprits]
+
+
+def _in_halves(
+    items: Sequence[T], work: Callable[[Sequence[T]], None], too_large: Callable[[int], None]
+) -> list[tuple[T, Exception]]:
+    """Do `work` for all items, in halves where it fails. Returns the items that are to blame, each with its error."""
+    try:
+        work(items)
+    except Exception as error:
+        if isinstance(error, _NOBODY_TO_BLAME):
+            raise
+        if _is_out_of_memory(error):
+            if len(items) == 1:
+                raise GalleryError(
+                    "there is not enough memory to encode a single photo; end other programs, then run the same "
+                    "command again"
+                ) from error
+            too_large(len(items))
+        if len(items) == 1:
+            return [(items[0], error)]
+        middle = len(items) // 2
+    else:
+        return []
+    return _in_halves(items[:middle], work, too_large) + _in_halves(items[middle:], work, too_large)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether memory was short, on a device or here; PyTorch has no class for the latter."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
+
+
+def _failed(photo: DecodedPhoto, reason: str, error: Exception) -> Failed:
+    """`unknown`: what the gallery has of this path stays, for the fault may be ours."""
+    said = (str(error).splitlines() or [""])[0][:200]
+    skipped = Skipped(shown_path(photo.raw_path), f"{reason} ({type(error).__name__}: {said})")
+    return Failed(photo.raw_path, skipped, unknown=True)
