@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -40,7 +41,7 @@ class PhotoRecord:
         photo_id: opaque, safe in a URL; the same for a path as long as its content stays the same.
         path: below the photos' folder, as text for people and JSON; bytes that are not UTF-8 are shown as `\\xff`.
         raw_path: the same path as the file system names it; `PhotoFolders.absolute` opens the file.
-        tags: the folders of the path, outermost first.
+        tags: the folders of the path, outermost first, in composed Unicode.
         width, height: in pixels, after the photo is turned upright.
         content_hash: SHA-256 of the file, in hexadecimal.
         size: of the file, in bytes.
@@ -71,9 +72,14 @@ def shown_path(raw_path: bytes) -> str:
     return raw_path.decode("utf-8", errors="backslashreplace")
 
 
+def composed(text: str) -> str:
+    """Text in composed Unicode (NFC), the form that names are compared in: a Mac writes the same word decomposed."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
 def tags_of(raw_path: bytes) -> list[str]:
-    """The folders of a path that contain a photo, outermost first, each once."""
-    return list(dict.fromkeys(shown_path(part) for part in raw_path.split(b"/")[:-1]))
+    """The folders of a path that contain a photo, outermost first, each once, in composed Unicode."""
+    return list(dict.fromkeys(composed(shown_path(part)) for part in raw_path.split(b"/")[:-1]))
 
 
 def from_ns(nanoseconds: int) -> datetime:

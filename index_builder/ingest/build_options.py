@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
+from index_builder.ingest.passed_over import Report
 from model.images.opening import ImageLimits
 
 _MAX_WORKERS = 16
@@ -20,10 +21,11 @@ class BuildOptions:
         commit_s: seconds after which a batch is committed even if it is smaller.
         workers: threads that decode; None takes one per core that this process may use, at most 16.
         limits: what one photo may cost.
-        strict: raise `PhotosSkippedError` at the end if any file was skipped that is neither hidden nor linked twice.
+        strict: raise `PhotosSkippedError` at the end if anything was wrong with a file. A sidecar is not wrong.
         check_contents: read every file, even if its size and modification time have not changed.
         wait_s: seconds to wait for another writer.
         moved: accept that the photos' folder has moved.
+        on_passed_over: called for every file and folder that was passed over, from one thread at a time.
     """
 
     batch_size: int = 32
@@ -35,6 +37,7 @@ class BuildOptions:
     check_contents: bool = False
     wait_s: float = 0.0
     moved: bool = False
+    on_passed_over: Report | None = None
 
 
 def default_workers() -> int:

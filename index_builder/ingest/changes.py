@@ -14,11 +14,12 @@ from index_builder.gallery_errors import GalleryNotFoundError, PhotosSkippedErro
 from index_builder.ingest.build_options import BuildOptions
 from index_builder.ingest.build_report import BuildReport, OnProgress
 from index_builder.ingest.difference import Difference
+from index_builder.ingest.missing_photos import UnknownPlaces, missing_photos
+from index_builder.ingest.passed_over import NAMED, Kind, Skipped
 from index_builder.ingest.photo_names import outermost
 from index_builder.ingest.pipeline import read_all
-from index_builder.ingest.scan import PASSED_OVER, Skipped, scan_folders
+from index_builder.ingest.scan import scan_folders
 from index_builder.photo_folders import PhotoFolders, Photos
-from index_builder.photo_record import shown_path
 from index_builder.store.gallery import Gallery
 from index_builder.store.metadata import GalleryMetadata
 from index_builder.store.writer import GalleryWriter, open_writer
@@ -92,7 +93,7 @@ def add_photos(
     """
     gallery, options = Path(gallery), options or BuildOptions()
     folders = _folders(gallery, photos)
-    report, started = BuildReport(), time.monotonic()
+    report, started = BuildReport(on_passed_over=options.on_passed_over), time.monotonic()
     below = outermost({folders.relative(path) for path in paths})
     metadata = GalleryMetadata.of(network, folders)
     with (
@@ -100,7 +101,7 @@ def add_photos(
         Difference(writer.known(), check_contents=options.check_contents) as difference,
     ):
         for path in below:
-            difference.add(scan_folders(folders, report.skipped.append, below=path, leave_out=gallery))
+            difference.add(scan_folders(folders, report.pass_over, below=path, leave_out=gallery))
         read_all(writer, difference, folders, network, options, report=report, progress=progress, keep_ids=True)
         return _finish(writer, report, started, options)
 
@@ -135,8 +136,14 @@ def _whole_folder(
     drop: bool,
 ) -> BuildReport:
     options = options or BuildOptions()
-    report, started = BuildReport(), time.monotonic()
-    files = scan_folders(folders, report.skipped.append, leave_out=gallery)
+    report, started = BuildReport(on_passed_over=options.on_passed_over), time.monotonic()
+    unknown = UnknownPlaces()
+
+    def pass_over(skipped: Skipped) -> None:
+        report.pass_over(skipped)
+        unknown.note(skipped)
+
+    files = scan_folders(folders, pass_over, leave_out=gallery)
     first = next(files, None)  # fails before a gallery is made for something that is not a folder
     metadata = GalleryMetadata.of(network, folders)
     with (
@@ -147,31 +154,21 @@ def _whole_folder(
             difference.add([first])
         difference.add(files)
         if drop:
-            report.removed += writer.remove(_gone(difference, report.skipped))
+            gone, unwanted = missing_photos(difference, folders, unknown)
+            report.removed += writer.remove([*gone, *unwanted])
         read_all(writer, difference, folders, network, options, report=report, progress=progress, keep_ids=False)
         return _finish(writer, report, started, options)
-
-
-def _gone(difference: Difference, skipped: list[Skipped]) -> list[str]:
-    """Ids of photos whose files are gone, without those that only could not be looked at."""
-    unreadable = [s.path for s in skipped if s.reason.startswith("unreadable")]
-    if not unreadable:
-        return [photo for photo, _ in difference.missing()]
-    return [
-        photo
-        for photo, path in difference.missing()
-        if not any(u in ("", shown_path(path)) or shown_path(path).startswith(u + "/") for u in unreadable)
-    ]
 
 
 def _finish(writer: GalleryWriter, report: BuildReport, started: float, options: BuildOptions) -> BuildReport:
     writer.finish()
     report.version, report.photos, report.seconds = writer.version, len(writer), time.monotonic() - started
-    wrong = [s for s in report.skipped if s.reason not in PASSED_OVER]
-    if options.strict and wrong:
-        shown = "; ".join(f"{s.path}: {s.reason}" for s in wrong[:5])
+    if options.strict and (wrong := report.skipped.count(Kind.FAULT)):
+        named = list(report.skipped.named(Kind.FAULT))
+        shown = "; ".join(f"{path}: {reason}" for path, reason in named[:NAMED])
+        more = "; ..." if wrong > min(len(named), NAMED) else ""
         raise PhotosSkippedError(
-            f"{len(wrong)} files were skipped ({shown}{'; ...' if len(wrong) > 5 else ''}); the others are in the "
-            "gallery, mend or remove these and run the same command again"
+            f"{wrong} files were skipped ({shown}{more}); the others are in the gallery, mend "
+            "or remove these and run the same command again"
         )
     return report

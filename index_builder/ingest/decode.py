@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 
 from index_builder.file_times import modified_ns
-from index_builder.ingest.scan import Skipped
+from index_builder.ingest.passed_over import Skipped
 from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import PhotoFile, shown_path
 from model.config import PreprocessConfig

@@ -125,7 +125,7 @@ class _Commits:
     def pass_over(self, result: DecodedPhoto | Failed) -> None:
         """A file that cannot be a photo, or whose content is as it was."""
         if isinstance(result, Failed):
-            self._report.skipped.append(result.skipped)
+            self._report.pass_over(result.skipped)
             stale = None if result.unknown else self._difference.photo_id_of(result.raw_path)
             if stale is not None:  # the photo that the gallery has of this path is no more
                 self._pending.gone.append(stale)
@@ -172,7 +172,8 @@ class _Commits:
             replaces = any(self._difference.photo_id_of(photo.raw_path) is not None for photo in pending.photos)
             stored = StoredTokens.concatenate(pending.stored)
             photos, failed = put_guarded(self._writer, pending.photos, stored, replaces=replaces)
-            self._report.skipped.extend(one.skipped for one in failed)
+            for one in failed:
+                self._report.pass_over(one.skipped)
             changed = sum(self._difference.photo_id_of(photo.raw_path) is not None for photo in photos)
             self._report.added += len(photos) - changed
             self._report.changed += changed

@@ -14,8 +14,9 @@ from index_builder.gallery_errors import GalleryDamagedError
 from index_builder.ingest.build_options import BuildOptions
 from index_builder.ingest.build_report import BuildReport, OnProgress
 from index_builder.ingest.difference import Difference
+from index_builder.ingest.passed_over import Report, Skipped
 from index_builder.ingest.pipeline import read_all
-from index_builder.ingest.scan import FoundFile, Report, Skipped
+from index_builder.ingest.scan import FoundFile
 from index_builder.photo_folders import PhotoFolders, Photos
 from index_builder.photo_record import shown_path
 from index_builder.store.gallery import Gallery
@@ -52,7 +53,7 @@ def rebuild_gallery(
         GalleryError: see `index_builder.gallery_errors` for each kind; the old generation stays the current one.
     """
     path, options = Path(gallery), options or BuildOptions()
-    report, started = BuildReport(), time.monotonic()
+    report, started = BuildReport(on_passed_over=options.on_passed_over), time.monotonic()
     Gallery.open(path)
     with writer_lock(path, options.wait_s):
         remove_leftovers(path)
@@ -64,7 +65,7 @@ def rebuild_gallery(
         generation = old.generation + 1
         writer = _resume_or_create(path, generation, GalleryMetadata.of(network, folders))
         with Difference(writer.known(), check_contents=options.check_contents) as difference:
-            difference.add(_files(dataset, folders, report.skipped.append))
+            difference.add(_files(dataset, folders, report.pass_over))
             report.removed = writer.remove([photo for photo, _ in difference.missing()])
             read_all(writer, difference, folders, network, options, report=report, progress=progress, keep_ids=False)
         writer.tidy()

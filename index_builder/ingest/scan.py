@@ -1,5 +1,8 @@
 """A folder of photos -> its files, streamed, and what was passed over, with the reason for each.
 
+Every entry of every folder that is entered is either a file that may become a photo, or a folder to enter, or passed
+over exactly once. So files found and passed over add up to what is there; a folder that is not entered counts as one.
+
 Only the folders already seen are kept, so memory does not grow with the number of photos. Every real folder is walked
 once, even if symbolic links lead to it again or in circles.
 """
@@ -8,21 +11,26 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from index_builder.file_times import modified_ns
 from index_builder.gallery_errors import GalleryError
+from index_builder.ingest.exclusions import IGNORE_FILE_NAME, Exclusions, FolderRules
+from index_builder.ingest.passed_over import Kind, Report, Skipped
 from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import shown_path
 from model.images.formats.endings import ENDINGS, HEIC_ENDINGS
 
 LINKED_TWICE = "a link to a folder that is already part of the gallery"
 LEAVES_ROOT = "a link that leaves the folder of photos; the service would not show it"
-HIDDEN = "hidden"
-PASSED_OVER = frozenset((LINKED_TWICE, HIDDEN))
-"""Reasons that are nothing to mend."""
+THE_GALLERY = "the gallery itself"
+AN_IGNORE_FILE = "an ignore file"
+NOT_A_PHOTO = "not a photo, by its name's ending"
+_ENDINGS = frozenset(map(str.encode, ENDINGS))
+_HEIC_ENDINGS = frozenset(map(str.encode, HEIC_ENDINGS))
 
 
 @dataclass(frozen=True)
@@ -40,22 +48,19 @@ class FoundFile:
     modified_ns: int
 
 
-@dataclass(frozen=True)
-class Skipped:
-    """A file or folder that did not become part of the gallery, and why (a phrase in lower case)."""
-
-    path: str
-    reason: str
-
-
-Report = Callable[[Skipped], None]
-
-
+@cache
 def heic_available() -> bool:
     """Whether HEIC files can be read (the extra `heic`)."""
     import importlib.util
 
     return importlib.util.find_spec("pillow_heif") is not None
+
+
+def ending_of(raw_path: bytes) -> bytes:
+    """The ending of a file's name in lower case, with its dot; b"" for a name without one or all ending."""
+    name = raw_path.rpartition(b"/")[2]
+    dot = name.rfind(b".")
+    return name[dot:].lower() if dot > 0 else b""
 
 
 def scan_folders(
@@ -75,14 +80,9 @@ def scan_folders(
     starts = [below] if below else [os.fsencode(folder.name) for folder in folders.folders]
     for start in starts:
         _check_start(folders, start)
-    forbidden = _identity(leave_out) if leave_out is not None else None
-    seen: set[tuple[int, int]] = set()
+    walk = _Walk(folders, skipped, _identity(leave_out) if leave_out is not None else None)
     for start in starts:
-        place = folders.absolute(start)
-        if os.path.isdir(place):  # noqa: PTH112 - bytes
-            yield from _walk(folders, start, skipped, forbidden, seen)
-        elif (found := _judge(place, start, skipped)) is not None:
-            yield found
+        yield from walk.start(start)
 
 
 def _check_start(folders: PhotoFolders, raw_path: bytes) -> None:
@@ -98,39 +98,109 @@ def _check_start(folders: PhotoFolders, raw_path: bytes) -> None:
         raise GalleryError(f"{shown_path(start)} is no folder; name the folder that holds the photos")
 
 
-def _walk(
-    photos: PhotoFolders, start: bytes, skipped: Report, forbidden: tuple[int, int] | None, seen: set[tuple[int, int]]
-) -> Iterator[FoundFile]:
-    # Linked folders wait until all real ones are done, so that a photo gets its real path if it has one here.
-    folders, links = [start], list[bytes]()
-    while folders or links:
-        folder = folders.pop() if folders else links.pop(0)
-        place = photos.absolute(folder)
+@dataclass(frozen=True)
+class _Folder:
+    """A folder to enter, and the rules that hold around it (None where the walk starts)."""
+
+    raw_path: bytes
+    around: FolderRules | None
+
+
+class _Walk:
+    """One walk over folders of photos."""
+
+    def __init__(self, photos: PhotoFolders, skipped: Report, forbidden: tuple[int, int] | None) -> None:
+        self._photos, self._skipped, self._forbidden = photos, skipped, forbidden
+        self._exclusions = Exclusions(photos)
+        self._seen: set[tuple[int, int]] = set()
+
+    def start(self, raw_path: bytes) -> Iterator[FoundFile]:
+        """The files of a folder that holds photos, or of a file or folder inside one."""
+        place = self._photos.absolute(raw_path)
+        is_folder = os.path.isdir(place)  # noqa: PTH112 - bytes
+        if reason := self._exclusions.reason(raw_path, is_folder=is_folder):
+            self._exclude(raw_path, reason)
+        elif not is_folder:
+            if (found := _judge(place, raw_path, self._skipped)) is not None:
+                yield found
+        else:
+            above = raw_path.rpartition(b"/")[0]
+            around = self._exclusions.rules_of(above) if above else None
+            yield from self._walk(_Folder(raw_path, around if isinstance(around, FolderRules) else None))
+
+    def _walk(self, start: _Folder) -> Iterator[FoundFile]:
+        # Linked folders wait until all real ones are done, so that a photo gets its real path if it has one here.
+        folders, links = [start], list[_Folder]()
+        while folders or links:
+            folder = folders.pop() if folders else links.pop(0)
+            yield from self._enter(folder, folders, links)
+            folders.sort(key=_path_of, reverse=True)
+            links.sort(key=_path_of)
+
+    def _enter(self, folder: _Folder, folders: list[_Folder], links: list[_Folder]) -> Iterator[FoundFile]:
+        """The files of one folder; folders in it are added to those that wait."""
+        place = self._photos.absolute(folder.raw_path)
         try:
             status = os.stat(place)  # noqa: PTH116 - bytes
-            if (status.st_dev, status.st_ino) == forbidden:
-                continue
-            if (status.st_dev, status.st_ino) in seen:
-                skipped(Skipped(shown_path(folder), LINKED_TWICE))
-                continue
-            seen.add((status.st_dev, status.st_ino))
+            identity = (status.st_dev, status.st_ino)
+            if identity == self._forbidden or identity in self._seen:
+                self._exclude(folder.raw_path, THE_GALLERY if identity == self._forbidden else LINKED_TWICE)
+                return
+            self._seen.add(identity)
             entries = os.scandir(place)
+            rules, problem = self._exclusions.entered(folder.raw_path, folder.around)
         except OSError as error:
-            skipped(Skipped(shown_path(folder), f"unreadable folder: {error.strerror}"))
-            continue
+            self._unreadable(folder.raw_path, error)
+            return
+        before = folder.raw_path + b"/" if folder.raw_path else b""
         with entries:
-            for entry in entries:
-                path = folder + b"/" + entry.name if folder else entry.name
-                if entry.name.startswith(b"."):
-                    skipped(Skipped(shown_path(path), HIDDEN))
-                elif entry.is_symlink() and _leaves(photos, entry.path):
-                    skipped(Skipped(shown_path(path), LEAVES_ROOT))
-                elif _is_folder(entry):
-                    (links if entry.is_symlink() else folders).append(path)
-                elif (found := _judge(entry.path, path, skipped)) is not None:
+            for entry in self._listed(entries, folder.raw_path):
+                path = before + entry.name
+                if entry.name == IGNORE_FILE_NAME:
+                    self._skipped(_ignore_file(path, problem))
+                    continue
+                found = self._judge_entry(entry, path, rules)
+                if isinstance(found, FoundFile):
                     yield found
-        folders.sort(reverse=True)
-        links.sort()
+                elif found is not None:
+                    (links if entry.is_symlink() else folders).append(found)
+
+    def _listed(self, entries: Iterator[os.DirEntry[bytes]], folder: bytes) -> Iterator[os.DirEntry[bytes]]:
+        """The entries of a folder, until it cannot be read any further: a share may be lost midway."""
+        try:
+            yield from entries
+        except OSError as error:
+            self._unreadable(folder, error)
+
+    def _judge_entry(self, entry: os.DirEntry[bytes], path: bytes, rules: FolderRules) -> FoundFile | _Folder | None:
+        """A file that may become a photo, a folder to enter, or None after reporting why neither."""
+        is_folder = _is_folder(entry)
+        reason = rules.for_folder(path, entry.name, entry.path) if is_folder else rules.for_file(path, entry.name)
+        if reason is not None:
+            self._exclude(path, reason)
+        elif entry.is_symlink() and _leaves(self._photos, entry.path):
+            self._skipped(Skipped(shown_path(path), LEAVES_ROOT))
+        elif is_folder:
+            return _Folder(path, rules)
+        else:
+            return _judge(entry.path, path, self._skipped)
+        return None
+
+    def _exclude(self, raw_path: bytes, reason: str) -> None:
+        self._skipped(Skipped(shown_path(raw_path), reason, Kind.RULE))
+
+    def _unreadable(self, raw_path: bytes, error: OSError) -> None:
+        self._skipped(Skipped(shown_path(raw_path), f"unreadable folder: {error.strerror}", unknown=True))
+
+
+def _path_of(folder: _Folder) -> bytes:
+    return folder.raw_path
+
+
+def _ignore_file(path: bytes, problem: str | None) -> Skipped:
+    if problem is None:
+        return Skipped(shown_path(path), AN_IGNORE_FILE, Kind.RULE)
+    return Skipped(shown_path(path), problem)
 
 
 def _leaves(photos: PhotoFolders, place: bytes) -> bool:
@@ -148,26 +218,26 @@ def _is_folder(entry: os.DirEntry[bytes]) -> bool:
 
 def _judge(place: bytes, raw_path: bytes, skipped: Report) -> FoundFile | None:
     """The file if it may become a photo, or None after reporting why not. Nothing is opened: a pipe would block."""
-    ending = os.fsdecode(os.path.splitext(raw_path)[1]).lower()  # noqa: PTH122 - bytes
-    reason: str
+    ending = ending_of(raw_path)
+    reason, kind, unknown = "", Kind.FAULT, False
     try:
         status = os.stat(place)  # noqa: PTH116 - bytes
     except FileNotFoundError:
         reason = "a link that leads nowhere"
     except OSError as error:
-        reason = f"unreadable file: {error.strerror}"
+        reason, unknown = f"unreadable file: {error.strerror}", True
     else:
         if not stat.S_ISREG(status.st_mode):
             reason = "not a regular file"
-        elif ending in HEIC_ENDINGS and not heic_available():
+        elif ending in _HEIC_ENDINGS and not heic_available():
             reason = "HEIC needs an extra: pip install 'sketchseek[heic]'"
-        elif ending not in ENDINGS:
-            reason = "not a photo, by its name's ending"
+        elif ending not in _ENDINGS:
+            reason, kind = NOT_A_PHOTO, Kind.NO_PHOTO
         elif status.st_size == 0:
             reason = "empty file"
         else:
             return FoundFile(raw_path, status.st_size, modified_ns(status))
-    skipped(Skipped(shown_path(raw_path), reason))
+    skipped(Skipped(shown_path(raw_path), reason, kind, unknown))
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli.gallery.encoding_options import EncodingOptions, WaitOption, load_network, with_encoding_options
-from app.cli.gallery.output import print_json, print_report, shown_progress
+from app.cli.gallery.output import listed, print_json, print_report, shown_progress
 from app.cli.shared_options import (
     DEFAULT_CHECKPOINT,
     DEFAULT_GALLERY,
@@ -25,6 +26,7 @@ from index_builder.gallery_errors import UnknownPhotoError
 from index_builder.index.settings import CodeSource
 
 if TYPE_CHECKING:
+    from index_builder.ingest.build_options import BuildOptions
     from index_builder.ingest.build_report import BuildReport
 
 ContentsOption = Annotated[bool, typer.Option("--check-contents", help="Read every file, whatever its time says.")]
@@ -43,7 +45,7 @@ def build(
     from index_builder.ingest.changes import build_gallery
 
     options = encoding.build_options(check_contents=check_contents, moved=moved)
-    _encode(encoding, partial(build_gallery, photos, encoding.gallery, options=options))
+    _encode(encoding, options, partial(build_gallery, photos, encoding.gallery))
 
 
 @with_encoding_options
@@ -59,7 +61,7 @@ def add(
     opened = Gallery.open(encoding.gallery)
     folders = opened.metadata(opened.dataset()).folders
     chosen = [path.absolute() if os.path.lexists(path) else path for path in paths]
-    _encode(encoding, partial(add_photos, encoding.gallery, folders, chosen, options=encoding.build_options()))
+    _encode(encoding, encoding.build_options(), partial(add_photos, encoding.gallery, folders, chosen))
 
 
 def remove(
@@ -95,7 +97,7 @@ def sync(
     from index_builder.ingest.changes import sync_gallery
 
     options = encoding.build_options(check_contents=check_contents, moved=moved)
-    _encode(encoding, partial(sync_gallery, encoding.gallery, photos=photos or None, options=options))
+    _encode(encoding, options, partial(sync_gallery, encoding.gallery, photos=photos or None))
 
 
 @with_encoding_options
@@ -107,9 +109,8 @@ def rebuild(
     """Encode all photos again with another checkpoint, beside the old gallery, and switch when that is done."""
     from index_builder.ingest.rebuild import rebuild_gallery
 
-    _encode(
-        encoding, partial(rebuild_gallery, encoding.gallery, photos=photos or None, options=encoding.build_options())
-    )
+    change = partial(rebuild_gallery, encoding.gallery, photos=photos or None)
+    _encode(encoding, encoding.build_options(), change)
 
 
 def index(
@@ -143,9 +144,9 @@ def index(
     print(f"{len(snapshot)} photos, {snapshot.recall_kind}: {made}")
 
 
-def _encode(encoding: EncodingOptions, change: Callable[..., BuildReport]) -> None:
+def _encode(encoding: EncodingOptions, options: BuildOptions, change: Callable[..., BuildReport]) -> None:
     """Change the gallery with the network and a progress bar, and print the report."""
     network = encoding.network()
-    with shown_progress() as progress:
-        report = change(network, progress=progress)
+    with listed(encoding.list_skipped) as on_passed_over, shown_progress() as progress:
+        report = change(network, options=replace(options, on_passed_over=on_passed_over), progress=progress)
     print_report(report, as_json=encoding.as_json)

@@ -7,6 +7,7 @@ import inspect
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
@@ -28,7 +29,11 @@ DtypeOption = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float
 BatchOption = Annotated[int, typer.Option(min=1, help="Photos encoded at once.")]
 CommitOption = Annotated[int, typer.Option("--commit", min=1, help="Photos per commit.")]
 WorkersOption = Annotated[int | None, typer.Option(min=0, help="Threads that decode; default: one per core.")]
-StrictOption = Annotated[bool, typer.Option("--strict", help="A skipped file is an error.")]
+StrictOption = Annotated[bool, typer.Option("--strict", help="A file with something wrong is an error.")]
+ListOption = Annotated[
+    Path | None,
+    typer.Option("--list-skipped", help="Write every skipped or excluded file to this file, as JSON lines."),
+]
 WaitOption = Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait for another writer.")]
 
 
@@ -44,6 +49,7 @@ class EncodingOptions:
     commit: CommitOption = 256
     workers: WorkersOption = None
     strict: StrictOption = False
+    list_skipped: ListOption = None
     wait: WaitOption = 0.0
     as_json: JsonOption = False
 

@@ -6,11 +6,14 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from model.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from index_builder.ingest.build_report import BuildReport, OnProgress
+    from index_builder.ingest.passed_over import ReasonCount, Report
 
 
 @contextmanager
@@ -54,15 +57,43 @@ def _lines(every_s: float = 10.0) -> Callable[[Any], None]:
 def print_report(report: BuildReport, *, as_json: bool) -> None:
     """What a build, sync or removal did, on stdout."""
     if as_json:
-        print_json(asdict(report))
+        print_json(report.values())
         return
-    for skipped in report.skipped:
-        print(f"skipped {printable(skipped.path)}: {printable(skipped.reason)}")
+    for tally, word in ((report.skipped, "skipped"), (report.excluded, "excluded")):
+        for one in tally.reasons():
+            print(printable(_reason_line(word, one)))
     print(
         f"{report.added} added, {report.changed} changed, {report.removed} removed, {report.unchanged} unchanged, "
-        f"{len(report.skipped)} skipped; {report.photos} photos in version {report.version} "
-        f"after {report.seconds:.1f} s"
+        f"{len(report.skipped)} skipped, {len(report.excluded)} excluded; {report.photos} photos in version "
+        f"{report.version} after {report.seconds:.1f} s"
     )
+
+
+def _reason_line(word: str, one: ReasonCount) -> str:
+    """One reason: the file alone, or how many there are with the first few."""
+    if one.count == 1:
+        return f"{word} {one.first[0]}: {one.reason}"
+    if one.endings:
+        return f"{word} {one.count}, {one.reason}: {', '.join(f'{n} {e}' for e, n in one.endings.most_common())}"
+    return f"{word} {one.count}, {one.reason}: {', '.join(one.first)}{', ...' if one.count > len(one.first) else ''}"
+
+
+@contextmanager
+def listed(path: Path | None) -> Iterator[Report | None]:
+    """Takes what is passed over and writes each as a line of JSON into a file; None without a path.
+
+    Raises:
+        ConfigurationError: the file cannot be written.
+    """
+    if path is None:
+        yield None
+        return
+    try:
+        file = path.open("w", encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"cannot write {path}: {error.strerror}; name another file") from None
+    with file:
+        yield lambda one: print(json.dumps({"path": one.path, "reason": one.reason, "kind": one.kind.value}), file=file)
 
 
 def print_json(values: dict[str, Any]) -> None:

@@ -59,8 +59,8 @@ def run(tmp_path, checkpoint):
 def test_a_gallery_from_build_to_export(run, tmp_path, photos, checkpoint):
     (photos / "bad\nname.jpg").write_bytes(b"no photo")
     built = run("build", photos, "--json")
-    assert (built["added"], len(built["skipped"])) == (10, 1)
-    assert built["skipped"][0]["path"] == "bad\nname.jpg"
+    assert (built["added"], built["skipped"]["count"]) == (10, 1)
+    assert built["skipped"]["reasons"][0]["first"] == ["bad\nname.jpg"]
     text = run("build", photos)
     assert "10 unchanged, 1 skipped" in text
     assert "skipped bad\\nname.jpg: " in text

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from index_builder import GallerySnapshot, build_gallery
 from index_builder.gallery_errors import GalleryError
-from index_builder.ingest.scan import HIDDEN, LEAVES_ROOT, LINKED_TWICE, Skipped, scan_folders
+from index_builder.ingest.default_exclusions import HIDDEN
+from index_builder.ingest.passed_over import Skipped
+from index_builder.ingest.scan import LEAVES_ROOT, LINKED_TWICE, THE_GALLERY, scan_folders
 from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import photo_id, shown_path, tags_of
 from tests.index_builder.pictures import write_photo
@@ -127,7 +129,7 @@ def test_the_gallery_inside_the_photos_is_left_out(tmp_path, network, options):
     write_photo(tmp_path / "1.jpg", 1)
     build_gallery(tmp_path, tmp_path / "gallery", network, options=options)
     (tmp_path / "gallery" / "2.jpg").write_bytes((tmp_path / "1.jpg").read_bytes())
-    assert scanned(tmp_path, leave_out=tmp_path / "gallery") == ([b"1.jpg"], {})
+    assert scanned(tmp_path, leave_out=tmp_path / "gallery") == ([b"1.jpg"], {"gallery": THE_GALLERY})
 
 
 def test_a_file_or_nothing_instead_of_a_folder(tmp_path):

@@ -254,7 +254,7 @@ def test_rebuild_switches_when_it_is_whole(tmp_path, photos, network, other_netw
     report = rebuild_gallery(tmp_path / "g", other_network, options=options)
     assert 0 < report.added < 9
     assert report.photos == 9
-    assert [s.path for s in report.skipped] == ["dog/0.jpg"]
+    assert [path for path, _ in report.skipped.named()] == ["dog/0.jpg"]
     assert latest_version(tmp_path / "g") == report.version != old.version
     with pytest.raises(GalleryMismatchError):
         GallerySnapshot.load(tmp_path / "g", network.identity)

@@ -1,0 +1,47 @@
+"""Photos that the gallery has and a scan did not find: gone, unwanted by a rule, or only out of sight at the moment."""
+
+from __future__ import annotations
+
+from index_builder.ingest.difference import Difference
+from index_builder.ingest.exclusions import Exclusions
+from index_builder.ingest.passed_over import Skipped
+from index_builder.photo_folders import PhotoFolders
+from index_builder.photo_record import shown_path
+
+
+class UnknownPlaces:
+    """Files and folders that could not be looked at. What the gallery has of them may still be right."""
+
+    def __init__(self) -> None:
+        self._paths: set[str] = set()
+
+    def note(self, skipped: Skipped) -> None:
+        """Remember a file or folder that was passed over, if it is unknown."""
+        if skipped.unknown:
+            self._paths.add(skipped.path)
+
+    def hides(self, raw_path: bytes) -> bool:
+        """Whether a photo, or a folder above it, could not be looked at."""
+        if not self._paths:
+            return False
+        path = shown_path(raw_path)
+        ends = [place for place, character in enumerate(path) if character == "/"]
+        return bool({"", path, *(path[:end] for end in ends)} & self._paths)
+
+
+def missing_photos(
+    difference: Difference, folders: PhotoFolders, unknown: UnknownPlaces
+) -> tuple[list[str], list[str]]:
+    """Ids of the photos that were not found and are not out of sight.
+
+    Returns:
+        Those whose files are gone, and those whose files a rule excludes now: these are not lost, they are unwanted.
+    """
+    exclusions = Exclusions(folders)
+    gone, unwanted = list[str](), list[str]()
+    for photo, path in difference.missing():
+        if exclusions.reason(path) is not None:
+            unwanted.append(photo)
+        elif not unknown.hides(path):
+            gone.append(photo)
+    return gone, unwanted
