@@ -17,7 +17,7 @@ import numpy.typing as npt
 from index_builder import GallerySnapshot, RecallSettings
 from index_builder.index.flat_and_ivf import RecallIndex, build_index
 from index_builder.photo_folders import PhotoFolders
-from index_builder.photo_record import PhotoFile
+from index_builder.photo_record import PhotoFile, photo_id
 from index_builder.store.metadata import GalleryMetadata
 from index_builder.store.quantise import StoredTokens, TokenShape, record_of
 from index_builder.store.writer import open_writer
@@ -66,7 +66,8 @@ def write_gallery(folder: Path, count: int, shape: TokenShape, identity: Checkpo
             rows = range(start, min(start + COMMIT, count))
             photos = [PhotoFile(f"category{i % 200}/{i}.jpg".encode(), rng.bytes(32), 1, 1, 1, 640, 480) for i in rows]
             found = descriptors(len(rows), shape.descriptor, seed=start, photos=count)
-            writer.put(photos, StoredTokens(found, random_records(len(rows), shape, rng)), replaces=False)
+            ids = [photo_id(photo.raw_path, photo.content_hash) for photo in photos]
+            writer.put(photos, ids, StoredTokens(found, random_records(len(rows), shape, rng)), replaces=False)
     return time.perf_counter() - started
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
+import re
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 ID_BYTES = 16
-ID_LENGTH = 26  # 16 bytes in base 32 without padding
+_ID = re.compile("[a-z2-7]{26}")  # 16 bytes in base 32 without padding
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class PhotoRecord:
     """One photo of a gallery.
 
     Attributes:
-        photo_id: opaque, safe in a URL; the same for a path as long as its content stays the same.
+        photo_id: opaque, safe in a URL; stands for one content, and stays when the file moves.
         path: below the photos' folder, as text for people and JSON; bytes that are not UTF-8 are shown as `\\xff`.
         raw_path: the same path as the file system names it; `PhotoFolders.absolute` opens the file.
         tags: the folders of the path, outermost first, in composed Unicode.
@@ -61,10 +64,29 @@ class PhotoRecord:
     added: datetime
 
 
-def photo_id(raw_path: bytes, content_hash: bytes) -> str:
-    """26 lower-case letters and digits, a function of the relative path and the content's SHA-256 alone."""
-    digest = hashlib.blake2b(raw_path + b"\0" + content_hash, digest_size=ID_BYTES).digest()
-    return base64.b32encode(digest).decode("ascii").rstrip("=").lower()
+def photo_id(raw_path: bytes, content_hash: bytes, taken: Callable[[str], bool] | None = None) -> str:
+    """An id for a new photo: 26 lower-case letters and digits. A photo keeps it when its file moves.
+
+    Args:
+        raw_path: where its file lies, relative to the root.
+        content_hash: SHA-256 of the file.
+        taken: whether another photo has this id. One has if it once lay at this path with this content, and moved.
+
+    Returns:
+        a function of path and content alone, or the next id that follows from them and is not taken.
+    """
+    for attempt in itertools.count():
+        again = attempt.to_bytes(4, "big") if attempt else b""
+        digest = hashlib.blake2b(raw_path + b"\0" + content_hash + again, digest_size=ID_BYTES).digest()
+        name = base64.b32encode(digest).decode("ascii").rstrip("=").lower()
+        if taken is None or not taken(name):
+            return name
+    raise AssertionError("unreachable")
+
+
+def is_photo_id(text: str) -> bool:
+    """Whether a text looks as an id does."""
+    return _ID.fullmatch(text) is not None
 
 
 def shown_path(raw_path: bytes) -> str:

@@ -239,13 +239,14 @@ class GalleryChanges:
 
 
 def _say(kind: str, report: BuildReport) -> None:
-    changes = report.added + report.changed + report.removed
+    changes = report.added + report.changed + report.moved + report.removed
     event = "changed the gallery" if changes else "the gallery is up to date"
     _log.info(
         "built the gallery" if kind == "build" else event,
         change=kind,
         added=report.added,
         changed=report.changed,
+        moved=report.moved,
         removed=report.removed,
         skipped=len(report.skipped),
         photos=report.photos,

@@ -33,7 +33,8 @@ class BuildReport:
     """What a command did.
 
     Attributes:
-        added, changed, unchanged, removed: numbers of photos; `changed` ones have a new content and a new id.
+        added, changed, moved, unchanged, removed: numbers of photos. `changed` ones have a new content and a new id;
+            `moved` ones have a new path and nothing else.
         skipped: what was passed over because something is wrong with it, or because it is no photo.
         excluded: what was passed over by a rule.
         version: of the gallery afterwards.
@@ -45,6 +46,7 @@ class BuildReport:
 
     added: int = 0
     changed: int = 0
+    moved: int = 0
     unchanged: int = 0
     removed: int = 0
     skipped: Tally = field(default_factory=Tally)
@@ -59,7 +61,7 @@ class BuildReport:
     @property
     def indexed(self) -> int:
         """Files that this command found in order: photos of the gallery now."""
-        return self.added + self.changed + self.unchanged
+        return self.added + self.changed + self.moved + self.unchanged
 
     @property
     def seen(self) -> int:

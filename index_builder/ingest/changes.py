@@ -5,8 +5,10 @@ Every batch is one commit, so the same command run again continues a build that 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,7 +100,9 @@ def add_photos(
     metadata = GalleryMetadata.of(network, folders)
     with (
         open_writer(gallery, metadata, wait_s=options.wait_s, moved=options.moved) as writer,
-        Difference(writer.known(), check_contents=options.check_contents) as difference,
+        Difference(
+            writer.known(), check_contents=options.check_contents, is_gone=partial(_is_gone, folders)
+        ) as difference,
     ):
         for path in below:
             difference.add(scan_folders(folders, report.pass_over, below=path, leave_out=gallery))
@@ -148,16 +152,28 @@ def _whole_folder(
     metadata = GalleryMetadata.of(network, folders)
     with (
         open_writer(gallery, metadata, wait_s=options.wait_s, moved=options.moved) as writer,
-        Difference(writer.known(), check_contents=options.check_contents) as difference,
+        Difference(writer.known(), check_contents=options.check_contents, is_gone=lambda _: True) as difference,
     ):
         if first is not None:
             difference.add([first])
         difference.add(files)
-        if drop:
+        difference.spare(unknown.hides)
+        read_all(writer, difference, folders, network, options, report=report, progress=progress, keep_ids=False)
+        if drop:  # only now: what was missing may have been found at another path
             gone, unwanted = missing_photos(difference, folders, unknown)
             report.removed += writer.remove([*gone, *unwanted])
-        read_all(writer, difference, folders, network, options, report=report, progress=progress, keep_ids=False)
         return _finish(writer, report, started, options)
+
+
+def _is_gone(folders: PhotoFolders, raw_path: bytes) -> bool:
+    """Whether there is no file of this path, as far as anybody can tell."""
+    try:
+        os.lstat(folders.absolute(raw_path))
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _finish(writer: GalleryWriter, report: BuildReport, started: float, options: BuildOptions) -> BuildReport:

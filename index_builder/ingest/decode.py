@@ -31,10 +31,10 @@ _PANIC = "PanicException"  # of decoders written in Rust; no Exception to Python
 
 @dataclass(frozen=True)
 class Job:
-    """A file to read: its path as the gallery writes it, and the content hash that the gallery has for it, if any."""
+    """A file to read: its path as the gallery writes it, and its size in bytes, if that matters."""
 
     raw_path: bytes
-    known_hash: bytes | None = None
+    size: int = 0
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class DecodedPhoto(PhotoFile):
     """A photo ready for the network.
 
     Attributes:
-        tensor: [3, S, S] float32, normalised; None if the gallery already has this content.
+        tensor: [3, S, S] float32, normalised; None if `is_known` said so.
     """
 
     tensor: torch.Tensor | None
@@ -64,11 +64,23 @@ class Failed:
 
 
 def read_photo(
-    folders: PhotoFolders, job: Job, preprocess: PreprocessConfig, limits: ImageLimits | None = None
+    folders: PhotoFolders,
+    job: Job,
+    preprocess: PreprocessConfig,
+    limits: ImageLimits | None = None,
+    is_known: Callable[[bytes], bool] | None = None,
 ) -> DecodedPhoto | Failed:
-    """Read, hash and decode one file. Whatever is wrong with it becomes `Failed`, never an exception."""
+    """Read, hash and decode one file. Whatever is wrong with it becomes `Failed`, never an exception.
+
+    Args:
+        folders: where the file lies.
+        job: the file.
+        preprocess: of the network.
+        limits: of images.
+        is_known: whether a content of this hash need not be decoded; None decodes all.
+    """
     try:
-        return _read_photo(folders, job, preprocess, limits or ImageLimits())
+        return _read_photo(folders, job, preprocess, limits or ImageLimits(), is_known)
     except MemoryError:
         return _failed(job, "not enough memory to read it at the moment", unknown=True)
     except BaseException as error:  # a decoder's defect must not stop a build of a million photos
@@ -78,7 +90,11 @@ def read_photo(
 
 
 def _read_photo(
-    folders: PhotoFolders, job: Job, preprocess: PreprocessConfig, limits: ImageLimits
+    folders: PhotoFolders,
+    job: Job,
+    preprocess: PreprocessConfig,
+    limits: ImageLimits,
+    is_known: Callable[[bytes], bool] | None,
 ) -> DecodedPhoto | Failed:
     read_ns = time.time_ns()
     try:
@@ -95,7 +111,7 @@ def _read_photo(
     content_hash = hashlib.sha256(data).digest()
     width = height = 0
     tensor = None
-    if content_hash != job.known_hash:
+    if is_known is None or not is_known(content_hash):
         try:
             opened = read_image(data, limits, longest_side=preprocess.image_size)
             tensor = photo_tensor(opened.image, preprocess)

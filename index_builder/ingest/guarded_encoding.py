@@ -78,13 +78,18 @@ class GuardedEncoder:
 
 
 def put_guarded(
-    writer: GalleryWriter, photos: Sequence[DecodedPhoto], stored: StoredTokens, *, replaces: bool
+    writer: GalleryWriter,
+    photos: Sequence[DecodedPhoto],
+    ids: Sequence[str],
+    stored: StoredTokens,
+    *,
+    replaces: bool,
 ) -> tuple[list[DecodedPhoto], list[Failed]]:
     """Commit encoded photos without those that cannot be stored.
 
     Args:
         writer: of the gallery.
-        photos, stored: B photos and their encodings.
+        photos, ids, stored: B photos, their ids and their encodings.
         replaces: as of `GalleryWriter.put`.
 
     Returns:
@@ -97,7 +102,8 @@ def put_guarded(
 
     def put(rows: Sequence[int]) -> None:
         part = [photos[row] for row in rows]
-        writer.put(part, StoredTokens(stored.descriptor[rows], stored.records[rows]), replaces=replaces)
+        part_stored = StoredTokens(stored.descriptor[rows], stored.records[rows])
+        writer.put(part, [ids[row] for row in rows], part_stored, replaces=replaces)
         done.extend(part)
 
     culprits = _in_halves(range(len(photos)), put, lambda _photos: None)

@@ -14,7 +14,9 @@ from index_builder.gallery_errors import GalleryDamagedError
 from index_builder.ingest.build_options import BuildOptions
 from index_builder.ingest.build_report import BuildReport, OnProgress
 from index_builder.ingest.difference import Difference
+from index_builder.ingest.known_index import KnownIndex
 from index_builder.ingest.passed_over import Report, Skipped
+from index_builder.ingest.photo_ids import PhotoIds
 from index_builder.ingest.pipeline import read_all
 from index_builder.ingest.scan import FoundFile
 from index_builder.photo_folders import PhotoFolders, Photos
@@ -23,6 +25,7 @@ from index_builder.store.gallery import Gallery
 from index_builder.store.layout import lance_errors, ledger_path, write_pointer
 from index_builder.store.locks import writer_lock
 from index_builder.store.metadata import GalleryMetadata
+from index_builder.store.rows import KnownPhotos
 from index_builder.store.writer import GalleryWriter, create_generation
 from model.whole_file import remove_leftovers
 
@@ -64,10 +67,22 @@ def rebuild_gallery(
             folders = PhotoFolders.of(photos).over(folders)
         generation = old.generation + 1
         writer = _resume_or_create(path, generation, GalleryMetadata.of(network, folders))
+        earlier = KnownIndex(KnownPhotos.read(dataset))
+        writer.remove(_renamed(writer.known(), earlier))
         with Difference(writer.known(), check_contents=options.check_contents) as difference:
             difference.add(_files(dataset, folders, report.pass_over))
             report.removed = writer.remove([photo for photo, _ in difference.missing()])
-            read_all(writer, difference, folders, network, options, report=report, progress=progress, keep_ids=False)
+            read_all(
+                writer,
+                difference,
+                folders,
+                network,
+                options,
+                report=report,
+                progress=progress,
+                keep_ids=False,
+                ids=PhotoIds(difference.index, earlier),
+            )
         writer.tidy()
         write_pointer(path, generation)
         report.version, report.photos, report.seconds = writer.version, len(writer), time.monotonic() - started
@@ -84,6 +99,16 @@ def _resume_or_create(path: Path, generation: int, metadata: GalleryMetadata) ->
             pass  # an attempt that was killed, or damaged since; nothing depends on it yet
     create_generation(path, generation, metadata)
     return GalleryWriter(path, generation)
+
+
+def _renamed(photos: KnownPhotos, earlier: KnownIndex) -> list[str]:
+    """Ids that the gallery gives to another path or content by now: it changed since this rebuild was killed."""
+    paths, hashes, ids = (column.to_pylist() for column in (photos.paths, photos.hashes, photos.photo_ids))
+    return [
+        photo
+        for path, content, photo in zip(paths, hashes, ids, strict=True)
+        if (row := earlier.row_at(path)) < 0 or earlier.hash_of(row) != content or earlier.photo_id(row) != photo
+    ]
 
 
 def _files(dataset: Any, folders: PhotoFolders, skipped: Report) -> Iterator[FoundFile]:

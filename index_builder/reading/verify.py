@@ -17,7 +17,7 @@ from index_builder.index.cache_note import Note, OtherFormatError
 from index_builder.index.recall_cache import FOLDER
 from index_builder.ingest.decode import Failed, Job, read_photo
 from index_builder.photo_folders import PhotoFolders, Photos
-from index_builder.photo_record import photo_id, shown_path, tags_of
+from index_builder.photo_record import is_photo_id, shown_path, tags_of
 from index_builder.store.checksums import HINT, FileSum, Ledger, dataset_files, file_sum
 from index_builder.store.gallery import Gallery
 from index_builder.store.layout import latest_commit, manifest_name, referenced_files
@@ -207,7 +207,7 @@ def _check_rows(opened: Gallery, dataset: Any, metadata: GalleryMetadata, report
 
 
 def _row_problems(table: pa.Table, metadata: GalleryMetadata, ids: set[str]) -> Iterator[Problem]:
-    values = {name: table.column(name).to_pylist() for name in ("photo_id", "path", "content_hash", "tags")}
+    values = {name: table.column(name).to_pylist() for name in ("photo_id", "path", "tags")}
     descriptor = fixed_size(table, "descriptor")
     records = torch.from_numpy(records_of(table.column("tokens"), metadata.shape))
     _, scales, positions = (part.numpy() for part in parts_of(records, metadata.shape))
@@ -217,10 +217,10 @@ def _row_problems(table: pa.Table, metadata: GalleryMetadata, ids: set[str]) -> 
             [(length > _SHORTEST) & (length < _LONGEST), np.isfinite(scales), scales >= 0, scales[:, :1] > 0,
              positions < metadata.grid**2], axis=1
         )  # fmt: skip
-    for row, (name, path, content, tags) in enumerate(zip(*values.values(), strict=True)):
+    for row, (name, path, tags) in enumerate(zip(*values.values(), strict=True)):
         where = shown_path(path)
-        if name != photo_id(path, content) or tags != tags_of(path):
-            yield Problem(where, "its id or tags do not follow from its path and content; build the gallery again")
+        if not is_photo_id(name) or tags != tags_of(path):
+            yield Problem(where, "its id is none, or its tags do not follow from its path; build the gallery again")
         if name in ids:
             yield Problem(where, "its id appears in two rows; build the gallery again")
         ids.add(name)

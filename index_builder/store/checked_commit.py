@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from index_builder.gallery_errors import GalleryWriteError
 
 FRAGMENT_ROWS = 4096
 """Most rows of a data file. Tidying leaves full files alone, so its work stays linear. Lance lists the deleted rows of
 so small a file in an Arrow file, which can be checked."""
+_ROWS_AT_ONCE = 256
+
+Numbers = npt.NDArray[np.integer[Any]]
 
 
 def append(dataset: Any, place: Path, table: pa.Table) -> Any:
@@ -41,6 +47,43 @@ def replace(dataset: Any, place: Path, table: pa.Table, key: str) -> Any:
     return lance.LanceDataset.commit(dataset, transaction)
 
 
+def find(dataset: Any, photo_ids: Collection[str]) -> tuple[Numbers, Numbers, list[str]]:
+    """Rows of photos, in the dataset's order: their places in it, their addresses and their ids."""
+    table = dataset.to_table(columns=["photo_id"], with_row_address=True)
+    places = np.flatnonzero(pc.is_in(table.column("photo_id"), pa.array(photo_ids, type=pa.string())).to_numpy())
+    addresses = table.column("_rowaddr").to_numpy()[places]
+    return places, addresses, table.column("photo_id").take(places).to_pylist()
+
+
+def rewrite(
+    dataset: Any, place: Path, photo_ids: Collection[str], change: Callable[[pa.Table], pa.Table], drop: Collection[str]
+) -> Any:
+    """Commit photos' rows as `change` makes them, and drop others, all at once. A few rows at a time are in memory.
+
+    Returns:
+        The dataset at its new version.
+    """
+    import lance
+
+    places, old, _ = find(dataset, photo_ids)
+    dropped = find(dataset, drop)[1] if drop else old[:0]
+
+    def rows() -> Iterator[pa.RecordBatch]:
+        for start in range(0, len(places), _ROWS_AT_ONCE):
+            yield from change(dataset.take(places[start : start + _ROWS_AT_ONCE].tolist())).to_batches()
+
+    added = []
+    if len(places):
+        reader = pa.RecordBatchReader.from_batches(dataset.schema, rows())
+        added = lance.fragment.write_fragments(reader, dataset, mode="append", max_rows_per_file=FRAGMENT_ROWS)
+        _check(place, added)
+    updated, emptied = _without(dataset, place, np.concatenate([old, dropped]).tolist())
+    operation = lance.LanceOperation.Update(
+        removed_fragment_ids=emptied, updated_fragments=updated, new_fragments=added
+    )
+    return lance.LanceDataset.commit(dataset, operation, read_version=dataset.version)
+
+
 def delete(dataset: Any, place: Path, predicate: str) -> Any:
     """Delete the rows that an SQL predicate selects. Returns the dataset, at a new version if there were any."""
     import lance
@@ -48,15 +91,20 @@ def delete(dataset: Any, place: Path, predicate: str) -> Any:
     addresses = dataset.to_table(columns=[], filter=predicate, with_row_address=True).column("_rowaddr").to_pylist()
     if not addresses:
         return dataset
+    updated, emptied = _without(dataset, place, addresses)
+    operation = lance.LanceOperation.Delete(updated, emptied, predicate)
+    return lance.LanceDataset.commit(dataset, operation, read_version=dataset.version)
+
+
+def _without(dataset: Any, place: Path, addresses: Iterable[int]) -> tuple[list[Any], list[int]]:
+    """Fragments without some rows: what is left of them, and the numbers of those of which nothing is left."""
     rows: dict[int, list[int]] = defaultdict(list)
     for address in addresses:  # fragment in the upper, row in the lower half
         rows[address >> 32].append(address & 0xFFFFFFFF)
     changed = {number: dataset.get_fragment(number).delete_rows(offsets) for number, offsets in rows.items()}
     updated = [fragment for fragment in changed.values() if fragment is not None]
     _check(place, updated)
-    emptied = [number for number, fragment in changed.items() if fragment is None]
-    operation = lance.LanceOperation.Delete(updated, emptied, predicate)
-    return lance.LanceDataset.commit(dataset, operation, read_version=dataset.version)
+    return updated, [number for number, fragment in changed.items() if fragment is None]
 
 
 def compact(dataset: Any, place: Path) -> None:

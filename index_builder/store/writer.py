@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pyarrow as pa
 
 from index_builder.gallery_errors import GalleryError, GalleryMismatchError, GalleryNotFoundError, GalleryWriteError
 from index_builder.photo_folders import PhotoFolders
-from index_builder.photo_record import PhotoFile, photo_id
+from index_builder.photo_record import PhotoFile
 from index_builder.store import checked_commit as commits
 from index_builder.store.checksums import Ledger
 from index_builder.store.gallery import Gallery
@@ -22,7 +23,7 @@ from index_builder.store.layout import POINTER, dataset_path, lance_errors, late
 from index_builder.store.locks import writer_lock
 from index_builder.store.metadata import GalleryMetadata
 from index_builder.store.quantise import StoredTokens
-from index_builder.store.rows import KnownPhotos, rows_of
+from index_builder.store.rows import FilePlace, KnownPhotos, PhotoCopy, copied, placed, rows_of
 from index_builder.store.tidy import (
     KEEP_VERSIONS_S,
     TIDY_AT_END,
@@ -68,40 +69,42 @@ class GalleryWriter:
 
     def known(self) -> KnownPhotos:
         """All photos of the last commit."""
-        columns = ["path", "size", "modified_ns", "read_ns", "content_hash", "photo_id"]
-        with lance_errors(f"cannot read the photos of the gallery {self.path}"):
-            table = self._dataset.to_table(columns=columns)
-        sizes, modified, read = (table.column(name).to_numpy() for name in columns[1:4])
-        paths, hashes, ids = (table.column(name) for name in ("path", "content_hash", "photo_id"))
-        return KnownPhotos(paths, sizes, modified, read, hashes, ids)
+        return KnownPhotos.read(self._dataset)
 
-    def put(self, photos: Sequence[PhotoFile], stored: StoredTokens, *, replaces: bool) -> None:
-        """Commit photos. With `replaces`, the same commit removes rows of the same paths.
+    def put(self, photos: Sequence[PhotoFile], ids: Sequence[str], stored: StoredTokens, *, replaces: bool) -> None:
+        """Commit photos under ids. With `replaces`, the same commit removes rows of the same paths.
 
         Raises:
             GalleryWriteError: none of these was committed.
         """
-        table = rows_of(photos, stored, self.metadata.schema())
-        if replaces:
-            self._replace(table)
-        else:
-            with self._committing():
-                self._dataset = commits.append(self._dataset, self._place, table)
-        self._committed()
+        self._add(rows_of(photos, ids, stored, self.metadata.schema()), replaces=replaces)
 
-    def touch(self, photos: Sequence[PhotoFile]) -> None:
-        """Commit new modification times of photos whose content is the same as before."""
-        times = {photo.raw_path: photo for photo in photos}
-        listed = ",".join(f"'{photo_id(photo.raw_path, photo.content_hash)}'" for photo in photos)
+    def copy(self, copies: Sequence[PhotoCopy], *, replaces: bool) -> list[PhotoCopy]:
+        """Commit photos with the encodings of others. With `replaces`, the same commit removes rows of the same paths.
+
+        Returns:
+            those that were committed: all whose source is still in the gallery.
+
+        Raises:
+            GalleryWriteError: none of these was committed.
+        """
         with lance_errors(f"cannot read the photos of the gallery {self.path}"):
-            table = self._dataset.to_table(filter=f"photo_id IN ({listed})")
-        found = [times[path] for path in table.column("path").to_pylist()]
-        for name in ("modified_ns", "read_ns"):
-            values = pa.array([getattr(photo, name) for photo in found], type=pa.int64())
-            table = table.set_column(table.schema.get_field_index(name), table.schema.field(name), values)
-        if len(table):
-            self._replace(table)
-            self._committed()
+            places, _, found = commits.find(self._dataset, {copy.source for copy in copies})
+            place_of = dict(zip(found, places.tolist(), strict=True))
+            made = [copy for copy in copies if copy.source in place_of]
+            sources = self._dataset.take([place_of[copy.source] for copy in made])
+        if made:
+            self._add(copied(sources, made), replaces=replaces)
+        return made
+
+    def follow(self, places: Sequence[FilePlace], dropped: Sequence[str] = ()) -> None:
+        """Commit at once where photos' files are now, and which photos they have displaced. Ids and encodings stay."""
+        by_id = {place.photo_id: place for place in places}
+        with self._committing():
+            self._dataset = commits.rewrite(
+                self._dataset, self._place, by_id.keys(), partial(placed, places=by_id), dropped
+            )
+        self._committed()
 
     def remove(self, photo_ids: Sequence[str]) -> int:
         """Commit the removal of photos, passing over unknown ids. Returns how many were removed."""
@@ -149,9 +152,13 @@ class GalleryWriter:
         """Whether any writers made `TIDY_EVERY` commits since the last time."""
         return bool(self._dataset.version // TIDY_EVERY > self._tidied)
 
-    def _replace(self, table: pa.Table) -> None:
+    def _add(self, table: pa.Table, *, replaces: bool) -> None:
         with self._committing():
-            self._dataset = commits.replace(self._dataset, self._place, table, "path")
+            if replaces:
+                self._dataset = commits.replace(self._dataset, self._place, table, "path")
+            else:
+                self._dataset = commits.append(self._dataset, self._place, table)
+        self._committed()
 
     @contextmanager
     def _committing(self) -> Iterator[None]:

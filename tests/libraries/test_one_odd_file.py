@@ -196,10 +196,10 @@ def test_too_little_memory_for_a_batch_makes_the_batches_smaller(photos, tmp_pat
 
 
 def test_a_photo_that_cannot_be_stored_is_skipped(photos, tmp_path, network, monkeypatch):
-    def rows_of(photos, stored, schema):
+    def rows_of(photos, ids, stored, schema):
         if any(photo.raw_path == b"03.jpg" for photo in photos):
             raise OverflowError("Python int too large to convert to C long")
-        return rows.rows_of(photos, stored, schema)
+        return rows.rows_of(photos, ids, stored, schema)
 
     monkeypatch.setattr("index_builder.store.writer.rows_of", rows_of)
     report = build_gallery(photos, tmp_path / "g", network, options=OPTIONS)

@@ -63,9 +63,9 @@ def print_report(report: BuildReport, *, as_json: bool) -> None:
         for one in tally.reasons():
             print(printable(_reason_line(word, one)))
     print(
-        f"{report.added} added, {report.changed} changed, {report.removed} removed, {report.unchanged} unchanged, "
-        f"{len(report.skipped)} skipped, {len(report.excluded)} excluded; {report.photos} photos in version "
-        f"{report.version} after {report.seconds:.1f} s"
+        f"{report.added} added, {report.changed} changed, {report.moved} moved, {report.removed} removed, "
+        f"{report.unchanged} unchanged, {len(report.skipped)} skipped, {len(report.excluded)} excluded; "
+        f"{report.photos} photos in version {report.version} after {report.seconds:.1f} s"
     )
 
 

@@ -105,7 +105,7 @@ def test_sync_touches_only_what_changed(tmp_path, photos, network, options):
     (photos / "dog" / "2.jpg").rename(photos / "dog" / "moved.jpg")
     os.utime(photos / "cat" / "3.jpg", ns=(10**18, 10**18 + 5))
     report = sync_gallery(tmp_path / "g", network, options=options)
-    assert (report.added, report.changed, report.removed, report.unchanged) == (1, 1, 2, 7)
+    assert (report.added, report.changed, report.moved, report.removed, report.unchanged) == (0, 1, 1, 1, 7)
     after = GallerySnapshot.load(tmp_path / "g", network.identity)
     now = {after.photo(row).path: after.photo(row) for row in range(len(after))}
     assert set(now) == set(added) - {"cat/1.jpg", "dog/2.jpg"} | {"dog/moved.jpg"}

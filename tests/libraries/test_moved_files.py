@@ -1,0 +1,284 @@
+"""A file that moves or is renamed keeps its photo's id and encoding: links, likes and thumbnails stay right."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from index_builder import (
+    GallerySnapshot,
+    add_photos,
+    build_gallery,
+    rebuild_gallery,
+    remove_photos,
+    sync_gallery,
+    verify_gallery,
+)
+from tests.index_builder.pictures import photo_bytes, write_photo
+
+
+class Encodings:
+    """Stands for a network and counts what it encodes."""
+
+    def __init__(self, network):
+        self._network, self.count = network, 0
+
+    def __getattr__(self, name):
+        return getattr(self._network, name)
+
+    def encode_photo(self, images):
+        self.count += len(images)
+        return self._network.encode_photo(images)
+
+
+@pytest.fixture
+def counted(network):
+    return Encodings(network)
+
+
+@pytest.fixture
+def gallery(tmp_path, photos, network, options):
+    build_gallery(photos, tmp_path / "g", network, options=options)
+    return tmp_path / "g"
+
+
+def opened(gallery, network):
+    return GallerySnapshot.load(gallery, network.identity)
+
+
+def by_path(gallery, network):
+    snapshot = opened(gallery, network)
+    return {snapshot.photo(row).path: snapshot.photo(row) for row in range(len(snapshot))}
+
+
+def ids(gallery, network):
+    return {path: photo.photo_id for path, photo in by_path(gallery, network).items()}
+
+
+def encoding_of(gallery, network, photo_id):
+    snapshot = opened(gallery, network)
+    row = snapshot.row_of(photo_id)
+    return snapshot.descriptors([row]), snapshot.encodings([row]).tokens.numpy()
+
+
+def numbers(report):
+    return report.added, report.changed, report.moved, report.removed, report.unchanged
+
+
+def assert_sound(gallery, network, files):
+    """Whole, one photo for each file, and every photo has the content of its file's first bytes on."""
+    assert verify_gallery(gallery, sample=100).whole
+    assert set(by_path(gallery, network)) == files
+    assert numbers(sync_gallery(gallery, network)) == (0, 0, 0, 0, len(files))
+
+
+def test_a_renamed_folder_is_moved_photos(gallery, photos, counted, network, options):
+    before = by_path(gallery, network)
+    encoded = {photo.photo_id: encoding_of(gallery, network, photo.photo_id) for photo in before.values()}
+    (photos / "cat").rename(photos / "lions")
+    report = sync_gallery(gallery, counted, options=options)
+    assert numbers(report) == (0, 0, 5, 0, 5)
+    assert counted.count == 0
+    after = by_path(gallery, network)
+    for path, photo in before.items():
+        now = after[path.replace("cat/", "lions/")]
+        assert replace(now, path="", raw_path=b"", tags=()) == replace(photo, path="", raw_path=b"", tags=())
+        assert now.tags == (("lions",) if photo.tags == ("cat",) else photo.tags)
+        for actual, expected in zip(encoding_of(gallery, network, now.photo_id), encoded[now.photo_id], strict=True):
+            np.testing.assert_array_equal(actual, expected)
+    assert_sound(gallery, network, set(after))
+
+
+def test_build_and_add_see_moves_as_well(gallery, photos, counted, network, options):
+    before = ids(gallery, network)
+    (photos / "cat" / "1.jpg").rename(photos / "1.jpg")
+    assert numbers(add_photos(gallery, photos, [photos / "1.jpg"], counted, options=options)) == (0, 0, 1, 0, 0)
+    (photos / "cat" / "3.jpg").rename(photos / "3.jpg")
+    assert numbers(build_gallery(photos, gallery, counted, options=options)) == (0, 0, 1, 0, 9)
+    after = ids(gallery, network)
+    assert (after["1.jpg"], after["3.jpg"]) == (before["cat/1.jpg"], before["cat/3.jpg"])
+    assert counted.count == 0
+
+
+def test_a_copy_is_a_photo_of_its_own_but_not_encoded(gallery, photos, counted, network, options):
+    before = ids(gallery, network)
+    shutil.copy(photos / "cat" / "1.jpg", photos / "copy.jpg")
+    assert numbers(add_photos(gallery, photos, [photos / "copy.jpg"], counted, options=options)) == (1, 0, 0, 0, 0)
+    after = ids(gallery, network)
+    assert len(set(after.values())) == 11
+    assert {path: after[path] for path in before} == before
+    assert counted.count == 0
+    for first, second in zip(
+        *(encoding_of(gallery, network, after[path]) for path in ("cat/1.jpg", "copy.jpg")), strict=True
+    ):
+        np.testing.assert_array_equal(first, second)
+    copy = by_path(gallery, network)["copy.jpg"]
+    assert (copy.width, copy.height, copy.tags) == (24, 16, ())
+    assert_sound(gallery, network, set(after))
+
+
+def test_photos_that_changed_places(gallery, photos, counted, network, options):
+    before = ids(gallery, network)
+    one, two = photos / "cat" / "1.jpg", photos / "cat" / "3.jpg"
+    one.rename(photos / "aside")
+    two.rename(one)
+    (photos / "aside").rename(two)
+    report = sync_gallery(gallery, counted, options=options)
+    assert numbers(report) == (0, 0, 2, 0, 8)
+    after = ids(gallery, network)
+    assert (after["cat/1.jpg"], after["cat/3.jpg"]) == (before["cat/3.jpg"], before["cat/1.jpg"])
+    assert counted.count == 0
+    assert_sound(gallery, network, set(before))
+
+
+@pytest.mark.parametrize("first_is_new", [False, True])
+def test_a_renumbered_folder(gallery, photos, counted, network, first_is_new):
+    """a -> b, b -> c, and so on: every new name but the last was the name of another photo."""
+    before = ids(gallery, network)
+    for number in (9, 7, 5, 3, 1):
+        (photos / "cat" / f"{number}.jpg").rename(photos / "cat" / f"{number + 2}.jpg")
+    if first_is_new:
+        write_photo(photos / "cat" / "1.jpg", seed=77)
+    report = sync_gallery(gallery, counted)
+    assert numbers(report) == (int(first_is_new), 0, 5, 0, 5)
+    after = ids(gallery, network)
+    for number in (1, 3, 5, 7, 9):
+        assert after[f"cat/{number + 2}.jpg"] == before[f"cat/{number}.jpg"]
+    assert counted.count == int(first_is_new)
+    assert_sound(gallery, network, set(before) - {"cat/1.jpg"} | {"cat/11.jpg"} | ({"cat/1.jpg"} & set(after)))
+
+
+def test_a_photo_that_took_the_place_of_another(gallery, photos, counted, network, options):
+    before = ids(gallery, network)
+    (photos / "cat" / "3.jpg").rename(photos / "cat" / "1.jpg")
+    assert numbers(sync_gallery(gallery, counted, options=options)) == (0, 0, 1, 1, 8)
+    after = ids(gallery, network)
+    assert after["cat/1.jpg"] == before["cat/3.jpg"]
+    assert before["cat/1.jpg"] not in after.values()
+    shutil.copy(photos / "cat" / "5.jpg", photos / "cat" / "7.jpg")
+    assert numbers(sync_gallery(gallery, counted, options=options)) == (0, 1, 0, 0, 8)
+    after = ids(gallery, network)
+    assert after["cat/5.jpg"] == before["cat/5.jpg"]
+    assert after["cat/7.jpg"] not in before.values()
+    assert counted.count == 0
+    assert_sound(gallery, network, set(before) - {"cat/3.jpg"})
+
+
+def test_an_edited_photo_whose_original_was_put_aside(gallery, photos, counted, network, options):
+    before = ids(gallery, network)
+    (photos / "cat" / "1.jpg").rename(photos / "cat" / "1_original.jpg")
+    write_photo(photos / "cat" / "1.jpg", seed=99)
+    assert numbers(sync_gallery(gallery, counted, options=options)) == (1, 0, 1, 0, 9)
+    after = ids(gallery, network)
+    assert after["cat/1_original.jpg"] == before["cat/1.jpg"]
+    assert after["cat/1.jpg"] not in before.values()
+    assert_sound(gallery, network, set(before) | {"cat/1_original.jpg"})
+
+
+def test_a_copy_put_back_at_the_old_path_gets_another_id(gallery, photos, network, other_network, options):
+    before = ids(gallery, network)
+    (photos / "cat" / "1.jpg").rename(photos / "1.jpg")
+    sync_gallery(gallery, network, options=options)
+    shutil.copy(photos / "1.jpg", photos / "cat" / "1.jpg")
+    assert numbers(sync_gallery(gallery, network, options=options)) == (1, 0, 0, 0, 10)
+    after = ids(gallery, network)
+    assert after["1.jpg"] == before["cat/1.jpg"]
+    assert len(set(after.values())) == 11
+    assert_sound(gallery, network, set(before) | {"1.jpg"})
+    rebuild_gallery(gallery, other_network, options=options)
+    assert ids(gallery, other_network) == after
+
+
+def test_ids_of_equal_photos_depend_on_paths_alone(tmp_path, photos, network, options):
+    """Which of several equal photos moved where can only be a rule: the first by path to the first found."""
+    for name in ("a", "b", "c"):
+        shutil.copy(photos / "cat" / "1.jpg", photos / f"{name}.jpg")
+    build_gallery(photos, tmp_path / "g", network, options=options)
+    before = ids(tmp_path / "g", network)
+    (photos / "new").mkdir()
+    for name in ("a", "b", "c"):
+        (photos / f"{name}.jpg").rename(photos / "new" / f"{name}.jpg")
+    assert numbers(sync_gallery(tmp_path / "g", network, options=options)) == (0, 0, 3, 0, 10)
+    after = ids(tmp_path / "g", network)
+    assert {after[f"new/{name}.jpg"] for name in "abc"} == {before[f"{name}.jpg"] for name in "abc"}
+    assert after["cat/1.jpg"] == before["cat/1.jpg"]
+    # One of them leaves, and one more copy appears elsewhere: one moved, one is new.
+    (photos / "new" / "a.jpg").rename(photos / "x.jpg")
+    shutil.copy(photos / "x.jpg", photos / "y.jpg")
+    assert numbers(sync_gallery(tmp_path / "g", network, options=options)) == (1, 0, 1, 0, 12)
+
+
+def test_a_touched_photo_is_not_encoded(gallery, photos, counted, network, options):
+    before = by_path(gallery, network)
+    os.utime(photos / "cat" / "1.jpg", ns=(10**18, 10**18 + 77_000_000_000))
+    assert numbers(sync_gallery(gallery, counted, options=options)) == (0, 0, 0, 0, 10)
+    after = by_path(gallery, network)
+    assert after["cat/1.jpg"].modified.timestamp() == pytest.approx(10**9 + 77)
+    assert {path: photo.photo_id for path, photo in after.items()} == ids(gallery, network)
+    assert after["cat/1.jpg"].added == before["cat/1.jpg"].added
+    assert counted.count == 0
+    version = sync_gallery(gallery, counted, options=options).version
+    assert version == sync_gallery(gallery, counted, options=options).version
+
+
+def test_a_photo_that_cannot_be_looked_for_has_not_moved(gallery, photos, network, options, monkeypatch):
+    before = ids(gallery, network)
+    shutil.copy(photos / "cat" / "1.jpg", photos / "copy.jpg")
+    look = os.scandir
+
+    def refuse(place):
+        if os.fsencode(place).endswith(b"/cat"):
+            raise PermissionError(13, "Permission denied")
+        return look(place)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert numbers(sync_gallery(gallery, network, options=options)) == (1, 0, 0, 0, 5)
+    after = ids(gallery, network)
+    assert {path: after[path] for path in before} == before
+
+
+def test_moves_between_named_folders(tmp_path, counted, network, options):
+    for number in range(4):
+        write_photo(tmp_path / "one" / f"{number}.jpg", seed=number)
+        write_photo(tmp_path / "two" / f"{number}.jpg", seed=10 + number)
+    folders = [tmp_path / "one", f"second={tmp_path}/two"]
+    build_gallery(folders, tmp_path / "g", network, options=options)
+    before = ids(tmp_path / "g", network)
+    (tmp_path / "one" / "1.jpg").rename(tmp_path / "two" / "one.jpg")
+    assert numbers(sync_gallery(tmp_path / "g", counted, options=options)) == (0, 0, 1, 0, 7)
+    assert ids(tmp_path / "g", network)["second/one.jpg"] == before["one/1.jpg"]
+    assert by_path(tmp_path / "g", network)["second/one.jpg"].tags == ("second",)
+    assert counted.count == 0
+
+
+def test_a_removed_photo_comes_back_as_a_new_one(gallery, photos, network, options):
+    before = ids(gallery, network)
+    remove_photos(gallery, [before["cat/1.jpg"]])
+    (photos / "cat" / "1.jpg").rename(photos / "1.jpg")
+    assert numbers(sync_gallery(gallery, network, options=options)) == (1, 0, 0, 0, 9)
+
+
+def test_a_rebuild_keeps_ids_of_moved_photos(gallery, photos, network, other_network, options):
+    (photos / "cat").rename(photos / "lions")
+    sync_gallery(gallery, network, options=options)
+    before = ids(gallery, network)
+    rebuild_gallery(gallery, other_network, options=options)
+    assert ids(gallery, other_network) == before
+    assert_sound(gallery, other_network, set(before))
+
+
+def test_files_of_equal_size_are_told_apart(tmp_path, network, options):
+    for seed in range(4):
+        path = tmp_path / "p" / f"{seed}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(photo_bytes(seed).ljust(2000, b"\0"))
+    build_gallery(tmp_path / "p", tmp_path / "g", network, options=options)
+    before = ids(tmp_path / "g", network)
+    (tmp_path / "p" / "0.jpg").rename(tmp_path / "p" / "moved.jpg")
+    (tmp_path / "p" / "new.jpg").write_bytes(photo_bytes(50).ljust(2000, b"\0"))
+    assert numbers(sync_gallery(tmp_path / "g", network, options=options)) == (1, 0, 1, 0, 3)
+    assert ids(tmp_path / "g", network)["moved.jpg"] == before["0.jpg"]
