@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import resource
 import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Any, cast
 
 import uvicorn
 from fastapi import FastAPI
 
+from app.addresses import authority, listening_socket, listens_everywhere, reachable
+from app.http.root_path import TrustedProxies
 from app.http.uvicorn_protocol import protocol_for
 from app.logs import get_logger
 from app.main import create_admin_app
@@ -23,7 +25,6 @@ from app.settings import Settings
 _log = get_logger("app.server")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _BACKLOG = 2048
-_KEEP_ALIVE_S = 30
 _SWITCH_S = 0.0005
 """Seconds after which Python passes its lock on; by default 5 ms. The device's thread asks for the lock between any two
 operations, and would wait that long for every request that is being parsed or decoded."""
@@ -85,6 +86,8 @@ class _AdminServer(uvicorn.Server):
 
 def allow_many_connections() -> None:
     """Let the process open as many files as the system allows; each connection is one."""
+    import resource  # not on Windows, where the command line says so
+
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -96,19 +99,22 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         PortTakenError: something listens there already, or the address is not this machine's.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host.strip("[]"), port))
+        listener = listening_socket(host, port)
         listener.listen(_BACKLOG)
     except OSError as error:
-        listener.close()
         raise PortTakenError(
-            f"cannot listen at {host}:{port} ({error.strerror}); stop what listens there, or choose another --port"
+            f"cannot listen at {authority(host, port)} ({error.strerror}); stop what listens there, "
+            "or choose another --port"
         ) from None
     listener.settimeout(0)
     return listener
+
+
+def address_of(settings: Settings, port: int) -> str:
+    """Where the service is, as a line for people: an address that opens in a browser on this machine."""
+    url = f"http://{authority(reachable(settings.host), port)}"
+    return f"{url}, and at this machine's other addresses" if listens_everywhere(settings.host) else url
 
 
 def serve(app: FastAPI, settings: Settings, listener: socket.socket, admin: socket.socket | None = None) -> bool:
@@ -141,7 +147,7 @@ async def _serve(app: FastAPI, settings: Settings, listener: socket.socket, admi
 
 def configuration(app: FastAPI, settings: Settings, lifespan: str = "on") -> uvicorn.Config:
     """How uvicorn serves an application of `app.main`."""
-    return uvicorn.Config(
+    config = uvicorn.Config(
         app,
         http=protocol_for(settings),
         ws="none",
@@ -149,11 +155,14 @@ def configuration(app: FastAPI, settings: Settings, lifespan: str = "on") -> uvi
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=max(1, round(settings.shutdown_timeout_s)),
         backlog=_BACKLOG,
-        proxy_headers=True,  # only from the addresses in FORWARDED_ALLOW_IPS, by default 127.0.0.1
+        proxy_headers=False,  # ours, below, reads one header more
     )
+    # `forwarded_allow_ips` is what FORWARDED_ALLOW_IPS names, by default this machine.
+    config.app = TrustedProxies(cast("Any", app), config.forwarded_allow_ips)
+    return config
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -5,15 +5,15 @@ docs/operations.md lists them all; a test compares the two.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.addresses import is_local_host, origin_of, prefix_of
 from index_builder.gallery_errors import GalleryError
 from index_builder.index.settings import Choice, CodeSource
 from index_builder.photo_folders import PhotoFolders
@@ -47,7 +47,9 @@ class Settings(BaseSettings):
     dtype: str = Field("auto", description="Arithmetic of the network: auto, float32, bfloat16 or float16.")
     torch_threads: int = Field(0, ge=0, description="Threads of one tensor operation; 0 takes one per core, at most 4.")
 
-    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 opens the service to the network.")
+    host: str = Field(
+        "127.0.0.1", description="Address to listen on; 0.0.0.0 opens it to the network, and :: to IPv6 as well."
+    )
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on.")
     admin_port: int = Field(
         0, ge=0, le=65535, description="Port of its own for probes and metrics; 0 serves them beside the rest."
@@ -56,8 +58,12 @@ class Settings(BaseSettings):
         (),
         description="Host names to answer to, separated by commas; none: local names if `host` is local, else any.",
     )
+    root_path: str = Field("", description="Path under which a proxy serves this, such as /photos; none: its root.")
     read_key: SecretStr | None = Field(None, description="Key to search and look; none: anybody may.")
     write_key: SecretStr | None = Field(None, description="Key to change the gallery; none: nobody may.")
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Origins of other sites' pages that may ask, separated by commas, or *; none: no page may."
+    )
     rate_limit_per_minute: int = Field(
         3000, ge=0, description="Requests per minute for each key or address; 0 turns the limit off."
     )
@@ -71,6 +77,9 @@ class Settings(BaseSettings):
     )
     answer_timeout_s: float = Field(
         30.0, gt=0, description="Seconds a client may take to read what the service has written so far."
+    )
+    keep_alive_s: int = Field(
+        130, ge=1, description="Seconds a connection may stay open without a request; more than a proxy keeps its own."
     )
     max_header_bytes: int = Field(64_000, ge=1000, description="Largest headers of a request, all together.")
     max_requests: int = Field(
@@ -152,10 +161,23 @@ class Settings(BaseSettings):
             raise ValueError("a key is made of ASCII letters, digits and signs, without blanks around it")
         return value
 
-    @field_validator("allowed_hosts", mode="before")
+    @field_validator("allowed_hosts", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
+
+    @field_validator("root_path")
+    @classmethod
+    def _plain_path(cls, value: str) -> str:
+        return prefix_of(value)
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...], known: ValidationInfo) -> tuple[str, ...]:
+        """With `*`, a page that nobody named could use a key, once somebody has typed it in there."""
+        if "*" in value and (known.data.get("read_key") or known.data.get("write_key")):
+            raise ValueError("a service with a key names its origins one by one, and does not take *")
+        return tuple(origin_of(one) for one in value)
 
     @field_validator("photos", mode="before")
     @classmethod
@@ -201,16 +223,6 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def is_local_host(host: str) -> bool:
-    """Whether `host` is a name or an address of this machine's loopback."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
 def load_settings(**overrides: object) -> Settings:
     """Settings from the environment; an override that is not None wins.
 
@@ -222,4 +234,6 @@ def load_settings(**overrides: object) -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         name = ".".join(str(part) for part in first["loc"])
-        raise ConfigurationError(f"SKETCHSEEK_{name.upper()} cannot be used: {first['msg']}") from None
+        raise ConfigurationError(
+            f"SKETCHSEEK_{name.upper()} cannot be used: {first['msg'].removeprefix('Value error, ')}"
+        ) from None

@@ -15,7 +15,8 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 from ruamel.yaml import YAML
 
-from app.settings import Settings, is_local_host
+from app.addresses import is_local_host
+from app.settings import Settings
 from tests.paths import ROOT
 
 BIN = Path(sys.executable).parent

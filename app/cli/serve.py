@@ -57,7 +57,7 @@ def command(
     configure_logging(settings.log_level, settings.log_format)
 
     from app.main import create_app
-    from app.server import listen, serve
+    from app.server import address_of, listen, serve
     from index_builder import Gallery
     from index_builder.gallery_errors import GalleryNotFoundError
     from model.checkpoints.files import load_checkpoint
@@ -73,6 +73,6 @@ def command(
         except GalleryNotFoundError:
             if settings.photos is None:
                 raise
-        typer.echo(f"Sketchseek listens at http://{settings.host}:{listener.getsockname()[1]}", err=True)
+        typer.echo(f"Sketchseek listens at {address_of(settings, listener.getsockname()[1])}", err=True)
         if not serve(create_app(settings, network), settings, listener, admin):
             raise typer.Exit(1)

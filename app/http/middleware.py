@@ -12,14 +12,18 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.addresses import is_local_host
 from app.http.access import SECURITY_HEADERS, may_read
 from app.http.admission import Admission, Held
+from app.http.cors import readable_for
+from app.http.head import BodyNotWantedError, as_get
 from app.http.problems import code_of, is_expected, problem_response
 from app.http.rate_limit import RateLimiter
+from app.http.root_path import address_in
 from app.logs import get_logger, new_request_id, request_id
 from app.metrics import Metrics
 from app.service_errors import BusyError, RequestError
-from app.settings import Settings, is_local_host
+from app.settings import Settings
 
 _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 _log = get_logger("app.request")
@@ -32,7 +36,7 @@ class RequestMiddleware:
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
-        self._app = app
+        self._app = readable_for(settings.cors_origins, app)
         self._admission = Admission(settings.max_requests, settings.max_bodies_bytes, settings.retry_after_s)
         self._settings = settings
         self._metrics = metrics
@@ -43,11 +47,12 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = time.perf_counter()
+        started, asked = time.perf_counter(), scope["method"]
         headers = Headers(scope=scope)
         identity = new_request_id(headers.get("x-request-id"))
         token = request_id.set(identity)
         state = scope.setdefault("state", {})
+        scope, send = as_get(scope, send)
         status = 0
 
         async def send_with_headers(message: Message) -> None:
@@ -61,26 +66,26 @@ class RequestMiddleware:
 
         self._metrics.in_flight.inc()
         try:
-            if scope["path"] in _PROBES:
+            if address_in(scope) in _PROBES:
                 self._check_probe(scope, headers)
                 await self._app(scope, receive, send_with_headers)
             else:
                 self._admit(scope, headers)
                 await self._serve(scope, receive, send_with_headers)
+        except BodyNotWantedError:
+            pass
         except Exception as error:
             state["problem_code"] = code_of(error)
             if not is_expected(error):
                 _log.error("request failed", exc_info=error)
             if not status:
-                await problem_response(error)(scope, receive, send_with_headers)
-            elif "cut" in state:  # too late for another answer
-                state["cut"]()
-                await asyncio.sleep(0)  # lets the server notice
-            else:
+                answer = readable_for(self._settings.cors_origins, problem_response(error))
+                await answer(scope, receive, send_with_headers)
+            elif not await _cut(state):
                 raise
         finally:
             self._metrics.in_flight.dec()
-            self._record(scope, state, status, time.perf_counter() - started)
+            self._record(scope, asked, status, time.perf_counter() - started)
             request_id.reset(token)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -115,7 +120,7 @@ class RequestMiddleware:
 
         Metrics of a local service are kept from web pages, though, and keys cannot be guessed there any faster.
         """
-        if scope["path"] != "/metrics":
+        if address_in(scope) != "/metrics":
             return
         if self._settings.is_local:
             self._check_host(headers.get("host", ""))
@@ -139,21 +144,30 @@ class RequestMiddleware:
             return f"key:{offered}"
         return _address(scope)
 
-    def _record(self, scope: Scope, state: dict[str, Any], status: int, seconds: float) -> None:
+    def _record(self, scope: Scope, method: str, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "other")
-        code = state.get("problem_code")
-        self._metrics.requests.labels(scope["method"] if route != "other" else "any", route, str(status)).inc()
+        code = scope["state"].get("problem_code")
+        self._metrics.requests.labels(method if route != "other" else "any", route, str(status)).inc()
         self._metrics.request_seconds.labels(route).observe(seconds)
         if code:
             self._metrics.problems.labels(code).inc()
-        facts: dict[str, Any] = {"method": scope["method"], "route": route, "status": status}
+        facts: dict[str, Any] = {"method": method, "route": route, "status": status}
         facts["ms"] = round(seconds * 1000, 1)
         if code:
             facts["code"] = code
         if (client := _client(scope)) is not None:
             facts["client"] = str(client)
-        log = _log.debug if scope["path"] in _PROBES else _log.info
+        log = _log.debug if address_in(scope) in _PROBES else _log.info
         log("request", **facts)
+
+
+async def _cut(state: dict[str, Any]) -> bool:
+    """End the connection, since it is too late for another answer; False if the server offers no way to."""
+    if "cut" not in state:
+        return False
+    state["cut"]()
+    await asyncio.sleep(0)  # lets the server notice
+    return True
 
 
 def _sends_waiting(send: Send, held: Held) -> Send:

@@ -6,14 +6,16 @@ logged with its traceback and answered with a generic 500 that carries only the 
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
 
+from fastapi import APIRouter
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Match
+from starlette.routing import Match, Route
 
 from app.http.value_errors import wrong_value
 from app.logs import get_logger, request_id
@@ -80,8 +82,8 @@ def problem_response(error: Exception) -> Response:
 
 _CODE_OF_STATUS = {404: "not_found", 405: "method_not_allowed"}
 _DETAIL_OF_STATUS = {
-    404: "There is nothing at this address; /docs lists what there is.",
-    405: "This address does not know that method; /docs lists what it knows.",
+    404: "There is nothing at this address; GET /docs lists what there is.",
+    405: "This address does not know that method; GET /docs lists what it knows.",
 }
 
 
@@ -108,21 +110,25 @@ def code_of(error: Exception) -> str:
     return str(getattr(error, "code", "error")) if is_expected(error) else "internal_error"
 
 
-async def handle_error(request: Request, error: Exception) -> Response:
-    """The one exception handler of the application."""
-    request.state.problem_code = code_of(error)
-    if not is_expected(error):
-        get_logger("app").error("request failed", exc_info=error)
-    response = problem_response(error)
-    if isinstance(error, HTTPException) and error.status_code == 405:
-        response.headers["Allow"] = ", ".join(_methods_at(request))
-    return response
+def error_handler(routers: list[APIRouter]) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """The one exception handler of an application that consists of these routers."""
+
+    async def handle_error(request: Request, error: Exception) -> Response:
+        request.state.problem_code = code_of(error)
+        if not is_expected(error):
+            get_logger("app").error("request failed", exc_info=error)
+        response = problem_response(error)
+        if isinstance(error, HTTPException) and error.status_code == 405:
+            response.headers["Allow"] = ", ".join(_methods_at(request, routers, response.headers.get("Allow", "")))
+        return response
+
+    return handle_error
 
 
-def _methods_at(request: Request) -> list[str]:
-    """Every method that the address takes; Starlette names only those of the first route."""
-    methods: set[str] = set()
-    for route in (one for router in request.app.state.routers for one in router.routes):
+def _methods_at(request: Request, routers: list[APIRouter], first: str) -> list[str]:
+    """Every method that the address takes. `first` has those of the first route, which are all that Starlette names."""
+    methods = {name.strip() for name in first.split(",") if name.strip()}
+    for route in (one for router in routers for one in router.routes if isinstance(one, Route)):
         if route.matches(request.scope)[0] is not Match.NONE:
-            methods |= route.methods
-    return sorted(methods)
+            methods |= route.methods or set()
+    return sorted(methods | {"HEAD"} if "GET" in methods else methods)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Literal
 
+from app.addresses import authority, listening_socket
 from app.settings import Settings, usable_cores
 from model.errors import SketchseekError
 
@@ -177,19 +177,17 @@ def _need(checkpoint: str) -> str:
 
 
 def _port(settings: Settings) -> Finding:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((settings.host.strip("[]"), settings.port))
-        except OSError as error:
-            return Finding(
-                "port",
-                "problem",
-                f"{settings.host}:{settings.port} cannot be listened at ({error.strerror})",
-                "stop what listens there, or choose another --port",
-            )
-    return Finding("port", "ok", f"{settings.host}:{settings.port} is free")
+    place = authority(settings.host, settings.port)
+    try:
+        listening_socket(settings.host, settings.port).close()
+    except OSError as error:
+        return Finding(
+            "port",
+            "problem",
+            f"{place} cannot be listened at ({error.strerror})",
+            "stop what listens there, or choose another --port",
+        )
+    return Finding("port", "ok", f"{place} is free")
 
 
 def _keys(settings: Settings) -> Finding:

@@ -4,8 +4,9 @@ import re
 
 import pytest
 
+from app.addresses import is_local_host
 from app.metrics import Metrics
-from app.settings import Settings, is_local_host, load_settings
+from app.settings import Settings, load_settings
 from model.errors import ConfigurationError
 from tests.paths import ROOT
 
@@ -13,7 +14,7 @@ OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 
 
 def shown(value) -> str:
-    if value is None or value == ():
+    if value is None or value in ((), ""):
         return "none"
     if isinstance(value, bool):
         return str(value).lower()

@@ -8,16 +8,25 @@ from html import escape
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from app.http.root_path import document_under
 
 router = APIRouter(include_in_schema=False)
+description = APIRouter(include_in_schema=False)  # of every application, the probes' own included
 _METHODS = ("get", "post", "delete")
 
 
 @router.get("/docs")
 async def docs(request: Request) -> HTMLResponse:
     """Every route with its parameters, bodies, answers and examples."""
-    return HTMLResponse(render(request.app.openapi()))
+    return HTMLResponse(render(_document(request)))
+
+
+@description.get("/openapi.json")
+async def openapi(request: Request) -> JSONResponse:
+    """The document itself, for programs."""
+    return JSONResponse(_document(request))
 
 
 @router.get("/docs/style.css")
@@ -26,11 +35,16 @@ async def style() -> Response:
     return Response(_STYLE, media_type="text/css", headers={"Cache-Control": "max-age=3600"})
 
 
+def _document(request: Request) -> dict[str, Any]:
+    return document_under(request.app.openapi(), request.scope.get("root_path", ""))
+
+
 def render(document: dict[str, Any]) -> str:
     """An OpenAPI document as HTML."""
     info = document["info"]
+    prefix = document["servers"][0]["url"] if "servers" in document else ""
     operations = [
-        _operation(method, path, item[method])
+        _operation(method, prefix + path, item[method])
         for path, item in document["paths"].items()
         for method in _METHODS
         if method in item
@@ -39,7 +53,7 @@ def render(document: dict[str, Any]) -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f"<title>{escape(info['title'])}: interface</title>"
-        '<link rel="stylesheet" href="docs/style.css"></head><body><main>'
+        '<link rel="icon" href="icon.svg"><link rel="stylesheet" href="docs/style.css"></head><body><main>'
         f"<h1>{escape(info['title'])} {escape(info['version'])}</h1>{_paragraphs(info['description'])}"
         '<p>For programs: <a href="openapi.json">openapi.json</a>.</p>'
         f"{''.join(operations)}<h2>Shapes</h2>{''.join(schemas)}</main></body></html>"

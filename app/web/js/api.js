@@ -15,7 +15,12 @@ export const key = {
   set: (value) => (value ? sessionStorage.setItem(KEY, value) : sessionStorage.removeItem(KEY)),
 };
 
-const address = (path) => new URL(path, document.baseURI);
+// Everything lies beside this module's folder, whatever path a proxy serves the page under.
+const address = (path) => new URL(`../${path}`, import.meta.url);
+
+// A photo's `url` begins with the path that the service believes to be under; the page knows better.
+const photoPath = (url) => url.slice(url.lastIndexOf("photos/"));
+export const photoAddress = (url) => address(photoPath(url));
 
 async function call(path, { method = "GET", body = null, headers = {}, signal = null } = {}) {
   const credentials = key.get() ? { Authorization: `Bearer ${key.get()}` } : {};
@@ -82,9 +87,9 @@ export async function addPhoto(file, signal) {
 export async function showPhoto(image, url, signal = null) {
   if (image.src.startsWith("blob:")) URL.revokeObjectURL(image.src);
   if (!key.get()) {
-    image.src = address(url.replace(/^\//, ""));
+    image.src = photoAddress(url);
     return;
   }
-  const blob = await (await call(url.replace(/^\//, ""), { signal })).blob();
+  const blob = await (await call(photoPath(url), { signal })).blob();
   image.src = URL.createObjectURL(blob);
 }

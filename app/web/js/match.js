@@ -86,7 +86,7 @@ export class Match extends EventTarget {
     photo.width = result.width;
     photo.height = result.height;
     const open = byId("match-open");
-    open.href = result.url;
+    open.href = api.photoAddress(result.url);
     api.showPhoto(photo, result.url).then(
       () => (open.href = photo.src), // the same address, or the bytes that were fetched with a key
       () => this.#problem("The photo cannot be loaded."),

@@ -317,7 +317,7 @@ def test_addresses_and_methods_that_do_not_exist(service):
     refused = service.get("/search")
     check(refused, 405, "method_not_allowed")
     assert refused.headers["allow"] == "POST"
-    assert service.put("/photos/x").headers["allow"] == "DELETE, GET"
+    assert service.put("/photos/x").headers["allow"] == "DELETE, GET, HEAD"
 
 
 def test_a_defect_is_a_500_that_says_nothing_but_the_request_id(shared_gallery, network, monkeypatch, capsys):

@@ -1,0 +1,35 @@
+"""HEAD: what GET answers, without the body. One place serves it, so that no route needs to know of it."""
+
+from __future__ import annotations
+
+from starlette.types import Message, Scope, Send
+
+
+class BodyNotWantedError(Exception):
+    """The headers are sent; whatever is still being read for a body need not be."""
+
+
+def as_get(scope: Scope, send: Send) -> tuple[Scope, Send]:
+    """A HEAD request as its route shall see it, and where the answer goes. Any other request stays as it is.
+
+    The server keeps its own scope, by which it frames the answer.
+    """
+    return ({**scope, "method": "GET"}, _headers_only(send)) if scope["method"] == "HEAD" else (scope, send)
+
+
+def _headers_only(send: Send) -> Send:
+    """Passes the headers on and an empty body. Ends an answer in pieces at its first, before a file is read through."""
+    ended = False
+
+    async def send_headers(message: Message) -> None:
+        nonlocal ended
+        if message["type"] != "http.response.body":
+            await send(message)
+            return
+        if not ended:
+            ended = True
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        if message.get("more_body", False):
+            raise BodyNotWantedError
+
+    return send_headers
