@@ -40,7 +40,7 @@ def work(job: str, root: Path, gallery: Path) -> None:
         build_gallery(root, gallery, NETWORK, options=OPTIONS)
     elif job == "add":
         add_photos(gallery, root, [root / "cat", root / "dog"], NETWORK, options=OPTIONS)
-    elif job == "sync":
+    elif job in {"sync", "move"}:
         sync_gallery(gallery, NETWORK, options=OPTIONS)
     elif job == "rebuild":
         rebuild_gallery(gallery, OTHER, options=OPTIONS)
