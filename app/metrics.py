@@ -86,6 +86,9 @@ class Metrics:
         self.thumbnail_bytes = Gauge(
             "sketchseek_thumbnail_cache_bytes", "Memory held by thumbnails.", registry=registry
         )
+        self.screen_bytes = Gauge(
+            "sketchseek_screen_cache_bytes", "Memory held by photos in the size of a screen.", registry=registry
+        )
         self.ready = Gauge("sketchseek_ready", "1 while the service is ready.", registry=registry)
         self.device_memory = Gauge(
             "sketchseek_device_memory_bytes", "Memory of the GPU held by tensors; 0 on a CPU.", registry=registry

@@ -136,6 +136,12 @@ class Settings(BaseSettings):
 
     thumbnail_size: int = Field(256, ge=16, le=2048, description="Longer side of a thumbnail in pixels.")
     thumbnail_cache_bytes: int = Field(64 * MEGABYTE, ge=0, description="Memory for thumbnails; 0 keeps none.")
+    screen_size: int = Field(
+        2048, ge=256, le=8192, description="Longer side, in pixels, of a photo that is made for a screen."
+    )
+    screen_cache_bytes: int = Field(
+        64 * MEGABYTE, ge=0, description="Memory for photos that were made for a screen; 0 keeps none."
+    )
     upload_folder: str = Field(
         "uploads", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="Folder inside `photos` for uploaded photos."
     )

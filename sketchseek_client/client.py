@@ -17,6 +17,7 @@ from sketchseek_client.service_documents import GalleryInfo, Health, Job, Reload
 Sketch = str | Path | bytes
 Strokes = Sequence[Sequence[Sequence[float]]]
 Picture = Literal["overlay", "synthesis", "attention"]
+Rendition = Literal["original", "screen"]
 
 
 class Client:
@@ -124,9 +125,10 @@ class Client:
         answer = self._send("GET", f"/photos/{photo_id}/similar", params={"top_k": top_k})
         return SimilarAnswer.model_validate_json(answer.content)
 
-    def photo(self, photo_id: str) -> bytes:
-        """A photo's file. Raises as `search`."""
-        return self._send("GET", f"/photos/{photo_id}").content
+    def photo(self, photo_id: str, rendition: Rendition = "original") -> bytes:
+        """A photo's file; with `rendition="screen"` a WebP that every browser shows. Raises as `search`."""
+        params = {} if rendition == "original" else {"rendition": rendition}  # so that older services answer as well
+        return self._send("GET", f"/photos/{photo_id}", params=params).content
 
     def thumbnail(self, photo_id: str) -> bytes:
         """A small version of a photo, as WebP. Raises as `search`."""

@@ -113,9 +113,10 @@ def _row_of(searcher: TwoStageSearcher, photo: str) -> int:
 def _draw(searcher: TwoStageSearcher, explained: Explained, rows: list[int], file: Path, kind: Picture) -> None:
     from app.search.explaining import PHOTO_SIDE, draw, picture_kind
     from model.errors import ImageError
-    from model.images.opening import open_image, to_rgb
+    from model.images.appearance import photo_rgb
+    from model.images.opening import open_image
 
-    opened = [to_rgb(open_image(searcher.snapshot.file_of(row), longest_side=PHOTO_SIDE)) for row in rows]
+    opened = [photo_rgb(open_image(searcher.snapshot.file_of(row), longest_side=PHOTO_SIDE)) for row in rows]
     drawn = draw(picture_kind(kind.value), searcher, explained, opened)
     try:
         drawn.save(file)

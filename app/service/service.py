@@ -18,9 +18,9 @@ from app.search.query_and_answer import Answer
 from app.service.change_jobs import Jobs
 from app.service.deadline import Deadline
 from app.service.gallery_changes import GalleryChanges
+from app.service.renditions import Renditions
 from app.service.search_batches import SearchItem, Worker, run_searches
 from app.service.served_gallery import ServedGallery
-from app.service.thumbnails import Thumbnails
 from app.service_errors import BusyError
 from app.settings import Settings
 from index_builder.gallery_errors import GalleryNotFoundError
@@ -75,8 +75,11 @@ class Service:
         )
         self.gallery = ServedGallery(settings, network, self.worker, metrics)
         self.changes = GalleryChanges(settings, network, self.worker, self.gallery, metrics)
-        self.thumbnails = Thumbnails(
-            settings.thumbnail_size, settings.thumbnail_cache_bytes, self.image_limits, metrics
+        self.thumbnails = Renditions(
+            settings.thumbnail_size, settings.thumbnail_cache_bytes, self.image_limits, metrics.thumbnail_bytes
+        )
+        self.screens = Renditions(
+            settings.screen_size, settings.screen_cache_bytes, self.image_limits, metrics.screen_bytes
         )
         self.jobs = Jobs()
         self.device_problem: str | None = None

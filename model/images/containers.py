@@ -2,7 +2,7 @@
 
 Decoders parse metadata before anyone can stop them: text chunks that inflate, directories of a million entries,
 thousands of frames or scans. So each format's container is walked first, with a bound on its blocks. Texts, profiles,
-thumbnails and later frames never reach the decoder.
+thumbnails and later frames never reach the decoder. Profiles are handed on beside the picture.
 
 docs/decisions.md says why this is not left to a process with a limit on its memory.
 """
@@ -16,6 +16,7 @@ from model.images.formats.bmp import walk_bmp
 from model.images.formats.container import Container, damaged
 from model.images.formats.gif import walk_gif
 from model.images.formats.iso import coded_size, still_picture
+from model.images.formats.iso_colours import coded_colours
 from model.images.formats.jpeg import walk_jpeg
 from model.images.formats.png import walk_png
 from model.images.formats.tiff import walk_tiff
@@ -38,7 +39,7 @@ def inspect(data: bytes) -> Container:
 
 
 def _isobmff(data: bytes) -> Container:
-    return Container(still_picture(data), size=coded_size(data))
+    return Container(still_picture(data), size=coded_size(data), profile=coded_colours(data))
 
 
 _ISO_BRANDS = (b"avif", b"avis", b"mif1", b"msf1", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")

@@ -1,39 +1,77 @@
-"""Any Pillow mode -> 8-bit RGB."""
+"""Any Pillow mode -> 8-bit sRGB."""
 
 from __future__ import annotations
 
 import numpy as np
 from PIL import Image
 
+from model.images.colour_profiles import KEY, to_srgb
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """The image in mode RGB: transparency on white, high bit depths scaled to 8 bits, colour profiles ignored.
+WHITE = (255, 255, 255)
+_FULL_SCALES = (1023, 4095)  # of 10 and 12 bits, as scanners, microscopes and medical cameras fill them
+_STRIP = 256  # rows
+_EIGHT_BITS_IN_SIXTEEN = (256, 257)  # what 8 bits were multiplied by
 
-    Values beyond 8 bits: "I;16" counts as 0..65535; "I" and "F" as the narrowest of [0, 1] (F only), [0, 255] and
-    [0, 65535] that holds them, else they are stretched from minimum to maximum; NaN and infinities count as 0.
+
+def to_rgb(image: Image.Image, ground: tuple[int, int, int] = WHITE) -> Image.Image:
+    """The image in mode RGB: colours in sRGB, transparency on `ground`, high bit depths scaled to 8 bits.
+
+    Values beyond 8 bits: "I;16" counts as 0..`full_scale`; "I" and "F" as the narrowest of [0, 1] (F only), [0, 255]
+    and [0, 65535] that holds them, else they are stretched from minimum to maximum; NaN and infinities count as 0.
+    Colours are converted where the image's `info` holds a profile, as `model.images.opening` leaves it there.
     """
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I;16"):
-        values = np.asarray(image).astype(np.uint32)
-        return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):
-        with np.errstate(invalid="ignore"):  # a signalling NaN warns when it is merely copied
-            values = np.asarray(image, dtype=np.float64)
-        return Image.fromarray(_to_8_bits(values, image.mode == "F")).convert("RGB")
-    if image.mode == "LAB":
-        return _lab_to_rgb(image)
-    if image.has_transparency_data:
+    profile = image.info.get(KEY)
+    plain = _without_depth(image)
+    if plain is image and image.has_transparency_data:
         rgba = _to_rgba(image)
-        white = Image.new("RGB", image.size, "white")
-        white.paste(rgba, mask=rgba.getchannel("A"))
-        return white
-    return image.convert("RGB")
+        canvas = Image.new("RGB", image.size, ground)
+        canvas.paste(to_srgb(rgba.convert("RGB"), profile) if profile else rgba, mask=rgba.getchannel("A"))
+        return canvas
+    if profile:
+        return to_srgb(plain if plain.mode in ("L", "CMYK") else plain.convert("RGB"), profile)
+    return plain if plain.mode == "RGB" else plain.convert("RGB")
+
+
+def full_scale(image: Image.Image) -> int:
+    """The value that is white in an image of mode "I;16": 65535, or what 10 or 12 bits hold.
+
+    Viewers of instruments' pictures count the bits that are in use. A picture whose brightest pixel is below a
+    sixteenth of 16 bits would be black everywhere else; 8 bits that were scaled up are as dark as they say.
+    """
+    brightest, factors = 0, set(_EIGHT_BITS_IN_SIXTEEN)
+    for top in range(0, image.height, _STRIP):  # a copy of the whole would take as much memory again
+        values = np.asarray(image.crop((0, top, image.width, min(top + _STRIP, image.height))))
+        brightest = max(brightest, int(values.max()))
+        if brightest > _FULL_SCALES[-1]:
+            return 65535
+        factors -= {factor for factor in factors if (values % factor).any()}
+    if brightest <= 255 or factors:
+        return 65535
+    return next(scale for scale in _FULL_SCALES if brightest <= scale)
+
+
+def sixteen_to_8_bits(image: Image.Image, scale: int) -> Image.Image:
+    """An image of mode "I;16" as mode L; `scale` is white."""
+    values = np.asarray(image).astype(np.uint32)
+    return Image.fromarray(((values * 255 + scale // 2) // scale).astype(np.uint8))
 
 
 def alpha_of(image: Image.Image) -> Image.Image:
     """Opacity 0..255 (mode L) of an image with transparency of any kind."""
     return _to_rgba(image).getchannel("A")
+
+
+def _without_depth(image: Image.Image) -> Image.Image:
+    """A mode of 8 bits per channel: the image itself where it has one."""
+    if image.mode.startswith("I;16"):
+        return sixteen_to_8_bits(image, full_scale(image))
+    if image.mode in ("I", "F"):
+        with np.errstate(invalid="ignore"):  # a signalling NaN warns when it is merely copied
+            values = np.asarray(image, dtype=np.float64)
+        return Image.fromarray(_to_8_bits(values, image.mode == "F"))
+    if image.mode == "LAB":
+        return _lab_to_rgb(image)
+    return image
 
 
 def _to_rgba(image: Image.Image) -> Image.Image:

@@ -16,10 +16,13 @@ from typing import BinaryIO
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from model.errors import DamagedImageError, ImageError, ImageFormatError, ImageTooLargeError
+from model.images.colour_profiles import KEY, needed_profile
 from model.images.containers import inspect
+from model.images.formats.container import Container
 from model.images.formats.signatures import sniff
+from model.images.frames import better_frame, is_empty
 from model.images.limits import FORMATS, HEIF_AVAILABLE, WEBP_BYTES, ImageLimits, decoding_bytes
-from model.images.modes import to_rgb
+from model.images.modes import full_scale, sixteen_to_8_bits, to_rgb
 
 __all__ = ["FORMATS", "HEIF_AVAILABLE", "ImageLimits", "OpenedImage", "open_image", "read_image", "to_rgb"]
 
@@ -42,8 +45,8 @@ class OpenedImage:
     """A decoded image and what its file said.
 
     Attributes:
-        image: upright pixels, in the file's own mode (see `to_rgb`); smaller than the original where `longest_side`
-            allowed it.
+        image: upright pixels, in the file's own mode and colours (see `photo_rgb` and `to_rgb`); smaller than the
+            original where `longest_side` allowed it.
         width, height: of the original in pixels, upright (EXIF orientation applied).
         format: Pillow's name, such as "JPEG".
     """
@@ -120,13 +123,26 @@ def _decode(data: bytes, limits: ImageLimits, longest_side: int | None) -> Opene
     pixels = max(width * height, math.prod(container.size or (0, 0)))
     limits.check_memory(decoding_bytes(image, name, container, pixels))
     image.load()
+    image = _frame_to_show(image, container, data, limits)
+    profile = needed_profile(image.info.get("icc_profile") or container.profile, image.mode)
     if name == "TIFF":  # its decoder turns the pixels upright, and swaps the size with them
         width, height = image.size
     image.info = {key: value for key, value in image.info.items() if key == "transparency"}
     image = _upright(_reduced(image, longest_side), orientation)
+    image.info |= {} if profile is None else {KEY: profile}
     if orientation >= 5:
         width, height = height, width
     return OpenedImage(image, width, height, name)
+
+
+def _frame_to_show(first: Image.Image, container: Container, data: bytes, limits: ImageLimits) -> Image.Image:
+    """The first frame of an animation, or one of the next if it is empty; the first too where they are damaged."""
+    if not container.animated or not is_empty(first):
+        return first
+    try:
+        return better_frame(data, first.format or "", limits) or first
+    except Exception:  # decoders of damaged data raise nearly anything, and the first frame is whole
+        return first
 
 
 def _reduced(image: Image.Image, longest_side: int | None) -> Image.Image:
@@ -139,9 +155,11 @@ def _reduced(image: Image.Image, longest_side: int | None) -> Image.Image:
     if image.mode in _REDUCIBLE and "transparency" not in image.info:
         return image.reduce(factor)
     result: Image.Image | None = None
+    white = full_scale(image) if image.mode.startswith("I;16") else 0
     strip = factor * max(1, 2**20 // (image.width * factor))
     for top in range(0, image.height, strip):
-        part = _reducible(image.crop((0, top, image.width, min(top + strip, image.height)))).reduce(factor)
+        part = image.crop((0, top, image.width, min(top + strip, image.height)))
+        part = (sixteen_to_8_bits(part, white) if white else _reducible(part)).reduce(factor)
         if result is None:
             result = Image.new(part.mode, (part.width, -(-image.height // factor)))
         result.paste(part, (0, top // factor))

@@ -8,6 +8,7 @@ from PIL import Image, ImageOps
 
 from model.config import PreprocessConfig
 from model.errors import BlankSketchError
+from model.images.appearance import photo_rgb
 from model.images.clean_drawings import clean_drawing_box, is_negative
 from model.images.dark_margins import without_dark_margins
 from model.images.line_width import with_line_width
@@ -59,11 +60,10 @@ def to_tensor(image: Image.Image, config: PreprocessConfig) -> torch.Tensor:
 
 def photo_image(image: Image.Image, config: PreprocessConfig) -> Image.Image:
     """The photo as the network sees it: RGB, S x S, fitted as `config.photo_fit` says."""
-    rgb = to_rgb(image)
     size = config.image_size
     if config.photo_fit == "squash":
-        return rgb.resize((size, size))
-    scaled = _scaled(rgb, size)
+        return photo_rgb(image, lambda photo: photo.resize((size, size)))
+    scaled = photo_rgb(image, lambda photo: _scaled(photo, size))
     return _squared(scaled, size, _border_mean(scaled))
 
 

@@ -96,7 +96,7 @@ def _fill(root: Path, count: int) -> None:
 
 
 @contextlib.contextmanager
-def _serve(gallery: Path, **settings: str | Path) -> Iterator[str]:
+def serve(gallery: Path, **settings: str | Path) -> Iterator[str]:
     """`sketchseek serve` in a process of its own, as users run it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -157,7 +157,7 @@ def site(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     _fill(place / "photos", 60)
     network = load_checkpoint(checkpoint, "cpu", "float32")
     build_gallery(place / "photos", place / "gallery", network, options=BuildOptions(workers=1))
-    with _serve(place / "gallery", photos=place / "photos", checkpoint=checkpoint, write_key=WRITE_KEY) as url:
+    with serve(place / "gallery", photos=place / "photos", checkpoint=checkpoint, write_key=WRITE_KEY) as url:
         yield Site(url)
 
 
@@ -166,7 +166,7 @@ def empty_site(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     """A service whose folder of photos is empty."""
     place = tmp_path_factory.mktemp("empty")
     (place / "photos").mkdir()
-    with _serve(place / "gallery", photos=place / "photos", checkpoint=checkpoint, write_key=WRITE_KEY) as url:
+    with serve(place / "gallery", photos=place / "photos", checkpoint=checkpoint, write_key=WRITE_KEY) as url:
         yield Site(url)
 
 
@@ -176,7 +176,7 @@ def sample_site() -> Iterator[Site]:
     gallery = Path(os.environ.get("SKETCHSEEK_TEST_GALLERY", ROOT / ".sample" / "gallery"))
     if not gallery.is_dir():
         pytest.skip("there is no sample gallery here; `make serve` makes one")
-    with _serve(gallery) as url:
+    with serve(gallery) as url:
         yield Site(url)
 
 

@@ -13,7 +13,7 @@ from playwright.sync_api import expect
 from index_builder import BuildOptions, build_gallery
 from model.checkpoints.files import load_checkpoint
 from tests.app.reverse_proxy import reverse_proxy
-from tests.browser.conftest import OpenPage, Site, _fill, _serve
+from tests.browser.conftest import OpenPage, Site, _fill, serve
 from tests.browser.test_page import ZIGZAG, draw, shown, wait_for_search
 
 PREFIX = "/tools/seek"
@@ -31,14 +31,14 @@ def gallery(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def with_setting(gallery: Path, checkpoint: Path) -> Iterator[int]:
     """The port of a service that knows its path."""
-    with _serve(gallery, checkpoint=checkpoint, root_path=PREFIX) as url:
+    with serve(gallery, checkpoint=checkpoint, root_path=PREFIX) as url:
         yield urlsplit(url).port or 0
 
 
 @pytest.fixture(scope="module")
 def without_setting(gallery: Path, checkpoint: Path) -> Iterator[int]:
     """The port of a service that does not."""
-    with _serve(gallery, checkpoint=checkpoint) as url:
+    with serve(gallery, checkpoint=checkpoint) as url:
         yield urlsplit(url).port or 0
 
 

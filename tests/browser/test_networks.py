@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from index_builder import BuildOptions, build_gallery
 from model.checkpoints.files import load_checkpoint, save_checkpoint
 from model.networks.registry import build_network, preset
-from tests.browser.conftest import WRITE_KEY, OpenPage, Site, _fill, _serve
+from tests.browser.conftest import WRITE_KEY, OpenPage, Site, _fill, serve
 from tests.browser.test_page import circle, draw, wait_for_search
 
 
@@ -21,7 +21,7 @@ def unmatched_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     save_checkpoint(build_network(preset("crossatnet-tiny"), seed=0), place / "tiny.safetensors")
     network = load_checkpoint(place / "tiny.safetensors", "cpu", "float32")
     build_gallery(place / "photos", place / "gallery", network, options=BuildOptions(workers=1))
-    served = _serve(
+    served = serve(
         place / "gallery", photos=place / "photos", checkpoint=place / "tiny.safetensors", write_key=WRITE_KEY
     )
     with served as url:

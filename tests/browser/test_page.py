@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
-from tests.browser.conftest import WRITE_KEY, OpenPage, Site, shape
+from index_builder import build_gallery
+from model.checkpoints.files import load_checkpoint
+from tests.browser.conftest import WRITE_KEY, OpenPage, Site, serve, shape
 
 WIDE, PHONE = (1440, 900), (390, 844)
 SIZES = pytest.mark.parametrize(("width", "height"), [WIDE, PHONE], ids=["wide", "phone"])
@@ -209,6 +212,28 @@ def test_a_result_opens_with_its_correspondences(site: Site, open_page: OpenPage
     expect(dialog.locator("#pairs button").first).to_be_visible()
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
+
+
+def test_a_photo_that_browsers_do_not_show_is_shown_and_can_be_had(
+    checkpoint: Path, tmp_path: Path, open_page: OpenPage
+) -> None:
+    (tmp_path / "photos").mkdir()
+    shape(1).save(tmp_path / "photos" / "box.tif")
+    build_gallery(tmp_path / "photos", tmp_path / "gallery", load_checkpoint(checkpoint, "cpu", "float32"))
+    with serve(tmp_path / "gallery", photos=tmp_path / "photos", checkpoint=checkpoint) as url:
+        page = open_page(Site(url))
+        wait_for_search(page, lambda: draw(page, circle()))
+        page.locator(".card-open").first.click()
+        photo = page.locator("#picture-photo img")
+        page.wait_for_function("() => document.querySelector('#picture-photo img').naturalWidth === 160")
+        assert (photo.get_attribute("src") or "").endswith("?rendition=screen")
+        expect(page.get_by_role("link", name="Open the photo")).to_have_attribute(
+            "href", re.compile("rendition=screen$")
+        )
+        with page.expect_download() as download:
+            page.get_by_role("link", name="Download the original").click()
+        assert download.value.suggested_filename == "box.tif"
+        assert download.value.path().read_bytes() == (tmp_path / "photos" / "box.tif").read_bytes()
 
 
 def test_orders_are_offered_only_where_they_differ(site: Site, open_page: OpenPage) -> None:

@@ -26,6 +26,9 @@ def test_it_raises_what_the_service_said(shared_gallery, network):
                 pass
             found = client.search(sketch(), top_k=3, tags=["things", "small"], min_score=-1, rerank=False, expand=False)
             assert found.total_photos == 7
+            identity = found.results[0].photo_id
+            whole, screen = client.photo(identity), client.photo(identity, rendition="screen")
+            assert (whole[1:4], screen[8:12]) == (b"PNG", b"WEBP")
             assert client.explain(sketch(), found.results[0].photo_id).correspondences
             with pytest.raises(ServiceAnswerError) as caught:
                 client.search(encoded(picture(1).point(lambda _: 255)))

@@ -29,7 +29,8 @@ from app.service import photo_files as files
 from app.service.deadline import Deadline
 from app.service.served_gallery import ServedVersion
 from app.service.service import Service
-from model.images.opening import open_image, to_rgb
+from model.images.appearance import photo_rgb
+from model.images.opening import open_image
 from sketchseek_client import Explanation
 from sketchseek_client.search_documents import EXAMPLE_ID
 
@@ -108,7 +109,7 @@ def _photos(service: Service, served: ServedVersion, rows: list[int], deadline: 
     for row in rows:
         deadline.raise_if_passed()  # so that others get this thread
         with files.open_photo(served.folders, served.snapshot.photo(row)) as file:
-            photos.append(to_rgb(open_image(file, service.image_limits, PHOTO_SIDE)))
+            photos.append(photo_rgb(open_image(file, service.image_limits, PHOTO_SIDE)))
     return photos
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.datastructures import UploadFile
@@ -23,7 +23,7 @@ from app.http.routes.jobs import change_answer, refused_photos
 from app.http.routes.service_of import service_of
 from app.search.answer_documents import result_of
 from app.service import photo_files as files
-from app.service import thumbnails
+from app.service import renditions
 from app.service.change_jobs import Job, Upload, run_to_its_end
 from app.service.served_gallery import ServedVersion
 from app.service.service import Service
@@ -41,13 +41,25 @@ _FOR_A_DAY = "private, max-age=86400"
 
 @router.get(
     "/photos/{photo_id}",
-    responses={200: {"content": {"image/*": {}}, "description": "The file as it is."}, **problems(401, 404, 422)},
+    responses={
+        200: {"content": {"image/*": {}}, "description": "The file as it is, or a WebP picture."},
+        **problems(401, 404, 422),
+    },
     dependencies=[Depends(require_read), Depends(only_known_parameters)],
     response_class=Response,
     summary="A photo's file",
 )
-async def photo(request: Request, photo_id: PhotoId) -> Response:
-    """The file, unchanged."""
+async def photo(
+    request: Request,
+    photo_id: PhotoId,
+    rendition: Annotated[
+        Literal["original", "screen"],
+        Query(description="The file itself, or a picture for a screen, which every browser shows."),
+    ] = "original",
+) -> Response:
+    """The file, unchanged; or a picture of it that every browser shows, its longer side at most the screen size."""
+    if rendition == "screen":
+        return await _smaller(request, photo_id, service_of(request).screens)
     service = service_of(request)
     served = service.gallery.serve()
     record = served.photo(photo_id)
@@ -81,7 +93,7 @@ class _FileResponse(StreamingResponse):
 @router.get(
     "/photos/{photo_id}/thumbnail",
     responses={
-        200: {"content": {thumbnails.MEDIA_TYPE: {}}, "description": "A WebP picture."},
+        200: {"content": {renditions.MEDIA_TYPE: {}}, "description": "A WebP picture."},
         **problems(401, 404, 422),
     },
     dependencies=[Depends(require_read), Depends(only_known_parameters)],
@@ -90,16 +102,20 @@ class _FileResponse(StreamingResponse):
 )
 async def thumbnail(request: Request, photo_id: PhotoId) -> Response:
     """The photo, upright, its longer side at most the service's thumbnail size."""
+    return await _smaller(request, photo_id, service_of(request).thumbnails)
+
+
+async def _smaller(request: Request, photo_id: str, kind: renditions.Renditions) -> Response:
     service = service_of(request)
     served = service.gallery.serve()
     record = served.photo(photo_id)
-    headers = {"ETag": service.thumbnails.etag(record), "Cache-Control": _FOR_A_DAY}
+    headers = {"ETag": kind.etag(record), "Cache-Control": _FOR_A_DAY}
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
-    data, unchanged = await service.decode(lambda: service.thumbnails.get(served.folders, record), service.deadline())
+    data, unchanged = await service.decode(lambda: kind.get(served.folders, record), service.deadline())
     if not unchanged:
         headers = {"Cache-Control": "no-store"}
-    return Response(data, media_type=thumbnails.MEDIA_TYPE, headers=headers)
+    return Response(data, media_type=renditions.MEDIA_TYPE, headers=headers)
 
 
 @router.get(

@@ -83,6 +83,17 @@ export async function addPhoto(file, signal) {
   return (await call("photos", { method: "POST", body, signal })).json();
 }
 
+const SHOWN = /\.(jpe?g|jpe|jfif|mpo|png|webp|gif|bmp|dib|avif)$/i;
+
+/** Whether every browser shows files of this name; of others the service makes a picture for the screen. */
+export const isShown = (path) => SHOWN.test(path);
+
+/** Where a picture is that the browser shows: the photo itself, or a picture of it. */
+export const pictureOf = ({ path, url }) => (isShown(path) ? url : `${url}?rendition=screen`);
+
+/** The bytes of a photo's file, for a link that cannot send a key. */
+export const original = async (url) => (await call(photoPath(url))).blob();
+
 /** Shows a photo of the gallery. An image element sends no key, so where one is needed the bytes are fetched. */
 export async function showPhoto(image, url, signal = null) {
   if (image.src.startsWith("blob:")) URL.revokeObjectURL(image.src);

@@ -86,8 +86,9 @@ export class Match extends EventTarget {
     photo.width = result.width;
     photo.height = result.height;
     const open = byId("match-open");
-    open.href = api.photoAddress(result.url);
-    api.showPhoto(photo, result.url).then(
+    open.href = api.photoAddress(api.pictureOf(result));
+    this.#offerOriginal(result);
+    api.showPhoto(photo, api.pictureOf(result)).then(
       () => (open.href = photo.src), // the same address, or the bytes that were fetched with a key
       () => this.#problem("The photo cannot be loaded."),
     );
@@ -107,6 +108,25 @@ export class Match extends EventTarget {
         explained.then(() => result === this.#result && this.#showBeside(this.#kind));
       } else this.#showBeside(this.#kind);
     }
+  }
+
+  /** A link to the file itself where the browser is shown a picture of it. */
+  #offerOriginal({ path, url }) {
+    const link = byId("match-original");
+    link.hidden = api.isShown(path);
+    link.href = api.photoAddress(url);
+    link.download = path.split("/").pop();
+    link.onclick = (event) => {
+      if (!api.key.get() || link.href.startsWith("blob:")) return;
+      event.preventDefault(); // a link sends no key
+      api.original(url).then(
+        (bytes) => {
+          link.href = URL.createObjectURL(bytes);
+          link.click();
+        },
+        () => this.#problem("The original cannot be loaded."),
+      );
+    };
   }
 
   #facts(result, timings = null) {

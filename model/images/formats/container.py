@@ -21,6 +21,8 @@ class Container:
         size: width and height in pixels where they are known before a decoder opens the file (of AVIF's largest frame).
         scans: passes over a JPEG's coefficients; 1 where it is decoded as it streams in.
         components: of a JPEG.
+        profile: the ICC profile, which the decoder does not see; None where there is none, or where it finds it itself.
+        animated: whether further frames follow.
     """
 
     data: bytes
@@ -28,6 +30,8 @@ class Container:
     size: tuple[int, int] | None = None
     scans: int = 1
     components: int = 3
+    profile: bytes | None = None
+    animated: bool = False
 
 
 def damaged(what: str) -> DamagedImageError:

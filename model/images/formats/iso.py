@@ -30,7 +30,7 @@ def still_picture(data: bytes) -> bytes:
     """
     patched = _EXIF_ITEM.sub(rb"\1free", data)
     if data[8:12] == b"avis":  # the major brand decides which of the two a decoder takes
-        if all(kind != b"meta" for kind, _, _ in _boxes(data, 0, len(data))):
+        if all(kind != b"meta" for kind, _, _ in boxes(data, 0, len(data))):
             raise ImageFormatError("this is a film without a still picture; save one of its pictures and send that")
         patched = patched[:8] + b"avif" + patched[12:]
     return patched
@@ -42,10 +42,10 @@ def coded_size(data: bytes) -> tuple[int, int] | None:
     Raises:
         DamagedImageError: more parts than any honest file has, or parts outside the file.
     """
-    meta = next((box for box in _boxes(data, 0, len(data)) if box[0] == b"meta"), None)
+    meta = next((box for box in boxes(data, 0, len(data)) if box[0] == b"meta"), None)
     if meta is None:
         return None
-    parts = {kind: (start, end) for kind, start, end in _boxes(data, meta[1] + 4, meta[2])}
+    parts = {kind: (start, end) for kind, start, end in boxes(data, meta[1] + 4, meta[2])}
     if b"iinf" not in parts or b"iloc" not in parts:
         return None
     coded = set(_items_of_type(data, *parts[b"iinf"], b"av01"))
@@ -56,7 +56,12 @@ def coded_size(data: bytes) -> tuple[int, int] | None:
     return max(width for width, _ in known), max(height for _, height in known)
 
 
-def _boxes(data: bytes, position: int, end: int) -> Iterator[Box]:
+def boxes(data: bytes, position: int, end: int) -> Iterator[Box]:
+    """The boxes that follow each other from `position` on.
+
+    Raises:
+        DamagedImageError: a box smaller than its header, or more boxes than any honest file has.
+    """
     for _ in range(_MAX_BOXES):
         if position + 8 > end:
             return
@@ -75,7 +80,7 @@ def _boxes(data: bytes, position: int, end: int) -> Iterator[Box]:
 
 def _items_of_type(data: bytes, start: int, end: int, wanted: bytes) -> Iterator[int]:
     first = start + (6 if data[start] == 0 else 8)
-    for kind, at, _ in _boxes(data, first, end):
+    for kind, at, _ in boxes(data, first, end):
         if kind == b"infe" and data[at] in (2, 3):
             number, _, item_type = struct.unpack_from(">HH4s" if data[at] == 2 else ">IH4s", data, at + 4)
             if item_type == wanted:

@@ -9,13 +9,15 @@ from model.images.formats.container import Container, damaged, exif_orientation
 
 _MAX_SEGMENTS = 2_000  # before the pixels; a camera's file has about 20
 _MAX_SCANS = 100
+_PROFILE = b"ICC_PROFILE\0"  # behind it: number of the piece from 1, and how many there are (ICC.1, annex B.4)
 _FILL = re.compile(rb"\xff+")  # any number of these may precede a marker
 _SCAN_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 
 
 def walk_jpeg(data: bytes) -> Container:
-    """The file without metadata; the EXIF orientation, the size, and the passes over its coefficients."""
+    """The file without metadata; the EXIF orientation, the size, the profile, and the passes over its coefficients."""
     kept = [b"\xff\xd8"]
+    pieces: dict[int, bytes] = {}
     position, orientation, size, components, progressive = 2, 0, None, 3, False
     for _ in range(_MAX_SEGMENTS):
         fill = _FILL.match(data, position)
@@ -31,17 +33,26 @@ def walk_jpeg(data: bytes) -> Container:
         if marker == 0xDA:
             scans = _scans(data, position) if progressive or body[0] < components else 1
             kept.append(data[position:])
-            return Container(b"".join(kept), orientation or 1, size, scans, components)
+            return Container(b"".join(kept), orientation or 1, size, scans, components, _whole(pieces))
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             height, width, components = struct.unpack_from(">HHB", body, 1)
             size = (width, height)
             progressive = marker in (0xC2, 0xC6, 0xCA, 0xCE)
         if marker == 0xE1 and body.startswith(b"Exif\0\0") and not orientation:
             orientation = exif_orientation(body[6:])
+        if marker == 0xE2 and body.startswith(_PROFILE) and len(body) > 14:
+            pieces[body[12]] = body[13:]
         if not (0xE0 <= marker <= 0xEF or marker == 0xFE) or marker in (0xE0, 0xEE):  # JFIF and Adobe tell the colours
             kept.append(data[position : position + 2 + length])
         position += 2 + length
     raise damaged("too many segments")
+
+
+def _whole(pieces: dict[int, bytes]) -> bytes | None:
+    """The profile put together; None if a piece is missing or they disagree how many there are."""
+    if not pieces or any(piece[0] != len(pieces) for piece in pieces.values()) or max(pieces) != len(pieces):
+        return None
+    return b"".join(pieces[number][1:] for number in sorted(pieces))
 
 
 def _scans(data: bytes, position: int) -> int:

@@ -1,4 +1,4 @@
-"""WebP: the chunks that the first picture needs, and no others (RFC 9649)."""
+"""WebP: the chunks that the first picture needs, or the first few, and no others (RFC 9649)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from model.images.formats.container import MAX_CHUNKS, Container, damaged, exif_
 
 
 def walk_webp(data: bytes) -> Container:
-    """The file without metadata and later frames; the EXIF orientation and the size."""
-    position, orientation, size = 12, 1, None
+    """The file without metadata and later frames; the EXIF orientation, the size and the profile."""
+    position, orientation, size, profile, frames = 12, 1, None, None, 0
     kept: list[bytes] = []
     for _ in range(MAX_CHUNKS):
         if position + 8 > len(data):
@@ -20,17 +20,45 @@ def walk_webp(data: bytes) -> Container:
         if kind == b"EXIF":
             exif = data[position + 8 : position + 8 + length]
             orientation = exif_orientation(exif.removeprefix(b"Exif\0\0"))
+        elif kind == b"ICCP" and profile is None:
+            profile = data[position + 8 : position + 8 + length]
         elif kind in (b"VP8X", b"ANIM", b"ALPH", b"VP8 ", b"VP8L", b"ANMF") and kind not in {part[:4] for part in kept}:
             kept.append(data[position:end])
             size = size or _webp_size(kind, body)
+        frames += kind == b"ANMF"
         position = end
     else:
         raise damaged("too many chunks")
     if kept and kept[0][:4] == b"VP8X":
-        flags = kept[0][8] & ~0b00101100  # no ICC profile, EXIF or XMP any more
-        kept[0] = kept[0][:8] + bytes([flags]) + kept[0][9:]
+        kept[0] = _without_metadata(kept[0])
     body = b"".join(kept)
-    return Container(b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body, orientation, size)
+    riff = b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP"
+    return Container(riff + body, orientation, size, profile=profile, animated=frames > 1)
+
+
+def first_webp_frames(data: bytes, count: int) -> tuple[bytes, tuple[int, int]]:
+    """An animation up to its `count`-th frame, without metadata, and its size."""
+    position, size = 12, (0, 0)
+    kept: list[bytes] = []
+    for _ in range(MAX_CHUNKS):
+        if position + 8 > len(data) or not count:
+            break
+        kind, length = struct.unpack_from("<4sI", data, position)
+        end = position + 8 + length + (length & 1)
+        if kind == b"VP8X" and not kept:
+            size = _webp_size(kind, data[position + 8 : position + 24]) or size
+            kept.append(_without_metadata(data[position:end]))
+        elif kind in (b"ANIM", b"ANMF"):
+            kept.append(data[position:end])
+            count -= kind == b"ANMF"
+        position = end
+    body = b"".join(kept)
+    return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body, size
+
+
+def _without_metadata(header: bytes) -> bytes:
+    """The chunk VP8X without the flags of ICC profile, EXIF and XMP."""
+    return header[:8] + bytes([header[8] & ~0b00101100]) + header[9:]
 
 
 def _webp_size(kind: bytes, body: bytes) -> tuple[int, int] | None:

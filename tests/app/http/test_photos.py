@@ -63,6 +63,35 @@ def test_a_thumbnail_is_small_and_upright_and_may_be_kept(photos, tmp_path, netw
         assert (again.status_code, again.content) == (304, b"")
 
 
+def test_a_picture_for_the_screen_is_large_upright_and_shown_by_browsers(photos, tmp_path, network):
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    picture(5, (900, 600)).save(photos / "turned.tif", exif=turned)
+    build_gallery(photos, tmp_path / "gallery", network, options=BuildOptions(workers=1))
+    settings = settings_for(tmp_path / "gallery", screen_size=512, screen_cache_bytes=30_000)
+    with open_client(create_app(settings, network)) as client:
+        (one,) = [one for one in results(client) if one["path"] == "turned.tif"]
+        original = client.get(one["url"], params={"rendition": "original"})
+        assert original.content == client.get(one["url"]).content == (photos / "turned.tif").read_bytes()
+        answer = client.get(one["url"], params={"rendition": "screen"})
+        assert answer.headers["content-type"] == "image/webp"
+        assert Image.open(io.BytesIO(answer.content)).size == (341, 512)
+        assert answer.headers["etag"] not in {
+            original.headers["etag"],
+            client.get(one["thumbnail_url"]).headers["etag"],
+        }
+        again = client.get(
+            one["url"], params={"rendition": "screen"}, headers={"If-None-Match": answer.headers["etag"]}
+        )
+        assert (again.status_code, again.content) == (304, b"")
+        for other in results(client):
+            assert client.get(other["url"], params={"rendition": "screen"}).status_code == 200
+        held = float(client.get("/metrics").text.split("\nsketchseek_screen_cache_bytes ")[1].split("\n")[0])
+        assert 0 < held <= 30_000
+        unknown = client.get(one["url"], params={"rendition": "huge"})
+        assert (unknown.status_code, unknown.headers["content-type"]) == (422, "application/problem+json")
+
+
 def test_thumbnails_stay_within_their_memory(shared_gallery, network):
     with open_client(create_app(settings_for(shared_gallery, thumbnail_cache_bytes=2000), network)) as client:
         for one in results(client):
