@@ -20,7 +20,7 @@ _BATCH_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 32)
 # Prometheus sees no increase in a series that begins with 1. Series that alarms watch therefore begin with 0.
 _PROBLEMS = ("internal_error", "overloaded", "bodies_full", "client_too_slow")
 _DROPS = ("queue_full", "deadline", "client_left")
-_STEPS = ("load", "build", "sync", "add", "remove")
+_STEPS = ("load", "build", "sync", "update", "add", "remove")
 
 
 class Metrics:
@@ -63,6 +63,15 @@ class Metrics:
         self.queue_depth = Gauge("sketchseek_queue_depth", "Searches waiting for the device.", registry=registry)
         self.worker_restarts = Counter(
             "sketchseek_worker_restarts", "Times the device's worker died and was started again.", registry=registry
+        )
+        self.task_restarts = Counter(
+            "sketchseek_task_restarts",
+            "Times work in the background ended unexpectedly and was started again.",
+            ["task"],
+            registry=registry,
+        )
+        self.tasks_down = Gauge(
+            "sketchseek_tasks_down", "Tasks in the background that ended and do not run again yet.", registry=registry
         )
         self.gallery_photos = Gauge("sketchseek_gallery_photos", "Photos in the gallery served.", registry=registry)
         self.gallery_generation = Gauge(

@@ -42,6 +42,15 @@ class Settings(BaseSettings):
     watch: bool = Field(
         default=False, description="Reconcile the gallery with `photos` at start and follow changes in that folder."
     )
+    rescan_s: float = Field(
+        900.0, ge=0, description="Seconds between looks for photos that came or went unannounced; 0 turns them off."
+    )
+    full_rescan_s: float = Field(
+        21600.0, ge=0, description="Seconds between looks at every file for changed contents; 0 turns them off."
+    )
+    watch_events: Literal["auto", "off"] = Field(
+        "auto", description="Use the system's events of changes: auto, where it can; off: follow by rescans alone."
+    )
     checkpoint: str = Field("zse-lite", description="Name or path of the checkpoint that encodes and compares.")
     device: str = Field("auto", description="Device of the network: auto, cpu, cuda or cuda:N.")
     dtype: str = Field("auto", description="Arithmetic of the network: auto, float32, bfloat16 or float16.")

@@ -67,6 +67,7 @@ class GalleryInfo(BaseModel):
                 "tags": [{"name": "pets", "photos": 312}],
                 "building": None,
                 "last_error": None,
+                "following": "events",
                 "writable": False,
                 "limits": {
                     "max_body_bytes": 10_000_000,
@@ -90,6 +91,11 @@ class GalleryInfo(BaseModel):
     building: Progress | None = Field(default=None, description="null while nothing is being built.")
     last_error: str | None = Field(
         default=None, description="Code of what went wrong in the last change of the gallery, if anything."
+    )
+    following: Literal["starting", "events", "rescans", "down"] | None = Field(
+        default=None,
+        description="How it follows its folder of photos: told of changes at once, or by rescans now and then. "
+        "down: not at the moment, the log says why. null: it does not.",
     )
     writable: bool = Field(description="Whether the write routes are on.")
     limits: Limits
@@ -155,7 +161,7 @@ class Health(BaseModel):
     model_config = ConfigDict(json_schema_extra={"example": {"status": "ready"}})
 
     status: Literal["alive", "ready", "starting", "draining", "failed"]
-    reason: str | None = Field(default=None, description="Why it is not ready.")
+    reason: str | None = Field(default=None, description="Why it is not ready, or what is wrong although it is.")
 
 
 class ProblemDocument(BaseModel):

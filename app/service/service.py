@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -15,8 +15,10 @@ import torch
 from app.logs import get_logger
 from app.metrics import Metrics
 from app.search.query_and_answer import Answer
+from app.service.background import Background
 from app.service.change_jobs import Jobs
 from app.service.deadline import Deadline
+from app.service.folder_follower import FolderFollower
 from app.service.gallery_changes import GalleryChanges
 from app.service.renditions import Renditions
 from app.service.search_batches import SearchItem, Worker, run_searches
@@ -31,12 +33,16 @@ T = TypeVar("T")
 _log = get_logger("app.service.service")
 _MOST_CALLS_WAITING = 16  # so that calls never crowd out searches
 _LOOK_EVERY_S = 0.1
+_FOLLOWS = "follow_folder"
 _STUCK_S = 120.0  # if a batch takes longer, the device hangs
+
+
+Following = Literal["starting", "events", "rescans", "down"]
 
 
 @dataclass(frozen=True)
 class Readiness:
-    """Whether a search would be answered, and if not, why."""
+    """Whether a search would be answered, and if not, why; or what else is wrong."""
 
     status: Literal["ready", "starting", "failed", "draining"]
     reason: str | None = None
@@ -54,6 +60,7 @@ class Service:
         gallery: the version being served.
         changes: changes the gallery.
         worker: owns the device.
+        background: what runs beside the requests.
         device_problem: why the device can no longer be used, or None.
     """
 
@@ -75,6 +82,7 @@ class Service:
         )
         self.gallery = ServedGallery(settings, network, self.worker, metrics)
         self.changes = GalleryChanges(settings, network, self.worker, self.gallery, metrics)
+        self._follower = FolderFollower(settings, self.changes)
         self.thumbnails = Renditions(
             settings.thumbnail_size, settings.thumbnail_cache_bytes, self.image_limits, metrics.thumbnail_bytes
         )
@@ -84,7 +92,7 @@ class Service:
         self.jobs = Jobs()
         self.device_problem: str | None = None
         self._decoders = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self.background = Background(metrics)
         self._draining = False
         self._calls_waiting = 0
         metrics.watch_value(metrics.ready, lambda: float(self.readiness().status == "ready"))
@@ -98,20 +106,18 @@ class Service:
             _log.warning(
                 "listening to the network without a key: anyone who reaches this port can search and see the photos"
             )
-        self.spawn(self.gallery.follow(), "follow")
-        self.spawn(self._say_when_ready(), "say_when_ready")
-        if self.settings.watch or (self.settings.photos and not await asyncio.to_thread(self.changes.exists)):
-            self.spawn(self.changes.reconcile(), "reconcile")
+        self.background.keep(self.gallery.follow, "follow_gallery")
+        self.background.spawn(self._say_when_ready(), "say_when_ready")
         if self.settings.watch:
-            self.spawn(self.changes.watch(), "watch")
+            self.background.keep(self._follower.follow, _FOLLOWS)
+        elif self.settings.photos and not await asyncio.to_thread(self.changes.exists):
+            self.background.spawn(self.changes.reconcile(), "build")
 
     async def stop(self) -> None:
         """End. Work that waits for the device is finished; everything else is dropped."""
         self.drain()
         self.changes.stop()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.background.stop()
         await asyncio.to_thread(self.worker.stop, self.settings.shutdown_timeout_s)
         await asyncio.to_thread(self.changes.close)
         self._decoders.shutdown(wait=False, cancel_futures=True)
@@ -137,7 +143,7 @@ class Service:
             )
         served, building = self.gallery.current, self.changes.progress is not None
         if served is not None and (len(served.snapshot) or not building):
-            return Readiness("ready")
+            return Readiness("ready", reason=self._but())
         problem = self.changes.problem or self.gallery.problem
         if building:
             return Readiness("starting", reason=f"The gallery is being built: {self.changes.progress}.")
@@ -146,6 +152,21 @@ class Service:
         if problem is not None:
             return Readiness("failed", reason=f"The gallery cannot be served ({problem.code}); the log says why.")
         return Readiness("starting", reason="The gallery is being loaded.")
+
+    @property
+    def following(self) -> Following | None:
+        """How the gallery follows its folder of photos; None if it should not."""
+        if not self.settings.watch:
+            return None
+        return "down" if _FOLLOWS in self.background.down else self._follower.by or "starting"
+
+    def _but(self) -> str | None:
+        """What is wrong although searches are answered."""
+        if self.following == "down":
+            return "The gallery no longer follows its folder of photos; the log says why."
+        if (problem := self.changes.problem or self.gallery.problem) is not None:
+            return f"The gallery may not be up to date ({problem.code}); the log says why."
+        return None
 
     def deadline(self) -> Deadline:
         """When a request that arrives now must have its answer."""
@@ -194,13 +215,6 @@ class Service:
         finally:
             self._calls_waiting -= 1
 
-    def spawn(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
-        """Run `work` in the background, until it or the service ends."""
-        task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
     async def _say_when_ready(self) -> None:
         """Log one line once searches are answered, which is what people wait for after a start."""
         began = time.monotonic()
@@ -210,11 +224,6 @@ class Service:
         if (building := self.changes.progress) is not None:
             facts["still"] = str(building)
         _log.info("ready to search", **facts, seconds=round(time.monotonic() - began, 1))
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("background work ended with an error", task=task.get_name(), exc_info=error)
 
     def _run_searches(self, tickets: list[Any]) -> None:
         try:

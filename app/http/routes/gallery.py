@@ -37,6 +37,7 @@ async def gallery(request: Request) -> GalleryInfo:
         tags=[] if served is None else [TagCount(name=n, photos=c) for n, c in served.snapshot.tags.items()],
         building=None if standing is None else Progress(step=standing.step, done=standing.done, total=standing.total),
         last_error=None if problem is None else problem.code,
+        following=service.following,
         writable=settings.write_key is not None,
         limits=Limits(
             max_body_bytes=settings.max_body_bytes,

@@ -211,7 +211,7 @@ async def delete(request: Request, photo_id: PhotoId) -> Response:
 
 async def _wait(service: Service, job: Job, work: Coroutine[Any, Any, None]) -> None:
     """Wait for a change for as long as a request may take; after that it goes on in the background."""
-    task = service.spawn(run_to_its_end(job, work), "change")
+    task = service.background.spawn(run_to_its_end(job, work), "change")
     await asyncio.wait({task}, timeout=service.settings.upload_wait_s)
     if task.done():
         task.result()

@@ -1,0 +1,85 @@
+"""From paths of which the system says that they changed to what a comparison has to look at."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+from index_builder.gallery_errors import GalleryError
+from index_builder.ingest.folder_times import FolderTimes
+from index_builder.ingest.scope import Scope
+from index_builder.photo_folders import PhotoFolders
+from model.images.formats.endings import ENDINGS, HEIC_ENDINGS
+
+_ENDINGS = tuple(ending.encode() for ending in (*ENDINGS, *HEIC_ENDINGS))
+
+
+class Announced:
+    """Tells the paths that matter from those that do not, such as logs, sidecar files and half-written uploads.
+
+    Args:
+        folders: where the photos lie.
+        times: of these folders.
+        leave_out: a folder whose changes do not matter: the gallery.
+    """
+
+    def __init__(self, folders: PhotoFolders, times: FolderTimes, leave_out: Path) -> None:
+        self._photos, self._times = folders, times
+        self._gallery = os.path.realpath(leave_out)
+        self._places = [(os.path.realpath(one.path), os.fsencode(one.name)) for one in folders.folders]
+
+    def matters(self, path: str) -> bool:
+        """Whether a change of this absolute path may change the gallery. Called for every event."""
+        if path == self._gallery or path.startswith(self._gallery + os.sep):
+            return False
+        raw_path = self._relative(path)
+        if raw_path is None or not raw_path:
+            return True
+        if any(part.startswith(b".") for part in raw_path.split(b"/")):
+            return False
+        if raw_path.lower().endswith(_ENDINGS):
+            return True
+        status = _status(path)
+        if status is None:
+            return self._times.knows(raw_path)
+        return stat.S_ISDIR(status.st_mode) or stat.S_ISLNK(status.st_mode)
+
+    def scope(self, paths: Iterable[str]) -> Scope:
+        """What to look at because these absolute paths changed, all of which matter."""
+        scope = Scope()
+        for path in paths:
+            raw_path, status = self._relative(path), _status(path)
+            if not raw_path or (status is not None and stat.S_ISLNK(status.st_mode)):
+                return Scope(everything=True)  # a link may bring a whole folder, or take one away
+            if self._times.knows(raw_path) or (status is not None and stat.S_ISDIR(status.st_mode)):
+                scope.add(self._times.look(raw_path))
+            if status is None or not stat.S_ISDIR(status.st_mode):
+                scope.files.add(raw_path)
+        return scope
+
+    def _relative(self, path: str) -> bytes | None:
+        """As the gallery writes it; None for what the gallery has no path for.
+
+        Links are resolved, because the gallery has one path for a folder, and events may come by any.
+        """
+        folder, name = os.path.split(path)
+        real = os.path.realpath(folder)
+        for place, first in self._places:
+            if path == place:
+                return first
+            if real == place or real.startswith(place + os.sep):
+                below = os.fsencode(f"{real}{os.sep}{name}"[len(place) + 1 :])
+                return first + b"/" + below if first else below
+        try:
+            return self._photos.relative(path)
+        except GalleryError:
+            return None
+
+
+def _status(path: str) -> os.stat_result | None:
+    try:
+        return os.lstat(path)
+    except OSError:
+        return None
