@@ -13,9 +13,12 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Annotated, NamedTuple
 
 import typer
+
+_OF_UNIX = ("fcntl", "resource")  # modules that Python has on Unix alone; what builds and serves rests on their system
 
 
 class Command(NamedTuple):
@@ -75,6 +78,13 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(make: Callable[[], typer.Typer], program: str, arguments: list[str] | None = None) -> None:
     """Run what `make` builds. An error that the user can fix is one line on stderr and exit code 1."""
+    if missing := [name for name in _OF_UNIX if find_spec(name) is None]:
+        print(
+            f"sketchseek: this system has no {missing[0]}; Sketchseek runs on Linux and macOS. On Windows, use its "
+            "container (docker compose up) or WSL.",
+            file=sys.stderr,
+        )
+        raise SystemExit(1)
     from model.errors import SketchseekError
 
     try:

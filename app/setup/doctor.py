@@ -7,45 +7,31 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib import import_module
-from typing import Literal
 
 from app.addresses import authority, listening_socket
 from app.settings import Settings, usable_cores
+from app.setup.finding import Finding
+from app.setup.mounts import network_file_system
+from app.setup.photo_checks import photos_finding, survey, watching_finding
+from index_builder.photo_folders import PhotoFolders
 from model.errors import SketchseekError
 
-Verdict = Literal["ok", "warning", "problem"]
 _LEAST_FREE_BYTES = 1_000_000_000
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The outcome of one check.
-
-    Attributes:
-        check: what was looked at.
-        verdict: "warning" works, "problem" does not.
-        says: what was found.
-        mend: what to do; "" where there is nothing to mend.
-    """
-
-    check: str
-    verdict: Verdict
-    says: str
-    mend: str = ""
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
     """Every check, in an order in which one failure does not hide behind a later one."""
     checks: tuple[tuple[str, Callable[[Settings], Finding]], ...] = (
         ("python", _python),
+        ("processor", _processor),
         ("torch", _torch),
         ("torchvision", _torchvision),
         ("faiss", _faiss),
         ("checkpoint", _checkpoint),
         ("gallery", _gallery),
         ("photos", _photos),
+        ("watching", _watching),
         ("disk", _disk),
         ("port", _port),
         ("keys", _keys),
@@ -62,6 +48,13 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 def _python(_settings: Settings) -> Finding:
     return Finding("python", "ok", f"Python {platform.python_version()} at {sys.prefix}")
+
+
+def _processor(_settings: Settings) -> Finding:
+    from index_builder.store.processor import check_processor
+
+    check_processor()
+    return Finding("processor", "ok", f"{platform.machine()} with all instructions that are needed")
 
 
 def _torch(settings: Settings) -> Finding:
@@ -130,28 +123,31 @@ def _gallery(settings: Settings) -> Finding:
 
 
 def _photos(settings: Settings) -> Finding:
+    photos = _folders(settings)
+    if photos is None:
+        return Finding("photos", "ok", "no folder of photos is set")
+    return photos_finding(settings, photos, survey(photos))
+
+
+def _watching(settings: Settings) -> Finding:
+    photos = _folders(settings)
+    if photos is None:
+        return Finding("watching", "ok", "no folder of photos is set")
+    return watching_finding(photos, survey(photos))
+
+
+def _folders(settings: Settings) -> PhotoFolders | None:
+    """The photos' folders: those of the settings, or those that the gallery remembers."""
     from index_builder import Gallery
     from index_builder.gallery_errors import GalleryNotFoundError
 
-    folders = settings.photos
-    if folders is None:
-        try:
-            opened = Gallery.open(settings.gallery)
-        except GalleryNotFoundError:
-            return Finding("photos", "ok", "no folder of photos is set")
-        folders = opened.metadata(opened.dataset()).folders
-    for folder in folders.folders:
-        if not folder.path.is_dir():
-            return Finding(
-                "photos",
-                "problem",
-                f"{folder.path} is not there, so photos are found but cannot be shown",
-                "set SKETCHSEEK_PHOTOS",
-            )
-    uploads = folders.upload_folder.path
-    if settings.write_key is not None and not os.access(uploads, os.W_OK):
-        return Finding("photos", "warning", f"{uploads} cannot be written: uploads are refused", "make it writable")
-    return Finding("photos", "ok", f"{folders} can be read")
+    if settings.photos is not None:
+        return settings.photos
+    try:
+        opened = Gallery.open(settings.gallery)
+    except GalleryNotFoundError:
+        return None
+    return opened.metadata(opened.dataset()).folders
 
 
 def _disk(settings: Settings) -> Finding:
@@ -160,8 +156,22 @@ def _disk(settings: Settings) -> Finding:
         place = place.parent
     free = shutil.disk_usage(place).free
     says = f"{free / 1e9:.1f} GB free where the gallery is"
-    if not os.access(place, os.W_OK):
-        return Finding("disk", "warning", f"{place} cannot be written: the gallery can be served, not changed")
+    if not os.access(place, os.W_OK | os.X_OK):
+        is_there = place == settings.gallery.absolute()
+        return Finding(
+            "disk",
+            "warning" if is_there else "problem",
+            f"user {os.getuid()} may not write to {place}: the gallery can be "
+            + ("served, not changed" if is_there else "neither made nor served"),
+            f"give it to this user (chown -R {os.getuid()}:{os.getgid()} {place}), or name another --gallery",
+        )
+    if (kind := network_file_system(place)) is not None:
+        return Finding(
+            "disk",
+            "warning",
+            f"the gallery lies on {kind}, where other machines do not see its lock",
+            "write to it from one machine only, or keep it on a local disk",
+        )
     if free < _LEAST_FREE_BYTES:
         return Finding("disk", "warning", says, f"free some space: {_need(settings.checkpoint)}")
     return Finding("disk", "ok", says)

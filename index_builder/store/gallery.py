@@ -34,6 +34,7 @@ from index_builder.store.layout import (
     referenced_files,
 )
 from index_builder.store.metadata import FORMAT, METADATA_KEY, GalleryMetadata
+from index_builder.store.processor import check_processor
 
 
 class Gallery:
@@ -101,7 +102,9 @@ class Gallery:
         Raises:
             GalleryDamagedError: naming the files.
             GalleryVersionGoneError: this commit was cleaned up.
+            ProcessorError: Lance cannot run here.
         """
+        check_processor()
         commit = latest_commit(self.dataset_path) if commit is None else commit
         ledger = Ledger.read(self.ledger_path)
         manifest = manifest_name(commit)

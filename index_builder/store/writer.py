@@ -22,6 +22,7 @@ from index_builder.store.gallery import Gallery
 from index_builder.store.layout import POINTER, dataset_path, lance_errors, latest_commit, ledger_path, write_pointer
 from index_builder.store.locks import writer_lock
 from index_builder.store.metadata import GalleryMetadata
+from index_builder.store.processor import check_processor
 from index_builder.store.quantise import StoredTokens
 from index_builder.store.rows import FilePlace, KnownPhotos, PhotoCopy, copied, placed, rows_of
 from index_builder.store.tidy import (
@@ -230,6 +231,7 @@ def _bind(writer: GalleryWriter, metadata: GalleryMetadata, *, moved: bool) -> N
 
 def create_generation(path: Path, generation: int, metadata: GalleryMetadata) -> None:
     """Make an empty dataset of a generation, replacing what a killed attempt left there."""
+    check_processor()
     place = dataset_path(path, generation)
     with lance_errors(f"cannot write to the gallery {path}", writing=True):
         import lance
