@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from app.addresses import is_local_host, origin_of, prefix_of
 from index_builder.gallery_errors import GalleryError
 from index_builder.index.settings import Choice, CodeSource
-from index_builder.photo_folders import PhotoFolders
+from index_builder.photo_folders import PhotoFolders, absolute_path
 from model.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -203,6 +203,22 @@ class Settings(BaseSettings):
             return PhotoFolders.from_setting(value) if isinstance(value, str) else PhotoFolders.of(value)  # type: ignore[arg-type]
         except GalleryError as error:
             raise ValueError(str(error)) from None
+
+    @field_validator("gallery")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        """Once and for all: another working directory must not lead to another gallery."""
+        try:
+            return absolute_path(value)
+        except GalleryError as error:
+            raise ValueError(str(error)) from None
+
+    @field_validator("checkpoint")
+    @classmethod
+    def _absolute_file(cls, value: str) -> str:
+        """A name stays one, unless there is a file of that name here."""
+        place = cls._absolute(Path(value))
+        return str(place) if "/" in value or place.is_file() else value
 
     @property
     def is_local(self) -> bool:

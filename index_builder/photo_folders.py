@@ -163,6 +163,19 @@ Photos = str | Path | Sequence[str | Path] | PhotoFolders
 """How functions take the photos of a gallery: a folder, several (as "PATH" or "NAME=PATH"), or `PhotoFolders`."""
 
 
+def absolute_path(path: str | Path) -> Path:
+    """A path as it is meant here and now: `~` is the home folder, and `..` is followed as the system does.
+
+    Raises:
+        GalleryError: there is no such home folder.
+    """
+    try:
+        place = Path(path).expanduser().absolute()
+    except RuntimeError as error:
+        raise GalleryError(f"{path} names a home folder that does not exist") from error
+    return Path(os.path.realpath(place)) if ".." in place.parts else place
+
+
 def _parsed(photos: str | Path) -> PhotoFolder:
     name, equals, path = str(photos).partition("=")
     if isinstance(photos, Path) or not equals or "/" in name or Path(photos).is_dir():
@@ -171,7 +184,7 @@ def _parsed(photos: str | Path) -> PhotoFolder:
         raise GalleryError(f"{photos} has no name before its `=`; write NAME=PATH, without a dot at the beginning")
     if not path:
         raise GalleryError(f"{photos} names no folder; write PATH or NAME=PATH")
-    return PhotoFolder(name, Path(path).expanduser().absolute())
+    return PhotoFolder(name, absolute_path(path))
 
 
 def _check(folders: list[PhotoFolder]) -> None:

@@ -13,6 +13,7 @@ _ADDED: dict[str, Any] = {
     "file": "cat.jpg",
     "photo_id": EXAMPLE_ID,
     "path": "uploads/cat-5c1f6d0a9e2b4c37.jpg",
+    "known": False,
 }
 
 
@@ -107,6 +108,9 @@ class ChangedPhoto(BaseModel):
     file: str = Field(description="The file's name as it was sent, made harmless.")
     photo_id: str
     path: str = Field(description="Where it lies in the photos' folder.")
+    known: bool = Field(
+        default=False, description="The gallery had this content already: the file was not kept, and this is its photo."
+    )
 
 
 class RefusedPhoto(BaseModel):

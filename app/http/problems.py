@@ -37,6 +37,8 @@ STATUS_OF_CODE: dict[str, int] = {
     "bad_strokes": 422,
     "gallery_version_gone": 503,
     "not_explainable": 422,
+    "photos_read_only": 409,
+    "disk_full": 507,
 }
 
 Problem = dict[str, Any]

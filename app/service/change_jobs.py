@@ -6,9 +6,11 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from app.service_errors import BusyError, RequestError
+from index_builder.photo_record import PhotoRecord
 from model.errors import SketchseekError
 
 _MOST_REMEMBERED = 1000
@@ -22,8 +24,12 @@ class Upload:
     Attributes:
         file: its name, sanitised.
         path: relative to the root, once stored.
-        photo_id: once it is in the gallery.
+        photo_id: once it is in the gallery; before, the one that it will most likely have.
         code, detail: why it was refused, or None.
+        known: the gallery had this content already, so the file was not kept.
+        content_hash: SHA-256 of the file.
+        stored: where the file lies as long as it is not in the gallery.
+        first: another file of the same content that came with this one; both become one photo.
     """
 
     file: str
@@ -31,6 +37,25 @@ class Upload:
     photo_id: str | None = None
     code: str | None = None
     detail: str | None = None
+    known: bool = False
+    content_hash: bytes = b""
+    stored: Path | None = None
+    first: Upload | None = None
+
+    def is_there(self, photo: PhotoRecord) -> None:
+        """The gallery has this content as another photo, or as one that came with the same upload."""
+        self.path, self.photo_id, self.known = photo.path, photo.photo_id, True
+
+    def refuse(self, code: str, detail: str) -> None:
+        """It does not become a photo; where it was stored, its file goes away again."""
+        self.code, self.detail, self.photo_id = code, detail, None
+        self.discard()
+
+    def discard(self) -> None:
+        """Delete the file where it was stored, if it was."""
+        stored, self.stored = self.stored, None
+        if stored is not None:
+            stored.unlink(missing_ok=True)
 
 
 @dataclass
@@ -43,6 +68,7 @@ class Job:
         status: its progress.
         gallery_version: the version that has the change.
         code: why it failed, or None.
+        is_fault: it failed as a whole, for no reason that lies in a file.
     """
 
     uploads: list[Upload]
@@ -50,6 +76,19 @@ class Job:
     status: Literal["running", "done", "failed"] = "running"
     gallery_version: str | None = None
     code: str | None = None
+    is_fault: bool = False
+
+    def end(self, gallery_version: str | None) -> None:
+        """It ended. It has failed if none of its files is a photo now."""
+        self.gallery_version = gallery_version
+        if all(one.code is not None for one in self.uploads):
+            self.status, self.code = "failed", self.uploads[0].code if self.uploads else None
+        else:
+            self.status = "done"
+
+    def fail(self, code: str) -> None:
+        """It failed as a whole."""
+        self.status, self.code, self.is_fault = "failed", code, True
 
 
 class Jobs:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from pathlib import Path
+import contextlib
 
 from app.logs import get_logger
 from app.metrics import Metrics
 from app.service import photo_files as files
 from app.service.change_jobs import Job
 from app.service.change_progress import Standing
-from app.service.change_runner import ChangeRunner
+from app.service.change_runner import ChangeRunner, StoppedError
+from app.service.indexed_uploads import adopt_uploads, index_uploads, refuse_pending
 from app.service.search_batches import Worker
 from app.service.served_gallery import ServedGallery
 from app.service.shared_network import SharedNetwork
@@ -21,7 +21,6 @@ from index_builder import (
     BuildOptions,
     BuildReport,
     PhotoRecord,
-    add_photos,
     build_gallery,
     remove_photos,
     sync_gallery,
@@ -91,27 +90,33 @@ class GalleryChanges:
             return False
         return True
 
-    async def add(self, job: Job, stored: Sequence[Path]) -> None:
+    async def add(self, job: Job) -> None:
         """Add stored uploads to the gallery and record the outcome in `job`. On failure their files are deleted."""
-        folders = self.folders()
+        folders, gallery = self.folders(), self._settings.gallery
         try:
             report = await self._runner.run(
-                "add", lambda: add_photos(self._settings.gallery, folders, stored, self._network, options=self._options)
+                "add", lambda: index_uploads(job.uploads, gallery, folders, self._network, self._options)
             )
-        except SketchseekError as error:
-            job.status, job.code = "failed", error.code
-            for path in stored:
-                await asyncio.to_thread(path.unlink, missing_ok=True)
+        except StoppedError as error:  # the next start takes them
+            job.fail(error.code)
             return
-        served = self._served_gallery.current
-        for upload in job.uploads:
-            # The id follows from path and content, so it was known before. Whether the photo can be found shows now.
-            if upload.photo_id is not None and served is not None and not served.has(upload.photo_id):
-                upload.photo_id = None
-                upload.code, upload.detail = "unreadable_image", "The photo could not be added to the gallery."
-        job.gallery_version = report.version
-        job.status = "done"
+        except SketchseekError as error:
+            job.fail(error.code)
+            await asyncio.to_thread(refuse_pending, job.uploads, error.code)
+            return
+        job.end(report.version)
         self._metrics.photos_changed.labels("added").inc(report.added + report.changed)
+
+    async def adopt_uploads(self) -> None:
+        """Add uploads that were stored but not indexed when the service was ended."""
+        settings = self._settings
+        with contextlib.suppress(SketchseekError):  # logged, counted and remembered
+            await self._runner.run(
+                "add",
+                lambda: adopt_uploads(
+                    settings.gallery, settings.photos, settings.upload_folder, self._network, self._options
+                ),
+            )
 
     async def remove(self, job: Job, photo: PhotoRecord) -> None:
         """Delete a photo and record the outcome in `job`: its file first, so that no sync brings it back, then its row.
@@ -123,7 +128,7 @@ class GalleryChanges:
         try:
             report = await self._runner.run("remove", lambda: remove_photos(self._settings.gallery, [photo.photo_id]))
         except SketchseekError as error:  # the next sync removes the row
-            job.status, job.code = "failed", error.code
+            job.fail(error.code)
             return
         job.gallery_version = report.version
         job.status = "done"

@@ -63,6 +63,22 @@ def open_photo(folders: PhotoFolders, photo: PhotoRecord) -> BinaryIO:
     return os.fdopen(handle, "rb")
 
 
+def is_there(folders: PhotoFolders, photo: PhotoRecord) -> bool:
+    """Whether the photo's file is there and has the content that the gallery read."""
+    try:
+        with open_photo(folders, photo) as file:
+            if is_unchanged(file, photo):
+                return True
+            if size_of(file) != photo.size:
+                return False
+            digest = hashlib.sha256()
+            for chunk in chunks_of(file):
+                digest.update(chunk)
+            return digest.hexdigest() == photo.content_hash
+    except (RequestError, OSError):
+        return False
+
+
 def is_unchanged(file: BinaryIO, photo: PhotoRecord) -> bool:
     """Whether size and time say that the file is still the one that the gallery read."""
     return _looks_unchanged(os.fstat(file.fileno()), photo)

@@ -9,11 +9,28 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from index_builder.gallery_errors import UnknownPhotoError
 from index_builder.photo_record import PhotoRecord, from_ns, shown_path
 
-_COLUMNS = ("photo_id", "path", "content_hash", "size", "modified_ns", "width", "height", "tags", "added_ns")
+COLUMNS = ("photo_id", "path", "content_hash", "size", "modified_ns", "width", "height", "tags", "added_ns")
+
+
+def record_of(values: dict[str, Any]) -> PhotoRecord:
+    """A row of `COLUMNS` as a record."""
+    return PhotoRecord(
+        photo_id=values["photo_id"],
+        path=shown_path(values["path"]),
+        raw_path=values["path"],
+        tags=tuple(values["tags"]),
+        width=values["width"],
+        height=values["height"],
+        content_hash=values["content_hash"].hex(),
+        size=values["size"],
+        modified=from_ns(values["modified_ns"]),
+        added=from_ns(values["added_ns"]),
+    )
 
 
 class PhotoTable:
@@ -30,7 +47,7 @@ class PhotoTable:
     @staticmethod
     def read(dataset: Any) -> tuple[PhotoTable, npt.NDArray[np.int64]]:
         """The photos of a Lance dataset, and where each row stands in the dataset's own order [n]."""
-        table = dataset.to_table(columns=list(_COLUMNS))
+        table = dataset.to_table(columns=list(COLUMNS))
         ids = np.array(table.column("photo_id").to_pylist(), dtype="S32")
         places = np.argsort(ids, kind="stable").astype(np.int64)
         return PhotoTable(table.take(pa.array(places))), places
@@ -82,19 +99,12 @@ class PhotoTable:
         """
         if not 0 <= row < len(self):
             raise IndexError(f"rows must lie in [0, {len(self)})")
-        values: dict[str, Any] = self._table.slice(row, 1).to_pylist()[0]
-        return PhotoRecord(
-            photo_id=values["photo_id"],
-            path=shown_path(values["path"]),
-            raw_path=values["path"],
-            tags=tuple(values["tags"]),
-            width=values["width"],
-            height=values["height"],
-            content_hash=values["content_hash"].hex(),
-            size=values["size"],
-            modified=from_ns(values["modified_ns"]),
-            added=from_ns(values["added_ns"]),
-        )
+        return record_of(self._table.slice(row, 1).to_pylist()[0])
+
+    def rows_of(self, content_hash: bytes) -> list[int]:
+        """The rows of a content, by its SHA-256. Looks at every row, which takes milliseconds for a million."""
+        hashes = self._table.column("content_hash")
+        return np.flatnonzero(pc.equal(hashes, pa.scalar(content_hash, type=hashes.type)).to_numpy()).tolist()
 
     def raw_path(self, row: int) -> bytes:
         """The path of the photo in a row, relative to the photos' root."""

@@ -208,6 +208,10 @@ class GallerySnapshot:
         """
         return self._photos.row_of(photo_id)
 
+    def photos_of(self, content_hash: bytes) -> list[PhotoRecord]:
+        """The photos that have a content, by its SHA-256."""
+        return [self.photo(row) for row in self._photos.rows_of(content_hash)]
+
     def file_of(self, row: int) -> Path:
         """The photo's file, which may have gone since.
 

@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from app.http.access import require_write
 from app.http.documented_problems import problems
+from app.http.problems import STATUS_OF_CODE
 from app.http.requests.unknown_names import only_known_parameters
 from app.http.routes.service_of import service_of
 from app.service.change_jobs import Job, Upload
@@ -42,7 +43,10 @@ def change_answer(request: Request, job: Job, done: int) -> Response:
         RequestError: the change failed.
     """
     if job.status == "failed":
-        raise RequestError(job.code or "change_failed", "The change failed; GET /gallery and the log say more.", 500)
+        code, refused = job.code or "change_failed", [one.model_dump() for one in refused_photos(job.uploads)]
+        if job.is_fault or not refused:
+            raise RequestError(code, "The change failed; GET /gallery and the log say more.", 500, refused=refused)
+        raise RequestError(code, refused[0]["detail"], STATUS_OF_CODE.get(code, 422), refused=refused)
     document = _document(request, job)
     if job.status == "running":
         return JSONResponse(document, 202, {"Location": document["url"], "Retry-After": "1"})
@@ -63,7 +67,7 @@ def _document(request: Request, job: Job) -> dict[str, Any]:
 
 def _changed_photos(uploads: list[Upload]) -> list[ChangedPhoto]:
     return [
-        ChangedPhoto(file=one.file, photo_id=one.photo_id, path=one.path)
+        ChangedPhoto(file=one.file, photo_id=one.photo_id, path=one.path, known=one.known)
         for one in uploads
         if one.photo_id is not None and one.path is not None
     ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -15,11 +14,10 @@ from starlette.types import Receive, Scope, Send
 
 from app.http.access import require_read, require_write
 from app.http.documented_problems import problems
-from app.http.problems import STATUS_OF_CODE
 from app.http.requests.photo_id import PhotoId
 from app.http.requests.photo_upload import UPLOAD_BODY, uploaded_photos
 from app.http.requests.unknown_names import only_known_parameters
-from app.http.routes.jobs import change_answer, refused_photos
+from app.http.routes.jobs import change_answer
 from app.http.routes.service_of import service_of
 from app.search.answer_documents import result_of
 from app.service import photo_files as files
@@ -29,6 +27,7 @@ from app.service.served_gallery import ServedVersion
 from app.service.service import Service
 from app.service.stored_uploads import store_upload
 from app.service_errors import RequestError
+from index_builder.photo_folders import PhotoFolders
 from model.images.formats.endings import media_type_of
 from sketchseek_client import Job as JobDocument
 from sketchseek_client import SimilarAnswer
@@ -167,24 +166,37 @@ async def add(request: Request) -> Response:
     service = service_of(request)
     settings = service.settings
     folders = service.changes.folders()
-    folder = folders.upload_folder.path / settings.upload_folder
     service.jobs.make_sure_of_room(settings.retry_after_s)
     async with uploaded_photos(request, settings) as sent:
-
-        def store(file: UploadFile) -> tuple[Upload, Path | None]:
-            return store_upload(file.filename, file.file.read(), folders, folder, service.image_limits)
-
-        taken = [await service.decode(partial(store, file)) for file in sent]
-    uploads = [upload for upload, _ in taken]
-    stored = [path for _, path in taken if path is not None]
-    if not stored:
-        first = uploads[0]
-        code = first.code or "no_photo"
-        refused = [one.model_dump() for one in refused_photos(uploads)]
-        raise RequestError(code, first.detail or "", STATUS_OF_CODE.get(code, 422), refused=refused)
+        uploads = await _stored(service, sent, folders)
     job = service.jobs.add(Job(uploads))
-    await _wait(service, job, service.changes.add(job, stored))
-    return change_answer(request, job, done=201)
+    if any(one.stored is not None for one in uploads):
+        await _wait(service, job, service.changes.add(job))
+    else:
+        job.end(service.gallery.current.snapshot.version if service.gallery.current is not None else None)
+    return change_answer(request, job, done=200 if all(one.known for one in uploads if one.code is None) else 201)
+
+
+async def _stored(service: Service, sent: list[UploadFile], folders: PhotoFolders) -> list[Upload]:
+    """What became of each file: stored, known or refused. If the request ends before, none is left behind."""
+    place = folders.upload_folder.path / service.settings.upload_folder
+    served = service.gallery.current
+
+    photos_of = served.snapshot.photos_of if served is not None else lambda _: []
+    uploads: list[Upload] = []
+
+    def store(file: UploadFile) -> None:
+        data, limits = file.file.read(), service.image_limits
+        uploads.append(store_upload(file.filename, data, folders, place, limits=limits, photos_of=photos_of))
+
+    try:
+        for file in sent:
+            await service.decode(partial(store, file))
+    except BaseException:
+        for upload in uploads:
+            upload.discard()
+        raise
+    return uploads
 
 
 @router.delete(
