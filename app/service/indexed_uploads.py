@@ -9,7 +9,7 @@ from pathlib import Path
 from app.logs import get_logger
 from app.service import photo_files as files
 from app.service.change_jobs import Upload
-from index_builder import BuildOptions, BuildReport, Gallery, Skipped, add_photos, latest_version, remove_photos
+from index_builder import BuildOptions, BuildReport, Gallery, Skipped, add_photos, remove_photos
 from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import PhotoRecord, shown_path
 from index_builder.reading.photos_of_content import photos_of_content
@@ -33,7 +33,7 @@ def index_uploads(
     waiting = {folders.relative(one.stored): one for one in uploads if one.stored is not None}
     if not waiting:
         _settle_twins(uploads)
-        return BuildReport(version=latest_version(gallery))
+        return _unchanged(gallery)
     reasons: dict[str, str] = {}
 
     def note(skipped: Skipped) -> None:
@@ -94,7 +94,7 @@ def adopt_uploads(
         photos = opened.metadata(opened.dataset()).folders
     folder = photos.upload_folder.path / name
     if not folder.is_dir():
-        return BuildReport(version=latest_version(gallery))
+        return _unchanged(gallery)
     return add_photos(gallery, photos, [folder], network, options=options)
 
 
@@ -121,6 +121,12 @@ def _leave_out_known(uploads: Sequence[Upload], gallery: Path, folders: PhotoFol
         elif first is not upload:
             upload.discard()
             upload.first = first
+
+
+def _unchanged(gallery: Path) -> BuildReport:
+    opened = Gallery.open(gallery)
+    dataset = opened.dataset()
+    return BuildReport(version=f"{opened.generation}.{dataset.version}", photos=dataset.count_rows())
 
 
 def _photos(gallery: Path, uploads: Iterable[Upload]) -> list[PhotoRecord]:
