@@ -51,6 +51,12 @@ class Settings(BaseSettings):
     watch_events: Literal["auto", "off"] = Field(
         "auto", description="Use the system's events of changes: auto, where it can; off: follow by rescans alone."
     )
+    most_lost: float = Field(
+        50.0,
+        ge=0,
+        le=100,
+        description="Per cent of a folder's photos that may be gone at once; more are held until somebody confirms.",
+    )
     checkpoint: str = Field("zse-lite", description="Name or path of the checkpoint that encodes and compares.")
     device: str = Field("auto", description="Device of the network: auto, cpu, cuda or cuda:N.")
     dtype: str = Field("auto", description="Arithmetic of the network: auto, float32, bfloat16 or float16.")

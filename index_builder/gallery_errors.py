@@ -45,6 +45,12 @@ class GalleryBusyError(GalleryError):
     code = "gallery_busy"
 
 
+class FolderAwayError(GalleryError):
+    """A folder of photos is not there, or is not the one that the gallery knows."""
+
+    code = "folder_away"
+
+
 class GalleryWriteError(GalleryError):
     """The gallery could not be written (disk full, no permission); what was committed before is whole."""
 

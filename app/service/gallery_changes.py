@@ -25,7 +25,6 @@ from index_builder import (
     remove_photos,
     sync_gallery,
 )
-from index_builder.gallery_errors import GalleryError
 from index_builder.photo_folders import PhotoFolders
 from index_builder.store.layout import POINTER
 from model.errors import SketchseekError
@@ -54,7 +53,9 @@ class GalleryChanges:
         self._served_gallery = served_gallery
         self._metrics = metrics
         self._runner = ChangeRunner(served_gallery, metrics)
-        self._options = BuildOptions(workers=max(1, usable_cores() // 2), wait_s=_LOCK_POLL_S)
+        self._options = BuildOptions(
+            workers=max(1, usable_cores() // 2), wait_s=_LOCK_POLL_S, most_lost=settings.most_lost
+        )
 
     @property
     def progress(self) -> Standing | None:
@@ -145,9 +146,6 @@ class GalleryChanges:
     def _sync(self) -> BuildReport:
         folders, gallery, report = self.folders(), self._settings.gallery, self._runner.report
         self._runner.progress = Standing("scanning", 0, None)
-        for folder in folders.folders:
-            if not folder.path.is_dir():
-                raise GalleryError(f"the folder of photos {folder.path} does not exist; mount or create it")
         if self.exists():
             return sync_gallery(gallery, self._network, photos=folders, options=self._options, progress=report)
         _log.info("there is no gallery yet: building it", gallery=str(gallery), photos=str(folders))

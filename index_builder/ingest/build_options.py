@@ -26,6 +26,9 @@ class BuildOptions:
         wait_s: seconds to wait for another writer.
         moved: accept that the photos' folder has moved.
         on_passed_over: called for every file and folder that was passed over, from one thread at a time.
+        most_lost: per cent of a folder's photos that may be gone at once; more are held. 100 holds only what a folder
+            without any photo, or one that is not the same any more, would lose.
+        accept_loss: believe that everything is gone that is not found.
     """
 
     batch_size: int = 32
@@ -38,6 +41,8 @@ class BuildOptions:
     wait_s: float = 0.0
     moved: bool = False
     on_passed_over: Report | None = None
+    most_lost: float = 50.0
+    accept_loss: bool = False
 
 
 def default_workers() -> int:

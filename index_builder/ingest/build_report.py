@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from index_builder.ingest.passed_over import Kind, Report, Skipped, Tally
+from index_builder.store.folder_looks import Held
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class BuildReport:
             `moved` ones have a new path and nothing else.
         skipped: what was passed over because something is wrong with it, or because it is no photo.
         excluded: what was passed over by a rule.
+        held: photos that stay although their files were not found, by folder and with the reason.
         version: of the gallery afterwards.
         photos: that the gallery has afterwards.
         seconds: that it took.
@@ -51,6 +53,7 @@ class BuildReport:
     removed: int = 0
     skipped: Tally = field(default_factory=Tally)
     excluded: Tally = field(default_factory=Tally)
+    held: tuple[Held, ...] = ()
     version: str = ""
     photos: int = 0
     seconds: float = 0.0
@@ -71,6 +74,7 @@ class BuildReport:
     def values(self) -> dict[str, Any]:
         """As JSON; what was passed over is summed up by reason."""
         own = {one.name: getattr(self, one.name) for one in fields(self) if one.repr}
+        own["held"] = [asdict(one) for one in self.held]
         return {**own, "skipped": self.skipped.values(), "excluded": self.excluded.values(), "seen": self.seen}
 
     def pass_over(self, skipped: Skipped) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from index_builder.gallery_errors import GalleryNotFoundError, PhotosSkippedError
+from index_builder.ingest.believing import Belief
 from index_builder.ingest.build_options import BuildOptions
 from index_builder.ingest.build_report import BuildReport, OnProgress
 from index_builder.ingest.difference import Difference
@@ -52,7 +53,7 @@ def build_gallery(
     Raises:
         GalleryError: see `index_builder.gallery_errors` for each kind.
     """
-    return _whole_folder(_folders(Path(gallery), photos), Path(gallery), network, options, progress, drop=False)
+    return _whole_folder(Path(gallery), photos, network, options, progress, drop=False)
 
 
 def sync_gallery(
@@ -65,12 +66,13 @@ def sync_gallery(
 ) -> BuildReport:
     """Make a gallery match its folder: add, drop, and encode again what changed.
 
-    Photos in a folder that cannot be read at the moment stay. Arguments are those of `build_gallery`; `photos` None
-    takes the folders that the gallery remembers.
+    Photos in a folder that cannot be read at the moment stay, and so do those of a folder that is not believed, see
+    `index_builder.ingest.believing`; the report names them as held. Arguments are those of `build_gallery`; `photos`
+    None takes the folders that the gallery remembers.
     """
     gallery = Path(gallery)
     Gallery.open(gallery)
-    return _whole_folder(_folders(gallery, photos), gallery, network, options, progress, drop=True)
+    return _whole_folder(gallery, photos, network, options, progress, drop=True)
 
 
 def add_photos(
@@ -91,12 +93,14 @@ def add_photos(
         network, options, progress: as of `build_gallery`.
 
     Raises:
-        GalleryError: a path is not below the photos or cannot be read.
+        GalleryError: a path is not below the photos or cannot be read, or its folder is away.
     """
     gallery, options = Path(gallery), options or BuildOptions()
-    folders = _folders(gallery, photos)
+    folders, remembered = _folders(gallery, photos)
     report, started = BuildReport(on_passed_over=options.on_passed_over), time.monotonic()
     below = outermost({folders.relative(path) for path in paths})
+    belief = Belief(gallery, folders, remembered)
+    belief.check_reachable(below)
     metadata = GalleryMetadata.of(network, folders)
     with (
         open_writer(gallery, metadata, wait_s=options.wait_s, moved=options.moved) as writer,
@@ -118,21 +122,21 @@ def remove_photos(gallery: str | Path, photo_ids: Sequence[str], *, wait_s: floa
         return _finish(writer, report, started, BuildOptions())
 
 
-def _folders(gallery: Path, photos: Photos | None) -> PhotoFolders:
-    """The folders that were named, with what the gallery remembers where nothing was said."""
+def _folders(gallery: Path, photos: Photos | None) -> tuple[PhotoFolders, PhotoFolders | None]:
+    """The folders that were named, with what the gallery remembers where nothing was said; and what it remembers."""
     try:
         opened = Gallery.open(gallery)
         remembered = opened.metadata(opened.dataset()).folders
     except GalleryNotFoundError:
         if photos is None:
             raise
-        return PhotoFolders.of(photos)
-    return remembered if photos is None else PhotoFolders.of(photos).over(remembered)
+        return PhotoFolders.of(photos), None
+    return remembered if photos is None else PhotoFolders.of(photos).over(remembered), remembered
 
 
 def _whole_folder(
-    folders: PhotoFolders,
     gallery: Path,
+    photos: Photos | None,
     network: Network,
     options: BuildOptions | None,
     progress: OnProgress | None,
@@ -141,27 +145,46 @@ def _whole_folder(
 ) -> BuildReport:
     options = options or BuildOptions()
     report, started = BuildReport(on_passed_over=options.on_passed_over), time.monotonic()
+    folders, remembered = _folders(gallery, photos)
+    belief = Belief(
+        gallery,
+        folders,
+        remembered,
+        most_lost=options.most_lost,
+        accept_loss=options.accept_loss,
+        moved=options.moved,
+    )
     unknown = UnknownPlaces()
 
     def pass_over(skipped: Skipped) -> None:
         report.pass_over(skipped)
         unknown.note(skipped)
 
-    files = scan_folders(folders, pass_over, leave_out=gallery)
+    files = scan_folders(folders, pass_over, leave_out=gallery, away=belief.away)
     first = next(files, None)  # fails before a gallery is made for something that is not a folder
     metadata = GalleryMetadata.of(network, folders)
     with (
         open_writer(gallery, metadata, wait_s=options.wait_s, moved=options.moved) as writer,
-        Difference(writer.known(), check_contents=options.check_contents, is_gone=lambda _: True) as difference,
+        Difference(
+            known := writer.known(), check_contents=options.check_contents, is_gone=lambda _: True
+        ) as difference,
     ):
         if first is not None:
             difference.add([first])
         difference.add(files)
         difference.spare(unknown.hides)
         read_all(writer, difference, folders, network, options, report=report, progress=progress, keep_ids=False)
-        if drop:  # only now: what was missing may have been found at another path
-            gone, unwanted = missing_photos(difference, folders, unknown)
-            report.removed += writer.remove([*gone, *unwanted])
+        # Only now: what was missing may have been found at another path.
+        gone, unwanted = missing_photos(difference, folders, unknown, belief.reaches)
+        judged = belief.judge(
+            gone,
+            known=lambda: (path.as_py() for path in known.paths),
+            found=lambda: (job.raw_path for job in difference.new),
+        )
+        report.held = judged.held
+        if drop:
+            report.removed += writer.remove([*judged.gone, *unwanted])
+        belief.write()
         return _finish(writer, report, started, options)
 
 

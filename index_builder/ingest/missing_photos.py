@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from index_builder.ingest.difference import Difference
 from index_builder.ingest.exclusions import Exclusions
 from index_builder.ingest.passed_over import Skipped
@@ -30,18 +32,25 @@ class UnknownPlaces:
 
 
 def missing_photos(
-    difference: Difference, folders: PhotoFolders, unknown: UnknownPlaces
-) -> tuple[list[str], list[str]]:
-    """Ids of the photos that were not found and are not out of sight.
+    difference: Difference, folders: PhotoFolders, unknown: UnknownPlaces, reaches: Callable[[bytes], bool]
+) -> tuple[list[tuple[str, bytes]], list[str]]:
+    """Photos that were not found and are not out of sight.
+
+    Args:
+        difference: of the scan.
+        folders: of the photos.
+        unknown: what could not be looked at.
+        reaches: whether the place of a photo is there and is the one meant. Ignore files elsewhere mean nothing.
 
     Returns:
-        Those whose files are gone, and those whose files a rule excludes now: these are not lost, they are unwanted.
+        Ids and paths of those whose files are gone, and ids of those whose files a rule excludes now: these are not
+        lost, they are unwanted.
     """
     exclusions = Exclusions(folders)
-    gone, unwanted = list[str](), list[str]()
+    gone, unwanted = list[tuple[str, bytes]](), list[str]()
     for photo, path in difference.missing():
-        if exclusions.reason(path) is not None:
+        if reaches(path) and exclusions.reason(path) is not None:
             unwanted.append(photo)
         elif not unknown.hides(path):
-            gone.append(photo)
+            gone.append((photo, path))
     return gone, unwanted

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import stat
 import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from index_builder.file_times import modified_ns
-from index_builder.gallery_errors import GalleryDamagedError
+from index_builder.gallery_errors import FolderAwayError, GalleryDamagedError
+from index_builder.ingest.believing import Belief
 from index_builder.ingest.build_options import BuildOptions
 from index_builder.ingest.build_report import BuildReport, OnProgress
 from index_builder.ingest.difference import Difference
@@ -53,6 +55,7 @@ def rebuild_gallery(
         options, progress: as of `build_gallery`.
 
     Raises:
+        FolderAwayError: a folder is not believed (`index_builder.ingest.believing`), so its photos would be lost.
         GalleryError: see `index_builder.gallery_errors` for each kind; the old generation stays the current one.
     """
     path, options = Path(gallery), options or BuildOptions()
@@ -62,15 +65,18 @@ def rebuild_gallery(
         remove_leftovers(path)
         old = Gallery.open(path)
         dataset = old.dataset()
-        folders = old.metadata(dataset).folders
+        folders = remembered = old.metadata(dataset).folders
         if photos is not None:
             folders = PhotoFolders.of(photos).over(folders)
+        belief = Belief(path, folders, remembered, most_lost=options.most_lost, accept_loss=options.accept_loss)
         generation = old.generation + 1
         writer = _resume_or_create(path, generation, GalleryMetadata.of(network, folders))
         earlier = KnownIndex(KnownPhotos.read(dataset))
         writer.remove(_renamed(writer.known(), earlier))
         with Difference(writer.known(), check_contents=options.check_contents) as difference:
-            difference.add(_files(dataset, folders, report.pass_over))
+            files = _Files(dataset, folders, belief, report.pass_over)
+            difference.add(files)
+            files.check_lost()
             report.removed = writer.remove([photo for photo, _ in difference.missing()])
             read_all(
                 writer,
@@ -83,8 +89,12 @@ def rebuild_gallery(
                 keep_ids=False,
                 ids=PhotoIds(difference.index, earlier),
             )
+            files = _Files(dataset, folders, belief, lambda _: None)
+            deque(files, maxlen=0)
+            files.check_lost()  # a share may have been lost meanwhile
         writer.tidy()
         write_pointer(path, generation)
+        belief.write()
         report.version, report.photos, report.seconds = writer.version, len(writer), time.monotonic() - started
     return report
 
@@ -111,18 +121,45 @@ def _renamed(photos: KnownPhotos, earlier: KnownIndex) -> list[str]:
     ]
 
 
-def _files(dataset: Any, folders: PhotoFolders, skipped: Report) -> Iterator[FoundFile]:
+class _Files:
     """The files of all photos of a dataset that are still there."""
-    with lance_errors("cannot read the photos of the gallery"):
-        batches = dataset.to_batches(columns=["path"])
-    for batch in batches:
-        for raw_path in batch.column("path").to_pylist():
+
+    def __init__(self, dataset: Any, folders: PhotoFolders, belief: Belief, skipped: Report) -> None:
+        self._dataset, self._folders, self._belief, self._skipped = dataset, folders, belief, skipped
+        self._lost = list[tuple[str, bytes]]()
+
+    def __iter__(self) -> Iterator[FoundFile]:
+        for photo, raw_path in self._photos():
+            if not self._belief.reaches(raw_path):
+                self._lost.append((photo, raw_path))
+                continue
             try:
-                status = os.stat(folders.absolute(raw_path))  # noqa: PTH116 - bytes
+                status = os.stat(self._folders.absolute(raw_path))  # noqa: PTH116 - bytes
             except OSError as error:
-                skipped(Skipped(shown_path(raw_path), f"unreadable file: {error.strerror}"))
+                self._lost.append((photo, raw_path))
+                self._skipped(Skipped(shown_path(raw_path), f"unreadable file: {error.strerror}"))
                 continue
             if stat.S_ISREG(status.st_mode):
                 yield FoundFile(raw_path, status.st_size, modified_ns(status))
             else:
-                skipped(Skipped(shown_path(raw_path), "not a regular file"))
+                self._skipped(Skipped(shown_path(raw_path), "not a regular file"))
+
+    def check_lost(self) -> None:
+        """After an iteration: refuse to go on without the photos of a folder that is not believed.
+
+        Raises:
+            FolderAwayError: naming the folder.
+        """
+        judged = self._belief.judge(self._lost, known=lambda: (path for _, path in self._photos()), found=tuple)
+        if judged.held:
+            one = judged.held[0]
+            raise FolderAwayError(
+                f"{sum(held.photos for held in judged.held)} photos cannot be encoded again, because the folder "
+                f"{one.place} {one.reason}; mount it and run the same command again, or add --accept-loss"
+            )
+
+    def _photos(self) -> Iterator[tuple[str, bytes]]:
+        with lance_errors("cannot read the photos of the gallery"):
+            batches = self._dataset.to_batches(columns=["photo_id", "path"])
+        for batch in batches:
+            yield from zip(batch.column("photo_id").to_pylist(), batch.column("path").to_pylist(), strict=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -27,6 +27,7 @@ from model.images.formats.endings import ENDINGS, HEIC_ENDINGS
 LINKED_TWICE = "a link to a folder that is already part of the gallery"
 LEAVES_ROOT = "a link that leaves the folder of photos; the service would not show it"
 THE_GALLERY = "the gallery itself"
+AWAY = "a folder that is not the one that the gallery knows"
 AN_IGNORE_FILE = "an ignore file"
 NOT_A_PHOTO = "not a photo, by its name's ending"
 _ENDINGS = frozenset(map(str.encode, ENDINGS))
@@ -64,7 +65,12 @@ def ending_of(raw_path: bytes) -> bytes:
 
 
 def scan_folders(
-    folders: PhotoFolders, skipped: Report, *, below: bytes = b"", leave_out: Path | None = None
+    folders: PhotoFolders,
+    skipped: Report,
+    *,
+    below: bytes = b"",
+    leave_out: Path | None = None,
+    away: Collection[Path] = (),
 ) -> Iterator[FoundFile]:
     """Every file below the photos' folders that looks like a photo.
 
@@ -73,14 +79,18 @@ def scan_folders(
         skipped: called for everything that is passed over.
         below: only this file or folder, as the gallery writes it; b"" takes everything.
         leave_out: a folder that is never entered (the gallery, when it lies inside the photos).
+        away: folders that are not entered, because they are not there or not the ones meant.
 
     Raises:
         GalleryError: a folder is none, or cannot be read at all.
     """
-    starts = [below] if below else [os.fsencode(folder.name) for folder in folders.folders]
+    starts = [below] if below else [os.fsencode(one.name) for one in folders.folders if one.path not in away]
     for start in starts:
         _check_start(folders, start)
-    walk = _Walk(folders, skipped, _identity(leave_out) if leave_out is not None else None)
+    closed = {_identity(place): AWAY for place in away}
+    if leave_out is not None:
+        closed[_identity(leave_out)] = THE_GALLERY
+    walk = _Walk(folders, skipped, closed)
     for start in starts:
         yield from walk.start(start)
 
@@ -109,8 +119,8 @@ class _Folder:
 class _Walk:
     """One walk over folders of photos."""
 
-    def __init__(self, photos: PhotoFolders, skipped: Report, forbidden: tuple[int, int] | None) -> None:
-        self._photos, self._skipped, self._forbidden = photos, skipped, forbidden
+    def __init__(self, photos: PhotoFolders, skipped: Report, closed: Mapping[tuple[int, int] | None, str]) -> None:
+        self._photos, self._skipped, self._closed = photos, skipped, closed
         self._exclusions = Exclusions(photos)
         self._seen: set[tuple[int, int]] = set()
 
@@ -143,8 +153,8 @@ class _Walk:
         try:
             status = os.stat(place)  # noqa: PTH116 - bytes
             identity = (status.st_dev, status.st_ino)
-            if identity == self._forbidden or identity in self._seen:
-                self._exclude(folder.raw_path, THE_GALLERY if identity == self._forbidden else LINKED_TWICE)
+            if identity in self._closed or identity in self._seen:
+                self._exclude(folder.raw_path, self._closed.get(identity, LINKED_TWICE))
                 return
             self._seen.add(identity)
             entries = os.scandir(place)

@@ -19,6 +19,8 @@ from index_builder.ingest.decode import Failed, Job, read_photo
 from index_builder.photo_folders import PhotoFolders, Photos
 from index_builder.photo_record import is_photo_id, shown_path, tags_of
 from index_builder.store.checksums import HINT, FileSum, Ledger, dataset_files, file_sum
+from index_builder.store.folder_looks import NAME as LOOKS
+from index_builder.store.folder_looks import FolderLooks
 from index_builder.store.gallery import Gallery
 from index_builder.store.layout import latest_commit, manifest_name, referenced_files
 from index_builder.store.metadata import GalleryMetadata
@@ -97,6 +99,8 @@ def verify_gallery(
         f"{path.name} is a leftover; the next command that writes removes it" for path in leftovers(opened.path)
     ]
     _check_recall(opened.path, report)
+    if FolderLooks.is_damaged(opened.path):
+        report.problems.append(Problem(LOOKS, "is damaged; the next `sketchseek gallery sync` writes it again"))
     try:
         dataset = opened.dataset()
         metadata = opened.metadata(dataset)

@@ -30,7 +30,23 @@ if TYPE_CHECKING:
     from index_builder.ingest.build_report import BuildReport
 
 ContentsOption = Annotated[bool, typer.Option("--check-contents", help="Read every file, whatever its time says.")]
+LostOption = Annotated[
+    float,
+    typer.Option(
+        "--most-lost",
+        min=0,
+        max=100,
+        help="Per cent of a folder's photos that may be gone at once; more are held.",
+        envvar="SKETCHSEEK_MOST_LOST",
+    ),
+]
+AcceptOption = Annotated[
+    bool, typer.Option("--accept-loss", help="Believe that all photos are gone whose files are not found.")
+]
 MovedOption = Annotated[bool, typer.Option("--moved", help="The photos' folder is at a new place.")]
+
+PHOTOS_HELD = 3
+"""Exit code where photos stay although their files were not found: somebody should look."""
 
 
 @with_encoding_options
@@ -39,12 +55,13 @@ def build(
     *,
     check_contents: ContentsOption = False,
     moved: MovedOption = False,
+    most_lost: LostOption = 50.0,
     encoding: EncodingOptions,
 ) -> None:
     """Add every photo of a folder to the gallery. Makes the gallery if there is none, and resumes where it stopped."""
     from index_builder.ingest.changes import build_gallery
 
-    options = encoding.build_options(check_contents=check_contents, moved=moved)
+    options = encoding.build_options(check_contents=check_contents, moved=moved, most_lost=most_lost)
     _encode(encoding, options, partial(build_gallery, photos, encoding.gallery))
 
 
@@ -91,12 +108,16 @@ def sync(
     *,
     check_contents: ContentsOption = False,
     moved: MovedOption = False,
+    most_lost: LostOption = 50.0,
+    accept_loss: AcceptOption = False,
     encoding: EncodingOptions,
 ) -> None:
     """Make the gallery match its folder: add new photos, drop missing ones, and encode changed ones again."""
     from index_builder.ingest.changes import sync_gallery
 
-    options = encoding.build_options(check_contents=check_contents, moved=moved)
+    options = encoding.build_options(
+        check_contents=check_contents, moved=moved, most_lost=most_lost, accept_loss=accept_loss
+    )
     _encode(encoding, options, partial(sync_gallery, encoding.gallery, photos=photos or None))
 
 
@@ -104,13 +125,15 @@ def sync(
 def rebuild(
     *,
     photos: Annotated[list[str] | None, typer.Option(help="Where the photos are now; may be repeated.")] = None,
+    most_lost: LostOption = 50.0,
+    accept_loss: AcceptOption = False,
     encoding: EncodingOptions,
 ) -> None:
     """Encode all photos again with another checkpoint, beside the old gallery, and switch when that is done."""
     from index_builder.ingest.rebuild import rebuild_gallery
 
-    change = partial(rebuild_gallery, encoding.gallery, photos=photos or None)
-    _encode(encoding, encoding.build_options(), change)
+    options = encoding.build_options(most_lost=most_lost, accept_loss=accept_loss)
+    _encode(encoding, options, partial(rebuild_gallery, encoding.gallery, photos=photos or None))
 
 
 def index(
@@ -150,3 +173,5 @@ def _encode(encoding: EncodingOptions, options: BuildOptions, change: Callable[.
     with listed(encoding.list_skipped) as on_passed_over, shown_progress() as progress:
         report = change(network, options=replace(options, on_passed_over=on_passed_over), progress=progress)
     print_report(report, as_json=encoding.as_json)
+    if report.held:
+        raise typer.Exit(PHOTOS_HELD)

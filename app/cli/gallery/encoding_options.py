@@ -53,8 +53,8 @@ class EncodingOptions:
     wait: WaitOption = 0.0
     as_json: JsonOption = False
 
-    def build_options(self, *, check_contents: bool = False, moved: bool = False) -> BuildOptions:
-        """How to build."""
+    def build_options(self, **chosen: Any) -> BuildOptions:
+        """How to build; `chosen` are fields of `BuildOptions` that only some commands offer."""
         from index_builder.ingest.build_options import BuildOptions
 
         return BuildOptions(
@@ -62,9 +62,8 @@ class EncodingOptions:
             commit_photos=self.commit,
             workers=self.workers,
             strict=self.strict,
-            check_contents=check_contents,
             wait_s=self.wait,
-            moved=moved,
+            **chosen,
         )
 
     def network(self) -> Network:

@@ -62,6 +62,10 @@ def print_report(report: BuildReport, *, as_json: bool) -> None:
     for tally, word in ((report.skipped, "skipped"), (report.excluded, "excluded")):
         for one in tally.reasons():
             print(printable(_reason_line(word, one)))
+    for held in report.held:
+        where = f"the folder {printable(held.place)}" if held.place else "the folder"
+        what = "mount it, or run `sketchseek gallery sync --accept-loss` if they are gone"
+        print(f"held {held.photos} photos: {where} {held.reason}; {what}")
     print(
         f"{report.added} added, {report.changed} changed, {report.moved} moved, {report.removed} removed, "
         f"{report.unchanged} unchanged, {len(report.skipped)} skipped, {len(report.excluded)} excluded; "

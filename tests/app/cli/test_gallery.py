@@ -152,3 +152,25 @@ def test_as_a_module_an_error_is_one_line_and_exit_code_1(tmp_path, capsys, monk
 def test_index_says_that_a_flat_index_is_not_kept(run, photos):
     run("build", photos)
     assert "as at every start" in run("index", "--recall", "flat")
+
+
+def test_held_photos_are_reported_and_accepted(run, tmp_path, photos):
+    run("build", photos)
+    photos.rename(tmp_path / "elsewhere")
+    photos.mkdir()
+    text = run("sync", code=3)
+    assert f"held 10 photos: the folder {photos} has no photos any more; mount it, or run" in text
+    assert "0 removed" in text
+    values = run("sync", "--json", code=3)
+    assert values["held"] == [
+        {
+            "folder": "photos",
+            "place": str(photos),
+            "photos": 10,
+            "code": "emptied",
+            "reason": "has no photos any more",
+        }
+    ]
+    write_photo(photos / "new.jpg", 30)
+    assert run("sync", "--most-lost", 95, code=3).count("held 10 photos")
+    assert run("sync", "--accept-loss", "--json")["photos"] == 1

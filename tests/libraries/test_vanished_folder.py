@@ -1,0 +1,370 @@
+"""A share that is not mounted looks like an empty folder: its photos are held until somebody says they are gone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from index_builder import add_photos, build_gallery, gallery_info, rebuild_gallery, sync_gallery, verify_gallery
+from index_builder.gallery_errors import FolderAwayError, GalleryError
+from index_builder.ingest import places
+from index_builder.ingest.pipeline import read_all
+from index_builder.ingest.scan import scan_folders
+from index_builder.store.folder_looks import NAME, FolderLooks
+from tests.index_builder.conftest import tiny_network
+from tests.index_builder.pictures import write_photo
+
+
+class Changes:
+    """The changes of a gallery, with a tiny network and small commits."""
+
+    def __init__(self, network, options):
+        self.network, self.options = network, options
+
+    def build(self, photos, gallery):
+        return build_gallery(photos, gallery, self.network, options=self.options)
+
+    def sync(self, gallery, **chosen):
+        return sync_gallery(gallery, self.network, options=replace(self.options, **chosen))
+
+    def add(self, gallery, photos, *files):
+        return add_photos(gallery, photos, files, self.network, options=self.options)
+
+    def rebuild(self, gallery, network, **chosen):
+        return rebuild_gallery(gallery, network, options=replace(self.options, **chosen))
+
+
+@pytest.fixture
+def change(network, options):
+    return Changes(network, options)
+
+
+@pytest.fixture
+def gallery(tmp_path, photos, change):
+    change.build(photos, tmp_path / "g")
+    return tmp_path / "g"
+
+
+@pytest.fixture
+def mounted(monkeypatch):
+    """Folders that count as mount points; tests add and remove them, as mounting needs root."""
+    points = set[str]()
+    monkeypatch.setattr(places, "is_mount", lambda place: str(place) in points)
+    monkeypatch.setattr(places, "mount_points", lambda: frozenset(points))
+    return points
+
+
+@pytest.fixture
+def devices(monkeypatch):
+    """Devices of folders, where they are not the usual one."""
+    numbers = dict[str, int]()
+    monkeypatch.setattr(places, "device_of", lambda place: numbers.get(str(place), 7))
+    return numbers
+
+
+def unmount(folder):
+    """What is left of a share: its empty mount point."""
+    folder.rename(folder.with_name(f".{folder.name} elsewhere"))
+    folder.mkdir()
+
+
+def mount(folder):
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.with_name(f".{folder.name} elsewhere").rename(folder)
+
+
+@pytest.fixture
+def nothing_encoded(network, monkeypatch):
+    """From here on, nothing may be encoded again."""
+
+    def forbid():
+        monkeypatch.setattr(network, "encode_photo", None)
+
+    return forbid
+
+
+def codes(report):
+    return [(held.code, held.photos) for held in report.held]
+
+
+@pytest.mark.parametrize("left", ["nothing", "an empty folder", "other files"])
+def test_an_emptied_folder_does_not_empty_the_gallery(left, gallery, photos, nothing_encoded, change):
+    unmount(photos)
+    if left == "nothing":
+        photos.rmdir()
+    elif left == "other files":
+        (photos / "notes.txt").write_text("not a photo")
+    for _ in range(2):
+        report = change.sync(gallery)
+        assert codes(report) == [("missing" if left == "nothing" else "emptied", 10)]
+        assert (report.photos, report.removed) == (10, 0)
+        assert FolderLooks.read(gallery).held == report.held
+    mount(photos)
+    nothing_encoded()
+    report = change.sync(gallery)
+    assert (report.photos, report.unchanged, report.held) == (10, 10, ())
+    assert FolderLooks.read(gallery).held == ()
+
+
+def test_a_folder_that_cannot_be_read_is_away(gallery, photos, monkeypatch, change):
+    real = places.look_at
+
+    def refuse(place):
+        if place == photos:
+            raise PermissionError(13, "Permission denied")
+        return real(place)
+
+    monkeypatch.setattr("index_builder.ingest.believing.look_at", refuse)
+    report = change.sync(gallery)
+    assert codes(report) == [("unreadable", 10)]
+    assert "Permission denied" in report.held[0].reason
+    assert report.photos == 10
+
+
+@pytest.mark.parametrize("case", [(5, 50, False), (6, 50, True), (6, 60, False), (2, 10, True)])
+def test_more_than_a_share_of_the_photos_is_not_believed(case, gallery, photos, change):
+    gone, most, held = case
+    for file in sorted(photos.rglob("*.jpg"))[:gone]:
+        file.unlink()
+    report = change.sync(gallery, most_lost=most)
+    assert codes(report) == ([("most_lost", gone)] if held else [])
+    assert report.photos == (10 if held else 10 - gone)
+
+
+def test_all_may_go_where_everything_is_believed_but_an_empty_folder(gallery, photos, change):
+    for file in photos.rglob("*.jpg"):
+        file.unlink()
+    assert codes(change.sync(gallery, most_lost=100)) == [("emptied", 10)]
+    write_photo(photos / "new.jpg", seed=50)
+    report = change.sync(gallery, most_lost=100)
+    assert (report.held, report.added, report.removed, report.photos) == ((), 1, 10, 1)
+
+
+def test_accepted_as_of_now(gallery, photos, change):
+    for file in sorted(photos.rglob("*.jpg"))[:8]:
+        file.unlink()
+    assert change.sync(gallery).photos == 10
+    report = change.sync(gallery, accept_loss=True)
+    assert (report.held, report.removed, report.photos) == ((), 8, 2)
+    assert change.sync(gallery).held == ()
+    unmount(photos)
+    photos.rmdir()
+    report = change.sync(gallery, accept_loss=True)
+    assert (report.removed, report.photos) == (2, 0)
+
+
+def test_what_was_a_mount_point_and_is_none_has_lost_nothing(mounted, tmp_path, photos, change):
+    mounted.add(str(photos))
+    change.build(photos, tmp_path / "g")
+    mounted.clear()
+    (photos / "cat" / "1.jpg").unlink()
+    report = change.sync(tmp_path / "g")
+    assert codes(report) == [("not_mounted", 1)]
+    write_photo(photos / "cat" / "1.jpg", seed=1)
+    assert change.sync(tmp_path / "g").held == ()  # all are there: moved off the share
+    (photos / "cat" / "1.jpg").unlink()
+    assert change.sync(tmp_path / "g").removed == 1
+
+
+def test_another_device_has_lost_nothing(devices, tmp_path, photos, change):
+    change.build(photos, tmp_path / "g")
+    devices[str(photos)] = 8
+    assert change.sync(tmp_path / "g").held == ()  # a restart may give another number
+    devices[str(photos)] = 9
+    (photos / "cat" / "1.jpg").unlink()
+    assert codes(change.sync(tmp_path / "g")) == [("other_device", 1)]
+    devices[str(photos)] = 8
+    assert change.sync(tmp_path / "g").removed == 1
+
+
+@pytest.mark.parametrize("now", [None, "another"])
+def test_without_its_marker_nothing_of_a_folder_is_read(now, gallery, photos, change):
+    marker = photos / places.MARKER
+    marker.write_text("pets on the NAS")
+    assert change.sync(gallery).held == ()
+    marker.unlink() if now is None else marker.write_text(now)
+    write_photo(photos / "stranger.jpg", seed=60)
+    write_photo(photos / "cat" / "1.jpg", seed=61)
+    (photos / "cat" / "3.jpg").unlink()
+    report = change.sync(gallery)
+    assert codes(report) == [("marker", 10)]
+    assert (report.added, report.changed, report.removed, report.photos) == (0, 0, 0, 10)
+    with pytest.raises(FolderAwayError, match="sketchseek-folder"):
+        change.add(gallery, photos, photos / "stranger.jpg")
+    report = change.sync(gallery, accept_loss=True)
+    assert (report.held, report.added, report.changed, report.removed) == ((), 1, 1, 1)
+    assert change.sync(gallery).held == ()
+
+
+def test_a_share_below_the_folder_is_judged_by_itself(mounted, tmp_path, photos, nothing_encoded, change):
+    nas = photos / "nas"
+    for index in range(3):
+        write_photo(nas / f"{index}.jpg", seed=20 + index)
+    mounted.add(str(nas))
+    change.build(photos, tmp_path / "g")
+    unmount(nas)
+    mounted.clear()
+    write_photo(photos / "new.jpg", seed=30)
+    (photos / "cat" / "1.jpg").unlink()
+    report = change.sync(tmp_path / "g")
+    assert codes(report) == [("not_mounted", 3)]
+    assert report.held[0].folder == "photos/nas"
+    assert (report.added, report.removed, report.photos) == (1, 1, 13)
+    nas.rmdir()
+    assert codes(change.sync(tmp_path / "g")) == [("missing", 3)]
+    nas.mkdir()
+    mount(nas)
+    mounted.add(str(nas))
+    nothing_encoded()
+    report = change.sync(tmp_path / "g")
+    assert (report.held, report.photos) == ((), 13)
+
+
+def test_the_other_folders_go_on(tmp_path, photos, change):
+    for index in range(4):
+        write_photo(tmp_path / "work" / f"{index}.jpg", seed=40 + index)
+    both = [f"home={photos}", str(tmp_path / "work")]
+    change.build(both, tmp_path / "g")
+    unmount(photos)
+    photos.rmdir()
+    write_photo(tmp_path / "work" / "new.jpg", seed=50)
+    (tmp_path / "work" / "0.jpg").unlink()
+    for kind in ("sync", "build"):
+        if kind == "sync":
+            report = change.sync(tmp_path / "g")
+            assert (report.added, report.removed, report.photos) == (1, 1, 14)
+        else:
+            report = change.build(both, tmp_path / "g")
+        assert codes(report) == [("missing", 10)]
+        assert report.held[0].folder == "home"
+    (tmp_path / "work" / "1.jpg").write_bytes((tmp_path / "work" / "2.jpg").read_bytes())
+    report = change.add(tmp_path / "g", both, tmp_path / "work" / "1.jpg")
+    assert report.changed == 1
+    with pytest.raises(FolderAwayError, match="is not there"):
+        change.add(tmp_path / "g", both, photos / "cat" / "1.jpg")
+
+
+def test_a_folder_that_was_never_there_is_an_error(tmp_path, photos, change):
+    with pytest.raises(GalleryError, match="check the path"):
+        change.build(tmp_path / "typo", tmp_path / "g")
+    assert not (tmp_path / "g").exists()
+    change.build(photos, tmp_path / "g")
+    with pytest.raises(GalleryError, match="check the path"):
+        change.build([f"home={photos}", f"{tmp_path}/typo"], tmp_path / "g")
+
+
+def test_a_gallery_of_an_earlier_release_learns_its_folders(gallery, photos, change):
+    (gallery / NAME).unlink()
+    unmount(photos)
+    assert codes(change.sync(gallery)) == [("emptied", 10)]
+    assert FolderLooks.read(gallery).looks == {}
+    mount(photos)
+    change.sync(gallery)
+    assert list(FolderLooks.read(gallery).looks) == [str(photos)]
+
+
+def test_a_damaged_note_is_found_and_mended(gallery, change):
+    before = (gallery / NAME).read_bytes()
+    (gallery / NAME).write_bytes(before[:-9])
+    assert [problem.where for problem in verify_gallery(gallery).problems] == [NAME]
+    change.sync(gallery)
+    assert (gallery / NAME).read_bytes() == before
+    assert verify_gallery(gallery).whole
+
+
+def test_a_share_lost_during_the_scan(mounted, tmp_path, photos, monkeypatch, change):
+    mounted.add(str(photos))
+    change.build(photos, tmp_path / "g")
+
+    def lose_midway(*arguments, **options):
+        files = list(scan_folders(*arguments, **options))
+        unmount(photos)
+        mounted.clear()
+        yield from files[:8]
+
+    monkeypatch.setattr("index_builder.ingest.changes.scan_folders", lose_midway)
+    report = change.sync(tmp_path / "g")
+    assert codes(report) == [("not_mounted", 2)]
+    assert report.photos == 10
+
+
+def test_a_share_lost_while_photos_are_read(gallery, photos, change):
+    for file in photos.rglob("*.jpg"):
+        os.utime(file, ns=(2 * 10**18, 2 * 10**18))  # each has to be read again
+
+    def lose(*arguments, **options):
+        unmount(photos)
+        read_all(*arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("index_builder.ingest.changes.read_all", lose)
+        report = change.sync(gallery)
+    assert (report.photos, report.removed) == (10, 0)
+    assert change.sync(gallery).photos == 10
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_rebuild_does_not_drop_what_is_away(when, gallery, photos, monkeypatch, change):
+    other = tiny_network(1)
+    if when == "before":
+        unmount(photos)
+    else:
+
+        def lose(*arguments, **options):
+            unmount(photos)
+            read_all(*arguments, **options)
+
+        monkeypatch.setattr("index_builder.ingest.rebuild.read_all", lose)
+    with pytest.raises(FolderAwayError, match="10 photos cannot be encoded again"):
+        change.rebuild(gallery, other)
+    monkeypatch.undo()
+    assert gallery_info(gallery).checkpoint_sha256 == change.network.identity.sha256
+    assert change.sync(gallery).photos == 10
+    mount(photos)
+    report = change.rebuild(gallery, other)
+    assert (report.photos, report.removed) == (10, 0)
+    assert list(FolderLooks.read(gallery).looks) == [str(photos)]
+    for file in sorted(photos.rglob("*.jpg"))[:9]:
+        file.unlink()
+    with pytest.raises(FolderAwayError, match="--accept-loss"):
+        change.rebuild(gallery, change.network)
+    assert change.rebuild(gallery, change.network, accept_loss=True).photos == 1
+
+
+@pytest.mark.parametrize("moment", range(0, 60, 4))
+def test_a_kill_at_any_moment_loses_nothing(moment, photos, monkeypatch, change):
+    """Cuts a sync off at its n-th look at a folder, commit or file written, with a share that is away."""
+    for index in range(3):
+        write_photo(photos.parent / "work" / f"{index}.jpg", seed=70 + index)
+    both = [f"home={photos}", str(photos.parent / "work")]
+    change.build(both, photos.parent / "g2")
+    unmount(photos)
+    write_photo(photos.parent / "work" / "new.jpg", seed=80)
+    (photos.parent / "work" / "0.jpg").unlink()
+    calls = 0
+
+    class KilledError(BaseException):
+        pass
+
+    def tick(real):
+        def counted(*some, **named):
+            nonlocal calls
+            calls += 1
+            if calls == moment:
+                raise KilledError
+            return real(*some, **named)
+
+        return counted
+
+    with monkeypatch.context() as patch:
+        for name in ("os.replace", "os.stat", "os.scandir", "os.open"):
+            patch.setattr(name, tick(getattr(os, name.removeprefix("os."))))
+        with contextlib.suppress(KilledError):
+            change.sync(photos.parent / "g2")
+    report = change.sync(photos.parent / "g2")
+    assert codes(report) == [("emptied", 10)]
+    assert report.photos == 13
