@@ -34,9 +34,11 @@ LABEL org.opencontainers.image.title="Sketchseek" \
       org.opencontainers.image.description="Draw it, find the photo" \
       org.opencontainers.image.licenses="MIT"
 COPY --from=build /opt/sketchseek /opt/sketchseek
+# Any user may run the image: a new volume gets the owner and the mode of /data.
 RUN groupadd --gid 10001 sketchseek \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin sketchseek \
-    && install -d -o sketchseek -g sketchseek /data /photos
+    && install -d -o sketchseek -g sketchseek -m 0777 /data \
+    && install -d -o sketchseek -g sketchseek /photos
 # Idle threads sleep instead of spinning: two cores under load answer many times faster.
 ENV PATH=/opt/sketchseek/bin:$PATH \
     HOME=/tmp \
@@ -54,6 +56,6 @@ VOLUME ["/data"]
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=4 \
-    CMD ["python3", "-c", "from os import environ as e; from urllib.request import urlopen; urlopen('http://127.0.0.1:%s/healthz' % (int(e.get('SKETCHSEEK_ADMIN_PORT') or 0) or e['SKETCHSEEK_PORT']), timeout=4)"]
+    CMD ["python3", "-m", "app.healthcheck"]
 ENTRYPOINT ["sketchseek"]
 CMD ["serve"]

@@ -225,7 +225,7 @@ def test_every_service_is_locked_down():
         assert service["read_only"] is True, name
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
-        assert not service["user"].startswith("0"), name
+        assert service["user"] == "${PUID:-10001}:${PGID:-10001}", name  # names that no shell keeps for itself
         assert all(port.startswith("${ADDRESS:-127.0.0.1}:") for port in service["ports"]), name
 
 
@@ -257,7 +257,8 @@ def test_the_image_runs_as_nobody_and_lets_idle_threads_sleep():
     final = text[text.rindex("\nFROM ") :]
     assert re.search(r"^USER 10001:10001$", final, re.MULTILINE)
     assert "OMP_WAIT_POLICY=PASSIVE" in final
-    assert re.search(r"^HEALTHCHECK ", final, re.MULTILINE)
+    assert re.search(r'^HEALTHCHECK .*\n +CMD \["python3", "-m", "app.healthcheck"\]$', final, re.MULTILINE)
+    assert "-m 0777 /data" in final, "a new volume takes this mode, so that any user may write to it"
     assert re.search(r'^ENTRYPOINT \["sketchseek"\]$', final, re.MULTILINE)
 
 
