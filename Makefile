@@ -113,11 +113,11 @@ define install
 endef
 
 $(RUN): $(PINS) | $(BIN)/python
-	$(call install,$(EXTRA)$(comma)heic)
+	$(call install,$(EXTRA)$(comma)heic$(comma)jxl$(comma)raw)
 	@touch $@
 
 $(DEV): $(PINS) | $(BIN)/python
-	$(call install,$(EXTRA)$(comma)heic$(comma)text$(comma)train$(comma)dev)
+	$(call install,$(EXTRA)$(comma)heic$(comma)jxl$(comma)raw$(comma)text$(comma)train$(comma)dev)
 	@touch $(RUN) $@
 
 $(AUDIT)/.installed: $(PINS) | $(BIN)/python

@@ -22,13 +22,12 @@ from app.service_errors import RequestError
 from index_builder.file_times import modified_ns
 from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import PhotoRecord, from_ns
-from model.images.formats.endings import ENDING_OF
-from model.images.formats.signatures import sniff
+from model.images.formats.endings import ending_for
+from model.images.formats.signatures import HEAD_BYTES, sniff
 from model.images.opening import FORMATS
 from model.whole_file import write_whole
 
 _CHUNK = 256 * 1024
-_HEAD = 64  # bytes that tell a picture's format
 _SAME_TIME = timedelta(milliseconds=1)
 
 
@@ -57,7 +56,7 @@ def open_photo(folders: PhotoFolders, photo: PhotoRecord) -> BinaryIO:
     if not stat.S_ISREG(os.fstat(handle).st_mode) or not _same_file(handle, real) or os.path.realpath(path) != real:
         os.close(handle)
         raise _gone()
-    if sniff(os.pread(handle, _HEAD, 0)) not in FORMATS:
+    if sniff(os.pread(handle, HEAD_BYTES, 0)) not in FORMATS:
         os.close(handle)
         raise _gone()
     return os.fdopen(handle, "rb")
@@ -84,6 +83,11 @@ def is_unchanged(file: BinaryIO, photo: PhotoRecord) -> bool:
     return _looks_unchanged(os.fstat(file.fileno()), photo)
 
 
+def format_of(file: BinaryIO) -> str | None:
+    """The format that an open file seems to be of, by Pillow's name."""
+    return sniff(os.pread(file.fileno(), HEAD_BYTES, 0))
+
+
 def size_of(file: BinaryIO) -> int:
     """Bytes of an open file."""
     return os.fstat(file.fileno()).st_size
@@ -108,7 +112,7 @@ def safe_name(name: str, image_format: str) -> str:
     stem = re.split(r"[/\\]", name)[-1].rpartition(".")[0] or name
     plain = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode()
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", plain).strip("-")[:60] or "photo"
-    return f"{stem}-{secrets.token_hex(8)}{ENDING_OF.get(image_format, '.img')}"
+    return f"{stem}-{secrets.token_hex(8)}{ending_for(image_format, name)}"
 
 
 def store(folder: Path, folders: PhotoFolders, name: str, data: bytes) -> Path:

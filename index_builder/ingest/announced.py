@@ -11,9 +11,10 @@ from index_builder.gallery_errors import GalleryError
 from index_builder.ingest.folder_times import FolderTimes
 from index_builder.ingest.scope import Scope
 from index_builder.photo_folders import PhotoFolders
-from model.images.formats.endings import ENDINGS, HEIC_ENDINGS
+from model.images.formats.endings import ENDINGS
+from model.images.formats.signatures import is_picture
 
-_ENDINGS = tuple(ending.encode() for ending in (*ENDINGS, *HEIC_ENDINGS))
+_ENDINGS = tuple(ending.encode() for ending in ENDINGS)
 
 
 class Announced:
@@ -42,6 +43,8 @@ class Announced:
         if raw_path.lower().endswith(_ENDINGS):
             return True
         status = _status(path)
+        if b"." not in raw_path.rpartition(b"/")[2] and (status is None or is_picture(os.fsencode(path))):
+            return True  # a photo without an ending, or what was one perhaps
         if status is None:
             return self._times.knows(raw_path)
         return stat.S_ISDIR(status.st_mode) or stat.S_ISLNK(status.st_mode)

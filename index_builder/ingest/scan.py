@@ -22,7 +22,8 @@ from index_builder.ingest.exclusions import IGNORE_FILE_NAME, Exclusions, Folder
 from index_builder.ingest.passed_over import Kind, Report, Skipped
 from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import shown_path
-from model.images.formats.endings import ENDINGS, HEIC_ENDINGS
+from model.images.formats.endings import ENDINGS, missing_extra
+from model.images.formats.signatures import is_picture
 
 LINKED_TWICE = "a link to a folder that is already part of the gallery"
 LEAVES_ROOT = "a link that leaves the folder of photos; the service would not show it"
@@ -31,7 +32,6 @@ AWAY = "a folder that is not the one that the gallery knows"
 AN_IGNORE_FILE = "an ignore file"
 NOT_A_PHOTO = "not a photo, by its name's ending"
 _ENDINGS = frozenset(map(str.encode, ENDINGS))
-_HEIC_ENDINGS = frozenset(map(str.encode, HEIC_ENDINGS))
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,9 @@ class FoundFile:
 
 
 @cache
-def heic_available() -> bool:
-    """Whether HEIC files can be read (the extra `heic`)."""
-    import importlib.util
-
-    return importlib.util.find_spec("pillow_heif") is not None
+@cache
+def _needed_extra(ending: bytes) -> str | None:
+    return missing_extra(os.fsdecode(ending))
 
 
 def ending_of(raw_path: bytes) -> bytes:
@@ -239,9 +237,9 @@ def _judge(place: bytes, raw_path: bytes, skipped: Report) -> FoundFile | None:
     else:
         if not stat.S_ISREG(status.st_mode):
             reason = "not a regular file"
-        elif ending in _HEIC_ENDINGS and not heic_available():
-            reason = "HEIC needs an extra: pip install 'sketchseek[heic]'"
-        elif ending not in _ENDINGS:
+        elif (needed := _needed_extra(ending)) is not None:
+            reason = needed
+        elif ending not in _ENDINGS and (ending or not is_picture(place)):
             reason, kind = NOT_A_PHOTO, Kind.NO_PHOTO
         elif status.st_size == 0:
             reason = "empty file"

@@ -14,6 +14,7 @@ from PIL import Image
 
 from model.errors import ConfigurationError, DamagedImageError, ImageTooLargeError
 from model.images.formats.container import Container
+from model.images.formats.endings import KNOWN
 
 try:
     import pillow_heif
@@ -24,8 +25,11 @@ else:
     pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False)
     HEIF_AVAILABLE = True
 
-FORMATS: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF") + (("HEIF",) if HEIF_AVAILABLE else ())
-"""Formats that are read by default, by Pillow's names."""
+FORMATS: tuple[str, ...] = (
+    *("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF"),
+    *(one.name for one in KNOWN if one.extra and one.is_available),
+)
+"""Formats that are read by default, by Pillow's names where it has one."""
 
 WEBP_BYTES = 17  # per pixel
 _MODE_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2}  # per pixel in memory; others take 4

@@ -21,12 +21,15 @@ from model.images.containers import inspect
 from model.images.formats.container import Container
 from model.images.formats.signatures import sniff
 from model.images.frames import better_frame, is_empty
+from model.images.jpeg_xl import read_jpeg_xl
 from model.images.limits import FORMATS, HEIF_AVAILABLE, WEBP_BYTES, ImageLimits, decoding_bytes
 from model.images.modes import full_scale, sixteen_to_8_bits, to_rgb
+from model.images.raw import read_raw
 
 __all__ = ["FORMATS", "HEIF_AVAILABLE", "ImageLimits", "OpenedImage", "open_image", "read_image", "to_rgb"]
 
 _SMALL_PIXELS = 4_000_000  # below, all pixels are kept: exactness is cheap
+_BY_EXTRAS = ("RAW", "JXL")  # which Pillow does not read
 _ORIENTATION = 0x0112
 _REDUCIBLE = ("L", "RGB", "CMYK", "YCbCr", "RGBX", "I", "F")  # without a copy on the way
 _TURNS = {
@@ -103,13 +106,15 @@ def read_image(
 def _decode(data: bytes, limits: ImageLimits, longest_side: int | None) -> OpenedImage:
     if (known := sniff(data)) in FORMATS and known not in limits.formats:
         raise _unidentified(data, limits)
+    if known in _BY_EXTRAS and known in limits.formats:
+        return _decode_by_an_extra(data, known, limits, longest_side)
     container = inspect(data)
     if container.size is not None:
         limits.check_size(*container.size)
         if data[8:12] == b"WEBP":  # its decoder takes the memory when it opens
             limits.check_memory(WEBP_BYTES * math.prod(container.size))
     try:
-        image: Image.Image = Image.open(io.BytesIO(container.data), formats=limits.formats)
+        image: Image.Image = Image.open(io.BytesIO(container.data), formats=_pillows(limits))
     except UnidentifiedImageError:
         raise _unidentified(data, limits) from None
     name = image.format or "unknown"
@@ -132,6 +137,26 @@ def _decode(data: bytes, limits: ImageLimits, longest_side: int | None) -> Opene
     image.info |= {} if profile is None else {KEY: profile}
     if orientation >= 5:
         width, height = height, width
+    return OpenedImage(image, width, height, name)
+
+
+def _pillows(limits: ImageLimits) -> tuple[str, ...]:
+    return tuple(name for name in limits.formats if name not in _BY_EXTRAS)
+
+
+def _decode_by_an_extra(data: bytes, name: str, limits: ImageLimits, longest_side: int | None) -> OpenedImage:
+    """Formats that Pillow does not read."""
+    if name == "RAW":
+        image, width, height = read_raw(
+            data, limits, longest_side, lambda jpeg: _decode(jpeg, limits, longest_side).image
+        )
+    else:
+        image = read_jpeg_xl(data, limits)
+        width, height = image.size
+    profile = image.info.get(KEY) or needed_profile(image.info.get("icc_profile"), image.mode)
+    image.info = {}
+    image = _reduced(image, longest_side)
+    image.info |= {} if profile is None else {KEY: profile}
     return OpenedImage(image, width, height, name)
 
 

@@ -71,7 +71,7 @@ async def photo(
         return Response(status_code=304, headers={"ETag": etag, "Cache-Control": _FOR_A_DAY})
     headers = {"ETag": etag, "Cache-Control": _FOR_A_DAY} if unchanged else {"Cache-Control": "no-store"}
     headers |= {"Content-Length": str(files.size_of(file)), "Content-Security-Policy": _A_FILE_ALONE}
-    return _FileResponse(file, media_type_of(record.path), headers)
+    return _FileResponse(file, media_type_of(record.path, files.format_of(file)), headers)
 
 
 class _FileResponse(StreamingResponse):

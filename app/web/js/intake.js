@@ -4,7 +4,8 @@ import { readPicture } from "./canvas.js";
 import { byId } from "./dom.js";
 import { toast } from "./say.js";
 
-export const isPicture = (file) => file.type.startsWith("image/") || /\.(heic|heif|avif|webp|png|jpe|jpe?g|jfif|gif|bmp|dib|tiff?)$/i.test(file.name);
+export const isPicture = (file) => file.type.startsWith("image/") ||
+  /\.(heic|heif|jxl|avif|webp|png|jpe|jpe?g|jfif|mpo|gif|bmp|dib|tiff?|dng|nef|nrw|cr2|cr3|crw|arw|sr2|srf|raf|orf|rw2|rwl|pef|srw|x3f|3fr|fff|iiq|erf|mrw|kdc|dcr|mef|mos)$/i.test(file.name);
 
 export function startIntake(surface) {
   const take = async (file) => {

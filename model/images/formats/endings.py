@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
+from functools import cache
 from pathlib import PurePath
 
 
@@ -14,31 +16,72 @@ class ImageFormat:
         name: Pillow's name for it.
         media_type: what a browser is told.
         endings: of its files, in lower case and with the dot; the first is given to uploads.
+        title: what people call it.
+        extra: of this package, that reads it; "" where nothing more is needed.
+        package: that the extra installs, by the name it is imported under.
     """
 
     name: str
     media_type: str
     endings: tuple[str, ...]
+    title: str = ""
+    extra: str = ""
+    package: str = ""
 
+    @property
+    def is_available(self) -> bool:
+        """Whether this installation reads it."""
+        return not self.package or _is_installed(self.package)
+
+
+@cache
+def _is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+_RAW_ENDINGS = (
+    ".dng", ".nef", ".nrw", ".cr2", ".cr3", ".crw", ".arw", ".sr2", ".srf", ".raf", ".orf", ".rw2", ".rwl", ".pef",
+    ".srw", ".x3f", ".3fr", ".fff", ".iiq", ".erf", ".mrw", ".kdc", ".dcr", ".mef", ".mos",
+)  # fmt: skip
 
 KNOWN = (
-    ImageFormat("JPEG", "image/jpeg", (".jpg", ".jpeg", ".jpe", ".jfif")),
+    ImageFormat("JPEG", "image/jpeg", (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo")),
     ImageFormat("PNG", "image/png", (".png",)),
     ImageFormat("WEBP", "image/webp", (".webp",)),
     ImageFormat("BMP", "image/bmp", (".bmp", ".dib")),
     ImageFormat("TIFF", "image/tiff", (".tif", ".tiff")),
     ImageFormat("GIF", "image/gif", (".gif",)),
     ImageFormat("AVIF", "image/avif", (".avif",)),
-    ImageFormat("HEIF", "image/heic", (".heic", ".heif")),
+    ImageFormat("HEIF", "image/heic", (".heic", ".heif"), "HEIC", "heic", "pillow_heif"),
+    ImageFormat("JXL", "image/jxl", (".jxl",), "JPEG XL", "jxl", "pylibjxl"),
+    ImageFormat("RAW", "image/x-dcraw", _RAW_ENDINGS, "RAW", "raw", "rawpy"),
 )
-"""Every format. HEIF needs the extra `heic`."""
+"""Every format."""
 
 ENDINGS = frozenset(ending for one in KNOWN for ending in one.endings)
-HEIC_ENDINGS = frozenset(ending for one in KNOWN if one.name == "HEIF" for ending in one.endings)
 ENDING_OF = {one.name: one.endings[0] for one in KNOWN}
-MEDIA_TYPE_OF = {ending: one.media_type for one in KNOWN for ending in one.endings} | {".heif": "image/heif"}
+MEDIA_TYPE_OF = {ending: one.media_type for one in KNOWN for ending in one.endings} | {
+    ".heif": "image/heif",
+    ".dng": "image/x-adobe-dng",
+}
+_MEDIA_TYPE_OF_FORMAT = {one.name: one.media_type for one in KNOWN}
 
 
-def media_type_of(name: str) -> str:
-    """What a browser is told of a file of this name."""
-    return MEDIA_TYPE_OF.get(PurePath(name).suffix.lower(), "application/octet-stream")
+def media_type_of(name: str, image_format: str | None = None) -> str:
+    """What a browser is told of a file of this name, or of this content where the name says nothing."""
+    by_content = _MEDIA_TYPE_OF_FORMAT.get(image_format or "", "application/octet-stream")
+    return MEDIA_TYPE_OF.get(PurePath(name).suffix.lower(), by_content)
+
+
+def ending_for(image_format: str, name: str) -> str:
+    """The ending that an upload of this format gets; a RAW keeps the one of its maker."""
+    sent = PurePath(name).suffix.lower()
+    return sent if image_format == "RAW" and sent in _RAW_ENDINGS else ENDING_OF.get(image_format, ".img")
+
+
+def missing_extra(ending: str) -> str | None:
+    """What to install so that files of this ending can be read; None if nothing is missing."""
+    for one in KNOWN:
+        if ending in one.endings and not one.is_available:
+            return f"{one.title} needs an extra: pip install 'sketchseek[{one.extra}]'"
+    return None

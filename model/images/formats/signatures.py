@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
+
+from model.images.formats.endings import KNOWN
+from model.images.formats.tiff import is_raw
+
+HEAD_BYTES = 64
+"""As many bytes tell a format."""
 
 # Magic bytes of what people send, by Pillow's names where it has one.
 _SIGNATURES: tuple[tuple[bytes, str], ...] = (
@@ -11,6 +19,7 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (rb"GIF8[79]a", "GIF"),
     (rb"RIFF.{4}WEBP", "WEBP"),
     (rb"BM.{12}[\x0c-\x7c]\0\0\0", "BMP"),
+    (rb"II\*\0.{4}CR|.{4}ftypcrx |FUJIFILMCCD-RAW|II(?:RO|RS|U\0)|MMOR|(?:II|MM).{4}HEAPCCDR|\0MRM|FOVb", "RAW"),
     (rb"(?:II|MM)(?:[*+]\0|\0[*+])", "TIFF"),
     (rb".{4}ftypavi[fs]", "AVIF"),
     (rb".{4}ftyp(?:mif1|msf1|he[iv][cxms])", "HEIF"),
@@ -21,7 +30,7 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (rb"(?:\xef\xbb\xbf)?\s*<(?:\?xml|svg|!--|!DOCTYPE svg)", "SVG"),
     (rb"\0\0[\1\2]\0[^\0]", "ICO"),
     (rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51", "JPEG2000"),
-    (rb"\xff\x0a|\0\0\0\x0cJXL ", "JPEG XL"),
+    (rb"\xff\x0a|\0\0\0\x0cJXL ", "JXL"),
     (rb"PK\x03\x04", "ZIP"),
     (rb"DDS ", "DDS"),
     (rb"icns", "ICNS"),
@@ -30,8 +39,28 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
 
 
 def sniff(data: bytes) -> str | None:
-    """The format that `data` seems to be by its first bytes; None if unknown."""
+    """The format that `data` seems to be by its first bytes; None if unknown.
+
+    Most RAW files are TIFF files, and only their directories tell. A head of a few bytes is "TIFF".
+    """
     for signature, name in _SIGNATURES:
-        if re.match(signature, data[:64], re.DOTALL):
-            return name
+        if re.match(signature, data[:HEAD_BYTES], re.DOTALL):
+            return "RAW" if name == "TIFF" and is_raw(data) else name
     return None
+
+
+def is_picture(path: bytes) -> bool:
+    """Whether the regular file at `path` begins as a picture that this installation reads."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would block for ever
+    except OSError:
+        return False
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            return False
+        found = sniff(os.pread(handle, HEAD_BYTES, 0))
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return any(one.name == found and one.is_available for one in KNOWN)
