@@ -18,6 +18,9 @@ from index_builder.gallery_errors import GalleryError
 from index_builder.index.settings import Choice, CodeSource
 from index_builder.photo_folders import PhotoFolders, absolute_path
 from model.errors import ConfigurationError
+from model.images import default_limits
+from model.images.decoding_memory import UNSHARED, DecodingMemory
+from model.images.limits import ImageLimits
 
 if TYPE_CHECKING:
     from index_builder import RecallSettings
@@ -103,15 +106,25 @@ class Settings(BaseSettings):
     max_connections: int = Field(
         4096, ge=1, description="Connections that may wait between requests; beyond, the longest silent one is closed."
     )
-    max_image_bytes: int = Field(100 * MEGABYTE, ge=1, description="Largest file of one image.")
+    max_image_bytes: int = Field(default_limits.FILE_BYTES, ge=1, description="Largest file of one photo.")
     max_pixels: int = Field(
-        50_000_000,
-        ge=1,
-        le=178_956_970,
-        description="Most pixels of an image, read from its header before anything is decoded.",
+        default_limits.PIXELS, ge=1, description="Most pixels of a photo, read from its header before it is decoded."
     )
     max_image_memory_bytes: int = Field(
-        260 * MEGABYTE, ge=1, description="Memory that decoding an image may take, estimated from its header."
+        default_limits.MEMORY_BYTES,
+        ge=1,
+        description="Memory that one photo may take while it is decoded, estimated from its header.",
+    )
+    decoding_memory_bytes: int = Field(
+        default_limits.SHARED_BYTES,
+        ge=1,
+        description="Memory for all photos that are decoded at the same time; a larger one is decoded alone.",
+    )
+    max_sketch_pixels: int = Field(default_limits.SKETCH_PIXELS, ge=1, description="Most pixels of a sketch.")
+    max_sketch_memory_bytes: int = Field(
+        default_limits.SKETCH_MEMORY_BYTES,
+        ge=1,
+        description="Memory that one sketch may take while it is decoded, estimated from its header.",
     )
     max_strokes: int = Field(2000, ge=1, description="Most strokes of a drawing sent as JSON.")
     max_points: int = Field(100_000, ge=1, description="Most points of a drawing sent as JSON.")
@@ -242,6 +255,24 @@ class Settings(BaseSettings):
             hash_bits=self.hash_bits,
             hash_source=self.hash_source,
             shortlist=self.hash_shortlist,
+        )
+
+    def photo_limits(self) -> ImageLimits:
+        """What a photo may cost, indexed, uploaded or shown; photos share the memory of one call's limits."""
+        return ImageLimits(
+            max_pixels=self.max_pixels,
+            max_bytes=self.max_image_bytes,
+            max_memory=self.max_image_memory_bytes,
+            together=DecodingMemory(self.decoding_memory_bytes),
+        )
+
+    def sketch_limits(self) -> ImageLimits:
+        """What a sketch may cost; sketches never wait for photos."""
+        return ImageLimits(
+            max_pixels=self.max_sketch_pixels,
+            max_bytes=self.max_body_bytes,
+            max_memory=self.max_sketch_memory_bytes,
+            together=UNSHARED,
         )
 
     @property

@@ -49,12 +49,16 @@ class ImageTooLargeError(ImageError):
     """The image needs more pixels, bytes or memory than allowed; nothing was decoded.
 
     Attributes:
+        fact: what is too large, without advice; the error's own text advises to send a smaller one.
         code: "image_too_large" (pixels), "image_file_too_large" (bytes) or "image_memory" (what decoding takes).
+        settable: whether a setting would let it in.
     """
 
-    def __init__(self, message: str, code: str = "image_too_large") -> None:
-        super().__init__(message)
+    def __init__(self, fact: str, code: str = "image_too_large", *, settable: bool = True) -> None:
+        super().__init__(f"{fact}; send a smaller one")
+        self.fact = fact
         self.code = code
+        self.settable = settable
 
 
 class CheckpointError(SketchseekError):

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.cli.limit_options import LimitOptions
 from app.cli.opened_gallery import open_searcher
+from app.cli.option_groups import with_options
 from app.cli.shared_options import (
     DEFAULT_CHECKPOINT,
     DEFAULT_GALLERY,
@@ -23,6 +25,7 @@ from app.cli.shared_options import (
 if TYPE_CHECKING:
     from app.search.explaining import Explained
     from app.search.searcher import TwoStageSearcher
+    from model.images.limits import ImageLimits
     from sketchseek_client import Explanation
 
 
@@ -37,6 +40,7 @@ class Picture(StrEnum):
 _SHOWN = 8
 
 
+@with_options(LimitOptions, "costs")
 def command(
     sketch: SketchArgument,
     photo: Annotated[
@@ -55,6 +59,7 @@ def command(
     kind: Annotated[Picture, typer.Option(help="What to draw.")] = Picture.OVERLAY,
     universal: Annotated[int, typer.Option(min=1, max=100, help="Photos a synthesis may take pieces from.")] = 1,
     as_json: JsonOption = False,
+    costs: LimitOptions,
 ) -> None:
     """Show which part of a sketch matched which part of a photo."""
     from app.search.explaining import as_document, explain_rows, prepare_sketch
@@ -85,7 +90,7 @@ def command(
     document.timings_ms["decode"] = round((decoded - started) * 1000, 2)
     document.timings_ms["total"] = round((time.perf_counter() - started) * 1000, 2)
     if picture is not None:
-        _draw(searcher, explained, rows[:universal], picture, kind)
+        _draw(searcher, explained, rows[:universal], picture, kind, limits=costs.limits())
     if as_json:
         print(document.model_dump_json())
         return
@@ -110,13 +115,21 @@ def _row_of(searcher: TwoStageSearcher, photo: str) -> int:
         raise UnknownPhotoError(f"this gallery has no photo with the id or path {photo!r}") from None
 
 
-def _draw(searcher: TwoStageSearcher, explained: Explained, rows: list[int], file: Path, kind: Picture) -> None:
+def _draw(
+    searcher: TwoStageSearcher,
+    explained: Explained,
+    rows: list[int],
+    file: Path,
+    kind: Picture,
+    *,
+    limits: ImageLimits,
+) -> None:
     from app.search.explaining import PHOTO_SIDE, draw, picture_kind
     from model.errors import ImageError
     from model.images.appearance import photo_rgb
     from model.images.opening import open_image
 
-    opened = [photo_rgb(open_image(searcher.snapshot.file_of(row), longest_side=PHOTO_SIDE)) for row in rows]
+    opened = [photo_rgb(open_image(searcher.snapshot.file_of(row), limits, PHOTO_SIDE)) for row in rows]
     drawn = draw(picture_kind(kind.value), searcher, explained, opened)
     try:
         drawn.save(file)

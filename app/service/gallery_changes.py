@@ -28,6 +28,7 @@ from index_builder import (
 from index_builder.photo_folders import PhotoFolders
 from index_builder.store.layout import POINTER
 from model.errors import SketchseekError
+from model.images.limits import ImageLimits
 from model.networks.network import Network
 
 _log = get_logger("app.service.gallery_changes")
@@ -43,10 +44,18 @@ class GalleryChanges:
         worker: owns the device.
         served_gallery: refreshed after every change.
         metrics: counts changes.
+        photo_limits: what a photo may cost.
     """
 
     def __init__(
-        self, settings: Settings, network: Network, worker: Worker, served_gallery: ServedGallery, metrics: Metrics
+        self,
+        settings: Settings,
+        network: Network,
+        worker: Worker,
+        served_gallery: ServedGallery,
+        metrics: Metrics,
+        *,
+        photo_limits: ImageLimits,
     ) -> None:
         self._settings = settings
         self._network = SharedNetwork(network, worker, settings.encode_batch)
@@ -54,7 +63,10 @@ class GalleryChanges:
         self._metrics = metrics
         self._runner = ChangeRunner(served_gallery, metrics)
         self._options = BuildOptions(
-            workers=max(1, usable_cores() // 2), wait_s=_LOCK_POLL_S, most_lost=settings.most_lost
+            workers=max(1, usable_cores() // 2),
+            limits=photo_limits,
+            wait_s=_LOCK_POLL_S,
+            most_lost=settings.most_lost,
         )
 
     @property

@@ -26,7 +26,6 @@ from app.service.served_gallery import ServedGallery
 from app.service_errors import BusyError
 from app.settings import Settings
 from index_builder.gallery_errors import GalleryNotFoundError
-from model.images.opening import ImageLimits
 from model.networks.network import Network
 
 T = TypeVar("T")
@@ -61,6 +60,8 @@ class Service:
         changes: changes the gallery.
         worker: owns the device.
         background: what runs beside the requests.
+        photo_limits: what a photo may cost, indexed, uploaded or shown.
+        sketch_limits: what a sketch may cost.
         device_problem: why the device can no longer be used, or None.
     """
 
@@ -68,11 +69,8 @@ class Service:
         self.settings = settings
         self.network = network
         self.metrics = metrics
-        self.image_limits = ImageLimits(
-            max_pixels=settings.max_pixels,
-            max_bytes=settings.max_image_bytes,
-            max_memory=settings.max_image_memory_bytes,
-        )
+        self.photo_limits = settings.photo_limits()
+        self.sketch_limits = settings.sketch_limits()
         self.worker: Worker = Worker(
             self._run_searches,
             queue_limit=settings.queue_limit,
@@ -81,13 +79,15 @@ class Service:
             metrics=metrics,
         )
         self.gallery = ServedGallery(settings, network, self.worker, metrics)
-        self.changes = GalleryChanges(settings, network, self.worker, self.gallery, metrics)
+        self.changes = GalleryChanges(
+            settings, network, self.worker, self.gallery, metrics, photo_limits=self.photo_limits
+        )
         self._follower = FolderFollower(settings, self.changes)
         self.thumbnails = Renditions(
-            settings.thumbnail_size, settings.thumbnail_cache_bytes, self.image_limits, metrics.thumbnail_bytes
+            settings.thumbnail_size, settings.thumbnail_cache_bytes, self.photo_limits, metrics.thumbnail_bytes
         )
         self.screens = Renditions(
-            settings.screen_size, settings.screen_cache_bytes, self.image_limits, metrics.screen_bytes
+            settings.screen_size, settings.screen_cache_bytes, self.photo_limits, metrics.screen_bytes
         )
         self.jobs = Jobs()
         self.device_problem: str | None = None

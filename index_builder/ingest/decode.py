@@ -19,10 +19,11 @@ import torch
 
 from index_builder.file_times import modified_ns
 from index_builder.ingest.passed_over import Skipped
+from index_builder.ingest.skip_reasons import reason_of
 from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import PhotoFile, shown_path
 from model.config import PreprocessConfig
-from model.errors import ImageError
+from model.errors import ImageError, ImageTooLargeError
 from model.images.opening import ImageLimits, read_image
 from model.images.preprocess import photo_tensor
 
@@ -79,8 +80,11 @@ def read_photo(
         limits: of images.
         is_known: whether a content of this hash need not be decoded; None decodes all.
     """
+    limits = limits or ImageLimits()
+    place = folders.absolute(job.raw_path)
     try:
-        return _read_photo(folders, job, preprocess, limits or ImageLimits(), is_known)
+        with limits.together.file(_bytes_to_read(place, limits.max_bytes)):
+            return _read_photo(place, job, preprocess, limits, is_known)
     except MemoryError:
         return _failed(job, "not enough memory to read it at the moment", unknown=True)
     except BaseException as error:  # a decoder's defect must not stop a build of a million photos
@@ -90,7 +94,7 @@ def read_photo(
 
 
 def _read_photo(
-    folders: PhotoFolders,
+    place: bytes,
     job: Job,
     preprocess: PreprocessConfig,
     limits: ImageLimits,
@@ -98,14 +102,15 @@ def _read_photo(
 ) -> DecodedPhoto | Failed:
     read_ns = time.time_ns()
     try:
-        data, status = _read(folders.absolute(job.raw_path), limits.max_bytes)
+        data, status = _read(place, limits.max_bytes)
     except OSError as error:
         # One that vanished since it was found, with its whole folder perhaps, is for the next comparison to judge.
         return _failed(job, f"unreadable file: {error.strerror or error}", unknown=True)
     if data is None:
         return _failed(job, "not a regular file")
     if max(status.st_size, len(data)) > limits.max_bytes:
-        return _failed(job, f"larger than the {limits.max_bytes} bytes allowed")
+        too_large = ImageTooLargeError(f"larger than the {limits.max_bytes} bytes allowed", "image_file_too_large")
+        return _failed(job, reason_of(too_large), unknown=True)
     if not data:
         return _failed(job, "empty file")
     content_hash = hashlib.sha256(data).digest()
@@ -116,7 +121,7 @@ def _read_photo(
             opened = read_image(data, limits, longest_side=preprocess.image_size)
             tensor = photo_tensor(opened.image, preprocess)
         except ImageError as error:
-            return _failed(job, str(error))
+            return _failed(job, reason_of(error))
         width, height = opened.width, opened.height
     return DecodedPhoto(job.raw_path, content_hash, len(data), modified_ns(status), read_ns, width, height, tensor)
 
@@ -151,7 +156,17 @@ def _read(place: bytes, most: int) -> tuple[bytes | None, os.stat_result]:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             return None, status
-        return file.read(most + 1) if status.st_size <= most else b"", status
+        # Reading takes as much memory at once as it asks for.
+        return file.read(status.st_size + 1) if status.st_size <= most else b"", status
+
+
+def _bytes_to_read(place: bytes, most: int) -> int:
+    """Bytes that reading the file will take; 0 where it is none, which reading explains."""
+    try:
+        status = os.stat(place)  # noqa: PTH116 - pathlib has no paths in bytes
+    except OSError:
+        return 0
+    return min(status.st_size, most) if stat.S_ISREG(status.st_mode) else 0
 
 
 def _failed(job: Job, reason: str, *, unknown: bool = False) -> Failed:

@@ -27,6 +27,7 @@ from index_builder.store.metadata import GalleryMetadata
 from index_builder.store.quantise import parts_of
 from index_builder.store.token_reader import fixed_size, records_of
 from model.config import PreprocessConfig
+from model.images.limits import ImageLimits
 from model.whole_file import leftovers
 
 _BATCH_ROWS = 1024
@@ -73,7 +74,12 @@ class VerifyReport:
 
 
 def verify_gallery(
-    gallery: str | Path, *, photos: Photos | None = None, sample: int = 32, seed: int | None = None
+    gallery: str | Path,
+    *,
+    photos: Photos | None = None,
+    sample: int = 32,
+    seed: int | None = None,
+    limits: ImageLimits | None = None,
 ) -> VerifyReport:
     """Check the latest version of a gallery. Reads all of it once and changes nothing.
 
@@ -82,6 +88,7 @@ def verify_gallery(
         photos: where the photos are now; None takes what the gallery remembers.
         sample: photos to read and decode again; 0 leaves the photos alone.
         seed: for choosing the sample.
+        limits: what a photo of the sample may cost; None takes the defaults.
 
     Raises:
         GalleryNotFoundError: no gallery there.
@@ -114,7 +121,7 @@ def verify_gallery(
         paths = _check_rows(opened, dataset, metadata, report)
         folders = metadata.folders if photos is None else PhotoFolders.of(photos)
         chosen = random.Random(seed).sample(paths, min(sample, len(paths)))
-        _check_photos(folders, chosen, report)
+        _check_photos(folders, chosen, limits, report)
     return report
 
 
@@ -232,10 +239,10 @@ def _row_problems(table: pa.Table, metadata: GalleryMetadata, ids: set[str]) -> 
             yield Problem(where, "its descriptor or tokens have impossible values; remove the photo and add it again")
 
 
-def _check_photos(folders: PhotoFolders, paths: list[bytes], report: VerifyReport) -> None:
+def _check_photos(folders: PhotoFolders, paths: list[bytes], limits: ImageLimits | None, report: VerifyReport) -> None:
     """Read some photos again: a gallery whose photos are gone cannot show its results."""
     for path in paths:
-        result = read_photo(folders, Job(path), PreprocessConfig())
+        result = read_photo(folders, Job(path), PreprocessConfig(), limits)
         if isinstance(result, Failed):
             what = f"{result.skipped.reason}; restore the photo, or run `sketchseek gallery sync`"
             report.problems.append(Problem(shown_path(path), what))

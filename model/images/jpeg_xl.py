@@ -32,8 +32,9 @@ def read_jpeg_xl(data: bytes, limits: ImageLimits) -> Image.Image:
     width, height = header["width"], header["height"]
     limits.check_size(width, height)
     limits.check_memory(BYTES * width * height)
-    pixels, found = decoder.decode(data, metadata=True, timeout=_SECONDS)
-    image = Image.fromarray(pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels)
+    with limits.together.pixels(BYTES * width * height):
+        pixels, found = decoder.decode(data, metadata=True, timeout=_SECONDS)
+        image = Image.fromarray(pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels)
     if profile := found.get("icc"):
         image.info["icc_profile"] = profile
     return image

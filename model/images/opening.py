@@ -5,15 +5,18 @@ The content tells what a file is, never its name. The header's pixel count is ch
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
+import os
+import struct
 import threading
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile
 
 from model.errors import DamagedImageError, ImageError, ImageFormatError, ImageTooLargeError
 from model.images.colour_profiles import KEY, needed_profile
@@ -22,7 +25,7 @@ from model.images.formats.container import Container
 from model.images.formats.signatures import sniff
 from model.images.frames import better_frame, is_empty
 from model.images.jpeg_xl import read_jpeg_xl
-from model.images.limits import FORMATS, HEIF_AVAILABLE, WEBP_BYTES, ImageLimits, decoding_bytes
+from model.images.limits import FORMATS, HEIF_AVAILABLE, ImageLimits, decoding_bytes, webp_bytes
 from model.images.modes import full_scale, sixteen_to_8_bits, to_rgb
 from model.images.raw import read_raw
 
@@ -85,22 +88,24 @@ def read_image(
 ) -> OpenedImage:
     """`open_image`, with the original's upright size and its format. Same arguments, same errors."""
     limits = limits or ImageLimits()
-    data = _read_bytes(source, limits.max_bytes)
-    with _silenced_pillow:
-        try:
-            return _decode(data, limits, longest_side)
-        except ImageError:
-            raise
-        except Image.DecompressionBombError as error:
-            raise ImageTooLargeError(
-                f"the image has more pixels than the {limits.max_pixels} allowed; send a smaller one"
-            ) from error
-        except MemoryError as error:
-            raise ImageTooLargeError(
-                "the image needs more memory than there is; send a smaller one", code="image_memory"
-            ) from error
-        except Exception as error:  # decoders of damaged data raise nearly anything
-            raise DamagedImageError("the image is damaged or truncated; save it again and retry") from error
+    size = _size_on_disk(source)
+    with limits.together.file(min(size, limits.max_bytes)):
+        data = _read_bytes(source, size, limits.max_bytes)
+        with _silenced_pillow:
+            try:
+                return _decode(data, limits, longest_side)
+            except ImageError:
+                raise
+            except Image.DecompressionBombError as error:  # of Pillow's WebP alone, whose limit nobody sets
+                raise ImageTooLargeError(
+                    "the image has more pixels than any WebP that can be read", settable=False
+                ) from error
+            except MemoryError as error:
+                raise ImageTooLargeError(
+                    "the image needs more memory than there is", "image_memory", settable=False
+                ) from error
+            except Exception as error:  # decoders of damaged data raise nearly anything
+                raise DamagedImageError("the image is damaged or truncated; save it again and retry") from error
 
 
 def _decode(data: bytes, limits: ImageLimits, longest_side: int | None) -> OpenedImage:
@@ -109,39 +114,60 @@ def _decode(data: bytes, limits: ImageLimits, longest_side: int | None) -> Opene
     if known in _BY_EXTRAS and known in limits.formats:
         return _decode_by_an_extra(data, known, limits, longest_side)
     container = inspect(data)
-    if container.size is not None:
-        limits.check_size(*container.size)
-        if data[8:12] == b"WEBP":  # its decoder takes the memory when it opens
-            limits.check_memory(WEBP_BYTES * math.prod(container.size))
-    try:
-        image: Image.Image = Image.open(io.BytesIO(container.data), formats=_pillows(limits))
-    except UnidentifiedImageError:
-        raise _unidentified(data, limits) from None
-    name = image.format or "unknown"
-    limits.check_size(*image.size)
-    orientation = container.orientation
-    if name == "AVIF":
-        orientation = image.getexif().get(_ORIENTATION, 1)
-    width, height = image.size
-    if longest_side is not None:
-        image.draft(None, (2 * longest_side, 2 * longest_side))
-    pixels = max(width * height, math.prod(container.size or (0, 0)))
-    limits.check_memory(decoding_bytes(image, name, container, pixels))
-    image.load()
-    image = _frame_to_show(image, container, data, limits)
-    profile = needed_profile(image.info.get("icc_profile") or container.profile, image.mode)
-    if name == "TIFF":  # its decoder turns the pixels upright, and swaps the size with them
+    copies = len(data) + (0 if container.data is data else len(container.data))
+    with contextlib.ExitStack() as turn:
+        if container.size is not None:
+            limits.check_size(*container.size)
+            limits.check_passes(math.prod(container.size), container.scans)
+            if known == "WEBP":  # its decoder takes the memory when it opens
+                turn.enter_context(_turn(limits, webp_bytes(*container.size), copies))
+        image = _image_file(container.data, limits)
+        name = image.format or "unknown"
+        limits.check_size(*image.size)
+        orientation = container.orientation
+        if name == "AVIF":
+            orientation = image.getexif().get(_ORIENTATION, 1)
         width, height = image.size
-    image.info = {key: value for key, value in image.info.items() if key == "transparency"}
-    image = _upright(_reduced(image, longest_side), orientation)
-    image.info |= {} if profile is None else {KEY: profile}
+        if longest_side is not None:
+            image.draft(None, (2 * longest_side, 2 * longest_side))
+        if name != "WEBP":
+            pixels = max(width * height, math.prod(container.size or (0, 0)))
+            turn.enter_context(_turn(limits, decoding_bytes(image, name, container, pixels), copies))
+        image.load()
+        image = _frame_to_show(image, container, data, limits)
+        profile = needed_profile(image.info.get("icc_profile") or container.profile, image.mode)
+        if name == "TIFF":  # its decoder turns the pixels upright, and swaps the size with them
+            width, height = image.size
+        image.info = {key: value for key, value in image.info.items() if key == "transparency"}
+        result = _upright(_reduced(image, longest_side), orientation)
+        result.info |= {} if profile is None else {KEY: profile}
     if orientation >= 5:
         width, height = height, width
-    return OpenedImage(image, width, height, name)
+    return OpenedImage(result, width, height, name)
 
 
-def _pillows(limits: ImageLimits) -> tuple[str, ...]:
-    return tuple(name for name in limits.formats if name not in _BY_EXTRAS)
+def _turn(limits: ImageLimits, decoding: float, copies: int) -> contextlib.AbstractContextManager[None]:
+    """The turn to decode an image that takes so many bytes beside its file; ImageTooLargeError if that is too much."""
+    limits.check_memory(decoding + copies)
+    return limits.together.pixels(decoding)
+
+
+def _image_file(data: bytes, limits: ImageLimits) -> Image.Image:
+    """As `Image.open`, without Pillow's own limit on pixels: ours was checked, and can be set.
+
+    Pillow's limit belongs to the whole process, so raising it would raise it for a host application too.
+    """
+    for name in limits.formats:
+        if name in _BY_EXTRAS:
+            continue
+        if name not in Image.OPEN:
+            Image.init()
+        factory, accepts = Image.OPEN[name]
+        if accepts is not None and accepts(data[:16]) is not True:
+            continue
+        with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):  # not of this format
+            return factory(io.BytesIO(data), "")
+    raise _unidentified(data, limits)
 
 
 def _decode_by_an_extra(data: bytes, name: str, limits: ImageLimits, longest_side: int | None) -> OpenedImage:
@@ -215,24 +241,35 @@ def _unidentified(data: bytes, limits: ImageLimits) -> ImageError:
     return ImageFormatError(f"files of format {known} are not accepted; {accepted}")
 
 
-def _read_bytes(source: Path | str | bytes | BinaryIO, max_bytes: int) -> bytes:
+def _size_on_disk(source: Path | str | bytes | BinaryIO) -> int:
+    """Bytes of a file that is not in memory yet; 0 where that is unknown."""
+    try:
+        if isinstance(source, (str, Path)):
+            return os.stat(source).st_size  # noqa: PTH116 - also of text
+        if not isinstance(source, (bytes, bytearray, memoryview)):
+            return os.fstat(source.fileno()).st_size
+    except (OSError, ValueError, AttributeError):
+        pass  # reading says what is wrong
+    return 0
+
+
+def _read_bytes(source: Path | str | bytes | BinaryIO, size: int, max_bytes: int) -> bytes:
+    most = min(size, max_bytes) + 1 if size else max_bytes + 1  # reading takes so much memory at once
     if isinstance(source, (bytes, bytearray, memoryview)):
         data = bytes(source)
     elif isinstance(source, (str, Path)):
         try:
             with Path(source).open("rb") as file:
-                data = file.read(max_bytes + 1)
+                data = file.read(most)
         except (OSError, ValueError) as error:  # ValueError: a name with a null character
             reason = getattr(error, "strerror", None) or error
             raise ImageError(f"the image file {source} cannot be read: {reason}") from error
     else:
-        data = source.read(max_bytes + 1)
+        data = source.read(most)
     if not data:
         raise ImageError("the image is empty; send a file with content")
     if len(data) > max_bytes:
-        raise ImageTooLargeError(
-            f"the image is larger than the {max_bytes} bytes allowed; send a smaller one", code="image_file_too_large"
-        )
+        raise ImageTooLargeError(f"the image is larger than the {max_bytes} bytes allowed", "image_file_too_large")
     return data
 
 

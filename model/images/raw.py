@@ -49,9 +49,11 @@ def read_raw(
         wanted = min(longest_side or _PREVIEW_SIDE, max(width, height) // 2)
         image = _preview(raw, orientation, decode)
         if image is None or max(image.size) < wanted:
-            limits.check_memory(BYTES * sizes.raw_width * sizes.raw_height)
-            # LibRaw turns the picture upright by itself.
-            image = Image.fromarray(raw.postprocess(half_size=True, use_camera_wb=True, output_bps=8))
+            needed = BYTES * sizes.raw_width * sizes.raw_height
+            limits.check_memory(needed)
+            with limits.together.pixels(needed):
+                # LibRaw turns the picture upright by itself.
+                image = Image.fromarray(raw.postprocess(half_size=True, use_camera_wb=True, output_bps=8))
         return image, width, height
 
 

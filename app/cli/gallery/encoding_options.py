@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli.limit_options import LimitOptions
+from app.cli.option_groups import with_options
 from app.cli.shared_options import (
     DEFAULT_CHECKPOINT,
     DEFAULT_GALLERY,
@@ -38,7 +38,7 @@ WaitOption = Annotated[float, typer.Option("--wait", min=0, help="Seconds to wai
 
 
 @dataclass(frozen=True)
-class EncodingOptions:
+class EncodingOptions(LimitOptions):
     """The values of these options. Each field is one option, with its help and its default."""
 
     gallery: GalleryOption = DEFAULT_GALLERY
@@ -61,6 +61,7 @@ class EncodingOptions:
             batch_size=self.batch_size,
             commit_photos=self.commit,
             workers=self.workers,
+            limits=self.limits(),
             strict=self.strict,
             wait_s=self.wait,
             **chosen,
@@ -72,28 +73,8 @@ class EncodingOptions:
 
 
 def with_encoding_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give `command` the options of `EncodingOptions`; it gets them as its argument `encoding`.
-
-    Typer reads the options of a command from its signature, so the returned function has a signature that lists them.
-    """
-    shared = [field.name for field in fields(EncodingOptions)]
-    own_hints = get_type_hints(command, include_extras=True)
-    hints = {**get_type_hints(EncodingOptions, include_extras=True), **own_hints}
-    own = [one for one in inspect.signature(command).parameters.values() if one.name != "encoding"]
-    added = [
-        inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default)
-        for field in fields(EncodingOptions)
-    ]
-
-    @functools.wraps(command)
-    def run(*arguments: Any, **values: Any) -> None:
-        encoding = EncodingOptions(**{name: values.pop(name) for name in shared})
-        command(*arguments, encoding=encoding, **values)
-
-    parameters = [one.replace(annotation=hints[one.name]) for one in (*own, *added)]
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {one.name: one.annotation for one in parameters}
-    return run
+    """Give `command` the options of `EncodingOptions`; it gets them as its argument `encoding`."""
+    return with_options(EncodingOptions, "encoding")(command)
 
 
 def load_network(checkpoint: str, device: str, dtype: str) -> Network:

@@ -10,9 +10,12 @@ from typing import Annotated
 import typer
 
 from app.cli.gallery.output import print_json, printable
+from app.cli.limit_options import LimitOptions
+from app.cli.option_groups import with_options
 from app.cli.shared_options import DEFAULT_GALLERY, GalleryOption, JsonOption
 
 
+@with_options(LimitOptions, "costs")
 def verify(
     *,
     gallery: GalleryOption = DEFAULT_GALLERY,
@@ -20,11 +23,12 @@ def verify(
     sample: Annotated[int, typer.Option(min=0, help="Photos to decode again.")] = 32,
     seed: Annotated[int | None, typer.Option(help="Seed of that sample.")] = None,
     as_json: JsonOption = False,
+    costs: LimitOptions,
 ) -> None:
     """Check every byte of the gallery and a sample of its photos. The exit code is 0 only if it is whole."""
     from index_builder.reading.verify import verify_gallery
 
-    report = verify_gallery(gallery, photos=photos or None, sample=sample, seed=seed)
+    report = verify_gallery(gallery, photos=photos or None, sample=sample, seed=seed, limits=costs.limits())
     if as_json:
         print_json({"whole": report.whole, **asdict(report)})
     else:

@@ -72,7 +72,7 @@ async def explain(request: Request) -> Response:
         clock = Stopwatch()
         rows = _rows(served, options, kind)
         prepared = await service.decode(
-            lambda: prepare_sketch(served.searcher, sketch.open(service.image_limits)), deadline
+            lambda: prepare_sketch(served.searcher, sketch.open(service.sketch_limits)), deadline
         )
         clock.lap("decode")
         explained = await service.on_device(lambda: explain_rows(served.searcher, prepared, rows), deadline)
@@ -109,7 +109,7 @@ def _photos(service: Service, served: ServedVersion, rows: list[int], deadline: 
     for row in rows:
         deadline.raise_if_passed()  # so that others get this thread
         with files.open_photo(served.folders, served.snapshot.photo(row)) as file:
-            photos.append(photo_rgb(open_image(file, service.image_limits, PHOTO_SIDE)))
+            photos.append(photo_rgb(open_image(file, service.photo_limits, PHOTO_SIDE)))
     return photos
 
 

@@ -43,12 +43,12 @@ async def gallery(request: Request) -> GalleryInfo:
             max_body_bytes=settings.max_body_bytes,
             max_upload_bytes=settings.max_upload_bytes,
             max_upload_files=settings.max_upload_files,
-            max_pixels=settings.max_pixels,
+            max_pixels=settings.max_sketch_pixels,
             max_strokes=settings.max_strokes,
             max_points=settings.max_points,
             max_top_k=settings.max_top_k,
             max_candidates=settings.max_candidates,
-            formats=[name.lower() for name in service.image_limits.formats],
+            formats=[name.lower() for name in service.sketch_limits.formats],
         ),
     )
 

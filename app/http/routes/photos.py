@@ -186,7 +186,7 @@ async def _stored(service: Service, sent: list[UploadFile], folders: PhotoFolder
     uploads: list[Upload] = []
 
     def store(file: UploadFile) -> None:
-        data, limits = file.file.read(), service.image_limits
+        data, limits = file.file.read(), service.photo_limits
         uploads.append(store_upload(file.filename, data, folders, place, limits=limits, photos_of=photos_of))
 
     try:

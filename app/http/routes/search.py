@@ -54,7 +54,7 @@ async def search(request: Request) -> Response:
 
     async def attempt(served: ServedVersion) -> SearchAnswer:
         query, clock = query_of(options, served), Stopwatch()
-        prepared = await service.decode(lambda: served.searcher.prepare(sketch.open(service.image_limits)), deadline)
+        prepared = await service.decode(lambda: served.searcher.prepare(sketch.open(service.sketch_limits)), deadline)
         clock.lap("decode")
         service.metrics.observe_stage("decode", clock.laps_ms["decode"] / 1000)
         item = SearchItem(served.searcher, prepared, query)

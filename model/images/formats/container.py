@@ -20,7 +20,7 @@ class Container:
         orientation: EXIF orientation 1..8 that the decoder does not see (1 where the decoder applies it by itself).
         size: width and height in pixels where they are known before a decoder opens the file (of AVIF's largest frame).
         scans: passes over a JPEG's coefficients; 1 where it is decoded as it streams in.
-        components: of a JPEG.
+        samples: of a JPEG, per pixel: 3 with full colour, 1.5 where two rows and two columns share theirs, 1 in grey.
         profile: the ICC profile, which the decoder does not see; None where there is none, or where it finds it itself.
         animated: whether further frames follow.
     """
@@ -29,7 +29,7 @@ class Container:
     orientation: int = 1
     size: tuple[int, int] | None = None
     scans: int = 1
-    components: int = 3
+    samples: float = 3.0
     profile: bytes | None = None
     animated: bool = False
 

@@ -16,9 +16,10 @@ _SCAN_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 
 def walk_jpeg(data: bytes) -> Container:
     """The file without metadata; the EXIF orientation, the size, the profile, and the passes over its coefficients."""
-    kept = [b"\xff\xd8"]
+    kept: list[bytes | memoryview] = [b"\xff\xd8"]
     pieces: dict[int, bytes] = {}
     position, orientation, size, components, progressive = 2, 0, None, 3, False
+    samples = 3.0
     for _ in range(_MAX_SEGMENTS):
         fill = _FILL.match(data, position)
         if fill is None:
@@ -32,11 +33,12 @@ def walk_jpeg(data: bytes) -> Container:
         body = data[position + 4 : position + 2 + length]
         if marker == 0xDA:
             scans = _scans(data, position) if progressive or body[0] < components else 1
-            kept.append(data[position:])
-            return Container(b"".join(kept), orientation or 1, size, scans, components, _whole(pieces))
+            kept.append(memoryview(data)[position:])
+            return Container(b"".join(kept), orientation or 1, size, scans, samples, _whole(pieces))
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             height, width, components = struct.unpack_from(">HHB", body, 1)
             size = (width, height)
+            samples = _samples(body[6 : 6 + 3 * components])
             progressive = marker in (0xC2, 0xC6, 0xCA, 0xCE)
         if marker == 0xE1 and body.startswith(b"Exif\0\0") and not orientation:
             orientation = exif_orientation(body[6:])
@@ -53,6 +55,13 @@ def _whole(pieces: dict[int, bytes]) -> bytes | None:
     if not pieces or any(piece[0] != len(pieces) for piece in pieces.values()) or max(pieces) != len(pieces):
         return None
     return b"".join(pieces[number][1:] for number in sorted(pieces))
+
+
+def _samples(components: bytes) -> float:
+    """Values per pixel of a frame header's components together; the finest of them counts 1."""
+    factors = [(factor >> 4, factor & 15) for factor in components[1::3]]
+    widest, highest = (max((pair[axis] for pair in factors), default=1) for axis in (0, 1))
+    return sum(across * down for across, down in factors) / max(1, widest * highest)
 
 
 def _scans(data: bytes, position: int) -> int:

@@ -15,10 +15,10 @@ _COLOURS = (b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM")
 
 def walk_png(data: bytes) -> Container:
     """The file without texts and profiles; the EXIF orientation, the size and the colours."""
-    kept, pixels, frames = [data[:8]], 0, 0
+    view = memoryview(data)  # without copies: a photo may have hundreds of megabytes
+    kept: list[bytes | memoryview] = [view[:8]]
     colours: dict[bytes, bytes] = {}
-    position, orientation, seen = 8, 1, set()
-    view = memoryview(data)
+    position, pixels, frames, orientation, seen = 8, 0, 0, 1, set()
     idats: list[memoryview] = []
     for _ in range(MAX_CHUNKS):
         if position + 8 > len(data):
@@ -29,10 +29,10 @@ def walk_png(data: bytes) -> Container:
             idats.append(view[position + 8 : end - 4])
             pixels += 1
             if pixels <= _MANY_IDATS:
-                kept.append(data[position:end])
+                kept.append(view[position:end])
         elif kind in (b"IHDR", b"PLTE", b"tRNS", b"IEND") and kind not in seen:
             seen.add(kind)
-            kept.append(data[position:end])
+            kept.append(view[position:end])
         elif kind == b"eXIf" and kind not in seen:
             seen.add(kind)
             orientation = exif_orientation(data[position + 8 : end - 4])

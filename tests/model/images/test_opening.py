@@ -42,7 +42,6 @@ KINDS: dict[str, dict[str, Any]] = {
     "AVIF": {},
     "HEIF": {},
 }
-LARGE = ImageLimits(max_pixels=100_000_000)
 
 
 def encoded(kind: str, image: Image.Image | None = None, **more: Any) -> bytes:
@@ -214,10 +213,9 @@ def test_format_outside_the_allow_list() -> None:
 
 def test_limits_are_inclusive_and_checked_from_the_header() -> None:
     data = encoded("PNG")
-    assert open_image(data, ImageLimits(max_pixels=2400, max_side=60, max_bytes=len(data))).size == (60, 40)
+    assert open_image(data, ImageLimits(max_pixels=2400, max_bytes=len(data))).size == (60, 40)
     for limits, code in (
         (ImageLimits(max_pixels=2399), "image_too_large"),
-        (ImageLimits(max_side=59), "image_too_large"),
         (ImageLimits(max_bytes=len(data) - 1), "image_file_too_large"),
         (ImageLimits(max_memory=1000), "image_memory"),
     ):
@@ -229,7 +227,7 @@ def test_limits_are_inclusive_and_checked_from_the_header() -> None:
 def test_memory_is_bounded_before_decoding() -> None:
     frugal = ImageLimits(max_memory=1_000_000)
     photo = picture(1000, 1000)
-    with pytest.raises(ImageTooLargeError, match="plain JPEG"):
+    with pytest.raises(ImageTooLargeError, match="decoding the image takes about"):
         open_image(saved(photo, "PNG"), frugal)
     assert open_image(saved(photo, "JPEG"), frugal, longest_side=100).size == (250, 250)
     with pytest.raises(ImageTooLargeError):
@@ -238,9 +236,7 @@ def test_memory_is_bounded_before_decoding() -> None:
         open_image(saved(photo, "WEBP"), ImageLimits(max_memory=10_000_000))
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"max_pixels": 0}, {"max_bytes": -1}, {"max_pixels": 10**9}, {"formats": ("EPS",)}, {"max_side": 0}]
-)
+@pytest.mark.parametrize("wrong", [{"max_pixels": 0}, {"max_bytes": -1}, {"max_memory": 0}, {"formats": ("EPS",)}])
 def test_limits_that_cannot_work_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
         ImageLimits(**wrong)
@@ -259,7 +255,7 @@ def test_no_warning_leaks_even_from_many_threads() -> None:
     def work() -> None:
         try:
             for _ in range(4):
-                assert open_image(bomb, LARGE, longest_side=100).size[0] > 0
+                assert open_image(bomb, longest_side=100).size[0] > 0
         except BaseException as problem:
             problems.append(problem)
 
