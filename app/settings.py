@@ -42,6 +42,11 @@ class Settings(BaseSettings):
         description="Folder of the gallery's photos, or several as NAME=PATH with colons between them; none: what the "
         "gallery remembers.",
     )
+    exclude: Annotated[tuple[str, ...] | None, NoDecode] = Field(
+        None,
+        description="What to leave out, as patterns of gitignore with commas between them; none: what the gallery "
+        "remembers.",
+    )
     watch: bool = Field(
         default=False, description="Reconcile the gallery with `photos` at start and follow changes in that folder."
     )
@@ -238,6 +243,21 @@ class Settings(BaseSettings):
         """A name stays one, unless there is a file of that name here."""
         place = cls._absolute(Path(value))
         return str(place) if "/" in value or place.is_file() else value
+
+    @field_validator("exclude", mode="before")
+    @classmethod
+    def _patterns(cls, value: str | tuple[str, ...] | None) -> tuple[str, ...] | None:
+        """An empty variable says nothing, since compose writes unset ones so."""
+        if value is None or value == "":
+            return None
+        from index_builder.ingest.exclusions import patterns_of, user_patterns
+
+        patterns = patterns_of(value) if isinstance(value, str) else tuple(value)
+        try:
+            user_patterns(patterns)
+        except GalleryError as error:
+            raise ValueError(str(error)) from None
+        return patterns
 
     @property
     def is_local(self) -> bool:

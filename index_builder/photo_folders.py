@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from index_builder.gallery_errors import GalleryError
+from index_builder.photo_record import composed
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class PhotoFolder:
     """One folder of photos.
 
     Attributes:
-        name: first part of the paths of its photos, and so their first tag; "" adds nothing.
+        name: first part of the paths of its photos, and so their first tag, in composed Unicode; "" adds nothing.
         path: absolute.
     """
 
@@ -57,7 +58,7 @@ class PhotoFolders:
         if not folders:
             raise GalleryError("name at least one folder of photos")
         if len(folders) > 1:
-            folders = [one if one.name else PhotoFolder(one.path.name, one.path) for one in folders]
+            folders = [one if one.name else PhotoFolder(composed(one.path.name), one.path) for one in folders]
         _check(folders)
         return cls(tuple(folders))
 
@@ -151,7 +152,7 @@ class PhotoFolders:
             return self.folders[0], raw_path
         first, _, rest = raw_path.partition(b"/")
         for folder in self.folders:
-            if os.fsencode(folder.name) == first:
+            if os.fsencode(folder.name) == first or folder.name == composed(os.fsdecode(first)):
                 return folder, rest
         raise FileNotFoundError(2, "no folder of photos has this name", first)
 
@@ -184,7 +185,7 @@ def _parsed(photos: str | Path) -> PhotoFolder:
         raise GalleryError(f"{photos} has no name before its `=`; write NAME=PATH, without a dot at the beginning")
     if not path:
         raise GalleryError(f"{photos} names no folder; write PATH or NAME=PATH")
-    return PhotoFolder(name, absolute_path(path))
+    return PhotoFolder(composed(name), absolute_path(path))
 
 
 def _check(folders: list[PhotoFolder]) -> None:

@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -101,7 +101,12 @@ def composed(text: str) -> str:
 
 def tags_of(raw_path: bytes) -> list[str]:
     """The folders of a path that contain a photo, outermost first, each once, in composed Unicode."""
-    return list(dict.fromkeys(composed(shown_path(part)) for part in raw_path.split(b"/")[:-1]))
+    return composed_tags(shown_path(part) for part in raw_path.split(b"/")[:-1])
+
+
+def composed_tags(tags: Iterable[str]) -> list[str]:
+    """Tags in composed Unicode, each once; galleries of older versions hold them as the file system wrote them."""
+    return list(dict.fromkeys(map(composed, tags)))
 
 
 def from_ns(nanoseconds: int) -> datetime:

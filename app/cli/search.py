@@ -53,8 +53,9 @@ def command(
 ) -> None:
     """Find the photos that a sketch shows."""
     from app.search.query_and_answer import Query
+    from index_builder.photo_record import composed_tags
 
-    query = Query(top_k, candidates or max(100, top_k), rerank, tags=tuple(tag or ()), expand=expand)
+    query = Query(top_k, candidates or max(100, top_k), rerank, tags=tuple(composed_tags(tag or ())), expand=expand)
     if url:
         answer = _remote(url, key, sketch, query)
     else:

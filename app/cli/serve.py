@@ -13,8 +13,10 @@ from app.cli.shared_options import (
     DEFAULT_GALLERY,
     CheckpointOption,
     DeviceOption,
+    ExcludeOption,
     GalleryOption,
     RecallOption,
+    excluded_patterns,
 )
 
 
@@ -28,6 +30,7 @@ def command(
         ),
     ] = None,
     watch: Annotated[list[str] | None, typer.Option(help="As --photos, and follow changes in these folders.")] = None,
+    exclude: ExcludeOption = None,
     checkpoint: CheckpointOption = DEFAULT_CHECKPOINT,
     device: DeviceOption = "auto",
     recall: RecallOption = "auto",
@@ -47,6 +50,7 @@ def command(
         gallery=gallery,
         photos=watch or photos or None,
         watch=True if watch else None,
+        exclude=excluded_patterns(exclude),
         checkpoint=checkpoint,
         device=device,
         recall=recall,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -35,6 +36,15 @@ DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", en
 RecallOption = Annotated[
     str, typer.Option(help=f"How candidates are found: {one_of(Choice)}.", envvar="SKETCHSEEK_RECALL")
 ]
+ExcludeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Leave out files and folders, in the syntax of gitignore; may be repeated. The gallery remembers it, and "
+        "'' forgets. [env var: SKETCHSEEK_EXCLUDE, with commas]",
+        metavar="PATTERN",
+        show_default=False,
+    ),
+]
 SketchArgument = Annotated[Path, typer.Argument(help="A picture of a sketch.")]
 FileListsOption = Annotated[
     Path | None, in_data("Instead: folder with the published file lists (Sketchy/, TUBerlin/ or QuickDraw/).")
@@ -48,3 +58,16 @@ SplitOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")]
+
+
+def excluded_patterns(exclude: list[str] | None) -> tuple[str, ...] | None:
+    """The patterns of `--exclude` or of its variable: None without any, () to forget what the gallery remembers.
+
+    Typer would split the variable at blanks, which names of folders have.
+    """
+    from index_builder.ingest.exclusions import patterns_of
+
+    if exclude:
+        return tuple(pattern for pattern in exclude if pattern.strip())
+    variable = os.environ.get("SKETCHSEEK_EXCLUDE")
+    return patterns_of(variable) if variable else None

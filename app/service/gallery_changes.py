@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 
 from app.logs import get_logger
 from app.metrics import Metrics
@@ -84,15 +85,15 @@ class GalleryChanges:
         return (self._settings.gallery / POINTER).is_file()
 
     def folders(self) -> PhotoFolders:
-        """Where the photos lie.
+        """Where the photos lie, with the exclusions of the settings; none take what the gallery remembers.
 
         Raises:
             RequestError: `no_photos_folder`.
         """
         if self._settings.photos is not None:
-            return self._settings.photos
+            return replace(self._settings.photos, exclude=self._settings.exclude)
         if self._served_gallery.current is not None:
-            return self._served_gallery.current.folders
+            return replace(self._served_gallery.current.folders, exclude=self._settings.exclude)
         raise RequestError("no_photos_folder", "This service knows no folder of photos; set SKETCHSEEK_PHOTOS.", 409)
 
     async def reconcile(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,9 +18,10 @@ from index_builder.ingest.believing import Belief
 from index_builder.ingest.build_options import BuildOptions
 from index_builder.ingest.build_report import BuildReport, OnProgress
 from index_builder.ingest.difference import Difference
+from index_builder.ingest.exclusions import user_patterns
 from index_builder.ingest.missing_photos import UnknownPlaces, missing_photos
 from index_builder.ingest.passed_over import NAMED, Kind, Skipped
-from index_builder.ingest.photo_names import outermost
+from index_builder.ingest.photo_names import outermost, spelled_on_disk
 from index_builder.ingest.pipeline import read_all
 from index_builder.ingest.scan import scan_folders
 from index_builder.photo_folders import PhotoFolders, Photos
@@ -98,7 +100,7 @@ def add_photos(
     gallery, options = Path(gallery), options or BuildOptions()
     folders, remembered = _folders(gallery, photos)
     report, started = BuildReport(on_passed_over=options.on_passed_over), time.monotonic()
-    below = outermost({folders.relative(path) for path in paths})
+    below = outermost({spelled_on_disk(folders, folders.relative(path)) for path in paths})
     belief = Belief(gallery, folders, remembered)
     belief.check_reachable(below)
     metadata = GalleryMetadata.of(network, folders)
@@ -122,6 +124,26 @@ def remove_photos(gallery: str | Path, photo_ids: Sequence[str], *, wait_s: floa
         return _finish(writer, report, started, BuildOptions())
 
 
+def chosen_folders(
+    gallery: str | Path, photos: Photos | None, *, exclude: tuple[str, ...] | None = None
+) -> PhotoFolders:
+    """The folders that were named, with what the gallery remembers where nothing was said.
+
+    Args:
+        gallery: its folder; it need not exist.
+        photos: None takes what the gallery remembers.
+        exclude: patterns that replace those of `photos`; None keeps them.
+
+    Raises:
+        GalleryError: neither photos nor a gallery, or a pattern is none.
+    """
+    folders, _ = _folders(Path(gallery), photos)
+    if exclude is None:
+        return folders
+    user_patterns(exclude)
+    return replace(folders, exclude=exclude)
+
+
 def _folders(gallery: Path, photos: Photos | None) -> tuple[PhotoFolders, PhotoFolders | None]:
     """The folders that were named, with what the gallery remembers where nothing was said; and what it remembers."""
     try:
@@ -130,8 +152,11 @@ def _folders(gallery: Path, photos: Photos | None) -> tuple[PhotoFolders, PhotoF
     except GalleryNotFoundError:
         if photos is None:
             raise
-        return PhotoFolders.of(photos), None
-    return remembered if photos is None else PhotoFolders.of(photos).over(remembered), remembered
+        remembered = None
+    folders = PhotoFolders.of(photos).over(remembered) if photos is not None else remembered
+    assert folders is not None  # noqa: S101 - or the exception was raised again
+    user_patterns(folders.exclude or ())
+    return folders, remembered
 
 
 def _whole_folder(

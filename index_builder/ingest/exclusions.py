@@ -145,6 +145,11 @@ def user_patterns(exclude: tuple[str, ...]) -> Patterns:
     return patterns
 
 
+def patterns_of(value: str) -> tuple[str, ...]:
+    """Patterns as an environment variable lists them: with commas or line breaks between them."""
+    return tuple(part.strip() for line in value.splitlines() for part in line.split(",") if part.strip())
+
+
 def is_ignore_file(raw_path: bytes) -> bool:
     """Whether a path is that of an ignore file, whose change may bring photos or take them away."""
     return raw_path.rpartition(b"/")[2] == IGNORE_FILE_NAME

@@ -101,8 +101,8 @@ def read_ignore_file(folder: bytes, base: bytes) -> tuple[Patterns | None, str |
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return None, None
-        what = "it is a link" if error.errno == errno.ELOOP else error.strerror
-        return None, f"an ignore file that cannot be read: {what}"
+        what = {errno.ELOOP: "is a link", errno.EISDIR: "is no regular file"}.get(error.errno or 0)
+        return None, f"an ignore file that {what or f'cannot be read: {error.strerror}'}"
     if data is None:
         return None, "an ignore file that is no regular file"
     if len(data) > MOST_BYTES:

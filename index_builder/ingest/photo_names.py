@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from index_builder.gallery_errors import GalleryError
+from index_builder.photo_folders import PhotoFolders
+from index_builder.photo_record import composed
 from index_builder.store.gallery import Gallery
 from index_builder.store.layout import lance_errors
 
@@ -15,7 +18,8 @@ def find_photo_ids(gallery: str | Path, names: Sequence[str]) -> dict[str, list[
 
     Args:
         gallery: its folder.
-        names: photo ids, or paths, absolute or relative to the photos' folder.
+        names: photo ids, or paths, absolute or relative to the photos' folder. A path that no photo has is
+            also tried in other Unicode forms.
 
     Returns:
         for every name its ids, in the gallery's order; none if the gallery has no such photo.
@@ -37,11 +41,44 @@ def find_photo_ids(gallery: str | Path, names: Sequence[str]) -> dict[str, list[
         except GalleryError:
             found[name] = []
             continue
-        prefix = path + b"/" if path else b""
-        found[name] = [
-            photo for other, photo in by_path.items() if other == path or (prefix and other.startswith(prefix))
-        ]
+        found[name] = _at_or_below(path, by_path.items()) or _at_or_below(
+            _composed(path), ((_composed(other), photo) for other, photo in by_path.items())
+        )
     return found
+
+
+def spelled_on_disk(folders: PhotoFolders, raw_path: bytes) -> bytes:
+    """A path in the Unicode form that the file system has it in, if it is there in another than the one given.
+
+    Args:
+        folders: of the photos.
+        raw_path: as the gallery writes it; its first part may be a folder's name.
+    """
+    if os.path.lexists(folders.absolute(raw_path)):
+        return raw_path
+    names = {os.fsencode(folder.name) for folder in folders.folders}
+    spelled = b""
+    for part in raw_path.split(b"/"):
+        path = spelled + b"/" + part if spelled else part
+        if path not in names and not os.path.lexists(folders.absolute(path)):
+            try:
+                with os.scandir(folders.absolute(spelled)) as entries:
+                    others = sorted(entry.name for entry in entries if _composed(entry.name) == _composed(part))
+            except OSError:
+                return raw_path
+            same = others[0] if others else part
+            path = spelled + b"/" + same if spelled else same
+        spelled = path
+    return spelled
+
+
+def _at_or_below(path: bytes, photos: Iterable[tuple[bytes, str]]) -> list[str]:
+    prefix = path + b"/" if path else b""
+    return [photo for other, photo in photos if other == path or (prefix and other.startswith(prefix))]
+
+
+def _composed(raw_path: bytes) -> bytes:
+    return composed(raw_path.decode("utf-8", errors="surrogateescape")).encode("utf-8", errors="surrogateescape")
 
 
 def outermost(paths: set[bytes]) -> list[bytes]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from index_builder.gallery_errors import GalleryError, GalleryWriteError
-from index_builder.photo_record import shown_path
+from index_builder.photo_record import composed_tags, shown_path
 from index_builder.store.gallery import Gallery
 from index_builder.store.layout import dataset_path, lance_errors, manifest_name, referenced_files
 from index_builder.store.token_reader import fixed_size
@@ -147,7 +147,9 @@ def _write_parquet(path: Path, tables: Iterator[pa.Table], _count: int, size: in
     with whole_file(path) as unfinished, pq.ParquetWriter(unfinished, schema) as writer:
         for table in tables:
             shown = pa.array([shown_path(raw) for raw in table.column("path").to_pylist()], type=pa.string())
-            columns = [shown if name == "path" else table.column(name).cast(kind) for name, kind in kinds.items()]
+            tags = pa.array([composed_tags(tags) for tags in table.column("tags").to_pylist()], type=kinds["tags"])
+            own = {"path": shown, "tags": tags}
+            columns = [own[name] if name in own else table.column(name).cast(kind) for name, kind in kinds.items()]
             writer.write_table(pa.table(columns, schema=schema))
             done += len(table)
     return done

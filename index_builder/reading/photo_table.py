@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from index_builder.gallery_errors import UnknownPhotoError
-from index_builder.photo_record import PhotoRecord, from_ns, shown_path
+from index_builder.photo_record import PhotoRecord, composed, composed_tags, from_ns, shown_path
 
 COLUMNS = ("photo_id", "path", "content_hash", "size", "modified_ns", "width", "height", "tags", "added_ns")
 
@@ -23,7 +23,7 @@ def record_of(values: dict[str, Any]) -> PhotoRecord:
         photo_id=values["photo_id"],
         path=shown_path(values["path"]),
         raw_path=values["path"],
-        tags=tuple(values["tags"]),
+        tags=tuple(composed_tags(values["tags"])),
         width=values["width"],
         height=values["height"],
         content_hash=values["content_hash"].hex(),
@@ -71,7 +71,7 @@ class PhotoTable:
         """Which photos a filter lets through.
 
         Args:
-            tags: photos with any of these; none means no filter.
+            tags: photos with any of these, in either Unicode form; none means no filter.
             photo_ids: only these (unknown ids are ignored); None means no filter.
 
         Returns:
@@ -82,7 +82,7 @@ class PhotoTable:
         mask = np.ones(len(self), dtype=bool)
         if tags:
             tagged = np.zeros(len(self), dtype=bool)
-            for tag in tags:
+            for tag in map(composed, tags):
                 tagged[self._rows_of_tags.get(tag, np.empty(0, dtype=np.int64))] = True
             mask &= tagged
         if photo_ids is not None:
@@ -139,6 +139,8 @@ class PhotoTable:
         codes = flat.indices.to_numpy(zero_copy_only=False)
         order = np.argsort(codes, kind="stable")
         bounds = np.searchsorted(codes[order], np.arange(len(flat.dictionary) + 1))
-        return {
-            tag: rows[order[bounds[code] : bounds[code + 1]]] for code, tag in enumerate(flat.dictionary.to_pylist())
-        }
+        found: dict[str, npt.NDArray[np.int64]] = {}
+        for code, written in enumerate(flat.dictionary.to_pylist()):
+            own, tag = rows[order[bounds[code] : bounds[code + 1]]], composed(written)
+            found[tag] = np.union1d(found[tag], own) if tag in found else own
+        return found

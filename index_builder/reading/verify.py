@@ -17,7 +17,7 @@ from index_builder.index.cache_note import Note, OtherFormatError
 from index_builder.index.recall_cache import FOLDER
 from index_builder.ingest.decode import Failed, Job, read_photo
 from index_builder.photo_folders import PhotoFolders, Photos
-from index_builder.photo_record import is_photo_id, shown_path, tags_of
+from index_builder.photo_record import composed_tags, is_photo_id, shown_path, tags_of
 from index_builder.store.checksums import HINT, FileSum, Ledger, dataset_files, file_sum
 from index_builder.store.folder_looks import NAME as LOOKS
 from index_builder.store.folder_looks import FolderLooks
@@ -230,7 +230,7 @@ def _row_problems(table: pa.Table, metadata: GalleryMetadata, ids: set[str]) -> 
         )  # fmt: skip
     for row, (name, path, tags) in enumerate(zip(*values.values(), strict=True)):
         where = shown_path(path)
-        if not is_photo_id(name) or tags != tags_of(path):
+        if not is_photo_id(name) or composed_tags(tags) != tags_of(path):
             yield Problem(where, "its id is none, or its tags do not follow from its path; build the gallery again")
         if name in ids:
             yield Problem(where, "its id appears in two rows; build the gallery again")

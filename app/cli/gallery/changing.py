@@ -17,9 +17,11 @@ from app.cli.shared_options import (
     DEFAULT_CHECKPOINT,
     DEFAULT_GALLERY,
     CheckpointOption,
+    ExcludeOption,
     GalleryOption,
     JsonOption,
     RecallOption,
+    excluded_patterns,
     one_of,
 )
 from index_builder.gallery_errors import UnknownPhotoError
@@ -53,30 +55,31 @@ PHOTOS_HELD = 3
 def build(
     photos: Annotated[list[str], typer.Argument(help="Folder of the photos; several get names, as NAME=FOLDER.")],
     *,
+    exclude: ExcludeOption = None,
     check_contents: ContentsOption = False,
     moved: MovedOption = False,
     most_lost: LostOption = 50.0,
     encoding: EncodingOptions,
 ) -> None:
     """Add every photo of a folder to the gallery. Makes the gallery if there is none, and resumes where it stopped."""
-    from index_builder.ingest.changes import build_gallery
+    from index_builder.ingest.changes import build_gallery, chosen_folders
 
+    folders = chosen_folders(encoding.gallery, photos, exclude=excluded_patterns(exclude))
     options = encoding.build_options(check_contents=check_contents, moved=moved, most_lost=most_lost)
-    _encode(encoding, options, partial(build_gallery, photos, encoding.gallery))
+    _encode(encoding, options, partial(build_gallery, folders, encoding.gallery))
 
 
 @with_encoding_options
 def add(
     paths: Annotated[list[Path], typer.Argument(help="Files or folders inside the photos' folder.")],
     *,
+    exclude: ExcludeOption = None,
     encoding: EncodingOptions,
 ) -> None:
     """Add files or folders, or encode them again if they changed. Relative paths start here or at the photos."""
-    from index_builder.ingest.changes import add_photos
-    from index_builder.store.gallery import Gallery
+    from index_builder.ingest.changes import add_photos, chosen_folders
 
-    opened = Gallery.open(encoding.gallery)
-    folders = opened.metadata(opened.dataset()).folders
+    folders = chosen_folders(encoding.gallery, None, exclude=excluded_patterns(exclude))
     chosen = [path.absolute() if os.path.lexists(path) else path for path in paths]
     _encode(encoding, encoding.build_options(), partial(add_photos, encoding.gallery, folders, chosen))
 
@@ -106,6 +109,7 @@ def sync(
         list[str] | None, typer.Argument(help="Folder of the photos, or several; default: what the gallery remembers.")
     ] = None,
     *,
+    exclude: ExcludeOption = None,
     check_contents: ContentsOption = False,
     moved: MovedOption = False,
     most_lost: LostOption = 50.0,
@@ -113,12 +117,13 @@ def sync(
     encoding: EncodingOptions,
 ) -> None:
     """Make the gallery match its folder: add new photos, drop missing ones, and encode changed ones again."""
-    from index_builder.ingest.changes import sync_gallery
+    from index_builder.ingest.changes import chosen_folders, sync_gallery
 
+    folders = chosen_folders(encoding.gallery, photos or None, exclude=excluded_patterns(exclude))
     options = encoding.build_options(
         check_contents=check_contents, moved=moved, most_lost=most_lost, accept_loss=accept_loss
     )
-    _encode(encoding, options, partial(sync_gallery, encoding.gallery, photos=photos or None))
+    _encode(encoding, options, partial(sync_gallery, encoding.gallery, photos=folders))
 
 
 @with_encoding_options

@@ -25,6 +25,7 @@ from app.service.search_batches import SearchItem
 from app.service.served_gallery import ServedVersion
 from app.service.service import Service
 from app.service_errors import RequestError
+from index_builder.photo_record import composed_tags
 from sketchseek_client import CorrespondenceDocument, Result, SearchAnswer
 
 router = APIRouter(tags=["search"])
@@ -106,7 +107,8 @@ def query_of(options: SearchOptions, served: ServedVersion) -> Query:
     Raises:
         RequestError: `unknown_tag`.
     """
-    for tag in options.tag:
+    tags = composed_tags(options.tag)
+    for tag in tags:
         if tag not in served.snapshot.tags:
             raise RequestError("unknown_tag", f"No photo has the tag “{shown(tag)}”; GET /gallery lists the tags.")
     return Query(
@@ -116,5 +118,5 @@ def query_of(options: SearchOptions, served: ServedVersion) -> Query:
         expand=options.expand,
         offset=options.offset,
         min_score=options.min_score,
-        tags=tuple(sorted(set(options.tag))),
+        tags=tuple(sorted(tags)),
     )
