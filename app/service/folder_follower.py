@@ -12,10 +12,10 @@ import time
 from typing import Literal
 
 from app.logs import get_logger
+from app.network_folders import share_kind
 from app.service.folder_events import FolderEvents
 from app.service.folder_looks import FolderLooks
 from app.service.gallery_changes import GalleryChanges
-from app.service.network_folders import share_kind
 from app.service_errors import RequestError
 from app.settings import Settings
 from index_builder.ingest.scope import Scope

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 
 from app.addresses import authority, listening_socket
+from app.network_folders import share_kind
 from app.settings import Settings, usable_cores
 from app.setup.finding import Finding
-from app.setup.mounts import network_file_system
 from app.setup.photo_checks import photos_finding, survey, watching_finding
 from index_builder.photo_folders import PhotoFolders
 from model.errors import SketchseekError
@@ -165,7 +165,7 @@ def _disk(settings: Settings) -> Finding:
             + ("served, not changed" if is_there else "neither made nor served"),
             f"give it to this user (chown -R {os.getuid()}:{os.getgid()} {place}), or name another --gallery",
         )
-    if (kind := network_file_system(place)) is not None:
+    if (kind := share_kind(place)) is not None:
         return Finding(
             "disk",
             "warning",

@@ -8,9 +8,9 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from app.network_folders import share_kind
 from app.settings import Settings
 from app.setup.finding import Finding
-from app.setup.mounts import network_file_system
 from index_builder.photo_folders import PhotoFolders
 
 INOTIFY = Path("/proc/sys/fs/inotify")
@@ -81,7 +81,7 @@ def photos_finding(settings: Settings, photos: PhotoFolders, found: Survey) -> F
 def watching_finding(photos: PhotoFolders, found: Survey) -> Finding:
     """Whether the system reports changes in every folder of the photos."""
     for folder in photos.folders:
-        if (kind := network_file_system(folder.path)) is not None:
+        if (kind := share_kind(folder.path)) is not None:
             says = f"{folder.path} lies on {kind}, which does not report what others change there"
             mend = "rescans find them; for a busy share, set SKETCHSEEK_RESCAN_S=60"
             return Finding("watching", "warning", says, mend)

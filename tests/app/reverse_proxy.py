@@ -35,12 +35,16 @@ def reverse_proxy(port: int, prefix: str, *, strip: bool, headers: dict[str, str
             if strip:
                 path = path.removeprefix(prefix)
                 path = path if path.startswith("/") else f"/{path}"
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=100)
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             sent = {name: value for name, value in self.headers.items() if name.lower() not in _HOP_BY_HOP}
-            connection.request(self.command, path, body, sent | (headers or {}))
-            answer = connection.getresponse()
-            data = answer.read()
+            with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=100)) as connection:
+                connection.request(self.command, path, body, sent | (headers or {}))
+                answer = connection.getresponse()
+                data = answer.read()
+            with contextlib.suppress(ConnectionError):  # a browser leaves as soon as it wants something else
+                self._answer(answer, data)
+
+        def _answer(self, answer: http.client.HTTPResponse, data: bytes) -> None:
             self.send_response(answer.status)
             for name, value in answer.getheaders():
                 if name.lower() not in _HOP_BY_HOP | {"content-length"}:
@@ -50,7 +54,6 @@ def reverse_proxy(port: int, prefix: str, *, strip: bool, headers: dict[str, str
                 self.send_header("Content-Length", length)
             self.end_headers()
             self.wfile.write(data)
-            connection.close()
 
         def log_message(self, *_given: Any) -> None:
             """Say nothing."""

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from app.cli import COMMANDS
-from app.setup import mounts, photo_checks
+from app.network_folders import share_kind
+from app.setup import doctor, photo_checks
 from app.setup.doctor import examine
 from index_builder import Gallery
 from index_builder.photo_folders import PhotoFolders
@@ -235,23 +236,22 @@ MOUNTED = """\
 
 
 @pytest.mark.parametrize(
-    ("kind", "network"), [("nfs4", "nfs4"), ("cifs", "cifs"), ("fuse.sshfs", "fuse.sshfs"), ("ext4", None)]
+    ("kind", "share"), [("nfs4", "nfs4"), ("cifs", "cifs"), ("fuse.sshfs", "fuse.sshfs"), ("ext4", None)]
 )
-def test_the_kind_of_file_system(tmp_path, monkeypatch, kind, network):
-    share = tmp_path / "my share"
-    (share / "below").mkdir(parents=True)
+def test_the_kind_of_file_system(tmp_path, kind, share):
+    place = tmp_path / "my share"
+    (place / "below").mkdir(parents=True)
     file = tmp_path / "mountinfo"
-    file.write_text(MOUNTED.format(place=str(share).replace(" ", "\\040"), kind=kind))
-    monkeypatch.setattr(mounts, "MOUNTS", file)
-    assert mounts.network_file_system(share / "below" / "not there yet") == network
-    assert mounts.network_file_system(tmp_path) is None
+    file.write_text(MOUNTED.format(place=str(place).replace(" ", "\\040"), kind=kind))
+    assert share_kind(place / "below" / "not there yet", file) == share
+    assert share_kind(tmp_path, file) is None
 
 
 def test_a_gallery_and_photos_on_a_share(tmp_path, shared_gallery, monkeypatch):
     settings, root = settings_of(tmp_path, shared_gallery)
-    file = tmp_path / "mountinfo"
-    file.write_text(MOUNTED.format(place=shared_gallery.parent, kind="nfs") + MOUNTED.format(place=root, kind="cifs"))
-    monkeypatch.setattr(mounts, "MOUNTS", file)
+    kinds = {shared_gallery: "nfs", root: "cifs"}
+    for module in (doctor, photo_checks):
+        monkeypatch.setattr(module, "share_kind", kinds.get)
     found = findings(settings, "disk", "watching")
     assert {one.verdict for one in found.values()} == {"warning"}
     assert "nfs" in found["disk"].says
@@ -259,9 +259,8 @@ def test_a_gallery_and_photos_on_a_share(tmp_path, shared_gallery, monkeypatch):
     assert "cifs" in found["watching"].says
 
 
-def test_where_the_system_tells_nothing_nothing_is_claimed(tmp_path, monkeypatch):
-    monkeypatch.setattr(mounts, "MOUNTS", tmp_path / "none")
-    assert mounts.network_file_system(Path("/")) is None
+def test_where_the_system_tells_nothing_nothing_is_claimed(tmp_path):
+    assert share_kind(Path("/"), tmp_path / "none") is None
 
 
 # --- the gallery's folder
