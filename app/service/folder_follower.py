@@ -78,7 +78,7 @@ class FolderFollower:
             await self._look(looks)
             if self._pending and time.monotonic() >= again_s:
                 scope, self._pending = self._pending, Scope()
-                if await self._changes.reconcile():
+                if await self._changes.reconcile(scope):
                     pause_s = _FIRST_PAUSE_S
                 else:
                     self._pending.add(scope)
@@ -107,7 +107,7 @@ class FolderFollower:
         """The folders of photos, once it is known where they are."""
         while True:
             try:
-                return self._changes.folders()
+                return await asyncio.to_thread(self._changes.remembered_folders)
             except RequestError:  # they are those of a gallery that is not loaded yet
                 await asyncio.sleep(_GLANCE_S)
 

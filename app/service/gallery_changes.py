@@ -21,11 +21,15 @@ from app.settings import Settings, usable_cores
 from index_builder import (
     BuildOptions,
     BuildReport,
+    Gallery,
     PhotoRecord,
     build_gallery,
     remove_photos,
     sync_gallery,
 )
+from index_builder.gallery_errors import GalleryError
+from index_builder.ingest.partial_update import update_gallery
+from index_builder.ingest.scope import Scope
 from index_builder.photo_folders import PhotoFolders
 from index_builder.store.layout import POINTER
 from model.errors import SketchseekError
@@ -96,13 +100,35 @@ class GalleryChanges:
             return replace(self._served_gallery.current.folders, exclude=self._settings.exclude)
         raise RequestError("no_photos_folder", "This service knows no folder of photos; set SKETCHSEEK_PHOTOS.", 409)
 
-    async def reconcile(self) -> bool:
-        """Bring the gallery in line with the folder of photos; build it if there is none. Whether that succeeded."""
+    async def reconcile(self, scope: Scope | None = None) -> bool:
+        """Bring the gallery in line with the folder of photos; build it if there is none. Whether that succeeded.
+
+        Args:
+            scope: where something may have changed; None takes everything.
+        """
         try:
-            await self._runner.run("sync" if await asyncio.to_thread(self.exists) else "build", self._sync)
+            if not await asyncio.to_thread(self.exists):
+                await self._runner.run("build", self._sync)
+            elif scope is None or scope.everything:
+                await self._runner.run("sync", self._sync)
+            else:
+                await self._runner.run("update", lambda: self._update(scope))
         except SketchseekError:  # logged, counted and remembered
             return False
         return True
+
+    def remembered_folders(self) -> PhotoFolders:
+        """Where the photos lie, with what the gallery remembers of them. Reads the gallery.
+
+        Raises:
+            RequestError: `no_photos_folder`.
+        """
+        try:
+            opened = Gallery.open(self._settings.gallery)
+            remembered = opened.metadata(opened.dataset()).folders
+        except GalleryError:
+            return self.folders()
+        return remembered if self._settings.photos is None else self._settings.photos.over(remembered)
 
     async def add(self, job: Job) -> None:
         """Add stored uploads to the gallery and record the outcome in `job`. On failure their files are deleted."""
@@ -155,6 +181,17 @@ class GalleryChanges:
     def close(self) -> None:
         """Wait for the thread to end."""
         self._runner.close()
+
+    def _update(self, scope: Scope) -> BuildReport:
+        report = update_gallery(
+            self._settings.gallery,
+            self._network,
+            scope,
+            photos=self.folders(),
+            options=self._options,
+            progress=self._runner.report,
+        )
+        return self._sync() if report is None else report
 
     def _sync(self) -> BuildReport:
         folders, gallery, report = self.folders(), self._settings.gallery, self._runner.report

@@ -8,13 +8,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from index_builder.gallery_errors import GalleryError
+from index_builder.ingest.exclusions import Exclusions, is_ignore_file
 from index_builder.ingest.folder_times import FolderTimes
+from index_builder.ingest.scan import may_be_photo
 from index_builder.ingest.scope import Scope
 from index_builder.photo_folders import PhotoFolders
-from model.images.formats.endings import ENDINGS
-from model.images.formats.signatures import is_picture
-
-_ENDINGS = tuple(ending.encode() for ending in ENDINGS)
 
 
 class Announced:
@@ -28,6 +26,7 @@ class Announced:
 
     def __init__(self, folders: PhotoFolders, times: FolderTimes, leave_out: Path) -> None:
         self._photos, self._times = folders, times
+        self._exclusions = Exclusions(folders)
         self._gallery = os.path.realpath(leave_out)
         self._places = [(os.path.realpath(one.path), os.fsencode(one.name)) for one in folders.folders]
 
@@ -36,18 +35,14 @@ class Announced:
         if path == self._gallery or path.startswith(self._gallery + os.sep):
             return False
         raw_path = self._relative(path)
-        if raw_path is None or not raw_path:
-            return True
-        if any(part.startswith(b".") for part in raw_path.split(b"/")):
-            return False
-        if raw_path.lower().endswith(_ENDINGS):
+        if not raw_path or is_ignore_file(raw_path):
             return True
         status = _status(path)
-        if b"." not in raw_path.rpartition(b"/")[2] and (status is None or is_picture(os.fsencode(path))):
-            return True  # a photo without an ending, or what was one perhaps
-        if status is None:
-            return self._times.knows(raw_path)
-        return stat.S_ISDIR(status.st_mode) or stat.S_ISLNK(status.st_mode)
+        is_folder = self._times.knows(raw_path) if status is None else stat.S_ISDIR(status.st_mode)
+        if self._exclusions.reason(raw_path, is_folder=is_folder) is not None:
+            return False
+        is_link = status is not None and stat.S_ISLNK(status.st_mode)
+        return is_folder or is_link or may_be_photo(raw_path, os.fsencode(path))
 
     def scope(self, paths: Iterable[str]) -> Scope:
         """What to look at because these absolute paths changed, all of which matter."""
@@ -56,6 +51,9 @@ class Announced:
             raw_path, status = self._relative(path), _status(path)
             if not raw_path or (status is not None and stat.S_ISLNK(status.st_mode)):
                 return Scope(everything=True)  # a link may bring a whole folder, or take one away
+            if is_ignore_file(raw_path):
+                self._exclusions.forget()
+                return Scope(everything=True)
             if self._times.knows(raw_path) or (status is not None and stat.S_ISDIR(status.st_mode)):
                 scope.add(self._times.look(raw_path))
             if status is None or not stat.S_ISDIR(status.st_mode):

@@ -98,7 +98,7 @@ def add_photos(
         GalleryError: a path is not below the photos or cannot be read, or its folder is away.
     """
     gallery, options = Path(gallery), options or BuildOptions()
-    folders, remembered = _folders(gallery, photos)
+    folders, remembered = named_folders(gallery, photos)
     report, started = BuildReport(on_passed_over=options.on_passed_over), time.monotonic()
     below = outermost({spelled_on_disk(folders, folders.relative(path)) for path in paths})
     belief = Belief(gallery, folders, remembered)
@@ -107,13 +107,13 @@ def add_photos(
     with (
         open_writer(gallery, metadata, wait_s=options.wait_s, moved=options.moved) as writer,
         Difference(
-            writer.known(), check_contents=options.check_contents, is_gone=partial(_is_gone, folders)
+            writer.known(), check_contents=options.check_contents, is_gone=partial(is_gone, folders)
         ) as difference,
     ):
         for path in below:
             difference.add(scan_folders(folders, report.pass_over, below=path, leave_out=gallery))
         read_all(writer, difference, folders, network, options, report=report, progress=progress, keep_ids=True)
-        return _finish(writer, report, started, options)
+        return finish(writer, report, started, options)
 
 
 def remove_photos(gallery: str | Path, photo_ids: Sequence[str], *, wait_s: float = 0.0) -> BuildReport:
@@ -121,7 +121,7 @@ def remove_photos(gallery: str | Path, photo_ids: Sequence[str], *, wait_s: floa
     report, started = BuildReport(), time.monotonic()
     with open_writer(gallery, wait_s=wait_s) as writer:
         report.removed = writer.remove(list(photo_ids))
-        return _finish(writer, report, started, BuildOptions())
+        return finish(writer, report, started, BuildOptions())
 
 
 def chosen_folders(
@@ -137,14 +137,14 @@ def chosen_folders(
     Raises:
         GalleryError: neither photos nor a gallery, or a pattern is none.
     """
-    folders, _ = _folders(Path(gallery), photos)
+    folders, _ = named_folders(Path(gallery), photos)
     if exclude is None:
         return folders
     user_patterns(exclude)
     return replace(folders, exclude=exclude)
 
 
-def _folders(gallery: Path, photos: Photos | None) -> tuple[PhotoFolders, PhotoFolders | None]:
+def named_folders(gallery: Path, photos: Photos | None) -> tuple[PhotoFolders, PhotoFolders | None]:
     """The folders that were named, with what the gallery remembers where nothing was said; and what it remembers."""
     try:
         opened = Gallery.open(gallery)
@@ -170,7 +170,7 @@ def _whole_folder(
 ) -> BuildReport:
     options = options or BuildOptions()
     report, started = BuildReport(on_passed_over=options.on_passed_over), time.monotonic()
-    folders, remembered = _folders(gallery, photos)
+    folders, remembered = named_folders(gallery, photos)
     belief = Belief(
         gallery,
         folders,
@@ -210,10 +210,10 @@ def _whole_folder(
         if drop:
             report.removed += writer.remove([*judged.gone, *unwanted])
         belief.write()
-        return _finish(writer, report, started, options)
+        return finish(writer, report, started, options)
 
 
-def _is_gone(folders: PhotoFolders, raw_path: bytes) -> bool:
+def is_gone(folders: PhotoFolders, raw_path: bytes) -> bool:
     """Whether there is no file of this path, as far as anybody can tell."""
     try:
         os.lstat(folders.absolute(raw_path))
@@ -224,7 +224,12 @@ def _is_gone(folders: PhotoFolders, raw_path: bytes) -> bool:
     return False
 
 
-def _finish(writer: GalleryWriter, report: BuildReport, started: float, options: BuildOptions) -> BuildReport:
+def finish(writer: GalleryWriter, report: BuildReport, started: float, options: BuildOptions) -> BuildReport:
+    """End a change, and write the rest of its report.
+
+    Raises:
+        PhotosSkippedError: the options are strict, and files were skipped.
+    """
     writer.finish()
     report.version, report.photos, report.seconds = writer.version, len(writer), time.monotonic() - started
     if options.strict and (wrong := report.skipped.count(Kind.FAULT)):

@@ -120,6 +120,10 @@ class Difference:
                 else:
                     self.suspects.append(Job(file.raw_path, file.size))
 
+    def leave_alone(self, elsewhere: Callable[[bytes], bool]) -> None:
+        """Take photos for found and unchanged that are not looked for. Call this first."""
+        self._seen[:] = [elsewhere(path.as_py()) for path in self._known.paths]
+
     def spare(self, could_be_there: Callable[[bytes], bool]) -> None:
         """Do not take photos for moved that were not found, but that could not be looked for either."""
         rows = np.flatnonzero(~self._seen)

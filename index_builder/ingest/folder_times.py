@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from index_builder.file_times import may_hide_a_change, modified_ns
+from index_builder.ingest.exclusions import Exclusions
 from index_builder.ingest.scope import Scope
 from index_builder.photo_folders import PhotoFolders
 
@@ -41,6 +42,7 @@ class FolderTimes:
 
     def __init__(self, folders: PhotoFolders, leave_out: Path | None = None) -> None:
         self._photos, self._leave_out = folders, leave_out
+        self._exclusions = Exclusions(folders)
         self._listings: dict[bytes, _Listing] = {}
 
     def __len__(self) -> int:
@@ -57,6 +59,7 @@ class FolderTimes:
             below: only this folder with all below it; None takes everything.
         """
         scope, seen = Scope(), set[Identity]()
+        self._exclusions.forget()
         if self._leave_out is not None and (gallery := _identity(self._leave_out)) is not None:
             seen.add(gallery)
         folders = [below] if below is not None else [os.fsencode(one.name) for one in self._photos.folders]
@@ -104,11 +107,15 @@ class FolderTimes:
         listed_ns, folders, links = time.time_ns(), list[bytes](), list[bytes]()
         with os.scandir(self._photos.absolute(folder)) as entries:
             for entry in entries:
-                if not entry.name.startswith(b".") and entry.is_dir():
-                    if not entry.is_symlink():
-                        folders.append(entry.name)
-                    elif self._photos.is_inside(os.path.realpath(entry.path) + b"/"):
-                        links.append(entry.name)
+                if (
+                    not entry.is_dir()
+                    or self._exclusions.reason(_joined(folder, entry.name), is_folder=True) is not None
+                ):
+                    continue
+                if not entry.is_symlink():
+                    folders.append(entry.name)
+                elif self._photos.is_inside(os.path.realpath(entry.path) + b"/"):
+                    links.append(entry.name)
         return _Listing(identity, modified, listed_ns, tuple(sorted(folders)), tuple(sorted(links)))
 
     def _forget(self, folder: bytes, scope: Scope) -> None:

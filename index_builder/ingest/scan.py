@@ -50,7 +50,6 @@ class FoundFile:
 
 
 @cache
-@cache
 def _needed_extra(ending: bytes) -> str | None:
     return missing_extra(os.fsdecode(ending))
 
@@ -67,6 +66,7 @@ def scan_folders(
     skipped: Report,
     *,
     below: bytes = b"",
+    deep: bool = True,
     leave_out: Path | None = None,
     away: Collection[Path] = (),
 ) -> Iterator[FoundFile]:
@@ -76,6 +76,7 @@ def scan_folders(
         folders: where to look.
         skipped: called for everything that is passed over.
         below: only this file or folder, as the gallery writes it; b"" takes everything.
+        deep: also what lies in folders inside.
         leave_out: a folder that is never entered (the gallery, when it lies inside the photos).
         away: folders that are not entered, because they are not there or not the ones meant.
 
@@ -90,7 +91,7 @@ def scan_folders(
         closed[_identity(leave_out)] = THE_GALLERY
     walk = _Walk(folders, skipped, closed)
     for start in starts:
-        yield from walk.start(start)
+        yield from walk.start(start, deep=deep)
 
 
 def _check_start(folders: PhotoFolders, raw_path: bytes) -> None:
@@ -122,7 +123,7 @@ class _Walk:
         self._exclusions = Exclusions(photos)
         self._seen: set[tuple[int, int]] = set()
 
-    def start(self, raw_path: bytes) -> Iterator[FoundFile]:
+    def start(self, raw_path: bytes, *, deep: bool = True) -> Iterator[FoundFile]:
         """The files of a folder that holds photos, or of a file or folder inside one."""
         place = self._photos.absolute(raw_path)
         is_folder = os.path.isdir(place)  # noqa: PTH112 - bytes
@@ -134,7 +135,8 @@ class _Walk:
         else:
             above = raw_path.rpartition(b"/")[0]
             around = self._exclusions.rules_of(above) if above else None
-            yield from self._walk(_Folder(raw_path, around if isinstance(around, FolderRules) else None))
+            start = _Folder(raw_path, around if isinstance(around, FolderRules) else None)
+            yield from self._walk(start) if deep else self._enter(start, [], [])
 
     def _walk(self, start: _Folder) -> Iterator[FoundFile]:
         # Linked folders wait until all real ones are done, so that a photo gets its real path if it has one here.
@@ -151,7 +153,7 @@ class _Walk:
         try:
             status = os.stat(place)  # noqa: PTH116 - bytes
             identity = (status.st_dev, status.st_ino)
-            if identity in self._closed or identity in self._seen:
+            if identity in self._closed or (identity in self._seen and status.st_ino):  # some shares number nothing
                 self._exclude(folder.raw_path, self._closed.get(identity, LINKED_TWICE))
                 return
             self._seen.add(identity)
@@ -171,7 +173,7 @@ class _Walk:
                 if isinstance(found, FoundFile):
                     yield found
                 elif found is not None:
-                    (links if entry.is_symlink() else folders).append(found)
+                    (links if _is_link(entry) else folders).append(found)
 
     def _listed(self, entries: Iterator[os.DirEntry[bytes]], folder: bytes) -> Iterator[os.DirEntry[bytes]]:
         """The entries of a folder, until it cannot be read any further: a share may be lost midway."""
@@ -186,7 +188,7 @@ class _Walk:
         reason = rules.for_folder(path, entry.name, entry.path) if is_folder else rules.for_file(path, entry.name)
         if reason is not None:
             self._exclude(path, reason)
-        elif entry.is_symlink() and _leaves(self._photos, entry.path):
+        elif _is_link(entry) and _leaves(self._photos, entry.path):
             self._skipped(Skipped(shown_path(path), LEAVES_ROOT))
         elif is_folder:
             return _Folder(path, rules)
@@ -199,6 +201,12 @@ class _Walk:
 
     def _unreadable(self, raw_path: bytes, error: OSError) -> None:
         self._skipped(Skipped(shown_path(raw_path), f"unreadable folder: {error.strerror}", unknown=True))
+
+
+def may_be_photo(raw_path: bytes, place: bytes) -> bool:
+    """Whether the file at `place` may become a photo, or may have been one: a name without an ending does not tell."""
+    ending = ending_of(raw_path)
+    return ending in _ENDINGS or (not ending and (not os.path.lexists(place) or is_picture(place)))
 
 
 def _path_of(folder: _Folder) -> bytes:
@@ -224,6 +232,13 @@ def _is_folder(entry: os.DirEntry[bytes]) -> bool:
         return False
 
 
+def _is_link(entry: os.DirEntry[bytes]) -> bool:
+    try:
+        return entry.is_symlink()
+    except OSError:  # a share that does not answer, which _judge reports
+        return False
+
+
 def _judge(place: bytes, raw_path: bytes, skipped: Report) -> FoundFile | None:
     """The file if it may become a photo, or None after reporting why not. Nothing is opened: a pipe would block."""
     ending = ending_of(raw_path)
@@ -231,7 +246,9 @@ def _judge(place: bytes, raw_path: bytes, skipped: Report) -> FoundFile | None:
     try:
         status = os.stat(place)  # noqa: PTH116 - bytes
     except FileNotFoundError:
-        reason = "a link that leads nowhere"
+        # One that was listed a moment ago and is gone may have gone with its share: the next look decides.
+        unknown = not os.path.islink(place)  # noqa: PTH114 - bytes
+        reason = "unreadable file: it vanished while its folder was read" if unknown else "a link that leads nowhere"
     except OSError as error:
         reason, unknown = f"unreadable file: {error.strerror}", True
     else:

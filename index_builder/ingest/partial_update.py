@@ -1,0 +1,100 @@
+"""Brings a gallery in line with a part of its folders: what an event or a rescan named, instead of every file."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from index_builder.gallery_errors import GalleryError
+from index_builder.ingest.believing import Belief
+from index_builder.ingest.build_options import BuildOptions
+from index_builder.ingest.build_report import BuildReport, OnProgress
+from index_builder.ingest.changes import finish, is_gone, named_folders
+from index_builder.ingest.difference import Difference
+from index_builder.ingest.missing_photos import UnknownPlaces, missing_photos
+from index_builder.ingest.passed_over import Skipped
+from index_builder.ingest.pipeline import read_all
+from index_builder.ingest.scan import FoundFile, scan_folders
+from index_builder.ingest.scope import Scope
+from index_builder.photo_folders import PhotoFolders, Photos
+from index_builder.photo_record import shown_path
+from index_builder.store.metadata import GalleryMetadata
+from index_builder.store.writer import open_writer
+
+if TYPE_CHECKING:
+    from model.networks.network import Network
+
+
+def update_gallery(
+    gallery: str | Path,
+    network: Network,
+    scope: Scope,
+    *,
+    photos: Photos | None = None,
+    options: BuildOptions | None = None,
+    progress: OnProgress | None = None,
+) -> BuildReport | None:
+    """As `index_builder.sync_gallery`, but looks only at what `scope` names. The report counts nothing else.
+
+    Returns:
+        None where the part does not tell enough: photos seem to be gone with their whole folder. Nothing was dropped
+        then, and a look at everything decides.
+
+    Raises:
+        GalleryError: see `index_builder.gallery_errors` for each kind.
+    """
+    gallery, options = Path(gallery), options or BuildOptions()
+    report, started = BuildReport(on_passed_over=options.on_passed_over), time.monotonic()
+    folders, remembered = named_folders(gallery, photos)
+    belief = Belief(gallery, folders, remembered, most_lost=options.most_lost)
+    unknown = UnknownPlaces()
+
+    def pass_over(skipped: Skipped) -> None:
+        report.pass_over(skipped)
+        unknown.note(skipped)
+
+    with (
+        open_writer(gallery, GalleryMetadata.of(network, folders), wait_s=options.wait_s) as writer,
+        Difference(known := writer.known(), is_gone=partial(is_gone, folders)) as difference,
+    ):
+        difference.leave_alone(lambda path: not scope.covers(path))
+        scan = partial(scan_folders, folders, pass_over, deep=False, leave_out=gallery, away=belief.away)
+        difference.add(_found(scope, folders, pass_over, scan))
+        difference.spare(unknown.hides)
+        read_all(writer, difference, folders, network, options, report=report, progress=progress, keep_ids=False)
+        gone, unwanted = missing_photos(difference, folders, unknown, belief.reaches)
+        judged = belief.judge(
+            gone,
+            known=lambda: (path.as_py() for path in known.paths),
+            found=lambda: (job.raw_path for job in difference.new),
+        )
+        if judged.held:
+            return None
+        report.removed += writer.remove([*judged.gone, *unwanted])
+        return finish(writer, report, started, options)
+
+
+def _found(
+    scope: Scope,
+    folders: PhotoFolders,
+    pass_over: Callable[[Skipped], None],
+    scan: Callable[..., Iterator[FoundFile]],
+) -> Iterator[FoundFile]:
+    """The files that a scope names and that are there, each once."""
+    seen = set[bytes]()
+    for raw_path in [*sorted(scope.folders), *sorted(scope.files - scope.folders)]:
+        try:
+            os.stat(folders.absolute(raw_path))  # noqa: PTH116 - bytes
+            for file in scan(below=raw_path) if raw_path not in seen else ():
+                if file.raw_path not in seen:
+                    seen.add(file.raw_path)
+                    yield file
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # gone, for the caller to find missing
+        except (OSError, GalleryError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it vanished while it was looked at"
+            pass_over(Skipped(shown_path(raw_path), f"unreadable file: {reason}", unknown=True))
