@@ -4,7 +4,8 @@
 
 A gallery of drawn photos and a tiny network, so that many requests go through; the mishaps, in an order that the seed
 decides: an upload, a deletion, a change by another process and a reload, kill -9 (every other time while a photo is
-being uploaded) and a new start, a full disk, cut connections, 200 slow clients. The exit code is 1 where an answer was
+being uploaded) and a new start, a full disk, cut connections, 200 slow clients, file times of any year, a share that
+vanishes and returns. The exit code is 1 where an answer was
 wrong, a photo was lost, or a request failed that should not have.
 """
 
@@ -27,6 +28,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,7 @@ KEY = "soak"
 DISK_MB = 64
 _OPTIONS = BuildOptions(workers=1, commit_photos=16, wait_s=60)
 _HEAD = b"POST /search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+_YEARS = (-11_644_473_600, -1, 0, 4_102_444_800, 2**63 // 10**9 + 1, 15_032_385_535)
 COMMAND = [sys.executable, "-c", "from app.cli import main; main()"]
 
 
@@ -88,7 +91,7 @@ class Service:
         settings = {
             "WRITE_KEY": KEY, "RATE_LIMIT_PER_MINUTE": "0", "TORCH_THREADS": "1", "MAX_REQUESTS": "150",
             "BODY_TIMEOUT_S": "12", "ANSWER_TIMEOUT_S": "12", "FOLLOW_INTERVAL_S": "0.3", "UPLOAD_WAIT_S": "60",
-            "REQUEST_TIMEOUT_S": "30",
+            "REQUEST_TIMEOUT_S": "30", "WATCH": "true", "RESCAN_S": "5",
         }  # fmt: skip
         environment = {**os.environ, **{f"SKETCHSEEK_{k}": v for k, v in settings.items()}, "OMP_NUM_THREADS": "1"}
         command = [*COMMAND, "serve", "--gallery", str(self.folder / "disk/gallery"), "--port", str(self.port)]
@@ -161,6 +164,7 @@ class Soak:
         self.kept: dict[str, str] = {}  # acknowledged and not deleted: photo id -> SHA-256 of its file
         self.ended = threading.Event()
         self.disk_is_full = threading.Event()
+        self.share_is_away = threading.Event()
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.service = Service(folder, int(probe.getsockname()[1]))
@@ -251,11 +255,11 @@ class Soak:
         answer = client.get(f"/photos/{identity}{what}")
         known = self.kept.get(identity)
         # One that is being deleted or was not served yet may be missing; one that is kept all the while may not.
-        gone = known is None or self.disk_is_full.is_set()
+        gone = known is None or self.disk_is_full.is_set() or self.share_is_away.is_set()
         if not self.count("photo", answer, "unknown_photo", "photo_gone") and not gone and answer.status_code == 404:
             time.sleep(1.5)
             missing = client.get(f"/photos/{identity}{what}").status_code == 404
-            if missing and identity in self.kept and not self.disk_is_full.is_set():
+            if missing and identity in self.kept and not self.disk_is_full.is_set() and not self.share_is_away.is_set():
                 self.truth.complain(f"photo {identity}{what} is missing")
         elif answer.is_success and not what and known and hashlib.sha256(answer.content).hexdigest() != known:
             self.truth.complain(f"photo {identity} has other bytes")
@@ -346,6 +350,56 @@ class Soak:
         self.learn()
         self.disk_is_full.clear()
 
+    def clock_jumps(self) -> None:
+        """Files of any year: NTFS's zero, before 1970, far ahead, and later than a gallery can store."""
+        names = [f"jump-{next(self.seeds)}.png" for _ in _YEARS]
+        for name, seconds in zip(names, _YEARS, strict=True):
+            path = self.disk / "photos" / "first" / name
+            path.with_suffix(".part").write_bytes(picture(next(self.seeds)))
+            os.utime(path.with_suffix(".part"), ns=(seconds * 10**9, seconds * 10**9))
+            path.with_suffix(".part").rename(path)
+        self.wait_for("photos of odd times", lambda: self.found() >= set(self.on_disk()))
+        self.learn()
+
+    def share(self) -> None:
+        """The photos' folder is emptied as by a share that is not mounted, and is back a while later."""
+        photos, away = self.disk / "photos", self.disk / "away"
+        self.learn()
+        self.share_is_away.set()
+        photos.rename(away)
+        photos.mkdir()
+        self.wait_for("word that photos are held", lambda: "reason" in self.ready())
+        time.sleep(6)
+        if not set(self.kept) <= self.found():
+            self.truth.complain("photos left the gallery with their share")
+        photos.rmdir()
+        away.rename(photos)
+        self.wait_for("word that the share is back", lambda: self.ready() == {"status": "ready"})
+        self.share_is_away.clear()
+        self.reload()
+
+    def ready(self) -> Any:
+        """What /readyz says; it must be ready all the while."""
+        answer = httpx2.get(self.service.url + "/readyz", timeout=30)
+        if answer.status_code != 200:
+            self.truth.complain(f"/readyz was answered {answer.status_code}")
+        return answer.json()
+
+    def found(self) -> set[str]:
+        """Ids of all photos that a search finds."""
+        body = {"strokes": drawing(0), "top_k": MOST, "candidates": MOST}
+        answer = httpx2.post(self.service.url + "/search", json=body, timeout=60)
+        return {one["photo_id"] for one in answer.json().get("results", [])}
+
+    def wait_for(self, what: str, true: Callable[[], bool]) -> None:
+        """Complain if something does not come about within two minutes."""
+        end = time.monotonic() + 120
+        while not true():
+            if time.monotonic() > end:
+                self.truth.complain(f"no {what} within two minutes")
+                return
+            time.sleep(0.5)
+
     def cut(self) -> None:
         """Connections that are cut in the middle of a request or of an answer."""
         identity = self.random.choice(list(self.kept))
@@ -400,7 +454,7 @@ class Soak:
                 continue
             due += 20
             if not order:
-                order = ["upload", "deletion", "reload", "kill", "full_disk", "cut", "slow"]
+                order = ["upload", "deletion", "reload", "kill", "full_disk", "cut", "slow", "clock_jumps", "share"]
                 self.random.shuffle(order)
             name = order.pop()
             sys.stderr.write(f"{time.strftime('%H:%M:%S')} {name} ({len(self.truth.wrong)} wrong so far)\n")
