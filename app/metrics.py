@@ -74,6 +74,11 @@ class Metrics:
             "sketchseek_tasks_down", "Tasks in the background that ended and do not run again yet.", registry=registry
         )
         self.gallery_photos = Gauge("sketchseek_gallery_photos", "Photos in the gallery served.", registry=registry)
+        self.held_photos = Gauge(
+            "sketchseek_held_photos",
+            "Photos that stay although their files were not found, because a folder is not believed.",
+            registry=registry,
+        )
         self.gallery_generation = Gauge(
             "sketchseek_gallery_generation", "Version of the gallery served, first part.", registry=registry
         )

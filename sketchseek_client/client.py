@@ -157,6 +157,10 @@ class Client:
         """Serve the latest version now. Raises as `search`."""
         return Reloaded.model_validate_json(self._send("POST", "/gallery/reload").content)
 
+    def accept_loss(self) -> Job:
+        """Drop every photo whose file is not found now, `held` or not. The job may still run. Raises as `search`."""
+        return Job.model_validate_json(self._send("POST", "/gallery/accept-loss").content)
+
     def ready(self) -> Health:
         """Whether the service is ready. That it is not is no error.
 

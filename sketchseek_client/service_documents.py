@@ -56,6 +56,17 @@ class Limits(BaseModel):
     formats: list[str]
 
 
+class HeldFolder(BaseModel):
+    """A folder that is not believed: its photos stay although their files were not found."""
+
+    folder: str = Field(description="What it is called, without the folders above it.")
+    photos: int
+    code: str = Field(
+        description="Stable; for programs: missing, unreadable, marker, not_mounted, other_device, emptied, most_lost."
+    )
+    detail: str = Field(description="For people.")
+
+
 class GalleryInfo(BaseModel):
     """The gallery being served."""
 
@@ -68,6 +79,7 @@ class GalleryInfo(BaseModel):
                 "tags": [{"name": "pets", "photos": 312}],
                 "building": None,
                 "last_error": None,
+                "held": [],
                 "following": "events",
                 "writable": False,
                 "limits": {
@@ -92,6 +104,10 @@ class GalleryInfo(BaseModel):
     building: Progress | None = Field(default=None, description="null while nothing is being built.")
     last_error: str | None = Field(
         default=None, description="Code of what went wrong in the last change of the gallery, if anything."
+    )
+    held: list[HeldFolder] = Field(
+        default_factory=list,
+        description="Folders whose photos are kept until they are back, or until somebody confirms that they are gone.",
     )
     following: Literal["starting", "events", "rescans", "down"] | None = Field(
         default=None,

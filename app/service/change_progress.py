@@ -11,6 +11,7 @@ from index_builder.ingest.passed_over import Kind
 
 _log = get_logger("app.service.gallery_changes")
 _REPORT_EVERY_S = 5.0
+_WHOLE = frozenset(("build", "sync"))
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class ChangeLog:
     def __init__(self) -> None:
         self._reported_at = 0.0
         self._skipped: dict[str, int] = {}
+        self._held: set[tuple[str, str]] = set()
 
     def progress(self, progress: BuildProgress) -> None:
         """Log how far encoding is, unless that was done a moment ago."""
@@ -63,7 +65,26 @@ class ChangeLog:
             version=report.version,
             seconds=round(report.seconds, 2),
         )
+        if kind in _WHOLE:
+            self._say_held(report)
         for one in report.skipped.reasons(Kind.FAULT):
             if self._skipped.get(one.reason) != one.count:
                 _log.warning("files were skipped", reason=one.reason, files=one.count, first=one.first)
                 self._skipped[one.reason] = one.count
+
+    def _say_held(self, report: BuildReport) -> None:
+        """Log which folders are not believed, and which are again; each once."""
+        now = {(held.place, held.code) for held in report.held}
+        for held in report.held:
+            if (held.place, held.code) not in self._held:
+                _log.warning(
+                    "photos are held: their folder is not believed",
+                    folder=held.place,
+                    photos=held.photos,
+                    code=held.code,
+                    reason=f"the folder {held.reason}",
+                    advice="mount it; if the photos are gone, `sketchseek gallery sync --accept-loss`",
+                )
+        for place in {place for place, _ in self._held} - {place for place, _ in now}:
+            _log.info("the folder is believed again", folder=place)
+        self._held = now

@@ -31,6 +31,7 @@ from index_builder.gallery_errors import GalleryError
 from index_builder.ingest.partial_update import update_gallery
 from index_builder.ingest.scope import Scope
 from index_builder.photo_folders import PhotoFolders
+from index_builder.store.folder_looks import FolderLooks
 from index_builder.store.layout import POINTER
 from model.errors import SketchseekError
 from model.images.limits import ImageLimits
@@ -109,7 +110,8 @@ class GalleryChanges:
         try:
             if not await asyncio.to_thread(self.exists):
                 await self._runner.run("build", self._sync)
-            elif scope is None or scope.everything:
+            # While photos are held, each change may end that, which only a look at everything tells.
+            elif scope is None or scope.everything or FolderLooks.read(self._settings.gallery).held:
                 await self._runner.run("sync", self._sync)
             else:
                 await self._runner.run("update", lambda: self._update(scope))
@@ -129,6 +131,22 @@ class GalleryChanges:
         except GalleryError:
             return self.folders()
         return remembered if self._settings.photos is None else self._settings.photos.over(remembered)
+
+    async def accept_loss(self, job: Job) -> None:
+        """Drop all photos whose files are not found now, and record the outcome in `job`."""
+        folders, gallery, options = self.folders(), self._settings.gallery, replace(self._options, accept_loss=True)
+        try:
+            report = await self._runner.run(
+                "sync",
+                lambda: sync_gallery(
+                    gallery, self._network, photos=folders, options=options, progress=self._runner.report
+                ),
+            )
+        except SketchseekError as error:
+            job.fail(error.code)
+            return
+        job.gallery_version, job.status = report.version, "done"
+        self._metrics.photos_changed.labels("removed").inc(report.removed)
 
     async def add(self, job: Job) -> None:
         """Add stored uploads to the gallery and record the outcome in `job`. On failure their files are deleted."""

@@ -20,6 +20,7 @@ from app.service.change_jobs import Jobs
 from app.service.deadline import Deadline
 from app.service.folder_follower import FolderFollower
 from app.service.gallery_changes import GalleryChanges
+from app.service.held_photos import HeldPhotos
 from app.service.renditions import Renditions
 from app.service.search_batches import SearchItem, Worker, run_searches
 from app.service.served_gallery import ServedGallery
@@ -58,6 +59,7 @@ class Service:
     Attributes:
         gallery: the version being served.
         changes: changes the gallery.
+        held: photos that stay although their files were not found.
         worker: owns the device.
         background: what runs beside the requests.
         photo_limits: what a photo may cost, indexed, uploaded or shown.
@@ -82,6 +84,7 @@ class Service:
         self.changes = GalleryChanges(
             settings, network, self.worker, self.gallery, metrics, photo_limits=self.photo_limits
         )
+        self.held = HeldPhotos(settings.gallery)
         self._follower = FolderFollower(settings, self.changes)
         self.thumbnails = Renditions(
             settings.thumbnail_size, settings.thumbnail_cache_bytes, self.photo_limits, metrics.thumbnail_bytes
@@ -96,6 +99,7 @@ class Service:
         self._draining = False
         self._calls_waiting = 0
         metrics.watch_value(metrics.ready, lambda: float(self.readiness().status == "ready"))
+        metrics.watch_value(metrics.held_photos, lambda: float(self.held.photos))
         metrics.watch_value(metrics.device_memory, self._device_memory)
 
     async def start(self) -> None:
@@ -167,6 +171,9 @@ class Service:
         """What is wrong although searches are answered."""
         if self.following == "down":
             return "The gallery no longer follows its folder of photos; the log says why."
+        if held := self.held.now:
+            photos, folders = sum(one.photos for one in held), len(held)
+            return f"{photos} photos are held, because {folders} of their folders cannot be believed; see GET /gallery."
         if (problem := self.changes.problem or self.gallery.problem) is not None:
             return f"The gallery may not be up to date ({problem.code}); the log says why."
         return None

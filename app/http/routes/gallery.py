@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response
 
 from app.http.access import require_read, require_write
 from app.http.documented_problems import problems
 from app.http.requests.unknown_names import only_known_parameters
+from app.http.routes.jobs import change_answer, wait_a_while
 from app.http.routes.service_of import service_of
+from app.service.change_jobs import Job
 from app.service_errors import RequestError
 from index_builder.gallery_errors import GalleryError
-from sketchseek_client import CheckpointInfo, GalleryInfo, Limits, Progress, Reloaded, TagCount
+from sketchseek_client import CheckpointInfo, GalleryInfo, HeldFolder, Limits, Progress, Reloaded, TagCount
+from sketchseek_client import Job as JobDocument
 
 router = APIRouter(tags=["gallery"])
 
@@ -37,6 +41,10 @@ async def gallery(request: Request) -> GalleryInfo:
         tags=[] if served is None else [TagCount(name=n, photos=c) for n, c in served.snapshot.tags.items()],
         building=None if standing is None else Progress(step=standing.step, done=standing.done, total=standing.total),
         last_error=None if problem is None else problem.code,
+        held=[
+            HeldFolder(folder=one.folder, photos=one.photos, code=one.code, detail=f"The folder {one.reason}.")
+            for one in service.held.now
+        ],
         following=service.following,
         writable=settings.write_key is not None,
         limits=Limits(
@@ -69,3 +77,24 @@ async def reload(request: Request) -> Reloaded:
         raise RequestError(error.code, "The latest version cannot be served; the log says why.", 409) from error
     served = service.gallery.serve()
     return Reloaded(swapped=swapped, gallery_version=served.snapshot.version, photos=len(served.snapshot))
+
+
+@router.post(
+    "/gallery/accept-loss",
+    response_model=JobDocument,
+    responses={
+        202: {"model": JobDocument, "description": "Taken in; `url` says when the photos are found no more."},
+        **problems(401, 403, 409, 422),
+    },
+    dependencies=[Depends(require_write), Depends(only_known_parameters)],
+    summary="Confirm that held photos are gone",
+)
+async def accept_loss(request: Request) -> Response:
+    """Drops every photo whose file is not found now, whatever `held` of `GET /gallery` says. Of all folders."""
+    service = service_of(request)
+    service.gallery.serve()
+    service.changes.folders()
+    service.jobs.make_sure_of_room(service.settings.retry_after_s)
+    job = service.jobs.add(Job([]))
+    await wait_a_while(service, job, service.changes.accept_loss(job))
+    return change_answer(request, job, done=200)

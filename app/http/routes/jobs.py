@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -13,7 +15,8 @@ from app.http.documented_problems import problems
 from app.http.problems import STATUS_OF_CODE
 from app.http.requests.unknown_names import only_known_parameters
 from app.http.routes.service_of import service_of
-from app.service.change_jobs import Job, Upload
+from app.service.change_jobs import Job, Upload, run_to_its_end
+from app.service.service import Service
 from app.service_errors import RequestError
 from sketchseek_client import ChangedPhoto, RefusedPhoto
 from sketchseek_client import Job as JobDocument
@@ -34,6 +37,14 @@ async def job_status(
 ) -> Response:
     """The state of an upload or a deletion that was answered 202."""
     return JSONResponse(_document(request, service_of(request).jobs.get(job_id)))
+
+
+async def wait_a_while(service: Service, job: Job, work: Coroutine[Any, Any, None]) -> None:
+    """Wait for a change for as long as a request may take; after that it goes on in the background."""
+    task = service.background.spawn(run_to_its_end(job, work), "change")
+    await asyncio.wait({task}, timeout=service.settings.upload_wait_s)
+    if task.done():
+        task.result()
 
 
 def change_answer(request: Request, job: Job, done: int) -> Response:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
-from typing import Annotated, Any, BinaryIO, Literal
+from typing import Annotated, BinaryIO, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.datastructures import UploadFile
@@ -17,17 +18,18 @@ from app.http.documented_problems import problems
 from app.http.requests.photo_id import PhotoId
 from app.http.requests.photo_upload import UPLOAD_BODY, uploaded_photos
 from app.http.requests.unknown_names import only_known_parameters
-from app.http.routes.jobs import change_answer
+from app.http.routes.jobs import change_answer, wait_a_while
 from app.http.routes.service_of import service_of
 from app.search.answer_documents import result_of
 from app.service import photo_files as files
 from app.service import renditions
-from app.service.change_jobs import Job, Upload, run_to_its_end
+from app.service.change_jobs import Job, Upload
 from app.service.served_gallery import ServedVersion
 from app.service.service import Service
 from app.service.stored_uploads import store_upload
 from app.service_errors import RequestError
 from index_builder.photo_folders import PhotoFolders
+from index_builder.photo_record import PhotoRecord
 from model.images.formats.endings import media_type_of
 from sketchseek_client import Job as JobDocument
 from sketchseek_client import SimilarAnswer
@@ -63,7 +65,8 @@ async def photo(
     served = service.gallery.serve()
     record = served.photo(photo_id)
     etag = f'"{record.content_hash[:32]}"'
-    file = await service.decode(lambda: files.open_photo(served.folders, record))
+    with _away_explained(service, served.folders, record):
+        file = await service.decode(lambda: files.open_photo(served.folders, record))
     # An id stands for one content, so browsers may keep the file, unless it was changed a moment ago.
     unchanged = files.is_unchanged(file, record)
     if unchanged and request.headers.get("if-none-match") == etag:
@@ -111,7 +114,8 @@ async def _smaller(request: Request, photo_id: str, kind: renditions.Renditions)
     headers = {"ETag": kind.etag(record), "Cache-Control": _FOR_A_DAY}
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
-    data, unchanged = await service.decode(lambda: kind.get(served.folders, record), service.deadline())
+    with _away_explained(service, served.folders, record):
+        data, unchanged = await service.decode(lambda: kind.get(served.folders, record), service.deadline())
     if not unchanged:
         headers = {"Cache-Control": "no-store"}
     return Response(data, media_type=renditions.MEDIA_TYPE, headers=headers)
@@ -167,11 +171,12 @@ async def add(request: Request) -> Response:
     settings = service.settings
     folders = service.changes.folders()
     service.jobs.make_sure_of_room(settings.retry_after_s)
+    await asyncio.to_thread(service.held.check_uploads, folders.upload_folder.path)
     async with uploaded_photos(request, settings) as sent:
         uploads = await _stored(service, sent, folders)
     job = service.jobs.add(Job(uploads))
     if any(one.stored is not None for one in uploads):
-        await _wait(service, job, service.changes.add(job))
+        await wait_a_while(service, job, service.changes.add(job))
     else:
         job.end(service.gallery.current.snapshot.version if service.gallery.current is not None else None)
     return change_answer(request, job, done=200 if all(one.known for one in uploads if one.code is None) else 201)
@@ -217,13 +222,18 @@ async def delete(request: Request, photo_id: PhotoId) -> Response:
     record = service.gallery.serve().photo(photo_id)
     service.jobs.make_sure_of_room(service.settings.retry_after_s)
     job = service.jobs.add(Job([Upload(record.path.rpartition("/")[2], path=record.path, photo_id=photo_id)]))
-    await _wait(service, job, service.changes.remove(job, record))
+    await wait_a_while(service, job, service.changes.remove(job, record))
     return Response(status_code=204) if job.status == "done" else change_answer(request, job, done=200)
 
 
-async def _wait(service: Service, job: Job, work: Coroutine[Any, Any, None]) -> None:
-    """Wait for a change for as long as a request may take; after that it goes on in the background."""
-    task = service.background.spawn(run_to_its_end(job, work), "change")
-    await asyncio.wait({task}, timeout=service.settings.upload_wait_s)
-    if task.done():
-        task.result()
+@contextmanager
+def _away_explained(service: Service, folders: PhotoFolders, record: PhotoRecord) -> Iterator[None]:
+    """Say of a photo whose file is not there that its folder is away, if that is known."""
+    try:
+        yield
+    except RequestError as error:
+        if error.code != "photo_gone" or not service.held.keeps(folders, record.raw_path):
+            raise
+        raise RequestError(
+            "photo_gone", "The folder of this photo is not there at the moment; the photo shows again when it is.", 404
+        ) from None

@@ -3,7 +3,7 @@
 // Event: "change" after a new version.
 
 import * as api from "./api.js";
-import { byId, count, plural } from "./dom.js";
+import { byId, count, make, plural } from "./dom.js";
 
 const IDLE = 20000;
 const BUILDING = 1500;
@@ -14,6 +14,7 @@ export class GalleryState extends EventTarget {
   tags = []; // [{name, photos}]
   reranks = true; // whether the second stage may change the order
   #timer = 0;
+  #held = "";
 
   constructor() {
     super();
@@ -32,6 +33,7 @@ export class GalleryState extends EventTarget {
     this.reranks = state.checkpoint.reranks;
     byId("gallery-status").textContent = plural(state.photos, "photo");
     this.#showBuild(state.building);
+    this.#showHeld(state.held);
     if (changed) this.dispatchEvent(new Event("change"));
     this.#again(state.building ? BUILDING : IDLE);
     return state;
@@ -51,6 +53,17 @@ export class GalleryState extends EventTarget {
     this.#timer = setTimeout(() => {
       if (document.visibilityState === "visible") this.refresh();
     }, delay);
+  }
+
+  /** Which photos are kept although their folder is away, and what to do; written anew only when that changes. */
+  #showHeld(held) {
+    const lines = held.map(
+      ({ folder, photos, detail }) => `${plural(photos, "photo")} of “${folder}” can be found but not shown. ${detail} They come back with the folder. If they are gone, confirm that: sketchseek gallery sync --accept-loss`,
+    );
+    const box = byId("held");
+    if (lines.join() !== this.#held) box.replaceChildren(...lines.map((line) => make("p", {}, line)));
+    this.#held = lines.join();
+    box.hidden = lines.length === 0;
   }
 
   #showBuild(build) {
