@@ -12,6 +12,8 @@ from PIL import Image
 
 from model.images.opening import FORMATS
 from tests.fuzz import targets
+from tests.libraries.odd_looks import P3
+from tests.libraries.raw_files import dng
 
 
 def seeds(name: str) -> list[bytes]:
@@ -22,7 +24,15 @@ def seeds(name: str) -> list[bytes]:
 def _pictures() -> list[bytes]:
     pixels = np.random.default_rng(0).integers(0, 255, (12, 16, 3), dtype=np.uint8)
     found = []
+    if "RAW" in FORMATS:
+        found += [dng((32, 24), preview) for preview in ((32, 24), None)]
+    if "JXL" in FORMATS:
+        import pylibjxl
+
+        found.append(pylibjxl.encode(pixels, icc=P3))
     for kind in FORMATS:
+        if kind in ("RAW", "JXL"):  # which Pillow does not write
+            continue
         for mode in ("RGB", "L", "P"):
             buffer = io.BytesIO()
             try:
@@ -30,7 +40,7 @@ def _pictures() -> list[bytes]:
             except (OSError, ValueError):
                 continue
             found.append(buffer.getvalue())
-    for options in ({"progressive": True}, {"exif": Image.Exif().tobytes(), "quality": 20}):
+    for options in ({"progressive": True}, {"icc_profile": P3}, {"exif": Image.Exif().tobytes(), "quality": 20}):
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, "JPEG", **options)
         found.append(buffer.getvalue())
