@@ -36,6 +36,7 @@ TABLES: dict[str, tuple[str, str, str]] = {
         "--preset zse-vit-b16 --rounds 3 --batches 1 8",
     ),
     "build": ("build", "--count 96 --turns 2", "--count 960 --turns 2"),
+    "following": ("following", "--folders 100 --seconds 3", ""),
     "recall": ("recall", "--sizes 100000 --queries 30", "--queries 60 --open 100000"),
     "hash": ("hash", "--sizes 100000 --queries 30", ""),
     "relate": ("relate", "--photos 50 --rounds 3", "--photos 50 --rounds 7"),
