@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,7 +106,9 @@ def add_photos(
     with (
         open_writer(gallery, metadata, wait_s=options.wait_s, moved=options.moved) as writer,
         Difference(
-            writer.known(), check_contents=options.check_contents, is_gone=partial(is_gone, folders)
+            writer.known(),
+            check_contents=options.check_contents,
+            is_gone=lambda path: belief.reaches(path) and is_gone(folders, path),
         ) as difference,
     ):
         for path in below:
@@ -197,7 +198,7 @@ def _whole_folder(
         if first is not None:
             difference.add([first])
         difference.add(files)
-        difference.spare(unknown.hides)
+        difference.spare(lambda path: unknown.hides(path) or not belief.reaches(path))
         read_all(writer, difference, folders, network, options, report=report, progress=progress, keep_ids=False)
         # Only now: what was missing may have been found at another path.
         gone, unwanted = missing_photos(difference, folders, unknown, belief.reaches)

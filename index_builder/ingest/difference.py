@@ -86,6 +86,7 @@ class Difference:
         self.index = KnownIndex(known)
         self._known, self._check, self._is_gone = known, check_contents, is_gone
         self._seen = np.zeros(len(known), dtype=bool)
+        self._aside = np.zeros(len(known), dtype=bool)
         self._changed = np.zeros(len(known), dtype=bool)
         self._hidden = np.zeros(len(known), dtype=bool)
         self._moved = np.zeros(len(known), dtype=bool)
@@ -112,7 +113,7 @@ class Difference:
                 if row < 0:
                     self.new.append(Job(file.raw_path, file.size))
                     continue
-                if self._seen[row]:
+                if self._seen[row] or self._aside[row]:
                     continue
                 self._seen[row] = True
                 if self._same(file, int(row)):
@@ -121,17 +122,17 @@ class Difference:
                     self.suspects.append(Job(file.raw_path, file.size))
 
     def leave_alone(self, elsewhere: Callable[[bytes], bool]) -> None:
-        """Take photos for found and unchanged that are not looked for. Call this first."""
-        self._seen[:] = [elsewhere(path.as_py()) for path in self._known.paths]
+        """Do not miss photos that are not looked for. They may have moved, if `is_gone` says so. Call this first."""
+        self._aside[:] = [elsewhere(path.as_py()) for path in self._known.paths]
 
     def spare(self, could_be_there: Callable[[bytes], bool]) -> None:
         """Do not take photos for moved that were not found, but that could not be looked for either."""
-        rows = np.flatnonzero(~self._seen)
+        rows = np.flatnonzero(~self._seen & ~self._aside)
         self._hidden[rows] = [could_be_there(path) for path in self._known.paths.take(rows).to_pylist()]
 
     def missing(self) -> list[tuple[str, bytes]]:
         """Photo ids and paths that the gallery has and the folder does not, without those that moved."""
-        rows = np.flatnonzero(~self._seen & ~self._moved)
+        rows = np.flatnonzero(~self._seen & ~self._aside & ~self._moved)
         ids, paths = self._known.photo_ids.take(rows), self._known.paths.take(rows)
         return list(zip(ids.to_pylist(), paths.to_pylist(), strict=True))
 
@@ -197,7 +198,7 @@ class Difference:
     def source_of(self, content_hash: bytes) -> str:
         """The id of a photo of this content, one that stays in the gallery if there is any."""
         rows = self.index.rows_of(content_hash)
-        staying = rows[self._moved[rows] | (self._seen[rows] & ~self._changed[rows])]
+        staying = rows[self._moved[rows] | self._aside[rows] | (self._seen[rows] & ~self._changed[rows])]
         return self.index.photo_id(int((staying if len(staying) else rows)[0]))
 
     def _displaced(self, rows: Rows | slice) -> npt.NDArray[np.bool_]:

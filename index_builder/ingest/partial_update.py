@@ -57,9 +57,12 @@ def update_gallery(
         report.pass_over(skipped)
         unknown.note(skipped)
 
+    def gone_for_sure(raw_path: bytes) -> bool:
+        return belief.reaches(raw_path) and is_gone(folders, raw_path)
+
     with (
         open_writer(gallery, GalleryMetadata.of(network, folders), wait_s=options.wait_s) as writer,
-        Difference(known := writer.known(), is_gone=partial(is_gone, folders)) as difference,
+        Difference(known := writer.known(), is_gone=gone_for_sure) as difference,
     ):
         difference.leave_alone(lambda path: not scope.covers(path))
         scan = partial(scan_folders, folders, pass_over, deep=False, leave_out=gallery, away=belief.away)

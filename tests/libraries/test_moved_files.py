@@ -241,6 +241,28 @@ def test_a_photo_that_cannot_be_looked_for_has_not_moved(gallery, photos, networ
     assert {path: after[path] for path in before} == before
 
 
+@pytest.mark.parametrize("how", ["sync", "add"])
+def test_a_photo_of_a_folder_that_is_away_has_not_moved(tmp_path, network, options, how):
+    """An unmounted share: whatever appears elsewhere meanwhile is a copy, and the photos return under their ids."""
+    write_photo(tmp_path / "one" / "0.jpg", seed=0)
+    for number in range(4):
+        write_photo(tmp_path / "two" / f"{number}.jpg", seed=10 + number)
+    build_gallery([tmp_path / "one", tmp_path / "two"], tmp_path / "g", network, options=options)
+    before = ids(tmp_path / "g", network)
+    (tmp_path / "two").rename(tmp_path / "aside")
+    copy = tmp_path / "one" / "copy.jpg"
+    shutil.copy(tmp_path / "aside" / "1.jpg", copy)
+    if how == "add":
+        report = add_photos(tmp_path / "g", [tmp_path / "one", tmp_path / "two"], [copy], network, options=options)
+    else:
+        report = sync_gallery(tmp_path / "g", network, options=options)
+    assert (report.added, report.moved, report.removed) == (1, 0, 0)
+    after = ids(tmp_path / "g", network)
+    assert {path: after[path] for path in before} == before
+    (tmp_path / "aside").rename(tmp_path / "two")
+    assert numbers(sync_gallery(tmp_path / "g", network, options=options)) == (0, 0, 0, 0, 6)
+
+
 def test_moves_between_named_folders(tmp_path, counted, network, options):
     for number in range(4):
         write_photo(tmp_path / "one" / f"{number}.jpg", seed=number)

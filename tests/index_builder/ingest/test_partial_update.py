@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from index_builder import BuildOptions, build_gallery, sync_gallery
+from index_builder import BuildOptions, GallerySnapshot, build_gallery, sync_gallery
 from index_builder.ingest.announced import Announced
 from index_builder.ingest.folder_times import FolderTimes
 from index_builder.ingest.partial_update import update_gallery
@@ -162,3 +162,26 @@ def test_too_many_paths_become_everything():
     scope = Scope()
     scope.add(Scope(files={str(number).encode() for number in range(3000)}))
     assert scope.everything
+
+
+def test_a_photo_that_moved_out_of_what_is_looked_at_keeps_its_id(tmp_path, photos, network, options):
+    """The events of one renaming may come in two batches: the new path first, the old one later."""
+    build_gallery(photos, tmp_path / "g", network, options=options)
+    before = ids(tmp_path / "g", network)
+    (photos / "cat" / "1.jpg").rename(photos / "dog" / "moved.jpg")
+    shutil.copy(photos / "cat" / "3.jpg", photos / "dog" / "copy.jpg")
+    report = update_gallery(tmp_path / "g", network, Scope(folders={b"dog"}), options=options)
+    assert report is not None
+    assert (report.added, report.moved, report.removed) == (1, 1, 0)
+    after = ids(tmp_path / "g", network)
+    assert after["dog/moved.jpg"] == before["cat/1.jpg"]
+    assert after["cat/3.jpg"] == before["cat/3.jpg"]
+    report = update_gallery(tmp_path / "g", network, Scope(folders={b"cat"}), options=options)
+    assert report is not None
+    assert (report.added, report.moved, report.removed) == (0, 0, 0)
+    assert ids(tmp_path / "g", network) == after
+
+
+def ids(gallery, network):
+    snapshot = GallerySnapshot.load(gallery, network.identity)
+    return {snapshot.photo(row).path: snapshot.photo(row).photo_id for row in range(len(snapshot))}
