@@ -49,7 +49,7 @@ class FoundFile:
     modified_ns: int
 
 
-@cache
+@cache  # of the endings of photos alone
 def _needed_extra(ending: bytes) -> str | None:
     return missing_extra(os.fsdecode(ending))
 
@@ -240,9 +240,12 @@ def _is_link(entry: os.DirEntry[bytes]) -> bool:
 
 
 def _judge(place: bytes, raw_path: bytes, skipped: Report) -> FoundFile | None:
-    """The file if it may become a photo, or None after reporting why not. Nothing is opened: a pipe would block."""
+    """The file if it may become a photo, or None after reporting why not. No pipe is opened, which would block."""
     ending = ending_of(raw_path)
     reason, kind, unknown = "", Kind.FAULT, False
+    if ending and ending not in _ENDINGS:  # without a look at the file: there may be a sidecar for every photo
+        skipped(Skipped(shown_path(raw_path), NOT_A_PHOTO, Kind.NO_PHOTO))
+        return None
     try:
         status = os.stat(place)  # noqa: PTH116 - bytes
     except FileNotFoundError:
@@ -256,7 +259,7 @@ def _judge(place: bytes, raw_path: bytes, skipped: Report) -> FoundFile | None:
             reason = "not a regular file"
         elif (needed := _needed_extra(ending)) is not None:
             reason = needed
-        elif ending not in _ENDINGS and (ending or not is_picture(place)):
+        elif not ending and not is_picture(place):
             reason, kind = NOT_A_PHOTO, Kind.NO_PHOTO
         elif status.st_size == 0:
             reason = "empty file"

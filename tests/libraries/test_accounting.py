@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -126,7 +126,12 @@ FILE_NAMES = st.one_of(
 FILES = st.tuples(st.lists(FOLDER_NAMES, max_size=3), FILE_NAMES, st.sampled_from(sorted(CONTENTS)))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40,
+    deadline=None,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),  # to shrink a failure would outlast the test's time
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(files=st.lists(FILES, max_size=14), later=st.lists(FILES, max_size=4))
 def test_any_mix_of_odd_files_is_accounted_for(tmp_path, network, monkeypatch, files, later):
     root, gallery = tmp_path / "photos", tmp_path / "gallery"
