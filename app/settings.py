@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from app.addresses import is_local_host, origin_of, prefix_of
 from index_builder.gallery_errors import GalleryError
 from index_builder.index.settings import Choice, CodeSource
-from index_builder.photo_folders import PhotoFolders, absolute_path
+from index_builder.photo_folders import PhotoFolders, absolute_path, linked_folders_of
 from model.errors import ConfigurationError
 from model.images import default_limits
 from model.images.decoding_memory import UNSHARED, DecodingMemory
@@ -46,6 +46,11 @@ class Settings(BaseSettings):
         None,
         description="What to leave out, as patterns of gitignore with commas between them; none: what the gallery "
         "remembers.",
+    )
+    follow_links_to: Annotated[tuple[Path, ...] | None, NoDecode] = Field(
+        None,
+        description="Folders elsewhere that links in `photos` may lead to, with colons between them; none: what the "
+        "gallery remembers.",
     )
     watch: bool = Field(
         default=False, description="Reconcile the gallery with `photos` at start and follow changes in that folder."
@@ -258,6 +263,25 @@ class Settings(BaseSettings):
         except GalleryError as error:
             raise ValueError(str(error)) from None
         return patterns
+
+    @field_validator("follow_links_to", mode="before")
+    @classmethod
+    def _linked(cls, value: str | tuple[Path, ...] | None) -> tuple[Path, ...] | None:
+        if value is None or value == "":
+            return None
+        try:
+            return linked_folders_of(value)
+        except GalleryError as error:
+            raise ValueError(str(error)) from None
+
+    @property
+    def photo_folders(self) -> PhotoFolders | None:
+        """`photos`, with what the settings leave out of them and where their links may lead; None without `photos`."""
+        return None if self.photos is None else self.refined(self.photos)
+
+    def refined(self, folders: PhotoFolders) -> PhotoFolders:
+        """These folders with the settings' exclusions and links; what they do not say, the gallery remembers."""
+        return PhotoFolders(folders.folders, self.follow_links_to, self.exclude)
 
     @property
     def is_local(self) -> bool:

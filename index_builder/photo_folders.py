@@ -200,3 +200,13 @@ def _check(folders: list[PhotoFolder]) -> None:
         for other, around in places:
             if other is not folder and place.is_relative_to(around):
                 raise GalleryError(f"the folder {folder.path} lies in {other.path}; name the outer one alone")
+
+
+def linked_folders_of(named: str | Sequence[str | Path]) -> tuple[Path, ...]:
+    """Folders that links may lead to, as an option names them one by one, or a variable with colons between them.
+
+    Raises:
+        GalleryError: there is no such home folder.
+    """
+    several = named.split(os.pathsep) if isinstance(named, str) else named
+    return tuple(absolute_path(one) for one in several if str(one).strip())

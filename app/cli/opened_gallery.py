@@ -19,7 +19,7 @@ def open_searcher(settings: Settings) -> TwoStageSearcher:
     snapshot = GallerySnapshot.load(
         settings.gallery,
         network.identity,
-        photos=settings.photos,
+        photos=settings.photo_folders,
         recall=settings.recall_settings,
         hash_projection=network.hash_projection,
         device=network.device,

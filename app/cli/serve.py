@@ -15,8 +15,10 @@ from app.cli.shared_options import (
     DeviceOption,
     ExcludeOption,
     GalleryOption,
+    LinksOption,
     RecallOption,
     excluded_patterns,
+    linked_folders,
 )
 
 
@@ -31,6 +33,7 @@ def command(
     ] = None,
     watch: Annotated[list[str] | None, typer.Option(help="As --photos, and follow changes in these folders.")] = None,
     exclude: ExcludeOption = None,
+    links: LinksOption = None,
     checkpoint: CheckpointOption = DEFAULT_CHECKPOINT,
     device: DeviceOption = "auto",
     recall: RecallOption = "auto",
@@ -51,6 +54,7 @@ def command(
         photos=watch or photos or None,
         watch=True if watch else None,
         exclude=excluded_patterns(exclude),
+        follow_links_to=linked_folders(links),
         checkpoint=checkpoint,
         device=device,
         recall=recall,

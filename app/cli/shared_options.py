@@ -45,6 +45,16 @@ ExcludeOption = Annotated[
         show_default=False,
     ),
 ]
+LinksOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--follow-links-to",
+        help="A folder elsewhere that links in the photos' folder may lead to; may be repeated. The gallery remembers "
+        "it, and '' forgets. [env var: SKETCHSEEK_FOLLOW_LINKS_TO, with colons]",
+        metavar="FOLDER",
+        show_default=False,
+    ),
+]
 SketchArgument = Annotated[Path, typer.Argument(help="A picture of a sketch.")]
 FileListsOption = Annotated[
     Path | None, in_data("Instead: folder with the published file lists (Sketchy/, TUBerlin/ or QuickDraw/).")
@@ -71,3 +81,11 @@ def excluded_patterns(exclude: list[str] | None) -> tuple[str, ...] | None:
         return tuple(pattern for pattern in exclude if pattern.strip())
     variable = os.environ.get("SKETCHSEEK_EXCLUDE")
     return patterns_of(variable) if variable else None
+
+
+def linked_folders(named: list[str] | None) -> tuple[Path, ...] | None:
+    """The folders of `--follow-links-to` or of its variable: None without any, () to forget what is remembered."""
+    from index_builder.photo_folders import linked_folders_of
+
+    variable = os.environ.get("SKETCHSEEK_FOLLOW_LINKS_TO")
+    return linked_folders_of(named) if named else linked_folders_of(variable) if variable else None

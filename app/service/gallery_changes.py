@@ -90,15 +90,15 @@ class GalleryChanges:
         return (self._settings.gallery / POINTER).is_file()
 
     def folders(self) -> PhotoFolders:
-        """Where the photos lie, with the exclusions of the settings; none take what the gallery remembers.
+        """Where the photos lie, with what the settings say of them; the rest is what the gallery remembers.
 
         Raises:
             RequestError: `no_photos_folder`.
         """
         if self._settings.photos is not None:
-            return replace(self._settings.photos, exclude=self._settings.exclude)
+            return self._settings.refined(self._settings.photos)
         if self._served_gallery.current is not None:
-            return replace(self._served_gallery.current.folders, exclude=self._settings.exclude)
+            return self._settings.refined(self._served_gallery.current.folders)
         raise RequestError("no_photos_folder", "This service knows no folder of photos; set SKETCHSEEK_PHOTOS.", 409)
 
     async def reconcile(self, scope: Scope | None = None) -> bool:
@@ -130,7 +130,7 @@ class GalleryChanges:
             remembered = opened.metadata(opened.dataset()).folders
         except GalleryError:
             return self.folders()
-        return remembered if self._settings.photos is None else self._settings.photos.over(remembered)
+        return (self._settings.photo_folders or self._settings.refined(remembered)).over(remembered)
 
     async def accept_loss(self, job: Job) -> None:
         """Drop all photos whose files are not found now, and record the outcome in `job`."""

@@ -176,7 +176,7 @@ class ServedGallery:
         snapshot = GallerySnapshot.load(
             self._settings.gallery,
             network.identity,
-            photos=self._settings.photos,
+            photos=self._settings.photo_folders,
             recall=self._settings.recall_settings,
             hash_projection=network.hash_projection,
             device=network.device,

@@ -69,6 +69,7 @@ class Belief:
         self._gallery, self._most_lost, self._accept, self._moved = gallery, most_lost, accept_loss, moved
         self._before = FolderLooks.read(gallery)
         self._places = Places(folders, self._before.looks)
+        self._own = frozenset(str(folder.path) for folder in folders.folders)
         expected = {str(place) for place in Places(remembered, {}).roots} if remembered else set[str]()
         expected |= self._before.looks.keys()
         self._first = {str(place): _look(place) for place in self._places.all}
@@ -163,9 +164,8 @@ class Belief:
         if place == NOWHERE:
             wrong = lost > 0 and not self._moved and lost * 100 > self._most_lost * known
             return _Doubt("missing", "that held them does not belong to the gallery any more") if wrong else None
-        is_root = Path(place) in self._places.roots
         if isinstance(now, _Doubt):
-            return now if lost or is_root else None
+            return now if lost or place in self._own else None
         before, first = self._before.looks.get(place), self._first[place]
         if before is not None and now is not None and before.marker not in (None, now.marker):
             return _MARKER

@@ -126,7 +126,11 @@ def remove_photos(gallery: str | Path, photo_ids: Sequence[str], *, wait_s: floa
 
 
 def chosen_folders(
-    gallery: str | Path, photos: Photos | None, *, exclude: tuple[str, ...] | None = None
+    gallery: str | Path,
+    photos: Photos | None,
+    *,
+    exclude: tuple[str, ...] | None = None,
+    links_to: tuple[Path, ...] | None = None,
 ) -> PhotoFolders:
     """The folders that were named, with what the gallery remembers where nothing was said.
 
@@ -134,11 +138,14 @@ def chosen_folders(
         gallery: its folder; it need not exist.
         photos: None takes what the gallery remembers.
         exclude: patterns that replace those of `photos`; None keeps them.
+        links_to: folders elsewhere that links may lead to, instead of those of `photos`; None keeps them.
 
     Raises:
         GalleryError: neither photos nor a gallery, or a pattern is none.
     """
     folders, _ = named_folders(Path(gallery), photos)
+    if links_to is not None:
+        folders = replace(folders, links_to=links_to)
     if exclude is None:
         return folders
     user_patterns(exclude)

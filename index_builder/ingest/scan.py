@@ -26,7 +26,7 @@ from model.images.formats.endings import ENDINGS, missing_extra
 from model.images.formats.signatures import is_picture
 
 LINKED_TWICE = "a link to a folder that is already part of the gallery"
-LEAVES_ROOT = "a link that leaves the folder of photos; the service would not show it"
+LEAVES_ROOT = "a link that leaves the folder of photos; --follow-links-to names the folders that links may lead to"
 THE_GALLERY = "the gallery itself"
 AWAY = "a folder that is not the one that the gallery knows"
 AN_IGNORE_FILE = "an ignore file"
@@ -92,6 +92,8 @@ def scan_folders(
     walk = _Walk(folders, skipped, closed)
     for start in starts:
         yield from walk.start(start, deep=deep)
+    if deep:
+        yield from walk.follow_links()
 
 
 def _check_start(folders: PhotoFolders, raw_path: bytes) -> None:
@@ -122,6 +124,7 @@ class _Walk:
         self._photos, self._skipped, self._closed = photos, skipped, closed
         self._exclusions = Exclusions(photos)
         self._seen: set[tuple[int, int]] = set()
+        self._links: list[_Folder] = []
 
     def start(self, raw_path: bytes, *, deep: bool = True) -> Iterator[FoundFile]:
         """The files of a folder that holds photos, or of a file or folder inside one."""
@@ -136,18 +139,21 @@ class _Walk:
             above = raw_path.rpartition(b"/")[0]
             around = self._exclusions.rules_of(above) if above else None
             start = _Folder(raw_path, around if isinstance(around, FolderRules) else None)
-            yield from self._walk(start) if deep else self._enter(start, [], [])
+            yield from self._walk(start) if deep else self._enter(start, [])
+
+    def follow_links(self) -> Iterator[FoundFile]:
+        """The files of linked folders. They come last, so that a photo gets its real path if it has one here."""
+        while self._links:
+            self._links.sort(key=_path_of)
+            yield from self._walk(self._links.pop(0))
 
     def _walk(self, start: _Folder) -> Iterator[FoundFile]:
-        # Linked folders wait until all real ones are done, so that a photo gets its real path if it has one here.
-        folders, links = [start], list[_Folder]()
-        while folders or links:
-            folder = folders.pop() if folders else links.pop(0)
-            yield from self._enter(folder, folders, links)
+        folders = [start]
+        while folders:
+            yield from self._enter(folders.pop(), folders)
             folders.sort(key=_path_of, reverse=True)
-            links.sort(key=_path_of)
 
-    def _enter(self, folder: _Folder, folders: list[_Folder], links: list[_Folder]) -> Iterator[FoundFile]:
+    def _enter(self, folder: _Folder, folders: list[_Folder]) -> Iterator[FoundFile]:
         """The files of one folder; folders in it are added to those that wait."""
         place = self._photos.absolute(folder.raw_path)
         try:
@@ -173,7 +179,7 @@ class _Walk:
                 if isinstance(found, FoundFile):
                     yield found
                 elif found is not None:
-                    (links if _is_link(entry) else folders).append(found)
+                    (self._links if _is_link(entry) else folders).append(found)
 
     def _listed(self, entries: Iterator[os.DirEntry[bytes]], folder: bytes) -> Iterator[os.DirEntry[bytes]]:
         """The entries of a folder, until it cannot be read any further: a share may be lost midway."""

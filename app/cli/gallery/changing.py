@@ -20,8 +20,10 @@ from app.cli.shared_options import (
     ExcludeOption,
     GalleryOption,
     JsonOption,
+    LinksOption,
     RecallOption,
     excluded_patterns,
+    linked_folders,
     one_of,
 )
 from index_builder.gallery_errors import UnknownPhotoError
@@ -30,6 +32,7 @@ from index_builder.index.settings import CodeSource
 if TYPE_CHECKING:
     from index_builder.ingest.build_options import BuildOptions
     from index_builder.ingest.build_report import BuildReport
+    from index_builder.photo_folders import PhotoFolders
 
 ContentsOption = Annotated[bool, typer.Option("--check-contents", help="Read every file, whatever its time says.")]
 LostOption = Annotated[
@@ -56,15 +59,16 @@ def build(
     photos: Annotated[list[str], typer.Argument(help="Folder of the photos; several get names, as NAME=FOLDER.")],
     *,
     exclude: ExcludeOption = None,
+    links: LinksOption = None,
     check_contents: ContentsOption = False,
     moved: MovedOption = False,
     most_lost: LostOption = 50.0,
     encoding: EncodingOptions,
 ) -> None:
     """Add every photo of a folder to the gallery. Makes the gallery if there is none, and resumes where it stopped."""
-    from index_builder.ingest.changes import build_gallery, chosen_folders
+    from index_builder.ingest.changes import build_gallery
 
-    folders = chosen_folders(encoding.gallery, photos, exclude=excluded_patterns(exclude))
+    folders = _folders(encoding, photos, exclude, links)
     options = encoding.build_options(check_contents=check_contents, moved=moved, most_lost=most_lost)
     _encode(encoding, options, partial(build_gallery, folders, encoding.gallery))
 
@@ -74,12 +78,13 @@ def add(
     paths: Annotated[list[Path], typer.Argument(help="Files or folders inside the photos' folder.")],
     *,
     exclude: ExcludeOption = None,
+    links: LinksOption = None,
     encoding: EncodingOptions,
 ) -> None:
     """Add files or folders, or encode them again if they changed. Relative paths start here or at the photos."""
-    from index_builder.ingest.changes import add_photos, chosen_folders
+    from index_builder.ingest.changes import add_photos
 
-    folders = chosen_folders(encoding.gallery, None, exclude=excluded_patterns(exclude))
+    folders = _folders(encoding, None, exclude, links)
     chosen = [path.absolute() if os.path.lexists(path) else path for path in paths]
     _encode(encoding, encoding.build_options(), partial(add_photos, encoding.gallery, folders, chosen))
 
@@ -110,6 +115,7 @@ def sync(
     ] = None,
     *,
     exclude: ExcludeOption = None,
+    links: LinksOption = None,
     check_contents: ContentsOption = False,
     moved: MovedOption = False,
     most_lost: LostOption = 50.0,
@@ -117,9 +123,9 @@ def sync(
     encoding: EncodingOptions,
 ) -> None:
     """Make the gallery match its folder: add new photos, drop missing ones, and encode changed ones again."""
-    from index_builder.ingest.changes import chosen_folders, sync_gallery
+    from index_builder.ingest.changes import sync_gallery
 
-    folders = chosen_folders(encoding.gallery, photos or None, exclude=excluded_patterns(exclude))
+    folders = _folders(encoding, photos or None, exclude, links)
     options = encoding.build_options(
         check_contents=check_contents, moved=moved, most_lost=most_lost, accept_loss=accept_loss
     )
@@ -170,6 +176,15 @@ def index(
     if snapshot.recall_kind.startswith("flat"):
         made += ", as at every start; only IVF and hash codes are kept"
     print(f"{len(snapshot)} photos, {snapshot.recall_kind}: {made}")
+
+
+def _folders(
+    encoding: EncodingOptions, photos: list[str] | None, exclude: list[str] | None, links: list[str] | None
+) -> PhotoFolders:
+    """Which photos a command is about."""
+    from index_builder.ingest.changes import chosen_folders
+
+    return chosen_folders(encoding.gallery, photos, exclude=excluded_patterns(exclude), links_to=linked_folders(links))
 
 
 def _encode(encoding: EncodingOptions, options: BuildOptions, change: Callable[..., BuildReport]) -> None:

@@ -174,3 +174,14 @@ def test_held_photos_are_reported_and_accepted(run, tmp_path, photos):
     write_photo(photos / "new.jpg", 30)
     assert run("sync", "--most-lost", 95, code=3).count("held 10 photos")
     assert run("sync", "--accept-loss", "--json")["photos"] == 1
+
+
+def test_links_to_named_folders_are_followed(run, tmp_path, photos, monkeypatch):
+    write_photo(tmp_path / "nas" / "0.jpg", 40)
+    (photos / "nas").symlink_to(tmp_path / "nas")
+    assert "--follow-links-to" in run("build", photos)
+    assert run("sync", "--follow-links-to", tmp_path / "nas", "--json")["added"] == 1
+    assert run("sync", "--json")["removed"] == 0
+    assert run("sync", "--follow-links-to", "", "--json")["removed"] == 1
+    monkeypatch.setenv("SKETCHSEEK_FOLLOW_LINKS_TO", f"{tmp_path}/other:{tmp_path}/nas")
+    assert run("sync", "--json")["added"] == 1
