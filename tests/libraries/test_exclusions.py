@@ -14,15 +14,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from app.settings import load_settings
 from index_builder import GalleryMetadata, GallerySnapshot, add_photos, build_gallery, rebuild_gallery, sync_gallery
 from index_builder.gallery_errors import GalleryError
 from index_builder.ingest import default_exclusions, ignore_patterns
+from index_builder.ingest.announced import Announced
 from index_builder.ingest.default_exclusions import HIDDEN
 from index_builder.ingest.exclusions import Exclusions
+from index_builder.ingest.folder_times import FolderTimes
 from index_builder.ingest.passed_over import Kind, Skipped
 from index_builder.ingest.scan import AN_IGNORE_FILE, scan_folders
 from index_builder.photo_folders import PhotoFolders
 from index_builder.store.gallery import Gallery
+from model.errors import ConfigurationError
 from tests.index_builder.pictures import write_photo
 from tests.paths import ROOT
 
@@ -334,3 +338,30 @@ def test_bounds_are_as_documented():
     assert bounds == (65_536, 1000, 3)
     assert "64 kB and 1000 patterns" in page
     assert "three `*` in one part of a path, and six in all" in page
+
+
+def test_the_setting_lists_patterns_and_an_empty_one_says_nothing(monkeypatch):
+    for value, patterns in (("drafts/, *.png,/a b", ("drafts/", "*.png", "/a b")), ("x\ny", ("x", "y")), ("", None)):
+        monkeypatch.setenv("SKETCHSEEK_EXCLUDE", value)
+        assert load_settings().exclude == patterns
+    monkeypatch.setenv("SKETCHSEEK_EXCLUDE", "fine,[z-a]")
+    with pytest.raises(ConfigurationError, match=r"SKETCHSEEK_EXCLUDE cannot be used: .*is no pattern"):
+        load_settings()
+
+
+def test_a_changed_ignore_file_matters_and_what_is_excluded_does_not(tmp_path):
+    touch(tmp_path, "a/1.jpg", "a/@eaDir/1.jpg", "a/drafts/1.jpg", "a/.sketchseekignore", "a/@eaDir/1.xmp", "a/1.xmp")
+    folders = PhotoFolders.of(tmp_path)
+    announced = Announced(folders, FolderTimes(folders), tmp_path / "gallery")
+
+    def matters(path):
+        return announced.matters(str(tmp_path / path))
+
+    assert matters("a/drafts/1.jpg")
+    assert not matters("a/1.xmp")
+    assert not matters("a/@eaDir/1.jpg")
+    (tmp_path / "a" / ".sketchseekignore").write_text("drafts/\n!@eaDir/\n")
+    assert matters("a/.sketchseekignore")
+    assert announced.scope([str(tmp_path / "a" / ".sketchseekignore")]).everything
+    assert not matters("a/drafts/1.jpg")
+    assert matters("a/@eaDir/1.jpg")
