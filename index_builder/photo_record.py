@@ -8,7 +8,7 @@ import itertools
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 ID_BYTES = 16
@@ -25,6 +25,7 @@ class PhotoFile:
         size: in bytes.
         modified_ns, read_ns: when the file was modified, and when it was read.
         width, height: of the photo in pixels, upright.
+        incomplete: the file ends early, so a part of the picture may be missing.
     """
 
     raw_path: bytes
@@ -34,6 +35,7 @@ class PhotoFile:
     read_ns: int
     width: int
     height: int
+    incomplete: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def command(
     settings = load_settings(gallery=gallery, photos=photos, checkpoint=checkpoint, device=device)
     searcher = open_searcher(settings)
     started = time.perf_counter()
-    image = open_image(sketch, longest_side=SKETCH_LONGEST_SIDE)
+    image = open_image(sketch, longest_side=SKETCH_LONGEST_SIDE, whole=True)
     prepared = prepare_sketch(searcher, image)
     decoded = time.perf_counter()
     rows: list[int] = []

@@ -99,7 +99,7 @@ def _local(settings: Settings, sketch: Path, query: Query) -> SearchAnswer:
     if unknown:
         raise GalleryError(f"no photo has the tag {unknown[0]!r}; `sketchseek gallery info` lists the tags")
     started = time.perf_counter()
-    prepared = searcher.prepare(open_image(_readable(sketch), longest_side=SKETCH_LONGEST_SIDE))
+    prepared = searcher.prepare(open_image(_readable(sketch), longest_side=SKETCH_LONGEST_SIDE, whole=True))
     decoded = time.perf_counter()
     found = next(searcher.search_many(prepared.unsqueeze(0), [query]))
     timings = {"decode": (decoded - started) * 1000, "queue": 0.0, **found.stages_ms}

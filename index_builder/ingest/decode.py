@@ -115,6 +115,7 @@ def _read_photo(
         return _failed(job, "empty file")
     content_hash = hashlib.sha256(data).digest()
     width = height = 0
+    incomplete = False
     tensor = None
     if is_known is None or not is_known(content_hash):
         try:
@@ -122,8 +123,11 @@ def _read_photo(
             tensor = photo_tensor(opened.image, preprocess)
         except ImageError as error:
             return _failed(job, reason_of(error))
-        width, height = opened.width, opened.height
-    return DecodedPhoto(job.raw_path, content_hash, len(data), modified_ns(status), read_ns, width, height, tensor)
+        width, height, incomplete = opened.width, opened.height, opened.incomplete
+    return DecodedPhoto(
+        *(job.raw_path, content_hash, len(data), modified_ns(status), read_ns, width, height, tensor),
+        incomplete=incomplete,
+    )
 
 
 def decode_ahead(

@@ -19,6 +19,7 @@ from index_builder.store.token_reader import fixed_size
 from model.whole_file import whole_file
 
 _BATCH_ROWS = 4096
+_MOST_NAMED = 100
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,9 @@ class GalleryInfo:
         bytes_per_photo: of the files that the latest version reads.
         bytes_on_disk: of everything, with older versions and the recall cache.
         unfinished_rebuild: whether a rebuild was begun and not finished.
+        incomplete: how many photos have files that end early; None for a gallery of an earlier release, which does not
+            know.
+        incomplete_photos: the first of their paths.
     """
 
     gallery: str
@@ -51,6 +55,8 @@ class GalleryInfo:
     bytes_per_photo: float
     bytes_on_disk: int
     unfinished_rebuild: bool
+    incomplete: int | None
+    incomplete_photos: list[str]
 
 
 def gallery_info(gallery: str | Path) -> GalleryInfo:
@@ -65,6 +71,7 @@ def gallery_info(gallery: str | Path) -> GalleryInfo:
     photos = int(dataset.count_rows())
     names = [*referenced_files(dataset), manifest_name(dataset.version)]
     used = sum((opened.dataset_path / name).stat().st_size for name in names)
+    incomplete = _incomplete(dataset)
     return GalleryInfo(
         gallery=str(opened.path.absolute()),
         root=str(metadata.folders),
@@ -80,7 +87,17 @@ def gallery_info(gallery: str | Path) -> GalleryInfo:
         bytes_per_photo=round(used / photos, 1) if photos else 0.0,
         bytes_on_disk=sum(path.stat().st_size for path in opened.path.rglob("*") if path.is_file()),
         unfinished_rebuild=dataset_path(opened.path, opened.generation + 1).exists(),
+        incomplete=None if incomplete is None else len(incomplete),
+        incomplete_photos=[shown_path(path) for path in (incomplete or [])[:_MOST_NAMED]],
     )
+
+
+def _incomplete(dataset: Any) -> list[bytes] | None:
+    """Paths of photos whose files end early, in order; None where nobody noted them."""
+    if "incomplete" not in dataset.schema.names:
+        return None
+    with lance_errors("cannot read the photos of the gallery"):
+        return sorted(dataset.to_table(columns=["path"], filter="incomplete").column("path").to_pylist())
 
 
 def export_descriptors(gallery: str | Path, output: str | Path) -> int:

@@ -56,6 +56,7 @@ class VerifyReport:
     Attributes:
         version: that was looked at; "" if none could be opened.
         photos: rows read, files: checksums compared, decoded: photos of the sample that decoded.
+        incomplete: paths of those whose files end early.
         problems: empty if the gallery is whole.
         notes: leftovers of killed writers and the like, which need no repair.
     """
@@ -64,6 +65,7 @@ class VerifyReport:
     photos: int = 0
     files: int = 0
     decoded: int = 0
+    incomplete: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -248,3 +250,5 @@ def _check_photos(folders: PhotoFolders, paths: list[bytes], limits: ImageLimits
             report.problems.append(Problem(shown_path(path), what))
         else:
             report.decoded += 1
+            if result.incomplete:
+                report.incomplete.append(shown_path(path))

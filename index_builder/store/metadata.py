@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from model.networks.network import CheckpointIdentity, Network
 
 FORMAT = 1
+OPTIONAL_COLUMNS = {"incomplete": pa.bool_()}
+"""Columns that galleries of earlier releases lack; they come last."""
 METADATA_KEY = b"sketchseek"
 
 
@@ -74,6 +76,7 @@ class GalleryMetadata:
             "tokens": pa.binary(shape.record_bytes),
         }
         fields = [pa.field(name, kind, nullable=False) for name, kind in columns.items()]
+        fields += [pa.field(name, kind) for name, kind in OPTIONAL_COLUMNS.items()]
         return pa.schema(fields, metadata={METADATA_KEY: self.to_json()})
 
     def to_json(self) -> str:

@@ -95,6 +95,8 @@ def rows_of(photos: Sequence[PhotoFile], ids: Sequence[str], stored: StoredToken
     arrays.append(
         pa.FixedSizeBinaryArray.from_buffers(pa.binary(records.shape[1]), len(records), [None, pa.py_buffer(records)])
     )
+    if "incomplete" in schema.names:
+        arrays.append(pa.array([p.incomplete for p in photos], type=pa.bool_()))
     return pa.table([array.cast(field.type) for array, field in zip(arrays, schema, strict=True)], schema=schema)
 
 

@@ -78,7 +78,7 @@ class GalleryWriter:
         Raises:
             GalleryWriteError: none of these was committed.
         """
-        self._add(rows_of(photos, ids, stored, self.metadata.schema()), replaces=replaces)
+        self._add(rows_of(photos, ids, stored, self._dataset.schema), replaces=replaces)
 
     def copy(self, copies: Sequence[PhotoCopy], *, replaces: bool) -> list[PhotoCopy]:
         """Commit photos with the encodings of others. With `replaces`, the same commit removes rows of the same paths.

@@ -115,9 +115,9 @@ def decode_item(item: Item, config: PreprocessConfig) -> NDArray[np.uint8]:
     if item.strokes is not None:
         return _grey(np.asarray(sketch_image(draw_strokes(item.strokes), config).convert("L")))
     if item.modality == "sketch":
-        sketch = open_image(item.path, longest_side=SKETCH_LONGEST_SIDE)
+        sketch = open_image(item.path, longest_side=SKETCH_LONGEST_SIDE, whole=True)
         return _grey(np.asarray(sketch_image(sketch, config).convert("L")))
-    image = photo_image(open_image(item.path, longest_side=config.image_size), config)
+    image = photo_image(open_image(item.path, longest_side=config.image_size, whole=True), config)
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 

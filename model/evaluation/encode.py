@@ -46,8 +46,8 @@ def prepare(item: Item, config: PreprocessConfig) -> Tensor:
     if item.strokes is not None:
         return sketch_tensor(draw_strokes(item.strokes), config)
     if item.modality == "sketch":
-        return sketch_tensor(open_image(item.path, longest_side=SKETCH_LONGEST_SIDE), config)
-    return photo_tensor(open_image(item.path, longest_side=config.image_size), config)
+        return sketch_tensor(open_image(item.path, longest_side=SKETCH_LONGEST_SIDE, whole=True), config)
+    return photo_tensor(open_image(item.path, longest_side=config.image_size, whole=True), config)
 
 
 def encode_items(

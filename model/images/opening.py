@@ -8,10 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
-import os
 import struct
-import threading
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -27,7 +24,10 @@ from model.images.frames import better_frame, is_empty
 from model.images.jpeg_xl import read_jpeg_xl
 from model.images.limits import FORMATS, HEIF_AVAILABLE, ImageLimits, decoding_bytes, webp_bytes
 from model.images.modes import full_scale, sixteen_to_8_bits, to_rgb
+from model.images.partial import load_what_is_there, whiten_below
 from model.images.raw import read_raw
+from model.images.silence import silenced_pillow
+from model.images.sources import read_bytes, size_on_disk
 
 __all__ = ["FORMATS", "HEIF_AVAILABLE", "ImageLimits", "OpenedImage", "open_image", "read_image", "to_rgb"]
 
@@ -55,16 +55,27 @@ class OpenedImage:
             original where `longest_side` allowed it.
         width, height: of the original in pixels, upright (EXIF orientation applied).
         format: Pillow's name, such as "JPEG".
+        shown: of a file that ends early, the share of its rows that is there; None for a whole file.
     """
 
     image: Image.Image
     width: int
     height: int
     format: str
+    shown: float | None = None
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether the file ends early, so that a part of the picture may be missing."""
+        return self.shown is not None
 
 
 def open_image(
-    source: Path | str | bytes | BinaryIO, limits: ImageLimits | None = None, longest_side: int | None = None
+    source: Path | str | bytes | BinaryIO,
+    limits: ImageLimits | None = None,
+    longest_side: int | None = None,
+    *,
+    whole: bool = False,
 ) -> Image.Image:
     """The upright image in the file's own mode; `read_image` also tells the original's size and format.
 
@@ -73,27 +84,32 @@ def open_image(
         limits: what it may cost; None takes the defaults.
         longest_side: what the caller will scale it to, in pixels; JPEGs are then decoded at 1/2, 1/4 or 1/8 of their
             size if that leaves at least twice as many. None decodes all pixels.
+        whole: refuse a file of which a part of the picture is missing; else that part is opened which is there.
 
     Raises:
         ImageError: empty, or no image.
-        DamagedImageError: truncated or damaged.
+        DamagedImageError: damaged, or less than a tenth of its rows is there.
         ImageFormatError: an image, but of a format that is not on the allow-list.
         ImageTooLargeError: too many bytes or pixels; nothing was decoded.
     """
-    return read_image(source, limits, longest_side).image
+    return read_image(source, limits, longest_side, whole=whole).image
 
 
 def read_image(
-    source: Path | str | bytes | BinaryIO, limits: ImageLimits | None = None, longest_side: int | None = None
+    source: Path | str | bytes | BinaryIO,
+    limits: ImageLimits | None = None,
+    longest_side: int | None = None,
+    *,
+    whole: bool = False,
 ) -> OpenedImage:
     """`open_image`, with the original's upright size and its format. Same arguments, same errors."""
     limits = limits or ImageLimits()
-    size = _size_on_disk(source)
+    size = size_on_disk(source)
     with limits.together.file(min(size, limits.max_bytes)):
-        data = _read_bytes(source, size, limits.max_bytes)
-        with _silenced_pillow:
+        data = read_bytes(source, size, limits.max_bytes)
+        with silenced_pillow:
             try:
-                return _decode(data, limits, longest_side)
+                opened = _decode(data, limits, longest_side)
             except ImageError:
                 raise
             except Image.DecompressionBombError as error:  # of Pillow's WebP alone, whose limit nobody sets
@@ -106,6 +122,9 @@ def read_image(
                 ) from error
             except Exception as error:  # decoders of damaged data raise nearly anything
                 raise DamagedImageError("the image is damaged or truncated; save it again and retry") from error
+    if whole and opened.shown is not None and opened.shown < 1:
+        raise DamagedImageError("a part of the image is missing; send the whole file")
+    return opened
 
 
 def _decode(data: bytes, limits: ImageLimits, longest_side: int | None) -> OpenedImage:
@@ -133,17 +152,19 @@ def _decode(data: bytes, limits: ImageLimits, longest_side: int | None) -> Opene
         if name != "WEBP":
             pixels = max(width * height, math.prod(container.size or (0, 0)))
             turn.enter_context(_turn(limits, decoding_bytes(image, name, container, pixels), copies))
-        image.load()
+        shown = load_what_is_there(image, name, container)
         image = _frame_to_show(image, container, data, limits)
         profile = needed_profile(image.info.get("icc_profile") or container.profile, image.mode)
         if name == "TIFF":  # its decoder turns the pixels upright, and swaps the size with them
             width, height = image.size
         image.info = {key: value for key, value in image.info.items() if key == "transparency"}
-        result = _upright(_reduced(image, longest_side), orientation)
+        result = _reduced(image, longest_side)
+        whiten_below(result, name, shown)
+        result = _upright(result, orientation)
         result.info |= {} if profile is None else {KEY: profile}
     if orientation >= 5:
         width, height = height, width
-    return OpenedImage(result, width, height, name)
+    return OpenedImage(result, width, height, name, shown)
 
 
 def _turn(limits: ImageLimits, decoding: float, copies: int) -> contextlib.AbstractContextManager[None]:
@@ -239,66 +260,3 @@ def _unidentified(data: bytes, limits: ImageLimits) -> ImageError:
     if known in limits.formats:
         return DamagedImageError(f"this {known} image is damaged; save it again and retry")
     return ImageFormatError(f"files of format {known} are not accepted; {accepted}")
-
-
-def _size_on_disk(source: Path | str | bytes | BinaryIO) -> int:
-    """Bytes of a file that is not in memory yet; 0 where that is unknown."""
-    try:
-        if isinstance(source, (str, Path)):
-            return os.stat(source).st_size  # noqa: PTH116 - also of text
-        if not isinstance(source, (bytes, bytearray, memoryview)):
-            return os.fstat(source.fileno()).st_size
-    except (OSError, ValueError, AttributeError):
-        pass  # reading says what is wrong
-    return 0
-
-
-def _read_bytes(source: Path | str | bytes | BinaryIO, size: int, max_bytes: int) -> bytes:
-    most = min(size, max_bytes) + 1 if size else max_bytes + 1  # reading takes so much memory at once
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        data = bytes(source)
-    elif isinstance(source, (str, Path)):
-        try:
-            with Path(source).open("rb") as file:
-                data = file.read(most)
-        except (OSError, ValueError) as error:  # ValueError: a name with a null character
-            reason = getattr(error, "strerror", None) or error
-            raise ImageError(f"the image file {source} cannot be read: {reason}") from error
-    else:
-        data = source.read(most)
-    if not data:
-        raise ImageError("the image is empty; send a file with content")
-    if len(data) > max_bytes:
-        raise ImageTooLargeError(f"the image is larger than the {max_bytes} bytes allowed", "image_file_too_large")
-    return data
-
-
-class _Silence:
-    """No warning of Pillow's leaves a `with` block of this, in any thread.
-
-    `warnings.catch_warnings` alone restores filters in the wrong order when threads overlap, so the first one in opens
-    it and the last one out closes it.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._depth = 0
-        self._context: warnings.catch_warnings[None] | None = None
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._depth == 0:
-                self._context = warnings.catch_warnings()
-                self._context.__enter__()
-                warnings.filterwarnings("ignore", module=r"(PIL|pillow_heif)\.")
-            self._depth += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._depth -= 1
-            if self._depth == 0 and self._context is not None:
-                self._context.__exit__(None, None, None)
-                self._context = None
-
-
-_silenced_pillow = _Silence()

@@ -36,10 +36,12 @@ def verify(
             print(f"note: {note}", file=sys.stderr)
         for problem in report.problems:
             print(f"{printable(problem.where)}: {printable(problem.what)}")
+        for path in report.incomplete:
+            print(f"{printable(path)}: incomplete, its file ends early; restore it if there is a whole one")
         state = "is whole" if report.whole else f"has {len(report.problems)} problems"
         print(
             f"gallery {gallery} {state}: version {report.version or 'unknown'}, {report.photos} photos, "
-            f"{report.files} files compared, {report.decoded} photos decoded"
+            f"{report.files} files compared, {report.decoded} photos decoded, {len(report.incomplete)} incomplete"
         )
     if not report.whole:
         raise typer.Exit(1)

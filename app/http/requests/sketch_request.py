@@ -47,7 +47,7 @@ class SketchRequest:
         """
         if self.image is None:
             return draw_strokes(self.strokes or [])
-        return open_image(self.image, limits, SKETCH_LONGEST_SIDE)
+        return open_image(self.image, limits, SKETCH_LONGEST_SIDE, whole=True)
 
 
 async def read_sketch(request: Request, settings: Settings, repeatable: frozenset[str]) -> SketchRequest:

@@ -23,6 +23,7 @@ class Container:
         samples: of a JPEG, per pixel: 3 with full colour, 1.5 where two rows and two columns share theirs, 1 in grey.
         profile: the ICC profile, which the decoder does not see; None where there is none, or where it finds it itself.
         animated: whether further frames follow.
+        shown: of a file that ends early and was made whole, about the share of rows that is there; None for others.
     """
 
     data: bytes
@@ -32,6 +33,7 @@ class Container:
     samples: float = 3.0
     profile: bytes | None = None
     animated: bool = False
+    shown: float | None = None
 
 
 def damaged(what: str) -> DamagedImageError:

@@ -28,7 +28,8 @@ def walk_gif(data: bytes) -> Container:
     screen = struct.unpack_from("<HH", data, 6)
     size = (max(screen[0], left + width), max(screen[1], top + height))
     animated = data[end : end + 1] in (b"!", b",")
-    return Container(b"".join([*kept, data[start:end], b";"]), 1, size, animated=animated)
+    whole = end < len(data) or data[-1] == 0  # else the decoder is to see that the end is missing
+    return Container(b"".join([*kept, data[start:end], b";" if whole else b""]), 1, size, animated=animated)
 
 
 def first_gif_frames(data: bytes, count: int) -> tuple[bytes, tuple[int, int]]:

@@ -10,7 +10,8 @@ from model.images.formats.container import Container, damaged, exif_orientation
 _MAX_SEGMENTS = 2_000  # before the pixels; a camera's file has about 20
 _MAX_SCANS = 100
 _PROFILE = b"ICC_PROFILE\0"  # behind it: number of the piece from 1, and how many there are (ICC.1, annex B.4)
-_FILL = re.compile(rb"\xff+")  # any number of these may precede a marker
+_MARKER = re.compile(rb"\xff+([^\x00\xff])")  # decoders pass over other bytes, and so do we
+_END = b"\xff\xd9"
 _SCAN_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 
 
@@ -21,11 +22,10 @@ def walk_jpeg(data: bytes) -> Container:
     position, orientation, size, components, progressive = 2, 0, None, 3, False
     samples = 3.0
     for _ in range(_MAX_SEGMENTS):
-        fill = _FILL.match(data, position)
-        if fill is None:
-            raise damaged("no marker where one belongs")
-        position = fill.end() - 1
-        marker = data[position + 1]
+        found = _MARKER.search(data, position)
+        if found is None:
+            raise damaged("it ends early")
+        position, marker = found.end() - 2, data[found.end() - 1]
         if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # stand alone
             position += 2
             continue
@@ -34,7 +34,13 @@ def walk_jpeg(data: bytes) -> Container:
         if marker == 0xDA:
             scans = _scans(data, position) if progressive or body[0] < components else 1
             kept.append(memoryview(data)[position:])
-            return Container(b"".join(kept), orientation or 1, size, scans, samples, _whole(pieces))
+            whole = data.rfind(_END, position) >= 0  # never among the pixels
+            if not whole:
+                kept.append(_END)
+            profile = _whole(pieces)
+            return Container(
+                b"".join(kept), orientation or 1, size, scans, samples, profile, shown=None if whole else 1.0
+            )
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             height, width, components = struct.unpack_from(">HHB", body, 1)
             size = (width, height)

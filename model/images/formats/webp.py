@@ -6,10 +6,13 @@ import struct
 
 from model.images.formats.container import MAX_CHUNKS, Container, damaged, exif_orientation
 
+_MOST_PADDED = 100_000_000  # bytes of pixels
+
 
 def walk_webp(data: bytes) -> Container:
     """The file without metadata and later frames; the EXIF orientation, the size and the profile."""
     position, orientation, size, profile, frames = 12, 1, None, None, 0
+    shown: float | None = None
     kept: list[bytes] = []
     for _ in range(MAX_CHUNKS):
         if position + 8 > len(data):
@@ -25,6 +28,8 @@ def walk_webp(data: bytes) -> Container:
         elif kind in (b"VP8X", b"ANIM", b"ALPH", b"VP8 ", b"VP8L", b"ANMF") and kind not in {part[:4] for part in kept}:
             kept.append(data[position:end])
             size = size or _webp_size(kind, body)
+            if end > len(data) and kind in (b"VP8 ", b"VP8L"):
+                kept[-1], shown = _made_whole(kind, data[position:], length)
         frames += kind == b"ANMF"
         position = end
     else:
@@ -33,7 +38,20 @@ def walk_webp(data: bytes) -> Container:
         kept[0] = _without_metadata(kept[0])
     body = b"".join(kept)
     riff = b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP"
-    return Container(riff + body, orientation, size, profile=profile, animated=frames > 1)
+    return Container(riff + body, orientation, size, profile=profile, animated=frames > 1, shown=shown)
+
+
+def _made_whole(kind: bytes, chunk: bytes, length: int) -> tuple[bytes, float]:
+    """A chunk of pixels with zeros in place of its missing end, and about which share of the rows is there.
+
+    Rows follow each other, in VP8 behind a first partition that describes all of them (RFC 6386, 9.1).
+    """
+    first = 10 + (int.from_bytes(chunk[8:11], "little") >> 5) if kind == b"VP8 " else 0
+    present = len(chunk) - 8
+    if length > _MOST_PADDED or present <= first or length <= first:
+        raise damaged("it ends early")
+    padded = chunk.ljust(8 + length + (length & 1), b"\0")
+    return padded, min(1.0, (present - first) / (length - first))
 
 
 def first_webp_frames(data: bytes, count: int) -> tuple[bytes, tuple[int, int]]:

@@ -161,11 +161,12 @@ def bomb(path):
 
 def test_bad_files_are_skipped_with_a_reason_and_never_stop_a_build(tmp_path, photos, network, options):
     good = photo_bytes(1, size=(200, 100))
-    (photos / "truncated.jpg").write_bytes(good[: len(good) // 2])
+    (photos / "truncated.jpg").write_bytes(good[:300])
     (photos / "garbage.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"x" * 100)
     (photos / "page.jpg").write_bytes(b"<html>not a photo</html>")
     (photos / "empty.webp").touch()
     bomb(photos / "bomb.png")
+    options = replace(options, limits=replace(options.limits, max_pixels=100_000_000))
     (photos / "notes.txt").write_text("hello")
     report = build_gallery(photos, tmp_path / "g", network, options=options)
     reasons = dict(report.skipped.named())
@@ -182,7 +183,8 @@ def test_a_file_larger_than_allowed_is_skipped(tmp_path, photos, network, option
     report = build_gallery(
         photos, tmp_path / "g", network, options=replace(options, limits=replace(options.limits, max_bytes=5000))
     )
-    assert list(report.skipped.named()) == [("long.jpg", "larger than the 5000 bytes allowed")]
+    reason = "larger than the 5000 bytes allowed; a larger --max-image-bytes (SKETCHSEEK_MAX_IMAGE_BYTES) lets it in"
+    assert list(report.skipped.named()) == [("long.jpg", reason)]
     assert report.added == 10
 
 

@@ -65,7 +65,7 @@ JPEG: dict[str, Case] = {
     "jpeg in 90 passes": opens(lambda: many_scans(90, 500)),
     "jpeg in 90 passes, large": fails(lambda: many_scans(80, 3000), ImageTooLargeError),
     "jpeg in 10 000 passes": fails(lambda: many_scans(10_000, 64), DamagedImageError),
-    "jpeg truncated in its pixels": fails(lambda: GOOD[: len(GOOD) - 200], DamagedImageError),
+    "jpeg truncated in its pixels": opens(lambda: GOOD[: len(GOOD) - 200]),
     "jpeg truncated in its header": fails(lambda: GOOD[:60], DamagedImageError),
     "jpeg of three bytes": fails(lambda: b"\xff\xd8\xff", DamagedImageError),
     "jpeg without pixels": fails(lambda: GOOD[: GOOD.find(b"\xff\xda")], DamagedImageError),

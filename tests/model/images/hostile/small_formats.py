@@ -70,7 +70,7 @@ SMALL_FORMATS: dict[str, Case] = {
         lambda: gif(3000, 3000, frame(0, 0, 3000, 3000, b"\1\x44" * 900_000 + b"\0")), DamagedImageError
     ),
     "gif with 100 000 extensions": opens(lambda: GIF[:781] + b"!\xf9\4\0\0\0\0\0" * 100_000 + GIF[781:]),
-    "webp truncated": fails(lambda: WEBP[: len(WEBP) // 2], DamagedImageError),
+    "webp truncated": opens(lambda: WEBP[: len(WEBP) // 2]),
     "webp truncated in its header": fails(lambda: WEBP[:24], DamagedImageError),
     "webp lossless, truncated": fails(lambda: LOSSLESS[: len(LOSSLESS) // 2], DamagedImageError),
     "webp whose canvas is 16 million wide": fails(lambda: webp(vp8x(1 << 24, 1, 0), WEBP[12:]), ImageTooLargeError),
@@ -104,5 +104,5 @@ SMALL_FORMATS: dict[str, Case] = {
     ),
     "bmp run-length coded, allowed": either(lambda: bmp(2000, 1000, 8, 1, b"\1\0" * 900_000), DamagedImageError),
     "bmp of four bits, lines cut short": either(lambda: bmp(2000, 1000, 4, 2, b"\0\0" * 900_000), DamagedImageError),
-    "bmp truncated": fails(lambda: BMP[: len(BMP) // 2], DamagedImageError),
+    "bmp truncated": opens(lambda: BMP[: len(BMP) // 2]),
 }
