@@ -421,6 +421,26 @@ def test_a_running_build_shows_its_progress_and_its_end(site: Site, open_page: O
     page.unroute_all(behavior="ignoreErrors")
 
 
+def test_photos_of_a_folder_that_vanished_are_noted(site: Site, open_page: OpenPage) -> None:
+    page = open_page(site)
+    expect(page.locator("#held")).to_be_hidden()
+    held = [
+        {"folder": "pets/<nas>", "photos": 12, "code": "not_mounted", "detail": "The folder is not mounted any more."}
+    ]
+
+    def answer(route: Any) -> None:
+        route.fulfill(json={**route.fetch().json(), "held": held})
+
+    page.route("**/gallery", answer)
+    page.reload()
+    expect(page.locator("#held")).to_contain_text("12 photos of “pets/<nas>” can be found but not shown")
+    expect(page.locator("#held")).to_contain_text("The folder is not mounted any more. They come back with the folder.")
+    held.clear()
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.locator("#held")).to_be_hidden()
+    page.unroute_all(behavior="ignoreErrors")
+
+
 def test_a_gallery_behind_a_key_asks_for_it(site: Site, open_page: OpenPage) -> None:
     page = open_page(site)
 
