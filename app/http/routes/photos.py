@@ -158,6 +158,7 @@ async def similar(
     status_code=201,
     response_model=JobDocument,
     responses={
+        200: {"model": JobDocument, "description": "The gallery has every one of them already, under these ids."},
         202: {"model": JobDocument, "description": "Taken in; `url` says when the photos can be found."},
         **problems(400, 401, 403, 408, 409, 413, 415, 422, 507),
     },
