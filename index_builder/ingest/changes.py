@@ -18,7 +18,7 @@ from index_builder.ingest.build_options import BuildOptions
 from index_builder.ingest.build_report import BuildReport, OnProgress
 from index_builder.ingest.difference import Difference
 from index_builder.ingest.exclusions import user_patterns
-from index_builder.ingest.missing_photos import UnknownPlaces, missing_photos
+from index_builder.ingest.missing_photos import UnknownPlaces, judged_missing
 from index_builder.ingest.passed_over import NAMED, Kind, Skipped
 from index_builder.ingest.photo_names import outermost, spelled_on_disk
 from index_builder.ingest.pipeline import read_all
@@ -208,12 +208,7 @@ def _whole_folder(
         difference.spare(lambda path: unknown.hides(path) or not belief.reaches(path))
         read_all(writer, difference, folders, network, options, report=report, progress=progress, keep_ids=False)
         # Only now: what was missing may have been found at another path.
-        gone, unwanted = missing_photos(difference, folders, unknown, belief.reaches)
-        judged = belief.judge(
-            gone,
-            known=lambda: (path.as_py() for path in known.paths),
-            found=lambda: (job.raw_path for job in difference.new),
-        )
+        judged, unwanted = judged_missing(difference, known, folders, unknown, belief)
         report.held = judged.held
         if drop:
             report.removed += writer.remove([*judged.gone, *unwanted])

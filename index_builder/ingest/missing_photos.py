@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from index_builder.ingest.believing import Belief, Judgement
 from index_builder.ingest.difference import Difference
 from index_builder.ingest.exclusions import Exclusions
 from index_builder.ingest.passed_over import Skipped
 from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import shown_path
+from index_builder.store.rows import KnownPhotos
 
 
 class UnknownPlaces:
@@ -31,7 +33,7 @@ class UnknownPlaces:
         return bool({"", path, *(path[:end] for end in ends)} & self._paths)
 
 
-def missing_photos(
+def _missing_photos(
     difference: Difference, folders: PhotoFolders, unknown: UnknownPlaces, reaches: Callable[[bytes], bool]
 ) -> tuple[list[tuple[str, bytes]], list[str]]:
     """Photos that were not found and are not out of sight.
@@ -54,3 +56,23 @@ def missing_photos(
         elif not unknown.hides(path):
             gone.append((photo, path))
     return gone, unwanted
+
+
+def judged_missing(
+    difference: Difference, known: KnownPhotos, folders: PhotoFolders, unknown: UnknownPlaces, belief: Belief
+) -> tuple[Judgement, list[str]]:
+    """Which missing photos are believed to be gone, and ids of those that a rule excludes now.
+
+    Args:
+        difference: of the scan, after new files were read: what moved is not missing.
+        known: what the gallery had before.
+        folders, unknown: where photos lie, and what could not be looked at.
+        belief: judges the loss.
+    """
+    gone, unwanted = _missing_photos(difference, folders, unknown, belief.reaches)
+    judged = belief.judge(
+        gone,
+        known=lambda: (path.as_py() for path in known.paths),
+        found=lambda: (job.raw_path for job in difference.new),
+    )
+    return judged, unwanted

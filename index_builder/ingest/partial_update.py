@@ -15,7 +15,7 @@ from index_builder.ingest.build_options import BuildOptions
 from index_builder.ingest.build_report import BuildReport, OnProgress
 from index_builder.ingest.changes import finish, is_gone, named_folders
 from index_builder.ingest.difference import Difference
-from index_builder.ingest.missing_photos import UnknownPlaces, missing_photos
+from index_builder.ingest.missing_photos import UnknownPlaces, judged_missing
 from index_builder.ingest.passed_over import Skipped
 from index_builder.ingest.pipeline import read_all
 from index_builder.ingest.scan import FoundFile, scan_folders
@@ -69,12 +69,7 @@ def update_gallery(
         difference.add(_found(scope, folders, pass_over, scan))
         difference.spare(unknown.hides)
         read_all(writer, difference, folders, network, options, report=report, progress=progress, keep_ids=False)
-        gone, unwanted = missing_photos(difference, folders, unknown, belief.reaches)
-        judged = belief.judge(
-            gone,
-            known=lambda: (path.as_py() for path in known.paths),
-            found=lambda: (job.raw_path for job in difference.new),
-        )
+        judged, unwanted = judged_missing(difference, known, folders, unknown, belief)
         if judged.held:
             return None
         report.removed += writer.remove([*judged.gone, *unwanted])
