@@ -6,17 +6,15 @@ docs/operations.md lists them all; a test compares the two.
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import SettingsConfigDict
 
-from app.addresses import is_local_host, origin_of, prefix_of
-from index_builder.gallery_errors import GalleryError
+from app.access_settings import AccessSettings
+from app.gallery_settings import GallerySettings, absolute
 from index_builder.index.settings import Choice, CodeSource
-from index_builder.photo_folders import PhotoFolders, absolute_path, linked_folders_of
 from model.errors import ConfigurationError
 from model.images import default_limits
 from model.images.decoding_memory import UNSHARED, DecodingMemory
@@ -26,76 +24,17 @@ if TYPE_CHECKING:
     from index_builder import RecallSettings
 
 MEGABYTE = 1_000_000
-_KEY = re.compile(r"[!-~]([ -~]*[!-~])?")  # clients disagree on how a header spells anything else
 
 
-class Settings(BaseSettings):
+class Settings(GallerySettings, AccessSettings):
     """Everything that can be set. 0 turns a limit off only if its sentence says so."""
 
     model_config = SettingsConfigDict(env_prefix="SKETCHSEEK_", extra="forbid", frozen=True)
 
-    gallery: Path = Field(
-        Path("gallery"), description="Folder of the gallery; the first start builds it if `photos` is set."
-    )
-    photos: Annotated[PhotoFolders | None, NoDecode] = Field(
-        None,
-        description="Folder of the gallery's photos, or several as NAME=PATH with colons between them; none: what the "
-        "gallery remembers.",
-    )
-    exclude: Annotated[tuple[str, ...] | None, NoDecode] = Field(
-        None,
-        description="What to leave out, as patterns of gitignore with commas between them; none: what the gallery "
-        "remembers.",
-    )
-    follow_links_to: Annotated[tuple[Path, ...] | None, NoDecode] = Field(
-        None,
-        description="Folders elsewhere that links in `photos` may lead to, with colons between them; none: what the "
-        "gallery remembers.",
-    )
-    watch: bool = Field(
-        default=False, description="Reconcile the gallery with `photos` at start and follow changes in that folder."
-    )
-    rescan_s: float = Field(
-        900.0, ge=0, description="Seconds between looks for photos that came or went unannounced; 0 turns them off."
-    )
-    full_rescan_s: float = Field(
-        21600.0, ge=0, description="Seconds between looks at every file for changed contents; 0 turns them off."
-    )
-    watch_events: Literal["auto", "off"] = Field(
-        "auto", description="Use the system's events of changes: auto, where it can; off: follow by rescans alone."
-    )
-    most_lost: float = Field(
-        50.0,
-        ge=0,
-        le=100,
-        description="Per cent of a folder's photos that may be gone at once; more are held until somebody confirms.",
-    )
     checkpoint: str = Field("zse-lite", description="Name or path of the checkpoint that encodes and compares.")
     device: str = Field("auto", description="Device of the network: auto, cpu, cuda or cuda:N.")
     dtype: str = Field("auto", description="Arithmetic of the network: auto, float32, bfloat16 or float16.")
     torch_threads: int = Field(0, ge=0, description="Threads of one tensor operation; 0 takes one per core, at most 4.")
-
-    host: str = Field(
-        "127.0.0.1", description="Address to listen on; 0.0.0.0 opens it to the network, and :: to IPv6 as well."
-    )
-    port: int = Field(8000, ge=0, le=65535, description="Port to listen on.")
-    admin_port: int = Field(
-        0, ge=0, le=65535, description="Port of its own for probes and metrics; 0 serves them beside the rest."
-    )
-    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
-        (),
-        description="Host names to answer to, separated by commas; none: local names if `host` is local, else any.",
-    )
-    root_path: str = Field("", description="Path under which a proxy serves this, such as /photos; none: its root.")
-    read_key: SecretStr | None = Field(None, description="Key to search and look; none: anybody may.")
-    write_key: SecretStr | None = Field(None, description="Key to change the gallery; none: nobody may.")
-    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Origins of other sites' pages that may ask, separated by commas, or *; none: no page may."
-    )
-    rate_limit_per_minute: int = Field(
-        3000, ge=0, description="Requests per minute for each key or address; 0 turns the limit off."
-    )
-    rate_limit_burst: int = Field(600, ge=1, description="Requests that may come at once within the rate limit.")
 
     max_body_bytes: int = Field(10 * MEGABYTE, ge=1, description="Largest body of a search, counted as it streams.")
     max_upload_bytes: int = Field(100 * MEGABYTE, ge=1, description="Largest body of an upload of photos.")
@@ -195,98 +134,12 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least important level logged.")
     log_format: Literal["json", "console"] = Field("json", description="Log lines for machines or for people.")
 
-    @field_validator("read_key", "write_key")
-    @classmethod
-    def _no_empty_key(cls, value: SecretStr | None) -> SecretStr | None:
-        """Treat an empty variable as no key, since compose writes unset ones so; refuse what no header can carry."""
-        if value is None or not value.get_secret_value():
-            return None
-        if not _KEY.fullmatch(value.get_secret_value()):
-            raise ValueError("a key is made of ASCII letters, digits and signs, without blanks around it")
-        return value
-
-    @field_validator("allowed_hosts", "cors_origins", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
-
-    @field_validator("root_path")
-    @classmethod
-    def _plain_path(cls, value: str) -> str:
-        return prefix_of(value)
-
-    @field_validator("cors_origins")
-    @classmethod
-    def _origins(cls, value: tuple[str, ...], known: ValidationInfo) -> tuple[str, ...]:
-        """With `*`, a page that nobody named could use a key, once somebody has typed it in there."""
-        if "*" in value and (known.data.get("read_key") or known.data.get("write_key")):
-            raise ValueError("a service with a key names its origins one by one, and does not take *")
-        return tuple(origin_of(one) for one in value)
-
-    @field_validator("photos", mode="before")
-    @classmethod
-    def _folders(cls, value: object) -> object:
-        if value is None or isinstance(value, PhotoFolders):
-            return value
-        try:
-            return PhotoFolders.from_setting(value) if isinstance(value, str) else PhotoFolders.of(value)  # type: ignore[arg-type]
-        except GalleryError as error:
-            raise ValueError(str(error)) from None
-
-    @field_validator("gallery")
-    @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        """Once and for all: another working directory must not lead to another gallery."""
-        try:
-            return absolute_path(value)
-        except GalleryError as error:
-            raise ValueError(str(error)) from None
-
     @field_validator("checkpoint")
     @classmethod
     def _absolute_file(cls, value: str) -> str:
         """A name stays one, unless there is a file of that name here."""
-        place = cls._absolute(Path(value))
+        place = absolute(Path(value))
         return str(place) if "/" in value or place.is_file() else value
-
-    @field_validator("exclude", mode="before")
-    @classmethod
-    def _patterns(cls, value: str | tuple[str, ...] | None) -> tuple[str, ...] | None:
-        """An empty variable says nothing, since compose writes unset ones so."""
-        if value is None or value == "":
-            return None
-        from index_builder.ingest.exclusions import patterns_of, user_patterns
-
-        patterns = patterns_of(value) if isinstance(value, str) else tuple(value)
-        try:
-            user_patterns(patterns)
-        except GalleryError as error:
-            raise ValueError(str(error)) from None
-        return patterns
-
-    @field_validator("follow_links_to", mode="before")
-    @classmethod
-    def _linked(cls, value: str | tuple[Path, ...] | None) -> tuple[Path, ...] | None:
-        if value is None or value == "":
-            return None
-        try:
-            return linked_folders_of(value)
-        except GalleryError as error:
-            raise ValueError(str(error)) from None
-
-    @property
-    def photo_folders(self) -> PhotoFolders | None:
-        """`photos`, with what the settings leave out of them and where their links may lead; None without `photos`."""
-        return None if self.photos is None else self.refined(self.photos)
-
-    def refined(self, folders: PhotoFolders) -> PhotoFolders:
-        """These folders with the settings' exclusions and links; what they do not say, the gallery remembers."""
-        return PhotoFolders(folders.folders, self.follow_links_to, self.exclude)
-
-    @property
-    def is_local(self) -> bool:
-        """Whether the service listens to this machine only."""
-        return is_local_host(self.host)
 
     @property
     def recall_settings(self) -> RecallSettings:

@@ -32,7 +32,8 @@ import torch
 from PIL import Image
 
 from index_builder import BuildOptions, build_gallery
-from index_builder.ingest.decode import Job, read_photo
+from index_builder.comparing.files_to_read import FileToRead
+from index_builder.ingest.decode import read_photo
 from index_builder.photo_folders import PhotoFolders
 from model.checkpoints.files import load_checkpoint, resolve_device, resolve_dtype
 from model.networks.network import Network
@@ -98,7 +99,9 @@ def compare(network: Network, photos: Path, arguments: argparse.Namespace) -> No
     files = [path.relative_to(photos) for path in sorted(photos.rglob("*.*"))]
     folders = PhotoFolders.of(photos)
     started = time.perf_counter()
-    decoded = [read_photo(folders, Job(os.fsencode(path)), network.preprocess) for path in files[: arguments.batch]]
+    decoded = [
+        read_photo(folders, FileToRead(os.fsencode(path)), network.preprocess) for path in files[: arguments.batch]
+    ]
     decode_ms = 1e3 * (time.perf_counter() - started) / len(decoded)
     tensors = [tensor for photo in decoded if (tensor := getattr(photo, "tensor", None)) is not None]
     images = torch.stack(tensors).to(network.device, network.dtype)

@@ -20,11 +20,11 @@ from pathlib import Path
 import watchfiles
 from measure import Table, header, parser
 
-from app.service.folder_events import FolderEvents
-from app.service.folder_looks import FolderLooks
-from index_builder.ingest.folder_times import FolderTimes
-from index_builder.ingest.scan import scan_folders
+from app.service.following.folder_events import FolderEvents
+from app.service.following.folder_looks import FolderLooks
 from index_builder.photo_folders import PhotoFolders
+from index_builder.scanning.folder_times import FolderTimes
+from index_builder.scanning.scan import scan_folders
 
 COLUMNS = {"what": "what", "wall_ms": "ms", "cpu_ms": "CPU ms", "share": "share of a core"}
 _OLD = 10**18

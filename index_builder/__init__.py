@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from index_builder.ingest.build_options import BuildOptions
     from index_builder.ingest.build_report import BuildProgress, BuildReport
     from index_builder.ingest.changes import add_photos, build_gallery, remove_photos, sync_gallery
-    from index_builder.ingest.passed_over import Skipped
     from index_builder.ingest.rebuild import rebuild_gallery
     from index_builder.photo_folders import PhotoFolders
     from index_builder.photo_record import PhotoRecord
     from index_builder.reading.export import GalleryInfo, export_descriptors, gallery_info
     from index_builder.reading.snapshot import GallerySnapshot
     from index_builder.reading.verify import verify_gallery
+    from index_builder.scanning.passed_over import Skipped
     from index_builder.store.gallery import Gallery, latest_version
     from index_builder.store.metadata import GalleryMetadata
 
@@ -32,7 +32,7 @@ _HOMES = {
     "PhotoFolders": "index_builder.photo_folders",
     "PhotoRecord": "index_builder.photo_record",
     "RecallSettings": "index_builder.index.settings",
-    "Skipped": "index_builder.ingest.passed_over",
+    "Skipped": "index_builder.scanning.passed_over",
     "add_photos": "index_builder.ingest.changes",
     "build_gallery": "index_builder.ingest.changes",
     "export_descriptors": "index_builder.reading.export",

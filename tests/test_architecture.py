@@ -143,7 +143,7 @@ def names_in(file):
 
 
 def test_names_in_the_page_are_defined_in_the_files_it_names():
-    """Such as "`open_photo` in `app/service/photo_files.py`", in tables and in text."""
+    """Such as "`open_photo` in `app/service/files/photo_files.py`", in tables and in text."""
     places = re.findall(r"`([\w.]+)` in `([\w/]+\.py)`", PAGE)
     assert len(places) > 5
     for name, file in places:

@@ -75,7 +75,7 @@ def excluded_patterns(exclude: list[str] | None) -> tuple[str, ...] | None:
 
     Typer would split the variable at blanks, which names of folders have.
     """
-    from index_builder.ingest.exclusions import patterns_of
+    from index_builder.scanning.exclusions import patterns_of
 
     if exclude:
         return tuple(pattern for pattern in exclude if pattern.strip())

@@ -1,4 +1,5 @@
-"""What runs beside the requests: the device's worker, the gallery being served and its changes, the photos' files.
+"""The service as one object: its parts, their start and end, and what runs in the background.
 
-Imports `app.search`, `index_builder`, `model`.
+Imports `app.service.serving`, `app.service.files`, `app.service.changes`, `app.service.following`, `app.search`,
+`index_builder`, `model`.
 """

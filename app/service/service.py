@@ -16,14 +16,14 @@ from app.logs import get_logger
 from app.metrics import Metrics
 from app.search.query_and_answer import Answer
 from app.service.background import Background
-from app.service.change_jobs import Jobs
-from app.service.deadline import Deadline
-from app.service.folder_follower import FolderFollower
-from app.service.gallery_changes import GalleryChanges
-from app.service.held_photos import HeldPhotos
-from app.service.renditions import Renditions
-from app.service.search_batches import SearchItem, Worker, run_searches
-from app.service.served_gallery import ServedGallery
+from app.service.changes.gallery_changes import GalleryChanges
+from app.service.changes.held_photos import HeldPhotos
+from app.service.changes.jobs import Jobs
+from app.service.files.renditions import Renditions
+from app.service.following.folder_follower import FolderFollower
+from app.service.serving.deadline import Deadline
+from app.service.serving.search_batches import SearchItem, Worker, run_searches
+from app.service.serving.served_gallery import ServedGallery
 from app.service_errors import BusyError
 from app.settings import Settings
 from index_builder.gallery_errors import GalleryNotFoundError

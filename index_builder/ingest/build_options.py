@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from index_builder.ingest.passed_over import Report
+from index_builder.scanning.passed_over import Report
 from model.images.opening import ImageLimits
 
 _MAX_WORKERS = 16

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from index_builder.ingest.passed_over import Kind, Report, Skipped, Tally
+from index_builder.scanning.passed_over import Kind, Report, Skipped, Tally
 from index_builder.store.folder_looks import Held
 
 

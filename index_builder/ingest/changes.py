@@ -12,18 +12,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from index_builder.comparing.believing import Belief
+from index_builder.comparing.difference import Difference
+from index_builder.comparing.missing_photos import UnknownPlaces, judged_missing
 from index_builder.gallery_errors import GalleryNotFoundError, PhotosSkippedError
-from index_builder.ingest.believing import Belief
 from index_builder.ingest.build_options import BuildOptions
 from index_builder.ingest.build_report import BuildReport, OnProgress
-from index_builder.ingest.difference import Difference
-from index_builder.ingest.exclusions import user_patterns
-from index_builder.ingest.missing_photos import UnknownPlaces, judged_missing
-from index_builder.ingest.passed_over import NAMED, Kind, Skipped
 from index_builder.ingest.photo_names import outermost, spelled_on_disk
 from index_builder.ingest.pipeline import read_all
-from index_builder.ingest.scan import scan_folders
 from index_builder.photo_folders import PhotoFolders, Photos
+from index_builder.scanning.exclusions import user_patterns
+from index_builder.scanning.passed_over import NAMED, Kind, Skipped
+from index_builder.scanning.scan import scan_folders
 from index_builder.store.gallery import Gallery
 from index_builder.store.metadata import GalleryMetadata
 from index_builder.store.writer import GalleryWriter, open_writer
@@ -68,7 +68,7 @@ def sync_gallery(
     """Make a gallery match its folder: add, drop, and encode again what changed.
 
     Photos in a folder that cannot be read at the moment stay, and so do those of a folder that is not believed, see
-    `index_builder.ingest.believing`; the report names them as held. Arguments are those of `build_gallery`; `photos`
+    `index_builder.comparing.believing`; the report names them as held. Arguments are those of `build_gallery`; `photos`
     None takes the folders that the gallery remembers.
     """
     gallery = Path(gallery)

@@ -17,25 +17,18 @@ from dataclasses import dataclass
 
 import torch
 
+from index_builder.comparing.files_to_read import FileToRead
 from index_builder.file_times import modified_ns
-from index_builder.ingest.passed_over import Skipped
 from index_builder.ingest.skip_reasons import reason_of
 from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import PhotoFile, shown_path
+from index_builder.scanning.passed_over import Skipped
 from model.config import PreprocessConfig
 from model.errors import ImageError, ImageTooLargeError
 from model.images.opening import ImageLimits, read_image
 from model.images.preprocess import photo_tensor
 
 _PANIC = "PanicException"  # of decoders written in Rust; no Exception to Python
-
-
-@dataclass(frozen=True)
-class Job:
-    """A file to read: its path as the gallery writes it, and its size in bytes, if that matters."""
-
-    raw_path: bytes
-    size: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,7 +59,7 @@ class Failed:
 
 def read_photo(
     folders: PhotoFolders,
-    job: Job,
+    job: FileToRead,
     preprocess: PreprocessConfig,
     limits: ImageLimits | None = None,
     is_known: Callable[[bytes], bool] | None = None,
@@ -95,7 +88,7 @@ def read_photo(
 
 def _read_photo(
     place: bytes,
-    job: Job,
+    job: FileToRead,
     preprocess: PreprocessConfig,
     limits: ImageLimits,
     is_known: Callable[[bytes], bool] | None,
@@ -131,7 +124,7 @@ def _read_photo(
 
 
 def decode_ahead(
-    jobs: Iterable[Job], read: Callable[[Job], DecodedPhoto | Failed], *, workers: int, ahead: int
+    jobs: Iterable[FileToRead], read: Callable[[FileToRead], DecodedPhoto | Failed], *, workers: int, ahead: int
 ) -> Iterator[DecodedPhoto | Failed]:
     """The results of `read` for every job, in order, with up to `ahead` jobs at work at a time."""
     if workers < 1:
@@ -173,5 +166,5 @@ def _bytes_to_read(place: bytes, most: int) -> int:
     return min(status.st_size, most) if stat.S_ISREG(status.st_mode) else 0
 
 
-def _failed(job: Job, reason: str, *, unknown: bool = False) -> Failed:
+def _failed(job: FileToRead, reason: str, *, unknown: bool = False) -> Failed:
     return Failed(job.raw_path, Skipped(shown_path(job.raw_path), reason), unknown)

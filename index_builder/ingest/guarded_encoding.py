@@ -16,8 +16,8 @@ import torch
 
 from index_builder.gallery_errors import GalleryError
 from index_builder.ingest.decode import DecodedPhoto, Failed
-from index_builder.ingest.passed_over import Skipped
 from index_builder.photo_record import shown_path
+from index_builder.scanning.passed_over import Skipped
 from index_builder.store.quantise import StoredTokens, TokenShape, quantise
 from index_builder.store.writer import GalleryWriter
 from model.errors import SketchseekError

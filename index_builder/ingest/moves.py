@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
+from index_builder.comparing.difference import Difference
+from index_builder.comparing.files_to_read import FilesToRead, FileToRead
 from index_builder.ingest.build_report import BuildReport
-from index_builder.ingest.decode import DecodedPhoto, Failed, Job
-from index_builder.ingest.difference import Difference, JobList
+from index_builder.ingest.decode import DecodedPhoto, Failed
 from index_builder.store.rows import FilePlace
 from index_builder.store.writer import GalleryWriter
 
-ReadMany = Callable[[Iterable[Job]], Iterator[DecodedPhoto | Failed]]
+ReadMany = Callable[[Iterable[FileToRead]], Iterator[DecodedPhoto | Failed]]
 """Reads and hashes files in the order of the jobs, without decoding any."""
 
 
@@ -49,9 +50,9 @@ class KnownContents:
         self._report, self._most, self._on_read = report, commit_photos, on_read
         self._places: list[FilePlace] = []
 
-    def settle(self, rest: JobList) -> None:
+    def settle(self, rest: FilesToRead) -> None:
         """Do it; `rest` gets the files that are left to decode."""
-        with JobList() as changed:
+        with FilesToRead() as changed:
             self._compare_suspects(changed, rest)
             for row, photo in self._claims(self._difference.new, rest):
                 self._report.moved += 1
@@ -59,7 +60,7 @@ class KnownContents:
             self._write()
             self._exchange(changed, rest)
 
-    def _compare_suspects(self, changed: JobList, rest: JobList) -> None:
+    def _compare_suspects(self, changed: FilesToRead, rest: FilesToRead) -> None:
         """Find out which files at known paths have another content by now."""
         for result in self._read(self._of_the_same_size(changed)):
             row = self._index.row_at(result.raw_path)
@@ -70,15 +71,15 @@ class KnownContents:
                 self._on_read(1)
                 continue
             if isinstance(result, DecodedPhoto):
-                changed.append(Job(result.raw_path, result.size))
+                changed.append(FileToRead(result.raw_path, result.size))
             else:
-                rest.append(Job(result.raw_path))
+                rest.append(FileToRead(result.raw_path))
             if isinstance(result, DecodedPhoto) or not result.unknown:
                 self._difference.mark_changed(row)
             self._on_read(0)
         self._write()
 
-    def _of_the_same_size(self, changed: JobList) -> Iterator[Job]:
+    def _of_the_same_size(self, changed: FilesToRead) -> Iterator[FileToRead]:
         """Suspects that only reading can judge; the others have changed for certain."""
         for job in self._difference.suspects:
             row = self._index.row_at(job.raw_path)
@@ -88,7 +89,7 @@ class KnownContents:
                 self._difference.mark_changed(row)
                 changed.append(job)
 
-    def _exchange(self, changed: JobList, rest: JobList) -> None:
+    def _exchange(self, changed: FilesToRead, rest: FilesToRead) -> None:
         """Photos that took the paths of others: all of them in one commit, or two photos would share a path."""
         places, taken = list[FilePlace](), list[int]()
         for row, photo in self._claims(changed, rest):
@@ -100,11 +101,11 @@ class KnownContents:
         self._report.moved += len(places)
         self._report.removed += len(lost)
 
-    def _claims(self, jobs: JobList, rest: JobList) -> Iterator[tuple[int, DecodedPhoto]]:
+    def _claims(self, jobs: FilesToRead, rest: FilesToRead) -> Iterator[tuple[int, DecodedPhoto]]:
         """Rows of displaced photos with the files that have their contents; all other jobs go to `rest`."""
         sizes = self._difference.displaced_sizes()
 
-        def of_those_sizes() -> Iterator[Job]:
+        def of_those_sizes() -> Iterator[FileToRead]:
             for job in jobs:
                 place = np.searchsorted(sizes, job.size)
                 if place < len(sizes) and sizes[place] == job.size:
@@ -118,7 +119,7 @@ class KnownContents:
             if row >= 0 and isinstance(result, DecodedPhoto):
                 yield row, result
             else:
-                rest.append(Job(result.raw_path))
+                rest.append(FileToRead(result.raw_path))
 
     def _place(self, row: int, photo: DecodedPhoto) -> None:
         self._places.append(self._now(row, photo))

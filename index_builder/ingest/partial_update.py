@@ -9,19 +9,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from index_builder.comparing.believing import Belief
+from index_builder.comparing.difference import Difference
+from index_builder.comparing.missing_photos import UnknownPlaces, judged_missing
 from index_builder.gallery_errors import GalleryError
-from index_builder.ingest.believing import Belief
 from index_builder.ingest.build_options import BuildOptions
 from index_builder.ingest.build_report import BuildReport, OnProgress
 from index_builder.ingest.changes import finish, is_gone, named_folders
-from index_builder.ingest.difference import Difference
-from index_builder.ingest.missing_photos import UnknownPlaces, judged_missing
-from index_builder.ingest.passed_over import Skipped
 from index_builder.ingest.pipeline import read_all
-from index_builder.ingest.scan import FoundFile, scan_folders
-from index_builder.ingest.scope import Scope
 from index_builder.photo_folders import PhotoFolders, Photos
 from index_builder.photo_record import shown_path
+from index_builder.scanning.passed_over import Skipped
+from index_builder.scanning.scan import FoundFile, scan_folders
+from index_builder.scanning.scope import Scope
 from index_builder.store.metadata import GalleryMetadata
 from index_builder.store.writer import open_writer
 

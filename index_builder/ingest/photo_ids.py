@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from index_builder.ingest.known_index import KnownIndex
+from index_builder.comparing.known_index import KnownIndex
 from index_builder.photo_record import PhotoFile, photo_id
 
 

@@ -9,16 +9,17 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from index_builder.comparing.difference import Difference
+from index_builder.comparing.files_to_read import FilesToRead
 from index_builder.ingest.build_options import BuildOptions, default_workers
 from index_builder.ingest.build_report import BuildProgress, BuildReport, OnProgress
 from index_builder.ingest.decode import DecodedPhoto, Failed, decode_ahead, read_photo
-from index_builder.ingest.difference import Difference, JobList
 from index_builder.ingest.guarded_encoding import GuardedEncoder, put_guarded
 from index_builder.ingest.moves import KnownContents
-from index_builder.ingest.passed_over import Skipped
 from index_builder.ingest.photo_ids import PhotoIds
 from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import PhotoFile, shown_path
+from index_builder.scanning.passed_over import Skipped
 from index_builder.store.quantise import StoredTokens
 from index_builder.store.rows import PhotoCopy
 from index_builder.store.writer import GalleryWriter
@@ -58,7 +59,7 @@ def read_all(
     ahead = partial(decode_ahead, workers=workers, ahead=2 * options.batch_size + workers)
     told = _Told(len(difference), options.batch_size, report, progress)
     only_hashed = partial(ahead, read=partial(read, is_known=lambda _: True))
-    with JobList() as jobs:
+    with FilesToRead() as jobs:
         known = KnownContents(
             writer,
             difference,

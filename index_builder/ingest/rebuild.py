@@ -10,19 +10,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from index_builder.comparing.believing import Belief
+from index_builder.comparing.difference import Difference
+from index_builder.comparing.known_index import KnownIndex
 from index_builder.file_times import modified_ns
 from index_builder.gallery_errors import FolderAwayError, GalleryDamagedError
-from index_builder.ingest.believing import Belief
 from index_builder.ingest.build_options import BuildOptions
 from index_builder.ingest.build_report import BuildReport, OnProgress
-from index_builder.ingest.difference import Difference
-from index_builder.ingest.known_index import KnownIndex
-from index_builder.ingest.passed_over import Report, Skipped
 from index_builder.ingest.photo_ids import PhotoIds
 from index_builder.ingest.pipeline import read_all
-from index_builder.ingest.scan import FoundFile
 from index_builder.photo_folders import PhotoFolders, Photos
 from index_builder.photo_record import shown_path
+from index_builder.scanning.passed_over import Report, Skipped
+from index_builder.scanning.scan import FoundFile
 from index_builder.store.gallery import Gallery
 from index_builder.store.layout import lance_errors, ledger_path, write_pointer
 from index_builder.store.locks import writer_lock
@@ -55,7 +55,7 @@ def rebuild_gallery(
         options, progress: as of `build_gallery`.
 
     Raises:
-        FolderAwayError: a folder is not believed (`index_builder.ingest.believing`), so its photos would be lost.
+        FolderAwayError: a folder is not believed (`index_builder.comparing.believing`), so its photos would be lost.
         GalleryError: see `index_builder.gallery_errors` for each kind; the old generation stays the current one.
     """
     path, options = Path(gallery), options or BuildOptions()

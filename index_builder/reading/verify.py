@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from index_builder.comparing.files_to_read import FileToRead
 from index_builder.gallery_errors import GalleryError
 from index_builder.index.cache_note import Note, OtherFormatError
 from index_builder.index.recall_cache import FOLDER
-from index_builder.ingest.decode import Failed, Job, read_photo
+from index_builder.ingest.decode import Failed, read_photo
 from index_builder.photo_folders import PhotoFolders, Photos
 from index_builder.photo_record import composed_tags, is_photo_id, shown_path, tags_of
 from index_builder.store.checksums import HINT, FileSum, Ledger, dataset_files, file_sum
@@ -244,7 +245,7 @@ def _row_problems(table: pa.Table, metadata: GalleryMetadata, ids: set[str]) -> 
 def _check_photos(folders: PhotoFolders, paths: list[bytes], limits: ImageLimits | None, report: VerifyReport) -> None:
     """Read some photos again: a gallery whose photos are gone cannot show its results."""
     for path in paths:
-        result = read_photo(folders, Job(path), PreprocessConfig(), limits)
+        result = read_photo(folders, FileToRead(path), PreprocessConfig(), limits)
         if isinstance(result, Failed):
             what = f"{result.skipped.reason}; restore the photo, or run `sketchseek gallery sync`"
             report.problems.append(Problem(shown_path(path), what))

@@ -1,4 +1,4 @@
-"""From a file of any kind to the network's input: opening, limits, sketch clean-up, preprocessing.
+"""From a file of any kind to the network's input: opening, limits, colours, preprocessing.
 
-Imports `model.images.formats`.
+Imports `model.images.cleanup`, `model.images.formats`.
 """

@@ -9,11 +9,11 @@ from PIL import Image, ImageOps
 from model.config import PreprocessConfig
 from model.errors import BlankSketchError
 from model.images.appearance import photo_rgb
-from model.images.clean_drawings import clean_drawing_box, is_negative
-from model.images.dark_margins import without_dark_margins
-from model.images.line_width import with_line_width
+from model.images.cleanup.clean_drawings import clean_drawing_box, is_negative
+from model.images.cleanup.dark_margins import without_dark_margins
+from model.images.cleanup.line_width import with_line_width
+from model.images.cleanup.sketch_cleanup import WORKING_SIDE, clean_sketch
 from model.images.modes import alpha_of, to_rgb
-from model.images.sketch_cleanup import WORKING_SIDE, clean_sketch
 from model.images.strokes import draw_strokes
 
 __all__ = [
@@ -72,7 +72,7 @@ def sketch_image(image: Image.Image, config: PreprocessConfig) -> Image.Image:
 
     A clean drawing (dark on white, or its negative) is prepared exactly as upstream does: crop to the box of its dark
     pixels with a margin, scale the longer side to S, pad to a square with the brightest value. Anything else (pencil on
-    paper, a scan, a photo with shadows, light colours) first goes through `model.images.sketch_cleanup`.
+    paper, a scan, a photo with shadows, light colours) first goes through `model.images.cleanup.sketch_cleanup`.
 
     Raises:
         BlankSketchError: nothing is drawn.

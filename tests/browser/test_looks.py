@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
-from app.service.renditions import rendition
+from app.service.files.renditions import rendition
 from model.images.opening import ImageLimits
 from tests.libraries.odd_looks import SHOWN, SIZE
 

@@ -81,7 +81,9 @@ def fuzz(name: str, options: list[str]) -> int:
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # The clean-up compares arrays, and what atheris puts around such a comparison keeps them for ever (0.3 MB each).
-    with atheris.instrument_imports(include=["app", "model", "index_builder"], exclude=["model.images.sketch_cleanup"]):
+    with atheris.instrument_imports(
+        include=["app", "model", "index_builder"], exclude=["model.images.cleanup.sketch_cleanup"]
+    ):
         from index_builder.store import checksums
         from tests.fuzz.targets import TARGETS
     checksums.TAIL = 1600  # what the few photos' files say of themselves; their pages are to be open to damage here

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from app.cli.gallery import cli
 from index_builder import BuildOptions, BuildReport, Skipped, build_gallery, sync_gallery
 from index_builder.gallery_errors import PhotosSkippedError
-from index_builder.ingest.passed_over import NAMED, OTHER_ENDINGS, OTHER_REASONS, Kind, Tally
+from index_builder.scanning.passed_over import NAMED, OTHER_ENDINGS, OTHER_REASONS, Kind, Tally
 from model.checkpoints.files import save_checkpoint
 from tests.index_builder.pictures import photo_bytes, write_photo
 from tests.paths import ROOT

@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from app.settings import load_settings
 from index_builder import GalleryMetadata, GallerySnapshot, add_photos, build_gallery, rebuild_gallery, sync_gallery
 from index_builder.gallery_errors import GalleryError
-from index_builder.ingest import default_exclusions, ignore_patterns
-from index_builder.ingest.announced import Announced
-from index_builder.ingest.default_exclusions import HIDDEN
-from index_builder.ingest.exclusions import Exclusions
-from index_builder.ingest.folder_times import FolderTimes
-from index_builder.ingest.passed_over import Kind, Skipped
-from index_builder.ingest.scan import AN_IGNORE_FILE, scan_folders
 from index_builder.photo_folders import PhotoFolders
+from index_builder.scanning import default_exclusions, ignore_patterns
+from index_builder.scanning.announced import Announced
+from index_builder.scanning.default_exclusions import HIDDEN
+from index_builder.scanning.exclusions import Exclusions
+from index_builder.scanning.folder_times import FolderTimes
+from index_builder.scanning.passed_over import Kind, Skipped
+from index_builder.scanning.scan import AN_IGNORE_FILE, scan_folders
 from index_builder.store.gallery import Gallery
 from model.errors import ConfigurationError
 from tests.index_builder.pictures import write_photo

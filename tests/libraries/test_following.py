@@ -12,9 +12,11 @@ import watchfiles
 from structlog.testing import capture_logs
 
 from app.main import create_app
-from app.service import background, folder_follower, gallery_changes
-from app.service.folder_events import FolderEvents
-from app.service.gallery_changes import GalleryChanges
+from app.service import background
+from app.service.changes import gallery_changes
+from app.service.changes.gallery_changes import GalleryChanges
+from app.service.following import folder_follower
+from app.service.following.folder_events import FolderEvents
 from index_builder import BuildOptions, build_gallery, sync_gallery
 from index_builder.gallery_errors import GalleryWriteError
 from tests.app.conftest import WRITE_KEY, encoded, open_client, picture, service_in, settings_for, wait_until

@@ -10,8 +10,8 @@ import pytest
 from app.main import create_app
 from index_builder import GallerySnapshot, build_gallery, sync_gallery
 from index_builder.ingest.changes import chosen_folders
-from index_builder.ingest.scan import LEAVES_ROOT, scan_folders
 from index_builder.photo_folders import PhotoFolders
+from index_builder.scanning.scan import LEAVES_ROOT, scan_folders
 from tests.app.conftest import open_client, settings_for, wait_until
 from tests.index_builder.pictures import write_photo
 

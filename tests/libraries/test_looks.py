@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.service.renditions import rendition
+from app.service.files.renditions import rendition
 from model.config import PreprocessConfig
 from model.errors import DamagedImageError
 from model.images.appearance import DARK, photo_rgb

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from index_builder import GallerySnapshot, build_gallery
-from index_builder.ingest import scan
+from index_builder.scanning import scan
 from model.errors import DamagedImageError, ImageTooLargeError
 from model.images.appearance import photo_rgb
 from model.images.formats import endings

@@ -12,10 +12,11 @@ from typing import cast
 
 import pytest
 
-from app.service.photo_files import is_unchanged, open_photo
+from app.service.files.photo_files import is_unchanged, open_photo
 from index_builder import BuildOptions, GallerySnapshot, build_gallery, rebuild_gallery, sync_gallery, verify_gallery
+from index_builder.comparing.files_to_read import FileToRead
 from index_builder.file_times import EARLIEST_NS, LATEST_NS, may_hide_a_change, modified_ns
-from index_builder.ingest.decode import Job, read_photo
+from index_builder.ingest.decode import read_photo
 from index_builder.photo_folders import PhotoFolders
 from tests.index_builder.conftest import tiny_network
 from tests.index_builder.pictures import photo_bytes, write_photo
@@ -49,9 +50,9 @@ def odd_photos():
     shutil.rmtree(root)
 
 
-def readings(monkeypatch) -> list[Job]:
+def readings(monkeypatch) -> list[FileToRead]:
     """Every file that is read from now on."""
-    read: list[Job] = []
+    read: list[FileToRead] = []
 
     def read_and_note(folders, job, **options):
         read.append(job)

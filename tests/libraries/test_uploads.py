@@ -10,8 +10,8 @@ import threading
 import pytest
 
 from app.main import create_app
-from app.service.indexed_uploads import index_uploads
-from app.service.stored_uploads import store_upload
+from app.service.changes.indexed_uploads import index_uploads
+from app.service.changes.stored_uploads import store_upload
 from app.settings import load_settings
 from index_builder import add_photos, build_gallery, sync_gallery
 from index_builder.gallery_errors import GalleryWriteError
@@ -171,7 +171,7 @@ def test_a_sync_that_is_faster_than_two_equal_uploads(gallery, photos, network, 
             sync_gallery(gallery, network)
         return index_uploads(uploads, *given)
 
-    monkeypatch.setattr("app.service.gallery_changes.index_uploads", late)
+    monkeypatch.setattr("app.service.changes.gallery_changes.index_uploads", late)
     with service_over(gallery, network) as client:
         answer = send(client, photo_bytes(50))
         assert answer.status_code == 200
@@ -225,7 +225,7 @@ def test_a_change_that_fails_leaves_no_file(service, photos, monkeypatch):
     def full(*_given, **_named):
         raise GalleryWriteError("the disk is full")
 
-    monkeypatch.setattr("app.service.indexed_uploads.add_photos", full)
+    monkeypatch.setattr("app.service.changes.indexed_uploads.add_photos", full)
     answer = send(service, photo_bytes(50), photo_bytes(3))
     assert answer.status_code == 500
     assert [one["file"] for one in answer.json()["refused"]] == ["0.jpg"]
@@ -241,7 +241,7 @@ def test_a_disk_that_is_full_at_the_second_file(service, photos, monkeypatch):
             raise OSError(errno.ENOSPC, "No space left on device")
         write_whole(path, data)
 
-    monkeypatch.setattr("app.service.photo_files.write_whole", full)
+    monkeypatch.setattr("app.service.files.photo_files.write_whole", full)
     answer = send(service, photo_bytes(50), photo_bytes(51))
     assert answer.status_code == 201
     assert [(one["file"], one["code"]) for one in answer.json()["refused"]] == [("1.jpg", "disk_full")]
@@ -286,7 +286,7 @@ def test_a_service_that_ends_keeps_what_it_has_taken_in(gallery, photos, network
         go_on.wait(60)
         return add_photos(*given, **named)
 
-    monkeypatch.setattr("app.service.indexed_uploads.add_photos", slow)
+    monkeypatch.setattr("app.service.changes.indexed_uploads.add_photos", slow)
     with service_over(gallery, network, upload_wait_s=0) as client:
         assert send(client, photo_bytes(50)).status_code == 202
         assert started.wait(60)

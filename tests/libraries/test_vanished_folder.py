@@ -10,10 +10,10 @@ from dataclasses import replace
 import pytest
 
 from index_builder import add_photos, build_gallery, gallery_info, rebuild_gallery, sync_gallery, verify_gallery
+from index_builder.comparing import places
 from index_builder.gallery_errors import FolderAwayError, GalleryError
-from index_builder.ingest import places
 from index_builder.ingest.pipeline import read_all
-from index_builder.ingest.scan import scan_folders
+from index_builder.scanning.scan import scan_folders
 from index_builder.store.folder_looks import NAME, FolderLooks
 from tests.index_builder.conftest import tiny_network
 from tests.index_builder.pictures import write_photo
@@ -118,7 +118,7 @@ def test_a_folder_that_cannot_be_read_is_away(gallery, photos, monkeypatch, chan
             raise PermissionError(13, "Permission denied")
         return real(place)
 
-    monkeypatch.setattr("index_builder.ingest.believing.look_at", refuse)
+    monkeypatch.setattr("index_builder.comparing.believing.look_at", refuse)
     report = change.sync(gallery)
     assert codes(report) == [("unreadable", 10)]
     assert "Permission denied" in report.held[0].reason

@@ -13,7 +13,7 @@ from model.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from index_builder.ingest.build_report import BuildReport, OnProgress
-    from index_builder.ingest.passed_over import ReasonCount, Report
+    from index_builder.scanning.passed_over import ReasonCount, Report
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from app.service.photo_files import is_full_disk
+from app.service.files.photo_files import is_full_disk
 from app.service_errors import BodyTimeoutError, BodyTooLargeError, ClientLeftError, RequestError
 
 _MAX_FIELDS = 64

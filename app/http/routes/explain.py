@@ -25,10 +25,10 @@ from app.search.explaining import (
     prepare_sketch,
 )
 from app.search.stopwatch import Stopwatch
-from app.service import photo_files as files
-from app.service.deadline import Deadline
-from app.service.served_gallery import ServedVersion
+from app.service.files import photo_files as files
 from app.service.service import Service
+from app.service.serving.deadline import Deadline
+from app.service.serving.served_gallery import ServedVersion
 from model.images.appearance import photo_rgb
 from model.images.opening import open_image
 from sketchseek_client import Explanation

@@ -10,7 +10,7 @@ from app.http.documented_problems import problems
 from app.http.requests.unknown_names import only_known_parameters
 from app.http.routes.jobs import change_answer, wait_a_while
 from app.http.routes.service_of import service_of
-from app.service.change_jobs import Job
+from app.service.changes.jobs import Job
 from app.service_errors import RequestError
 from index_builder.gallery_errors import GalleryError
 from sketchseek_client import CheckpointInfo, GalleryInfo, HeldFolder, Limits, Progress, Reloaded, TagCount

@@ -15,7 +15,7 @@ from app.http.documented_problems import problems
 from app.http.problems import STATUS_OF_CODE
 from app.http.requests.unknown_names import only_known_parameters
 from app.http.routes.service_of import service_of
-from app.service.change_jobs import Job, Upload, run_to_its_end
+from app.service.changes.jobs import Job, Upload, run_to_its_end
 from app.service.service import Service
 from app.service_errors import RequestError
 from sketchseek_client import ChangedPhoto, RefusedPhoto

@@ -21,12 +21,12 @@ from app.http.requests.unknown_names import only_known_parameters
 from app.http.routes.jobs import change_answer, wait_a_while
 from app.http.routes.service_of import service_of
 from app.search.answer_documents import result_of
-from app.service import photo_files as files
-from app.service import renditions
-from app.service.change_jobs import Job, Upload
-from app.service.served_gallery import ServedVersion
+from app.service.changes.jobs import Job, Upload
+from app.service.changes.stored_uploads import store_upload
+from app.service.files import photo_files as files
+from app.service.files import renditions
 from app.service.service import Service
-from app.service.stored_uploads import store_upload
+from app.service.serving.served_gallery import ServedVersion
 from app.service_errors import RequestError
 from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import PhotoRecord

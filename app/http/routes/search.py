@@ -20,10 +20,10 @@ from app.search.answer_documents import search_answer
 from app.search.explaining import correspondence_documents, explain_found
 from app.search.query_and_answer import Answer, Query
 from app.search.stopwatch import Stopwatch
-from app.service.deadline import Deadline
-from app.service.search_batches import SearchItem
-from app.service.served_gallery import ServedVersion
 from app.service.service import Service
+from app.service.serving.deadline import Deadline
+from app.service.serving.search_batches import SearchItem
+from app.service.serving.served_gallery import ServedVersion
 from app.service_errors import RequestError
 from index_builder.photo_record import composed_tags
 from sketchseek_client import CorrespondenceDocument, Result, SearchAnswer

@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.main import create_app
-from app.service.served_gallery import ServedGallery
+from app.service.serving.served_gallery import ServedGallery
 from index_builder import BuildOptions, GallerySnapshot, add_photos, build_gallery, remove_photos, sync_gallery
 from index_builder.gallery_errors import GalleryVersionGoneError
 from index_builder.store.locks import writer_lock

@@ -6,7 +6,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.main import create_admin_app, create_app
-from app.service import photo_files
+from app.service.files import photo_files
 from tests.app.conftest import LOCAL, READ_KEY, open_client, settings_for, sketch
 from tests.app.live import exchange, live, request
 

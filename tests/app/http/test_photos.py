@@ -11,7 +11,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from app.main import create_app
-from app.service.change_jobs import Job
+from app.service.changes.jobs import Job
 from index_builder import BuildOptions, GallerySnapshot, build_gallery, remove_photos
 from index_builder.gallery_errors import GalleryVersionGoneError
 from tests.app.conftest import (
@@ -329,7 +329,7 @@ def test_a_file_of_another_size_is_another_without_being_read(writable, photos, 
     def read(*_given):
         raise AssertionError("read to the end")
 
-    monkeypatch.setattr("app.service.photo_files.hashlib.file_digest", read)
+    monkeypatch.setattr("app.service.files.photo_files.hashlib.file_digest", read)
     answer = writable.delete(one["url"])
     assert (answer.status_code, answer.json()["code"]) == (404, "photo_gone")
 
@@ -348,7 +348,7 @@ def test_changes_that_fail_make_room_for_others(writable, monkeypatch):
         raise PermissionError(errno.EROFS, "a folder mounted for reading alone")
 
     with monkeypatch.context() as patched:
-        patched.setattr("app.service.photo_files.os.unlink", refuse)
+        patched.setattr("app.service.files.photo_files.os.unlink", refuse)
         for _ in range(40):
             answer = writable.delete(found[0]["url"])
             assert (answer.status_code, answer.json()["code"]) == (409, "photos_read_only")

@@ -10,18 +10,18 @@ import time
 import pytest
 
 from index_builder import BuildOptions, GallerySnapshot, build_gallery, sync_gallery
-from index_builder.ingest.announced import Announced
-from index_builder.ingest.folder_times import FolderTimes
 from index_builder.ingest.partial_update import update_gallery
-from index_builder.ingest.scope import Scope
 from index_builder.photo_folders import PhotoFolders
+from index_builder.scanning.announced import Announced
+from index_builder.scanning.folder_times import FolderTimes
+from index_builder.scanning.scope import Scope
 from tests.index_builder.pictures import write_photo
 
 
 def later(monkeypatch, seconds=60):
     """What is looked at from now on was modified long ago."""
     now = time.time_ns() + seconds * 10**9
-    monkeypatch.setattr("index_builder.ingest.folder_times.time.time_ns", lambda: now)
+    monkeypatch.setattr("index_builder.scanning.folder_times.time.time_ns", lambda: now)
 
 
 class Folder:

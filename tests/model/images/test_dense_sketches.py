@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from model.config import PreprocessConfig
 from model.errors import BlankSketchError
-from model.images.dark_margins import without_dark_margins
+from model.images.cleanup.dark_margins import without_dark_margins
 from model.images.preprocess import sketch_image
 
 SIDE = 96

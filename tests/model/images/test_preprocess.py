@@ -15,7 +15,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps
 
 from model.config import PreprocessConfig
 from model.errors import BlankSketchError
-from model.images.line_width import line_width
+from model.images.cleanup.line_width import line_width
 from model.images.opening import open_image
 from model.images.preprocess import photo_image, photo_tensor, sketch_image, sketch_tensor, to_tensor
 

@@ -1,0 +1,114 @@
+"""Settings of which photos belong to the gallery, and of how it follows them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode
+
+from index_builder.gallery_errors import GalleryError
+from index_builder.photo_folders import PhotoFolders, absolute_path, linked_folders_of
+
+
+class GallerySettings(BaseSettings):
+    """The part of `app.settings.Settings` that is about the gallery and its folders."""
+
+    gallery: Path = Field(
+        Path("gallery"), description="Folder of the gallery; the first start builds it if `photos` is set."
+    )
+    photos: Annotated[PhotoFolders | None, NoDecode] = Field(
+        None,
+        description="Folder of the gallery's photos, or several as NAME=PATH with colons between them; none: what the "
+        "gallery remembers.",
+    )
+    exclude: Annotated[tuple[str, ...] | None, NoDecode] = Field(
+        None,
+        description="What to leave out, as patterns of gitignore with commas between them; none: what the gallery "
+        "remembers.",
+    )
+    follow_links_to: Annotated[tuple[Path, ...] | None, NoDecode] = Field(
+        None,
+        description="Folders elsewhere that links in `photos` may lead to, with colons between them; none: what the "
+        "gallery remembers.",
+    )
+    watch: bool = Field(
+        default=False, description="Reconcile the gallery with `photos` at start and follow changes in that folder."
+    )
+    rescan_s: float = Field(
+        900.0, ge=0, description="Seconds between looks for photos that came or went unannounced; 0 turns them off."
+    )
+    full_rescan_s: float = Field(
+        21600.0, ge=0, description="Seconds between looks at every file for changed contents; 0 turns them off."
+    )
+    watch_events: Literal["auto", "off"] = Field(
+        "auto", description="Use the system's events of changes: auto, where it can; off: follow by rescans alone."
+    )
+    most_lost: float = Field(
+        50.0,
+        ge=0,
+        le=100,
+        description="Per cent of a folder's photos that may be gone at once; more are held until somebody confirms.",
+    )
+
+    @field_validator("photos", mode="before")
+    @classmethod
+    def _folders(cls, value: object) -> object:
+        if value is None or isinstance(value, PhotoFolders):
+            return value
+        try:
+            return PhotoFolders.from_setting(value) if isinstance(value, str) else PhotoFolders.of(value)  # type: ignore[arg-type]
+        except GalleryError as error:
+            raise ValueError(str(error)) from None
+
+    @field_validator("gallery")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return absolute(value)
+
+    @field_validator("exclude", mode="before")
+    @classmethod
+    def _patterns(cls, value: str | tuple[str, ...] | None) -> tuple[str, ...] | None:
+        """An empty variable says nothing, since compose writes unset ones so."""
+        if value is None or value == "":
+            return None
+        from index_builder.scanning.exclusions import patterns_of, user_patterns
+
+        patterns = patterns_of(value) if isinstance(value, str) else tuple(value)
+        try:
+            user_patterns(patterns)
+        except GalleryError as error:
+            raise ValueError(str(error)) from None
+        return patterns
+
+    @field_validator("follow_links_to", mode="before")
+    @classmethod
+    def _linked(cls, value: str | tuple[Path, ...] | None) -> tuple[Path, ...] | None:
+        if value is None or value == "":
+            return None
+        try:
+            return linked_folders_of(value)
+        except GalleryError as error:
+            raise ValueError(str(error)) from None
+
+    @property
+    def photo_folders(self) -> PhotoFolders | None:
+        """`photos`, with what the settings leave out of them and where their links may lead; None without `photos`."""
+        return None if self.photos is None else self.refined(self.photos)
+
+    def refined(self, folders: PhotoFolders) -> PhotoFolders:
+        """These folders with the settings' exclusions and links; what they do not say, the gallery remembers."""
+        return PhotoFolders(folders.folders, self.follow_links_to, self.exclude)
+
+
+def absolute(path: Path) -> Path:
+    """Once and for all: another working directory must not lead to another place.
+
+    Raises:
+        ValueError: no such path can be.
+    """
+    try:
+        return absolute_path(path)
+    except GalleryError as error:
+        raise ValueError(str(error)) from None

@@ -1,0 +1,133 @@
+"""Stored uploads become photos of the gallery, once each; runs on the thread for changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from app.logs import get_logger
+from app.service.changes.jobs import Upload
+from app.service.files import photo_files as files
+from index_builder import BuildOptions, BuildReport, Gallery, Skipped, add_photos, remove_photos
+from index_builder.photo_folders import PhotoFolders
+from index_builder.photo_record import PhotoRecord, shown_path
+from index_builder.reading.photos_of_content import photos_of_content
+from model.networks.network import Network
+
+_log = get_logger("app.service.changes.indexed_uploads")
+
+
+def index_uploads(
+    uploads: Sequence[Upload], gallery: Path, folders: PhotoFolders, network: Network, options: BuildOptions
+) -> BuildReport:
+    """Add stored uploads to the gallery and record in each what became of it. No file stays that is no photo.
+
+    A content that the gallery has by now, or that comes twice, becomes one photo: other uploads may have been indexed
+    since these were stored.
+
+    Raises:
+        GalleryError: nothing was added, and the files still lie where they were stored.
+    """
+    _leave_out_known(uploads, gallery, folders)
+    waiting = {folders.relative(one.stored): one for one in uploads if one.stored is not None}
+    if not waiting:
+        _settle_twins(uploads)
+        return _unchanged(gallery)
+    reasons: dict[str, str] = {}
+
+    def note(skipped: Skipped) -> None:
+        reasons[skipped.path] = skipped.reason
+
+    report = add_photos(
+        gallery,
+        folders,
+        [one.stored for one in waiting.values() if one.stored is not None],
+        network,
+        options=replace(options, on_passed_over=note),
+    )
+    found = {photo.raw_path: photo for photo in _photos(gallery, waiting.values())}
+    for raw_path, upload in waiting.items():
+        photo = found.get(raw_path)
+        if photo is not None:
+            upload.photo_id, upload.stored = photo.photo_id, None
+            continue
+        reason = reasons.get(shown_path(raw_path), "its file is gone")
+        _log.warning("an upload could not be indexed", path=shown_path(raw_path), reason=reason)
+        # What stands in brackets is of an exception, which is for the log.
+        upload.refuse("not_indexed", f"The photo could not be added to the gallery: {reason.partition(' (')[0]}.")
+    _settle_twins(uploads)
+    return report
+
+
+def _settle_twins(uploads: Sequence[Upload]) -> None:
+    """What became of a file became of others of its content as well."""
+    for upload in uploads:
+        if (first := upload.first) is None:
+            continue
+        if first.code is not None:
+            upload.refuse(first.code, first.detail or "")
+        else:
+            upload.photo_id, upload.path, upload.known = first.photo_id, first.path, True
+
+
+def refuse_pending(uploads: Sequence[Upload], code: str) -> None:
+    """Nothing became of the files that were neither known nor refused: a change failed as a whole."""
+    for upload in uploads:
+        if not upload.known and upload.code is None:
+            upload.refuse(code, "The change of the gallery failed.")
+
+
+def adopt_uploads(
+    gallery: Path, photos: PhotoFolders | None, name: str, network: Network, options: BuildOptions
+) -> BuildReport:
+    """Add uploads that were stored but not indexed when the service was ended.
+
+    Args:
+        gallery: its folder.
+        photos: where the photos lie; None takes what the gallery remembers.
+        name: of the folder for uploads.
+        network, options: as of `add_photos`.
+    """
+    if photos is None:
+        opened = Gallery.open(gallery)
+        photos = opened.metadata(opened.dataset()).folders
+    folder = photos.upload_folder.path / name
+    if not folder.is_dir():
+        return _unchanged(gallery)
+    return add_photos(gallery, photos, [folder], network, options=options)
+
+
+def _leave_out_known(uploads: Sequence[Upload], gallery: Path, folders: PhotoFolders) -> None:
+    """Delete stored files whose contents are photos already, or come twice."""
+    waiting = [one for one in uploads if one.stored is not None]
+    photos = _photos(gallery, waiting)
+    first_of: dict[bytes, Upload] = {}
+    for upload in waiting:
+        if upload.stored is None:
+            continue
+        raw_path = folders.relative(upload.stored)
+        equal = [photo for photo in photos if photo.content_hash == upload.content_hash.hex()]
+        others = [photo for photo in equal if photo.raw_path != raw_path and files.is_there(folders, photo)]
+        first = first_of.setdefault(upload.content_hash, upload)
+        if others:
+            # A sync may have been faster: then this file is a photo as well, of which one is too many.
+            own = [photo.photo_id for photo in equal if photo.raw_path == raw_path]
+            if own:
+                remove_photos(gallery, own)
+                photos = [photo for photo in photos if photo.photo_id not in own]
+            upload.discard()
+            upload.is_there(others[0])
+        elif first is not upload:
+            upload.discard()
+            upload.first = first
+
+
+def _unchanged(gallery: Path) -> BuildReport:
+    opened = Gallery.open(gallery)
+    dataset = opened.dataset()
+    return BuildReport(version=f"{opened.generation}.{dataset.version}", photos=dataset.count_rows())
+
+
+def _photos(gallery: Path, uploads: Iterable[Upload]) -> list[PhotoRecord]:
+    return photos_of_content(gallery, {one.content_hash for one in uploads})

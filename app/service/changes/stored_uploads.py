@@ -1,0 +1,64 @@
+"""An uploaded file becomes a photo in the photos' folder, or is refused."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from app.service.changes.jobs import Upload
+from app.service.files import photo_files as files
+from app.service_errors import RequestError
+from index_builder.photo_folders import PhotoFolders
+from index_builder.photo_record import PhotoRecord, photo_id, shown_path
+from model.errors import ImageError
+from model.images.limits import ImageLimits
+from model.images.opening import read_image
+
+_LONGEST_NAME = 120
+
+
+def store_upload(
+    name: str | None,
+    data: bytes,
+    folders: PhotoFolders,
+    folder: Path,
+    *,
+    limits: ImageLimits,
+    photos_of: Callable[[bytes], Sequence[PhotoRecord]],
+) -> Upload:
+    """Check an uploaded file and store it, unless the gallery has its content; runs on a thread for images.
+
+    Args:
+        name: of the file, as the client sent it.
+        data: its content.
+        folders: of the photos.
+        folder: where uploads go, inside one of them.
+        limits: of images.
+        photos_of: the gallery's photos of a content, by its SHA-256.
+
+    Returns:
+        what became of the file: stored, known or refused.
+    """
+    upload = Upload(_shown(name), content_hash=hashlib.sha256(data).digest())
+    if not data:
+        upload.refuse("empty_file", "The file is empty.")
+        return upload
+    for photo in photos_of(upload.content_hash):
+        if files.is_there(folders, photo):
+            upload.is_there(photo)
+            return upload
+    try:
+        opened = read_image(data, limits, longest_side=64)
+        upload.stored = files.store(folder, folders, files.safe_name(name or "", opened.format), data)
+    except (ImageError, RequestError) as error:
+        upload.refuse(error.code, str(error))
+        return upload
+    raw = folders.relative(upload.stored)
+    upload.path, upload.photo_id = shown_path(raw), photo_id(raw, upload.content_hash)
+    return upload
+
+
+def _shown(name: str | None) -> str:
+    """A client's file name, short and without control characters."""
+    return "".join(character for character in name or "" if character.isprintable())[-_LONGEST_NAME:]

@@ -1,0 +1,90 @@
+"""Smaller versions of photos, made on demand and kept in bounded memory: thumbnails, and pictures for a screen."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image
+from prometheus_client import Gauge
+
+from app.service.files.photo_files import is_unchanged, open_photo
+from index_builder.photo_folders import PhotoFolders
+from index_builder.photo_record import PhotoRecord
+from model.images.appearance import photo_rgb
+from model.images.opening import ImageLimits, open_image
+
+MEDIA_TYPE = "image/webp"
+_QUALITY = 80
+
+
+def rendition(source: Path | bytes | BinaryIO, limits: ImageLimits, size: int) -> bytes:
+    """A picture as a browser shows it, as WebP: upright, in sRGB, its longer side at most `size` pixels.
+
+    Raises:
+        ImageError: the picture cannot be decoded, or not within the limits.
+    """
+    small = photo_rgb(open_image(source, limits, size), lambda photo: _within(photo, size))
+    buffer = io.BytesIO()
+    small.save(buffer, "WEBP", quality=_QUALITY, method=2)
+    return buffer.getvalue()
+
+
+def _within(image: Image.Image, size: int) -> Image.Image:
+    image.thumbnail((size, size), Image.Resampling.LANCZOS)
+    return image
+
+
+class Renditions:
+    """Makes and keeps renditions of one size. Safe to use from several threads.
+
+    Args:
+        size: longer side in pixels. Smaller photos are not enlarged.
+        capacity: bytes kept. The least recently used ones go first.
+        limits: what decoding a photo may cost.
+        held: shows the memory held.
+    """
+
+    def __init__(self, size: int, capacity: int, limits: ImageLimits, held: Gauge) -> None:
+        self._size = size
+        self._capacity = capacity
+        self._limits = limits
+        self._held = held
+        self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def etag(self, photo: PhotoRecord) -> str:
+        """Changes with the photo's content and with the size."""
+        return f'"{photo.content_hash[:32]}-{self._size}"'
+
+    def get(self, folders: PhotoFolders, photo: PhotoRecord) -> tuple[bytes, bool]:
+        """The rendition as WebP, and whether it may be cached: not if the file changed since the gallery read it.
+
+        Raises:
+            RequestError: `photo_gone`.
+            ImageError: the file can no longer be decoded.
+        """
+        with self._lock:
+            if (known := self._kept.get(photo.photo_id)) is not None:
+                self._kept.move_to_end(photo.photo_id)
+                return known, True
+        with open_photo(folders, photo) as file:
+            unchanged = is_unchanged(file, photo)
+            data = rendition(file, self._limits, self._size)
+        if unchanged:
+            self._keep(photo.photo_id, data)
+        return data, unchanged
+
+    def _keep(self, photo_id: str, data: bytes) -> None:
+        with self._lock:
+            if len(data) > self._capacity or photo_id in self._kept:
+                return
+            self._kept[photo_id] = data
+            self._bytes += len(data)
+            while self._bytes > self._capacity:
+                self._bytes -= len(self._kept.popitem(last=False)[1])
+            self._held.set(self._bytes)

@@ -1,0 +1,230 @@
+"""The one worker that owns the device: a bounded queue, micro-batches, deadlines, and room for work in the background.
+
+Networks on a GPU gain from batches, and FAISS on a GPU is not thread-safe even for reading. So one thread does
+everything that touches the device. While it works on one batch, the next one collects in the queue. Nothing waits for a
+batch to fill.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from app.logs import get_logger
+from app.metrics import Metrics
+from app.service.serving.deadline import Deadline
+from app.service_errors import BusyError
+
+Item = TypeVar("Item")
+Out = TypeVar("Out")
+T = TypeVar("T")
+
+_log = get_logger("app.service.serving.device_worker")
+
+
+@dataclass
+class Ticket(Generic[Item, Out]):
+    """One piece of work in the queue or on the device.
+
+    Attributes:
+        item: the work.
+        deadline: of the request that waits for the result.
+        future: receives the result. Cancelling it drops the work, wherever it is.
+    """
+
+    item: Item
+    deadline: Deadline
+    future: Future[Out] = field(default_factory=Future)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anyone still waits for the result."""
+        return not self.future.done() and not self.deadline.passed
+
+    def resolve(self, result: Out) -> None:
+        """Deliver the result, unless the work was dropped."""
+        try:
+            self.future.set_result(result)
+        except InvalidStateError:
+            return
+
+    def fail(self, error: BaseException) -> None:
+        """Deliver an error, unless the work was dropped."""
+        try:
+            self.future.set_exception(error)
+        except InvalidStateError:
+            return
+
+
+class DeviceWorker(Generic[Item, Out]):
+    """A thread that takes waiting tickets in batches, and single calls between the batches.
+
+    Args:
+        process: handles a batch, and resolves or fails each ticket as soon as it can. An exception fails the rest.
+        queue_limit: most tickets that may wait.
+        batch_limit: most tickets handed to `process` together.
+        retry_after_s: after how many seconds a rejected client is told to try again.
+        metrics: where batches, restarts and tickets that find the queue full are counted.
+    """
+
+    def __init__(
+        self,
+        process: Callable[[list[Ticket[Item, Out]]], None],
+        *,
+        queue_limit: int,
+        batch_limit: int,
+        retry_after_s: int,
+        metrics: Metrics,
+    ) -> None:
+        self._process = process
+        self._queue_limit = queue_limit
+        self._batch_limit = batch_limit
+        self._retry_after_s = retry_after_s
+        self._metrics = metrics
+        self._tickets: deque[Ticket[Item, Out]] = deque()
+        self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._running: list[Ticket[Item, Out]] = []
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._busy_since: float | None = None
+        self._thread = threading.Thread(target=self._live, name="device", daemon=True)
+        metrics.watch_value(metrics.queue_depth, lambda: float(len(self._tickets)))
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 30.0) -> None:
+        """Finish the waiting work, then end. Whatever is left after `timeout_s` seconds fails."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+        with self._changed:
+            tickets, calls = list(self._tickets), list(self._calls)
+            self._tickets.clear()
+            self._calls.clear()
+        for ticket in tickets:
+            ticket.fail(self._closing())
+        for _, future in calls:
+            future.cancel()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread is running."""
+        return self._thread.is_alive()
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds that the current batch or call has taken so far; 0.0 between them."""
+        since = self._busy_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    @property
+    def is_own_thread(self) -> bool:
+        """Whether the caller already runs on the device's thread."""
+        return threading.current_thread() is self._thread
+
+    def submit(self, item: Item, deadline: Deadline) -> Ticket[Item, Out]:
+        """Queue `item` for the next batch.
+
+        Raises:
+            BusyError: `queue_full`, at once rather than after a wait; `closing` during shutdown.
+        """
+        ticket: Ticket[Item, Out] = Ticket(item, deadline)
+        with self._changed:
+            if self._stopping:
+                raise self._closing()
+            if len(self._tickets) >= self._queue_limit:
+                # Tickets that nobody waits for make room before anyone is turned away.
+                self._tickets = deque(waiting for waiting in self._tickets if waiting.wanted)
+            if len(self._tickets) >= self._queue_limit:
+                self._metrics.dropped.labels("queue_full").inc()
+                raise BusyError("queue_full", "Too many searches are waiting; try again later.", self._retry_after_s)
+            self._tickets.append(ticket)
+            self._changed.notify()
+        return ticket
+
+    def call(self, function: Callable[[], T]) -> Future[T]:
+        """Run `function` on the device's thread, between two batches."""
+        future: Future[T] = Future()
+        with self._changed:
+            if self._stopping:
+                future.cancel()
+                return future
+            self._calls.append((function, future))
+            self._changed.notify()
+        return future
+
+    def _closing(self) -> BusyError:
+        return BusyError("closing", "The service is shutting down; try again.", self._retry_after_s)
+
+    def _live(self) -> None:
+        """The thread. Whatever happens in a batch, the next one is served."""
+        while True:
+            try:
+                self._loop()
+            except BaseException as error:  # even a thread told to exit must not leave clients waiting
+                _log.error("the device's worker died and starts again", exc_info=error)
+                self._metrics.worker_restarts.inc()
+                died = BusyError("worker_died", "The search was lost with its worker; try again.", self._retry_after_s)
+                for ticket in self._running:
+                    ticket.fail(died)
+                self._running, self._busy_since = [], None
+            else:
+                return
+
+    def _loop(self) -> None:
+        while True:
+            with self._changed:
+                while not (self._tickets or self._calls or self._stopping):
+                    self._changed.wait()
+                if self._stopping and not self._tickets:
+                    return
+                batch = [self._tickets.popleft() for _ in range(min(len(self._tickets), self._batch_limit))]
+                call = self._calls.popleft() if self._calls else None
+            self._busy_since = time.monotonic()
+            if batch:
+                self._run_batch(batch)
+            if call is not None:
+                self._run_call(*call)
+            self._busy_since = None
+
+    def _run_batch(self, batch: list[Ticket[Item, Out]]) -> None:
+        self._running = wanted = [ticket for ticket in batch if self._keep(ticket)]
+        if not wanted:
+            return
+        self._metrics.batch_size.observe(len(wanted))
+        try:
+            self._process(wanted)
+        except Exception as error:  # a defect: every request of the batch reports it
+            for ticket in wanted:
+                ticket.fail(error)
+        for ticket in [left for left in wanted if not left.future.done()]:
+            if self._keep(ticket):
+                ticket.fail(RuntimeError("the batch ended without a result"))
+        self._running = []
+
+    def _keep(self, ticket: Ticket[Item, Out]) -> bool:
+        """Whether to work on `ticket`. One that is past its deadline fails."""
+        if ticket.future.done():
+            return False
+        if ticket.deadline.passed:
+            ticket.fail(ticket.deadline.exceeded())
+            return False
+        return True
+
+    @staticmethod
+    def _run_call(function: Callable[[], Any], future: Future[Any]) -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            future.set_result(function())
+        except Exception as error:
+            future.set_exception(error)

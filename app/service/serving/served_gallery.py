@@ -1,0 +1,210 @@
+"""The version of the gallery being served, and the switch to a newer one while requests continue."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+
+from app.logs import get_logger
+from app.metrics import Metrics
+from app.search.query_and_answer import Query
+from app.search.searcher import TwoStageSearcher
+from app.service.serving.search_batches import Worker
+from app.service_errors import BusyError
+from app.settings import Settings
+from index_builder import GallerySnapshot, PhotoRecord, latest_version
+from index_builder.gallery_errors import GalleryNotFoundError, GalleryVersionGoneError, UnknownPhotoError
+from index_builder.photo_folders import PhotoFolders
+from model.errors import SketchseekError
+from model.networks.network import Network
+
+T = TypeVar("T")
+_log = get_logger("app.service.serving.served_gallery")
+
+
+@dataclass(frozen=True)
+class ServedVersion:
+    """One version of the gallery, loaded and warm.
+
+    Attributes:
+        searcher: over its snapshot.
+    """
+
+    searcher: TwoStageSearcher
+
+    @property
+    def folders(self) -> PhotoFolders:
+        """Where its photos lie."""
+        return self.snapshot.folders
+
+    @property
+    def snapshot(self) -> GallerySnapshot:
+        """The version's photos."""
+        return self.searcher.snapshot
+
+    def photo(self, photo_id: str) -> PhotoRecord:
+        """The record of a photo.
+
+        Raises:
+            UnknownPhotoError: this version has no photo of that id.
+        """
+        return self.snapshot.photo(self.snapshot.row_of(photo_id))
+
+    def has(self, photo_id: str) -> bool:
+        """Whether this version has a photo of that id."""
+        try:
+            self.snapshot.row_of(photo_id)
+        except UnknownPhotoError:
+            return False
+        return True
+
+
+class ServedGallery:
+    """Looks for new versions, loads each beside the one being served, warms it, and swaps.
+
+    Args:
+        settings: where the gallery is and how often to look.
+        network: encodes the sketches.
+        worker: owns the device.
+        metrics: shows swaps and sizes.
+    """
+
+    def __init__(self, settings: Settings, network: Network, worker: Worker, metrics: Metrics) -> None:
+        self._settings = settings
+        self._network = network
+        self._worker = worker
+        self._metrics = metrics
+        self._current: ServedVersion | None = None
+        self._lock = asyncio.Lock()
+        self._load_s = 0.0
+        self._refused: str | None = None
+        self.problem: SketchseekError | None = None
+
+    @property
+    def current(self) -> ServedVersion | None:
+        """The version being served; None until the first one is warm."""
+        return self._current
+
+    def serve(self) -> ServedVersion:
+        """The version being served, for one request to keep.
+
+        Raises:
+            BusyError: `not_ready`.
+        """
+        if self._current is None:
+            raise BusyError("not_ready", "There is no gallery to search yet.", self._settings.retry_after_s)
+        return self._current
+
+    async def answer(self, attempt: Callable[[ServedVersion], Awaitable[T]]) -> T:
+        """The result of `attempt` on the version being served, or on the next one if its files are gone by then.
+
+        Raises:
+            BusyError: nothing can be served yet.
+            GalleryVersionGoneError: the files are gone, and there is no other version or its files are gone as well.
+            SketchseekError: another version exists but cannot be served; also whatever `attempt` raises.
+        """
+        served = self.serve()
+        try:
+            return await attempt(served)
+        except GalleryVersionGoneError:
+            # The version was cleaned up on disk during the request. A newer one can answer.
+            if self.serve() is served:
+                await self.refresh()
+            if self.serve() is served:
+                raise
+        return await attempt(self.serve())
+
+    async def refresh(self, *, retry: bool = False) -> bool:
+        """Load the latest version unless it is already served; True if it was swapped in.
+
+        Args:
+            retry: also try again a version that could not be loaded before.
+
+        Raises:
+            SketchseekError: it cannot be served; the old one stays.
+        """
+        async with self._lock:
+            version = None
+            try:
+                version = await asyncio.to_thread(latest_version, self._settings.gallery)
+                if self._current is not None and self._current.snapshot.version == version:
+                    self.problem = None
+                    return False
+                if version == self._refused and not retry:
+                    return False
+                started = time.monotonic()
+                served = await asyncio.to_thread(self._load)
+                await asyncio.wrap_future(self._worker.call(lambda: _warm_up(served.searcher)))
+            except SketchseekError as error:
+                if not self._is_being_built(error):
+                    if self.problem is None or self.problem.code != error.code:
+                        self._metrics.gallery_failures.labels("load").inc()
+                    self._refused, self.problem = version, error
+                raise
+            self._load_s = time.monotonic() - started
+            self._swap(served)
+            return True
+
+    async def follow(self) -> None:
+        """Refresh for ever. The pause is at least three times as long as loading takes."""
+        said: str | None = None
+        while True:
+            try:
+                await self.refresh()
+                said = None
+            except SketchseekError as error:
+                if str(error) != said and not self._is_being_built(error):  # once, not at every attempt
+                    level = _log.info if isinstance(error, GalleryNotFoundError) else _log.error
+                    level("cannot serve the gallery's latest version", code=error.code, reason=str(error))
+                said = str(error)
+            except Exception as error:
+                self._metrics.gallery_failures.labels("load").inc()
+                _log.error("following the gallery failed", exc_info=error)
+            await asyncio.sleep(max(self._settings.follow_interval_s, 3 * self._load_s))
+
+    def _is_being_built(self, error: SketchseekError) -> bool:
+        """Whether `error` only means that the first build is not done: no gallery yet, but photos to build it from."""
+        return isinstance(error, GalleryNotFoundError) and self._current is None and self._settings.photos is not None
+
+    def _load(self) -> ServedVersion:
+        network = self._network
+        snapshot = GallerySnapshot.load(
+            self._settings.gallery,
+            network.identity,
+            photos=self._settings.photo_folders,
+            recall=self._settings.recall_settings,
+            hash_projection=network.hash_projection,
+            device=network.device,
+            dtype=network.dtype,
+            cache_bytes=self._settings.token_cache_bytes,
+            preload=True,
+        )
+        return ServedVersion(TwoStageSearcher(network, snapshot, self._settings.relation_chunk))
+
+    def _swap(self, served: ServedVersion) -> None:
+        self._current, self.problem, self._refused = served, None, None
+        generation, commit = served.snapshot.version.split(".")
+        self._metrics.gallery_photos.set(len(served.snapshot))
+        self._metrics.gallery_generation.set(int(generation))
+        self._metrics.gallery_commit.set(int(commit))
+        self._metrics.gallery_swaps.inc()
+        # A first build begins with a version without photos, which is not worth a line.
+        log = _log.info if len(served.snapshot) else _log.debug
+        log(
+            "serving gallery",
+            version=served.snapshot.version,
+            photos=len(served.snapshot),
+            loaded_in_ms=round(self._load_s * 1000),
+        )
+
+
+def _warm_up(searcher: TwoStageSearcher) -> None:
+    """One whole search, so that the first client does not pay for one-time work."""
+    size = searcher.network.preprocess.image_size
+    next(searcher.search_many(torch.zeros(1, 3, size, size), [Query()]))
+    _ = searcher.snapshot.tags

@@ -1,0 +1,86 @@
+"""From paths of which the system says that they changed to what a comparison has to look at."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+from index_builder.gallery_errors import GalleryError
+from index_builder.photo_folders import PhotoFolders
+from index_builder.scanning.exclusions import Exclusions, is_ignore_file
+from index_builder.scanning.folder_times import FolderTimes
+from index_builder.scanning.scan import may_be_photo
+from index_builder.scanning.scope import Scope
+
+
+class Announced:
+    """Tells the paths that matter from those that do not, such as logs, sidecar files and half-written uploads.
+
+    Args:
+        folders: where the photos lie.
+        times: of these folders.
+        leave_out: a folder whose changes do not matter: the gallery.
+    """
+
+    def __init__(self, folders: PhotoFolders, times: FolderTimes, leave_out: Path) -> None:
+        self._photos, self._times = folders, times
+        self._exclusions = Exclusions(folders)
+        self._gallery = os.path.realpath(leave_out)
+        self._places = [(os.path.realpath(one.path), os.fsencode(one.name)) for one in folders.folders]
+
+    def matters(self, path: str) -> bool:
+        """Whether a change of this absolute path may change the gallery. Called for every event."""
+        if path == self._gallery or path.startswith(self._gallery + os.sep):
+            return False
+        raw_path = self._relative(path)
+        if not raw_path or is_ignore_file(raw_path):
+            return True
+        status = _status(path)
+        is_folder = self._times.knows(raw_path) if status is None else stat.S_ISDIR(status.st_mode)
+        if self._exclusions.reason(raw_path, is_folder=is_folder) is not None:
+            return False
+        is_link = status is not None and stat.S_ISLNK(status.st_mode)
+        return is_folder or is_link or may_be_photo(raw_path, os.fsencode(path))
+
+    def scope(self, paths: Iterable[str]) -> Scope:
+        """What to look at because these absolute paths changed, all of which matter."""
+        scope = Scope()
+        for path in paths:
+            raw_path, status = self._relative(path), _status(path)
+            if not raw_path or (status is not None and stat.S_ISLNK(status.st_mode)):
+                return Scope(everything=True)  # a link may bring a whole folder, or take one away
+            if is_ignore_file(raw_path):
+                self._exclusions.forget()
+                return Scope(everything=True)
+            if self._times.knows(raw_path) or (status is not None and stat.S_ISDIR(status.st_mode)):
+                scope.add(self._times.look(raw_path))
+            if status is None or not stat.S_ISDIR(status.st_mode):
+                scope.files.add(raw_path)
+        return scope
+
+    def _relative(self, path: str) -> bytes | None:
+        """As the gallery writes it; None for what the gallery has no path for.
+
+        Links are resolved, because the gallery has one path for a folder, and events may come by any.
+        """
+        folder, name = os.path.split(path)
+        real = os.path.realpath(folder)
+        for place, first in self._places:
+            if path == place:
+                return first
+            if real == place or real.startswith(place + os.sep):
+                below = os.fsencode(f"{real}{os.sep}{name}"[len(place) + 1 :])
+                return first + b"/" + below if first else below
+        try:
+            return self._photos.relative(path)
+        except GalleryError:
+            return None
+
+
+def _status(path: str) -> os.stat_result | None:
+    try:
+        return os.lstat(path)
+    except OSError:
+        return None
