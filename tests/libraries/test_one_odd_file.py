@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from index_builder import Gallery, GallerySnapshot, build_gallery, sync_gallery, verify_gallery
+from index_builder.comparing.files_to_read import FileToRead
 from index_builder.gallery_errors import GalleryError, GalleryWriteError
 from index_builder.ingest import decode
 from index_builder.ingest.build_options import BuildOptions
@@ -149,7 +150,7 @@ class Odd:
     def blame(self, photos, *names):
         """Let these photos be odd."""
         read = partial(decode.read_photo, PhotoFolders.of(photos), preprocess=self.network.preprocess)
-        found = [read(decode.Job(name.encode())) for name in names]
+        found = [read(FileToRead(name.encode())) for name in names]
         tensors = [one.tensor for one in found if isinstance(one, decode.DecodedPhoto) and one.tensor is not None]
         self.odd = frozenset(float(tensor[0, 0, 0]) for tensor in tensors)
 
