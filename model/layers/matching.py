@@ -77,17 +77,12 @@ class MatchingRelation(nn.Module):
         self.start()
 
     @torch.no_grad()
-    def start(self, centre: Tensor | None = None, spread: Tensor | None = None) -> None:
-        """Read the best matches of sketch patches within the first distance alone, as long as nothing is learnt.
-
-        Args:
-            centre, spread: [F], mean and standard deviation of features, with which they are read; without them
-                features are read as they are.
-        """
-        self.centre.copy_(torch.zeros_like(self.centre) if centre is None else centre)
-        self.spread.copy_(torch.ones_like(self.spread) if spread is None else spread.clamp_min(1e-6))
+    def start(self) -> None:
+        """Read the best matches of sketch patches within the first distance alone, as long as nothing is learnt."""
+        self.centre.zero_()
+        self.spread.fill_(1.0)
         self.linear.weight.zero_()
-        self.linear.weight[0, 0] = START if spread is None else 1.0
+        self.linear.weight[0, 0] = START
         self.linear.bias.zero_()
         for parameter in self.hidden[2].parameters():
             parameter.zero_()

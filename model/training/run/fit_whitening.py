@@ -10,7 +10,7 @@ from model.data.augment import plain
 from model.layers.matching import MatchingRelation
 from model.networks.network import EncoderNetwork, Network
 from model.networks.zse_sbir import ZseNetwork
-from model.training.run.reading import fit_patches
+from model.training.run.fit_patches import fit_patches
 from model.training.sampling import generator_for
 from model.types import Encoding
 
