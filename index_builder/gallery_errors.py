@@ -69,6 +69,34 @@ class UnknownPhotoError(GalleryError):
     code = "unknown_photo"
 
 
+class UnknownTagError(GalleryError):
+    """No photo has this tag.
+
+    Attributes:
+        name: the tag.
+    """
+
+    code = "unknown_tag"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no photo has the tag {name!r}; `sketchseek gallery info` lists the tags")
+        self.name = name
+
+
+class UnknownFolderError(GalleryError):
+    """No photo lies in this folder.
+
+    Attributes:
+        name: the folder.
+    """
+
+    code = "unknown_folder"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no photo lies in the folder {name!r}; name it as paths of results begin")
+        self.name = name
+
+
 class PhotosSkippedError(GalleryError):
     """Some files were skipped although a strict build was asked for."""
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 ID_BYTES = 16
+NO_DATE = -(2**63)
+"""In place of a date taken: the file was looked at, and says none."""
 _ID = re.compile("[a-z2-7]{26}")  # 16 bytes in base 32 without padding
 
 
@@ -26,6 +28,7 @@ class PhotoFile:
         modified_ns, read_ns: when the file was modified, and when it was read.
         width, height: of the photo in pixels, upright.
         incomplete: the file ends early, so a part of the picture may be missing.
+        taken_ns: the date taken that the file says, in nanoseconds since 1970 by the camera's clock; or `NO_DATE`.
     """
 
     raw_path: bytes
@@ -36,6 +39,7 @@ class PhotoFile:
     width: int
     height: int
     incomplete: bool = field(default=False, kw_only=True)
+    taken_ns: int = field(default=NO_DATE, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,8 @@ class PhotoRecord:
         size: of the file, in bytes.
         modified: the file's modification time when it was read.
         added: when its row was committed.
+        taken: when the photo was taken, by the camera's clock and without a zone; `modified` in UTC where the file says
+            nothing.
     """
 
     photo_id: str
@@ -64,6 +70,7 @@ class PhotoRecord:
     size: int
     modified: datetime
     added: datetime
+    taken: datetime
 
 
 def photo_id(raw_path: bytes, content_hash: bytes, taken: Callable[[str], bool] | None = None) -> str:

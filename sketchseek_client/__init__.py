@@ -12,6 +12,7 @@ names.
 
 from sketchseek_client.client import Client
 from sketchseek_client.errors import ClientError, ServiceAnswerError, ServiceUnreachableError
+from sketchseek_client.facet_documents import FacetCount, GalleryFacets
 from sketchseek_client.search_documents import (
     CorrespondenceDocument,
     Explanation,
@@ -42,6 +43,8 @@ __all__ = [
     "ClientError",
     "CorrespondenceDocument",
     "Explanation",
+    "FacetCount",
+    "GalleryFacets",
     "GalleryInfo",
     "Health",
     "HeldFolder",

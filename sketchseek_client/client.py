@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from datetime import date
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -11,11 +12,14 @@ from typing import Any, Literal, Self
 import httpx2
 
 from sketchseek_client.errors import ServiceAnswerError, ServiceUnreachableError
+from sketchseek_client.facet_documents import GalleryFacets
 from sketchseek_client.search_documents import Explanation, SearchAnswer, SimilarAnswer
 from sketchseek_client.service_documents import GalleryInfo, Health, Job, Reloaded
 
 Sketch = str | Path | bytes
 Strokes = Sequence[Sequence[Sequence[float]]]
+Day = str | date
+Orientation = Literal["landscape", "portrait", "square"]
 Picture = Literal["overlay", "synthesis", "attention"]
 Rendition = Literal["original", "screen"]
 
@@ -153,6 +157,37 @@ class Client:
         """What is being served. Raises as `search`."""
         return GalleryInfo.model_validate_json(self._send("GET", "/gallery").content)
 
+    def facets(
+        self,
+        *,
+        tags: Sequence[str] = (),
+        tag_all: Sequence[str] = (),
+        tag_none: Sequence[str] = (),
+        taken_from: Day | None = None,
+        taken_to: Day | None = None,
+        orientation: Orientation | None = None,
+        folder: str = "",
+        types: Sequence[str] = (),
+        as_of: str | None = None,
+    ) -> GalleryFacets:
+        """How many photos each further filter would leave, among those that pass these. Raises as `search`.
+
+        Args:
+            tags, tag_all, tag_none, taken_from, taken_to, orientation, folder, types, as_of: as in docs/api.md.
+        """
+        asked = _set(
+            tag=tags,
+            tag_all=tag_all,
+            tag_none=tag_none,
+            taken_from=taken_from,
+            taken_to=taken_to,
+            orientation=orientation,
+            folder=folder,
+            type=types,
+            as_of=as_of,
+        )
+        return GalleryFacets.model_validate_json(self._send("GET", "/gallery/facets", params=asked).content)
+
     def reload(self) -> Reloaded:
         """Serve the latest version now. Raises as `search`."""
         return Reloaded.model_validate_json(self._send("POST", "/gallery/reload").content)
@@ -198,6 +233,12 @@ class Client:
 
 def _content(sketch: Sketch) -> bytes:
     return sketch if isinstance(sketch, bytes) else Path(sketch).read_bytes()
+
+
+def _set(**filters: Sequence[str] | date | str | None) -> dict[str, Any]:
+    """The filters that ask for something, as JSON writes them."""
+    plain = {name: value.isoformat() if isinstance(value, date) else value for name, value in filters.items()}
+    return {name: value if isinstance(value, str) else list(value) for name, value in plain.items() if value}
 
 
 def _as_text(value: Any) -> Any:

@@ -25,6 +25,8 @@ _WANTED = {
     "string_too_long": "may have at most {max_length} characters",
     "string_too_short": "must not be empty",
     "literal_error": "must be one of {expected}",
+    "day": "must be a day such as 2024-06-30",
+    "moment": "must be a time such as 2024-06-30T12:00:00Z",
 }
 
 

@@ -42,6 +42,7 @@ class Asked:
         k: candidates per query.
         allowed: [n] bool, the photos that may be found, or None for all.
         possible: how many photos may be found; 0 where there is nothing to search for.
+        ties: [n] int64, the order of photos with exactly the same score.
         rows: [Q, k] int64 of -1, to be filled.
         scores: [Q, k] float32 of -inf, to be filled.
     """
@@ -50,11 +51,14 @@ class Asked:
     k: int
     allowed: Allowed | None
     possible: int
+    ties: Rows
     rows: Rows
     scores: Descriptors
 
     @staticmethod
-    def of(photos: int, descriptors: Descriptors, k: int, allowed: Allowed | None) -> Asked:
+    def of(
+        photos: int, descriptors: Descriptors, k: int, allowed: Allowed | None = None, ties: Rows | None = None
+    ) -> Asked:
         """The arguments of a search.
 
         Args:
@@ -62,6 +66,7 @@ class Asked:
             descriptors: of one query [E] or of several [Q, E].
             k: candidates per query.
             allowed: [n] bool, the photos that may be found; None allows all.
+            ties: [n] int64, the order of photos with exactly the same score; None takes that of rows.
 
         Raises:
             ValueError: `allowed` has another length.
@@ -72,7 +77,8 @@ class Asked:
         possible = photos if allowed is None else int(np.count_nonzero(allowed))
         rows = np.full((len(queries), k), -1, dtype=np.int64)
         scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
-        return Asked(queries, k, allowed, possible if k > 0 and len(queries) else 0, rows, scores)
+        order = np.arange(photos, dtype=np.int64) if ties is None else ties
+        return Asked(queries, k, allowed, possible if k > 0 and len(queries) else 0, order, rows, scores)
 
 
 class GpuIndex:
@@ -128,22 +134,25 @@ class CandidateIndex(ABC):
     def descriptors(self, rows: Rows) -> Descriptors:
         """Rows [k] -> descriptors [k, E] float32 as they are searched, in half precision."""
 
-    def search(self, descriptors: Descriptors, k: int, allowed: Allowed | None = None) -> tuple[Rows, Descriptors]:
+    def search(
+        self, descriptors: Descriptors, k: int, allowed: Allowed | None = None, ties: Rows | None = None
+    ) -> tuple[Rows, Descriptors]:
         """The k best photos of each query.
 
         Args:
             descriptors: [Q, E] float32, L2-normalised.
             k: candidates per query.
             allowed: [n] bool, the photos that may be found; None allows all.
+            ties: [n] int64, the order of photos with exactly the same score; None takes that of rows.
 
         Returns:
             rows [Q, k] int64 (-1 where there are not so many) and scores [Q, k] float32 (-inf there), best first,
-            exact ties in the order of rows.
+            exact ties in the order of `ties`.
 
         Raises:
             ValueError: `allowed` has another length.
         """
-        asked = Asked.of(len(self), descriptors, k, allowed)
+        asked = Asked.of(len(self), descriptors, k, allowed, ties)
         if asked.possible:
             self._answer(asked)
         return asked.rows, asked.scores

@@ -106,7 +106,7 @@ class RecallIndex(CandidateIndex):
             if bool((found[:, -1] < 0).all()):
                 break
             margin *= 4
-        order = np.lexsort((found, -found_scores), axis=1)[:, :k]
+        order = np.lexsort((asked.ties[found], -found_scores), axis=1)[:, :k]  # -1 stands behind all others anyway
         taken = order.shape[1]
         asked.rows[:, :taken] = np.take_along_axis(found, order, axis=1)
         # Half precision can leave a cosine a little above 1.

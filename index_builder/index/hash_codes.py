@@ -160,7 +160,7 @@ class HashIndex(CandidateIndex):
             else:
                 angles = differing[number][: len(near)].astype(np.float32) * (math.pi / self.hasher.bits)
                 cosines = np.cos(angles)
-            order = np.lexsort((near, -cosines))[: asked.k]
+            order = np.lexsort((asked.ties[near], -cosines))[: asked.k]
             asked.rows[number, : len(order)] = near[order]
             asked.scores[number, : len(order)] = cosines[order]
 

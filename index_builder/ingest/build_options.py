@@ -44,6 +44,11 @@ class BuildOptions:
     most_lost: float = 50.0
     accept_loss: bool = False
 
+    @property
+    def readers(self) -> int:
+        """Threads that decode."""
+        return self.workers if self.workers is not None else default_workers()
+
 
 def default_workers() -> int:
     """One decoding thread per core that this process may use, at most 16."""

@@ -18,6 +18,7 @@ from index_builder.comparing.missing_photos import UnknownPlaces, judged_missing
 from index_builder.gallery_errors import GalleryNotFoundError, PhotosSkippedError
 from index_builder.ingest.build_options import BuildOptions
 from index_builder.ingest.build_report import BuildReport, OnProgress
+from index_builder.ingest.dates import fill_dates
 from index_builder.ingest.photo_names import outermost, spelled_on_disk
 from index_builder.ingest.pipeline import read_all
 from index_builder.photo_folders import PhotoFolders, Photos
@@ -212,6 +213,7 @@ def _whole_folder(
         report.held = judged.held
         if drop:
             report.removed += writer.remove([*judged.gone, *unwanted])
+        fill_dates(writer, folders, belief.reaches, workers=options.readers)
         belief.write()
         return finish(writer, report, started, options)
 

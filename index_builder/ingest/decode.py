@@ -7,6 +7,7 @@ Never more than `ahead` photos are in memory, however long the list is.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import stat
 import time
@@ -14,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import torch
 
@@ -21,10 +23,11 @@ from index_builder.comparing.files_to_read import FileToRead
 from index_builder.file_times import modified_ns
 from index_builder.ingest.skip_reasons import reason_of
 from index_builder.photo_folders import PhotoFolders
-from index_builder.photo_record import PhotoFile, shown_path
+from index_builder.photo_record import NO_DATE, PhotoFile, shown_path
 from index_builder.scanning.passed_over import Skipped
 from model.config import PreprocessConfig
 from model.errors import ImageError, ImageTooLargeError
+from model.images.date_taken import date_taken
 from model.images.opening import ImageLimits, read_image
 from model.images.preprocess import photo_tensor
 
@@ -108,7 +111,7 @@ def _read_photo(
         return _failed(job, "empty file")
     content_hash = hashlib.sha256(data).digest()
     width = height = 0
-    incomplete = False
+    incomplete, taken_ns = False, NO_DATE
     tensor = None
     if is_known is None or not is_known(content_hash):
         try:
@@ -117,10 +120,18 @@ def _read_photo(
         except ImageError as error:
             return _failed(job, reason_of(error))
         width, height, incomplete = opened.width, opened.height, opened.incomplete
+        taken_ns = taken_ns_of(io.BytesIO(data))
     return DecodedPhoto(
         *(job.raw_path, content_hash, len(data), modified_ns(status), read_ns, width, height, tensor),
         incomplete=incomplete,
+        taken_ns=taken_ns,
     )
+
+
+def taken_ns_of(file: BinaryIO) -> int:
+    """When a photo was taken, as its file says (`model.images.date_taken`), or `NO_DATE`."""
+    stated = date_taken(file)
+    return NO_DATE if stated is None else stated
 
 
 def decode_ahead(

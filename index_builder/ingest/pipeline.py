@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from index_builder.comparing.difference import Difference
 from index_builder.comparing.files_to_read import FilesToRead
-from index_builder.ingest.build_options import BuildOptions, default_workers
+from index_builder.ingest.build_options import BuildOptions
 from index_builder.ingest.build_report import BuildProgress, BuildReport, OnProgress
 from index_builder.ingest.decode import DecodedPhoto, Failed, decode_ahead, read_photo
 from index_builder.ingest.guarded_encoding import GuardedEncoder, put_guarded
@@ -54,7 +54,7 @@ def read_all(
         ids: gives new photos their ids; None gives them new ones.
     """
     report.unchanged += difference.unchanged
-    workers = options.workers if options.workers is not None else default_workers()
+    workers = options.readers
     read = partial(read_photo, folders, preprocess=network.preprocess, limits=options.limits)
     ahead = partial(decode_ahead, workers=workers, ahead=2 * options.batch_size + workers)
     told = _Told(len(difference), options.batch_size, report, progress)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,14 +10,23 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from index_builder.gallery_errors import UnknownPhotoError
-from index_builder.photo_record import PhotoRecord, composed, composed_tags, from_ns, shown_path
+from index_builder.gallery_errors import UnknownFolderError, UnknownPhotoError, UnknownTagError
+from index_builder.photo_filter import ALL_PHOTOS, PhotoFilter
+from index_builder.photo_record import NO_DATE, PhotoRecord, composed_tags, from_ns, shown_path
+from index_builder.reading.photo_columns import PhotoColumns
+from index_builder.store.metadata import DATE
 
 COLUMNS = ("photo_id", "path", "content_hash", "size", "modified_ns", "width", "height", "tags", "added_ns")
 
 
+def columns_of(dataset: Any) -> list[str]:
+    """The columns of a Lance dataset that make a record. One of an earlier release lacks the date taken."""
+    return [*COLUMNS, DATE] if DATE in dataset.schema.names else list(COLUMNS)
+
+
 def record_of(values: dict[str, Any]) -> PhotoRecord:
-    """A row of `COLUMNS` as a record."""
+    """A row of `columns_of` as a record."""
+    modified, stated = from_ns(values["modified_ns"]), values.get(DATE)
     return PhotoRecord(
         photo_id=values["photo_id"],
         path=shown_path(values["path"]),
@@ -28,8 +36,9 @@ def record_of(values: dict[str, Any]) -> PhotoRecord:
         height=values["height"],
         content_hash=values["content_hash"].hex(),
         size=values["size"],
-        modified=from_ns(values["modified_ns"]),
+        modified=modified,
         added=from_ns(values["added_ns"]),
+        taken=(modified if stated is None or stated == NO_DATE else from_ns(stated)).replace(tzinfo=None),
     )
 
 
@@ -38,16 +47,20 @@ class PhotoTable:
 
     Args:
         table: their rows, in that order.
+
+    Attributes:
+        columns: the same as arrays.
     """
 
     def __init__(self, table: pa.Table) -> None:
         self._table = table
+        self.columns = PhotoColumns(table)
         self._ids: npt.NDArray[np.bytes_] = np.array(table.column("photo_id").to_pylist(), dtype="S32")
 
     @staticmethod
     def read(dataset: Any) -> tuple[PhotoTable, npt.NDArray[np.int64]]:
         """The photos of a Lance dataset, and where each row stands in the dataset's own order [n]."""
-        table = dataset.to_table(columns=list(COLUMNS))
+        table = dataset.to_table(columns=columns_of(dataset))
         ids = np.array(table.column("photo_id").to_pylist(), dtype="S32")
         places = np.argsort(ids, kind="stable").astype(np.int64)
         return PhotoTable(table.take(pa.array(places))), places
@@ -60,36 +73,41 @@ class PhotoTable:
         """All photo ids, in the order of rows."""
         return [photo_id.decode("ascii") for photo_id in self._ids]
 
-    @cached_property
+    @property
     def tags(self) -> dict[str, int]:
         """Every tag and the number of its photos, in alphabetical order."""
-        return {tag: len(rows) for tag, rows in sorted(self._rows_of_tags.items())}
+        return {tag: len(rows) for tag, rows in sorted(self.columns.rows_of_tags.items())}
 
     def allowed(
-        self, tags: Collection[str] = (), photo_ids: Collection[str] | None = None
+        self, chosen: PhotoFilter = ALL_PHOTOS, photo_ids: Collection[str] | None = None
     ) -> npt.NDArray[np.bool_] | None:
         """Which photos a filter lets through.
 
         Args:
-            tags: photos with any of these, in either Unicode form; none means no filter.
+            chosen: the filter. Tags and folders that no photo has let nothing through.
             photo_ids: only these (unknown ids are ignored); None means no filter.
 
         Returns:
             [n] bool, or None where everything is allowed.
         """
-        if not tags and photo_ids is None:
-            return None
-        mask = np.ones(len(self), dtype=bool)
-        if tags:
-            tagged = np.zeros(len(self), dtype=bool)
-            for tag in map(composed, tags):
-                tagged[self._rows_of_tags.get(tag, np.empty(0, dtype=np.int64))] = True
-            mask &= tagged
+        masks = list(self.columns.masks(chosen).values())
         if photo_ids is not None:
-            chosen = np.zeros(len(self), dtype=bool)
-            chosen[[row for row in map(self._find, photo_ids) if row is not None]] = True
-            mask &= chosen
-        return mask
+            named = np.zeros(len(self), dtype=bool)
+            named[[row for row in map(self._find, photo_ids) if row is not None]] = True
+            masks.append(named)
+        return np.logical_and.reduce(masks) if masks else None
+
+    def check(self, chosen: PhotoFilter) -> None:
+        """Check that the gallery has what a filter names.
+
+        Raises:
+            UnknownTagError, UnknownFolderError: no photo has this tag, or lies in this folder.
+        """
+        for tag in chosen.named_tags:
+            if tag not in self.columns.rows_of_tags:
+                raise UnknownTagError(tag)
+        if chosen.folder and not self.columns.folders_below(chosen.folder):
+            raise UnknownFolderError(chosen.folder)
 
     def photo(self, row: int) -> PhotoRecord:
         """What is known of the photo in a row.
@@ -128,19 +146,3 @@ class PhotoTable:
         key = photo_id.encode("ascii")
         row = int(np.searchsorted(self._ids, key))
         return row if row < len(self._ids) and self._ids[row] == key else None
-
-    @cached_property
-    def _rows_of_tags(self) -> dict[str, npt.NDArray[np.int64]]:
-        column = self._table.column("tags").combine_chunks()
-        if isinstance(column, pa.ChunkedArray):
-            column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], type=column.type)
-        flat = column.flatten().dictionary_encode()
-        rows = np.repeat(np.arange(len(column), dtype=np.int64), np.diff(column.offsets.to_numpy()))
-        codes = flat.indices.to_numpy(zero_copy_only=False)
-        order = np.argsort(codes, kind="stable")
-        bounds = np.searchsorted(codes[order], np.arange(len(flat.dictionary) + 1))
-        found: dict[str, npt.NDArray[np.int64]] = {}
-        for code, written in enumerate(flat.dictionary.to_pylist()):
-            own, tag = rows[order[bounds[code] : bounds[code + 1]]], composed(written)
-            found[tag] = np.union1d(found[tag], own) if tag in found else own
-        return found

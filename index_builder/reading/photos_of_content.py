@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from index_builder.gallery_errors import GalleryNotFoundError
 from index_builder.photo_record import PhotoRecord
-from index_builder.reading.photo_table import COLUMNS, record_of
+from index_builder.reading.photo_table import columns_of, record_of
 from index_builder.store.gallery import Gallery
 from index_builder.store.layout import lance_errors
 
@@ -30,5 +30,5 @@ def photos_of_content(gallery: str | Path, hashes: Collection[bytes]) -> list[Ph
     with lance_errors(f"cannot read the photos of the gallery {gallery}"):
         column = dataset.to_table(columns=["content_hash"]).column("content_hash")
         rows = np.flatnonzero(pc.is_in(column, pa.array(hashes, type=column.type)).to_numpy())
-        found = dataset.take(rows.tolist(), columns=list(COLUMNS)).to_pylist()
+        found = dataset.take(rows.tolist(), columns=columns_of(dataset)).to_pylist()
     return sorted(map(record_of, found), key=lambda photo: photo.raw_path)

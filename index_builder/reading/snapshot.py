@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,10 @@ from index_builder.index.cache_note import Origin
 from index_builder.index.faiss_search import CandidateIndex, Descriptors
 from index_builder.index.opening import open_recall
 from index_builder.index.settings import RecallSettings
+from index_builder.photo_filter import ALL_PHOTOS, PhotoFilter
 from index_builder.photo_folders import PhotoFolders, Photos
 from index_builder.photo_record import PhotoRecord
+from index_builder.reading.facets import Facets, facets_of
 from index_builder.reading.photo_table import PhotoTable
 from index_builder.store.checksums import file_sum
 from index_builder.store.gallery import Gallery
@@ -165,17 +168,47 @@ class GallerySnapshot:
         """All photo ids, in the order of rows."""
         return self._photos.photo_ids
 
+    @property
+    def as_of(self) -> datetime | None:
+        """When the latest of its photos was added, rounded up to a microsecond; None without photos.
+
+        A filter of this `as_of` lets these photos through, and none that is added later.
+        """
+        return self._photos.columns.as_of
+
+    @property
+    def newest_first(self) -> Rows:
+        """[n] int64: the place of each row among all, sorted by date taken, the newest first, and by photo id."""
+        return self._photos.columns.newest_first
+
     def recall(
         self, descriptors: Descriptors, k: int, allowed: npt.NDArray[np.bool_] | None = None
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """The k most similar photos of each query; arguments and results as of `CandidateIndex.search`."""
-        return self._recall.search(descriptors, k, allowed)
+        """The k most similar photos of each query, exact ties by `newest_first`.
+
+        Arguments and results as of `CandidateIndex.search`.
+        """
+        return self._recall.search(descriptors, k, allowed, self.newest_first)
 
     def allowed(
-        self, tags: Collection[str] = (), photo_ids: Collection[str] | None = None
+        self,
+        tags: Collection[str] = (),
+        photo_ids: Collection[str] | None = None,
+        *,
+        chosen: PhotoFilter = ALL_PHOTOS,
     ) -> npt.NDArray[np.bool_] | None:
         """Which photos a filter lets through [n] bool, or None for all; arguments as of `PhotoTable.allowed`."""
-        return self._photos.allowed(tags, photo_ids)
+        if tags:
+            chosen = replace(chosen, tags=(*chosen.tags, *tags))
+        return self._photos.allowed(chosen, photo_ids)
+
+    def facets(self, chosen: PhotoFilter = ALL_PHOTOS) -> Facets:
+        """How many photos each further choice would leave, as `index_builder.reading.facets` counts them."""
+        return facets_of(self._photos.columns, chosen)
+
+    def check(self, chosen: PhotoFilter) -> None:
+        """Check that this version has the tags and the folder that a filter names; raises as `PhotoTable.check`."""
+        self._photos.check(chosen)
 
     def encodings(self, rows: Rows | Sequence[int]) -> Encoding:
         """Rows [k] -> Encoding of those photos, dequantised, on the device and in the dtype of `load`.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,36 @@ def rewrite(
     updated, emptied = _without(dataset, place, np.concatenate([old, dropped]).tolist())
     operation = lance.LanceOperation.Update(
         removed_fragment_ids=emptied, updated_fragments=updated, new_fragments=added
+    )
+    return lance.LanceDataset.commit(dataset, operation, read_version=dataset.version)
+
+
+def write_column(dataset: Any, place: Path, name: str, values: Mapping[int, pa.Table]) -> Any:
+    """Commit values of one column, and leave the other columns' files as they are.
+
+    Args:
+        dataset: which has the column.
+        place: its folder.
+        name: of the column.
+        values: fragment number -> table of `photo_id` and the column. Photos that it does not name keep their value.
+            Fragments that were merged into others are passed over.
+
+    Returns:
+        The dataset at its new version.
+    """
+    import lance
+
+    fragments = {number: dataset.get_fragment(number) for number in values}
+    updated = [
+        fragment.update_columns(values[number], left_on="photo_id", right_on="photo_id")[0]
+        for number, fragment in fragments.items()
+        if fragment is not None
+    ]
+    _check(place, updated)
+    operation = lance.LanceOperation.Update(
+        updated_fragments=updated,
+        fields_modified=[dataset.lance_schema.field(name).id()],
+        update_mode="rewrite_columns",
     )
     return lance.LanceDataset.commit(dataset, operation, read_version=dataset.version)
 

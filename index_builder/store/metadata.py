@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from model.networks.network import CheckpointIdentity, Network
 
 FORMAT = 1
-OPTIONAL_COLUMNS = {"incomplete": pa.bool_()}
-"""Columns that galleries of earlier releases lack; they come last."""
+DATE = "taken_ns"
+"""Column of the date taken."""
+OPTIONAL_COLUMNS = {"incomplete": pa.bool_(), DATE: pa.int64()}
+"""Columns that galleries of earlier releases lack; they come last, in this order. Nobody looked where a value is null.
+"""
 METADATA_KEY = b"sketchseek"
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from index_builder.photo_record import PhotoFile, tags_of
 from index_builder.store.layout import lance_errors
+from index_builder.store.metadata import OPTIONAL_COLUMNS
 from index_builder.store.quantise import StoredTokens
 
 
@@ -95,8 +96,11 @@ def rows_of(photos: Sequence[PhotoFile], ids: Sequence[str], stored: StoredToken
     arrays.append(
         pa.FixedSizeBinaryArray.from_buffers(pa.binary(records.shape[1]), len(records), [None, pa.py_buffer(records)])
     )
-    if "incomplete" in schema.names:
-        arrays.append(pa.array([p.incomplete for p in photos], type=pa.bool_()))
+    arrays += [
+        pa.array([getattr(photo, name) for photo in photos], type=kind)
+        for name, kind in OPTIONAL_COLUMNS.items()
+        if name in schema.names
+    ]
     return pa.table([array.cast(field.type) for array, field in zip(arrays, schema, strict=True)], schema=schema)
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from index_builder.gallery_errors import GalleryError, GalleryMismatchError, GalleryNotFoundError, GalleryWriteError
@@ -21,7 +23,7 @@ from index_builder.store.checksums import Ledger
 from index_builder.store.gallery import Gallery
 from index_builder.store.layout import POINTER, dataset_path, lance_errors, latest_commit, ledger_path, write_pointer
 from index_builder.store.locks import writer_lock
-from index_builder.store.metadata import GalleryMetadata
+from index_builder.store.metadata import DATE, OPTIONAL_COLUMNS, GalleryMetadata
 from index_builder.store.processor import check_processor
 from index_builder.store.quantise import StoredTokens
 from index_builder.store.rows import FilePlace, KnownPhotos, PhotoCopy, copied, placed, rows_of
@@ -126,6 +128,29 @@ class GalleryWriter:
         with self._committing():
             self._dataset.update_schema_metadata({"sketchseek": self.metadata.to_json()}, replace=True)
         self._committed()
+
+    def undated(self) -> dict[int, pa.Table]:
+        """Photos for which nobody has looked when they were taken: fragment -> table of `photo_id` and `path`."""
+        if DATE not in self._dataset.schema.names:  # of an earlier release
+            with self._committing():
+                self._dataset.add_columns(pa.field(DATE, OPTIONAL_COLUMNS[DATE]))
+            self._committed()
+        with lance_errors(f"cannot read the photos of the gallery {self.path}"):
+            columns = ["photo_id", "path"]
+            table = self._dataset.to_table(columns=columns, filter=f"{DATE} IS NULL", with_row_address=True)
+        fragments = table.column("_rowaddr").to_numpy() >> 32
+        bounds = np.flatnonzero(np.diff(fragments, prepend=-1, append=-1))
+        return {
+            int(fragments[start]): table.slice(start, end - start).select(columns)
+            for start, end in itertools.pairwise(bounds.tolist())
+        }
+
+    def write_dates(self, dates: Mapping[int, pa.Table]) -> None:
+        """Commit when photos were taken: fragment -> table of `photo_id` and `taken_ns`. Only that column changes."""
+        if dates:
+            with self._committing():
+                self._dataset = commits.write_column(self._dataset, self._place, DATE, dates)
+            self._committed()
 
     def finish(self) -> None:
         """End a change: tidy if it pays. To tidy after every single photo would cost more with each one."""

@@ -24,6 +24,7 @@ from index_builder import (
     verify_gallery,
 )
 from index_builder.ingest.photo_names import find_photo_ids
+from index_builder.photo_filter import PhotoFilter
 from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import composed, tags_of
 from index_builder.reading.photo_table import PhotoTable
@@ -104,7 +105,9 @@ def test_a_photo_with_both_forms_counts_once():
     values = {name: [0, 0] for name in columns} | {"photo_id": ["a", "b"], "tags": [[NFD, NFC, "x"], [NFD]]}
     table = PhotoTable(pa.table(values))
     assert table.tags == {NFC: 2, "x": 1}
-    assert table.allowed([NFD]) is not None
+    allowed = table.allowed(PhotoFilter(tags=(NFD,)))
+    assert allowed is not None
+    assert allowed.all()
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD", "NFKC"])

@@ -1,4 +1,4 @@
 """From the bytes of a request to checked values.
 
-Imports `app.http`, `app.service.files`, `model`, `sketchseek_client`.
+Imports `app.http`, `app.service.files`, `index_builder`, `model`, `sketchseek_client`.
 """

@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from app.http.requests.search_options import SKETCH_FIELDS, invalid_field
+from app.http.requests.invalid_field import invalid_field
+from app.http.requests.search_options import SKETCH_FIELDS
 from app.http.requests.sketch_request import SketchRequest
 from app.http.requests.unknown_names import only_known_fields
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from app.http.requests.invalid_field import invalid_field
 from app.http.requests.unknown_names import only_known_fields
-from app.http.value_errors import wrong_value
 from app.service_errors import RequestError
 
 MOST_EXPLAINED = 20
@@ -84,10 +84,3 @@ def parse_options(values: dict[str, Any], max_top_k: int, max_candidates: int, *
             "candidates_below_top_k", f"`candidates` ({options.depth}) must be at least `top_k` ({options.top_k})."
         )
     return options
-
-
-def invalid_field(error: ValidationError) -> RequestError:
-    """The first mistake, under a code that names the field. The value is not repeated."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    name = str(first["loc"][0]) if first["loc"] else "body"
-    return RequestError(f"invalid_{name}", wrong_value(name, first), field=name)

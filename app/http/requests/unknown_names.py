@@ -5,7 +5,7 @@ Ignoring an unknown name would answer another question: `topk=5` would give 20 r
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -61,9 +61,9 @@ async def only_known_parameters(request: Request) -> None:
     known = [parameter.alias for parameter in route.dependant.query_params]
     for name in request.query_params:
         if name not in known:
-            raise _unknown_parameter(name, known, _body_fields(route))
+            raise unknown_parameter(name, known, _body_fields(route))
         if len(request.query_params.getlist(name)) > 1:
-            raise RequestError("repeated_parameter", f"The parameter `{name}` is given more than once.", parameter=name)
+            raise repeated_parameter(name)
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -73,7 +73,19 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return plain[close[0]] if close else None
 
 
-def _unknown_parameter(name: str, known: list[str], body: list[str]) -> RequestError:
+def repeated_parameter(name: str) -> RequestError:
+    """The error for a query parameter that is given more than once."""
+    return RequestError("repeated_parameter", f"The parameter `{name}` is given more than once.", parameter=name)
+
+
+def unknown_parameter(name: str, known: list[str], body: Sequence[str] = ()) -> RequestError:
+    """The error for a query parameter that a route does not know.
+
+    Args:
+        name: as the client sent it.
+        known: the parameters of this address.
+        body: the fields of its body.
+    """
     near = nearest(name, known) or nearest(name, body)
     said = shown(name)
     if near in known:

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from app.http.access import require_read, require_write
 from app.http.documented_problems import problems
+from app.http.requests.filter_options import documented_parameters, filter_of_address
 from app.http.requests.unknown_names import only_known_parameters
 from app.http.routes.jobs import change_answer, wait_a_while
 from app.http.routes.service_of import service_of
 from app.service.changes.jobs import Job
 from app.service_errors import RequestError
 from index_builder.gallery_errors import GalleryError
-from sketchseek_client import CheckpointInfo, GalleryInfo, HeldFolder, Limits, Progress, Reloaded, TagCount
+from sketchseek_client import (
+    CheckpointInfo,
+    FacetCount,
+    GalleryFacets,
+    GalleryInfo,
+    HeldFolder,
+    Limits,
+    Progress,
+    Reloaded,
+    TagCount,
+)
 from sketchseek_client import Job as JobDocument
 
 router = APIRouter(tags=["gallery"])
@@ -58,6 +71,29 @@ async def gallery(request: Request) -> GalleryInfo:
             max_candidates=settings.max_candidates,
             formats=[name.lower() for name in service.sketch_limits.formats],
         ),
+    )
+
+
+@router.get(
+    "/gallery/facets",
+    response_model=GalleryFacets,
+    responses=problems(401, 422),
+    dependencies=[Depends(require_read)],
+    openapi_extra={"parameters": documented_parameters()},
+    summary="How many photos each filter would leave",
+)
+async def facets(request: Request) -> GalleryFacets:
+    """Tags, shapes, file types, folders and months, each with its photos. Takes the filters of a search."""
+    options = filter_of_address(request)
+    snapshot = service_of(request).gallery.serve().snapshot
+    chosen = options.chosen(snapshot)
+    counts = await asyncio.to_thread(snapshot.facets, chosen)
+    kinds = ("tags", "orientations", "types", "folders", "months")
+    return GalleryFacets(
+        photos=counts.photos,
+        as_of=None if snapshot.as_of is None else snapshot.as_of.isoformat(),
+        gallery_version=snapshot.version,
+        **{kind: [FacetCount(name=n, photos=c) for n, c in getattr(counts, kind).items()] for kind in kinds},
     )
 
 

@@ -42,11 +42,8 @@ def coded_size(data: bytes) -> tuple[int, int] | None:
     Raises:
         DamagedImageError: more parts than any honest file has, or parts outside the file.
     """
-    meta = next((box for box in boxes(data, 0, len(data)) if box[0] == b"meta"), None)
-    if meta is None:
-        return None
-    parts = {kind: (start, end) for kind, start, end in boxes(data, meta[1] + 4, meta[2])}
-    if b"iinf" not in parts or b"iloc" not in parts:
+    parts = _parts(data)
+    if parts is None:
         return None
     coded = set(_items_of_type(data, *parts[b"iinf"], b"av01"))
     sizes = [_frame_size(content) for item, content in _contents(data, parts) if item in coded]
@@ -54,6 +51,33 @@ def coded_size(data: bytes) -> tuple[int, int] | None:
     if not known:
         return None
     return max(width for width, _ in known), max(height for _, height in known)
+
+
+def item_place(data: bytes, kind: bytes) -> tuple[int, int] | None:
+    """Offset and length in the file of the first piece of the first item of a kind; None where there is none.
+
+    Args:
+        data: the file, or as much of its start as holds the boxes.
+        kind: of the item, such as b"Exif".
+
+    Raises:
+        DamagedImageError: more parts than any honest file has.
+    """
+    parts = _parts(data)
+    if parts is None:
+        return None
+    wanted = set(_items_of_type(data, *parts[b"iinf"], kind))
+    places = (pieces[0] for item, pieces in _places(data, parts) if item in wanted and pieces)
+    return next(places, None)
+
+
+def _parts(data: bytes) -> dict[bytes, tuple[int, int]] | None:
+    """Where the boxes below `meta` lie; None where it does not list items."""
+    meta = next((box for box in boxes(data, 0, len(data)) if box[0] == b"meta"), None)
+    if meta is None:
+        return None
+    parts = {kind: (start, end) for kind, start, end in boxes(data, meta[1] + 4, meta[2])}
+    return parts if b"iinf" in parts and b"iloc" in parts else None
 
 
 def boxes(data: bytes, position: int, end: int) -> Iterator[Box]:
@@ -89,6 +113,13 @@ def _items_of_type(data: bytes, start: int, end: int, wanted: bytes) -> Iterator
 
 def _contents(data: bytes, parts: dict[bytes, tuple[int, int]]) -> Iterator[tuple[int, bytes]]:
     """Number and bytes of each item."""
+    for number, places in _places(data, parts):
+        pieces = (data[offset : offset + length] if length else data[offset:] for offset, length in places)
+        yield number, b"".join(pieces)
+
+
+def _places(data: bytes, parts: dict[bytes, tuple[int, int]]) -> Iterator[tuple[int, list[tuple[int, int]]]]:
+    """Number of each item, and offset and length of its pieces; a length of 0 reaches to the end of the file."""
     reader = _Reader(data, parts[b"iloc"][0])
     version = reader.take(1)
     reader.take(3)
@@ -107,12 +138,11 @@ def _contents(data: bytes, parts: dict[bytes, tuple[int, int]]) -> Iterator[tupl
             raise damaged("items of items, or in too many pieces")
         if method == 1:
             base += parts.get(b"idat", (len(data), 0))[0]
-        pieces = []
+        pieces = list[tuple[int, int]]()
         for _ in range(extents):
             reader.take(index_size if version in (1, 2) else 0)
-            offset, length = base + reader.take(offset_size), reader.take(length_size)
-            pieces.append(data[offset : offset + length] if length else data[offset:])
-        yield number, b"".join(pieces)
+            pieces.append((base + reader.take(offset_size), reader.take(length_size)))
+        yield number, pieces
 
 
 def _frame_size(content: bytes) -> tuple[int, int] | None:

@@ -50,7 +50,9 @@ def test_every_code_of_an_error_is_on_the_page():
     source = "\n".join(file.read_text() for file in (ROOT / "app").rglob("*.py"))
     raised = set(re.findall(r'(?:RequestError|AccessError|BusyError)\(\s*"([a-z_]+)"', source))
     assert (
-        raised - named - {"invalid_top_k", "invalid_candidates", "invalid_explain", "change_failed", "no_photo"}
+        raised
+        - named
+        - {"invalid_top_k", "invalid_candidates", "invalid_explain", "invalid_taken_to", "change_failed", "no_photo"}
         == set()
     )
 

@@ -150,7 +150,10 @@ def test_two_paths_of_one_content_are_two_photos(tmp_path, network, options):
     snapshot = GallerySnapshot.load(tmp_path / "g", network.identity)
     assert len({snapshot.photo(row).photo_id for row in range(3)}) == 3
     assert len({snapshot.photo(row).content_hash for row in range(3)}) == 1
-    assert snapshot.recall(snapshot.descriptors([1]), 3)[0].tolist() == [[0, 1, 2]]  # exact ties by photo id
+    newest_first = sorted(range(3), key=lambda row: (-snapshot.photo(row).taken.timestamp(), row))
+    assert snapshot.photo(newest_first[0]).path == "b.jpg"
+    assert snapshot.recall(snapshot.descriptors([1]), 3)[0].tolist() == [newest_first]
+    assert snapshot.recall(snapshot.descriptors([1]), 1)[0].tolist() == [newest_first[:1]]
 
 
 def bomb(path):
