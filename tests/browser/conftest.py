@@ -214,11 +214,11 @@ window.fetch = async (url, options) => {
 
 @pytest.fixture
 def open_page(browser: Browser) -> Iterator[OpenPage]:
-    """Opens a site's page in a fresh context; at the end of the test its console must have stayed clean."""
+    """Opens a site's page, or a link to it, in a fresh context; when the test ends, its console must be clean."""
     contexts = []
     sites: list[Site] = []
 
-    def opened(site: Site, width: int = 1440, height: int = 900, **options: object) -> Page:
+    def opened(site: Site, width: int = 1440, height: int = 900, link: str = "", **options: object) -> Page:
         context = browser.new_context(viewport={"width": width, "height": height}, **options)  # type: ignore[arg-type]
         contexts.append(context)
         sites.append(site)
@@ -230,7 +230,7 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
         page.on("console", lambda message: site.console.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: site.console.append(str(error)))
         page.on("request", lambda request: _watch(site, request.url))
-        page.goto(site.url)
+        page.goto(link or site.url)
         return page
 
     yield opened

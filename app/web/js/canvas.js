@@ -1,14 +1,14 @@
-// The drawing surface: pointers and keys become steps of the history, the history becomes pixels.
+// The drawing surface: what a pen does becomes steps of the history, the history becomes pixels.
 //
-// Events: "change" after every step, undo, redo or clearing ({detail: {penUp}}), and "resting" while the pen is held still
-// on the paper, so that results may follow before it is lifted.
+// Events: "begin" when a stroke begins, "change" after every step, undo, redo or clearing ({detail: {penUp}}), and "resting"
+// while the pen is held still on the paper, so that results may follow before it is lifted.
 
-import { History, PAPER } from "./history.js";
-import { WHITE, isBlank, paintSteps, paintStroke } from "./ink.js";
+import { History, PAPER, strokeOf } from "./history.js";
+import { isBlank, paintSteps, paintStroke } from "./ink.js";
+import { penLine } from "./pen_line.js";
+import { pictureStep } from "./pictures.js";
 
 const EXPORT_SIZE = 448; // twice what the network sees: a fair downscale on the server, a small upload
-const CLOSE = 1.2; // points nearer than this to the last one add nothing
-const FOLLOW = 0.6; // share of the way to the pointer that the line takes per event: calms a shaky hand
 const RESTING = 280; // ms
 
 export class Surface extends EventTarget {
@@ -16,28 +16,17 @@ export class Surface extends EventTarget {
   width = 6;
   #canvas;
   #context;
-  #caret;
   #history = new History();
-  #stroke = null;
-  #pointer = null;
-  #penSeen = false;
+  #pen = null; // {samples, erase, exact} while a stroke is drawn
+  #below = new OffscreenCanvas(1, 1); // what lies under that stroke, so that a frame paints the stroke alone
+  #frame = 0;
   #resting = 0;
-  #key = { x: PAPER / 2, y: PAPER / 2, down: false };
   #export = new OffscreenCanvas(EXPORT_SIZE, EXPORT_SIZE);
 
-  constructor(canvas, caret) {
+  constructor(canvas) {
     super();
     this.#canvas = canvas;
     this.#context = canvas.getContext("2d");
-    this.#caret = caret;
-    canvas.addEventListener("pointerdown", (event) => this.#down(event));
-    canvas.addEventListener("pointermove", (event) => this.#move(event));
-    canvas.addEventListener("pointerup", (event) => this.#up(event));
-    canvas.addEventListener("pointercancel", (event) => this.#cancel(event));
-    canvas.addEventListener("lostpointercapture", (event) => this.#up(event));
-    canvas.addEventListener("keydown", (event) => this.#keyDown(event));
-    canvas.addEventListener("focus", () => this.#showCaret());
-    canvas.addEventListener("blur", () => this.#liftKeyPen());
     new ResizeObserver(() => this.#resize()).observe(canvas);
   }
 
@@ -46,182 +35,108 @@ export class Surface extends EventTarget {
   }
 
   get isEmpty() {
-    return this.#history.isEmpty && this.#stroke === null;
+    return this.#history.isEmpty && this.#pen === null;
+  }
+
+  get drawing() {
+    return this.#pen !== null;
+  }
+
+  get lineWidth() {
+    return this.erasing ? this.width * 3 + 8 : this.width;
   }
 
   undo() {
-    this.#liftKeyPen();
+    this.finish();
     this.#history.undo();
     this.#changed();
   }
 
   redo() {
+    this.finish();
     this.#history.redo();
     this.#changed();
   }
 
   clear() {
-    this.#liftKeyPen();
-    this.#history.clear();
+    this.replace([]);
+  }
+
+  /** Puts something else on the paper, as one step: one undo brings back what was there. */
+  replace(contents) {
+    this.finish();
+    this.#history.turn(contents);
     this.#changed();
   }
 
-  /** Puts a picture on the paper, as large as it fits; what was there goes (one undo brings it back, another the picture). */
-  place(bitmap) {
-    const scale = Math.min(PAPER / bitmap.width, PAPER / bitmap.height);
-    const width = bitmap.width * scale;
-    const height = bitmap.height * scale;
-    this.#history.clear();
-    this.#history.push({ kind: "image", bitmap, x: (PAPER - width) / 2, y: (PAPER - height) / 2, width, height });
-    this.#changed();
+  /** Shows what an address says. Where nothing was drawn yet, there is nothing to undo. */
+  show(contents) {
+    if (this.#history.canUndo || this.#history.canRedo) return this.replace(contents);
+    this.#history.reset(contents);
+    return this.#changed();
   }
 
-  /** Adds whole strokes at once: [[{x, y}]] in PAPER units. */
+  /** Puts a picture on the paper, as large as it fits; what was there goes. `kept`: the name it is kept by, or null. */
+  place({ bitmap, kept }) {
+    this.replace([pictureStep(bitmap, kept)]);
+  }
+
+  /** Draws whole strokes in place of what is there: [[{x, y}]] in PAPER units. */
   draw(strokes) {
-    for (const points of strokes) {
-      this.#history.push({ kind: "stroke", erase: false, points: points.map((p) => ({ ...p, width: this.width })) });
-    }
-    this.#changed();
+    this.replace(strokes.map((points) => strokeOf(points.map((point) => ({ ...point, width: this.width })))));
   }
 
   /** The sketch as it is seen, as a PNG; null where there is no ink. */
   async picture() {
     const context = this.#export.getContext("2d", { willReadFrequently: true });
     context.setTransform(EXPORT_SIZE / PAPER, 0, 0, EXPORT_SIZE / PAPER, 0, 0);
-    paintSteps(context, this.#stroke ? [...this.#history.visible(), this.#stroke] : this.#history.visible());
+    paintSteps(context, this.#pen ? [...this.#history.visible(), this.#stroke()] : this.#history.visible());
     if (isBlank(context, EXPORT_SIZE)) return null;
     return this.#export.convertToBlob({ type: "image/png" });
   }
 
-  // Pointers
+  // A stroke, from whatever moves the pen
 
-  #down(event) {
-    if (this.#pointer !== null || event.button > 0 && event.button !== 5) return;
-    if (event.pointerType === "touch" && this.#penSeen) return; // a palm beside the pen
-    this.#penSeen ||= event.pointerType === "pen";
-    event.preventDefault();
-    this.#canvas.focus({ preventScroll: true, focusVisible: false });
-    this.#caret.hidden = true;
-    this.#liftKeyPen();
-    this.#pointer = event.pointerId;
-    this.#canvas.setPointerCapture(event.pointerId);
-    const flipped = (event.buttons & 32) !== 0; // the pen's other end
-    this.#begin(this.#point(event), this.erasing || flipped);
-  }
-
-  #move(event) {
-    if (event.pointerId !== this.#pointer) return;
-    const events = event.getCoalescedEvents?.() ?? [];
-    for (const part of events.length > 0 ? events : [event]) this.#extend(this.#point(part), FOLLOW);
-    this.#rest();
-  }
-
-  #up(event) {
-    if (event.pointerId !== this.#pointer) return;
-    this.#pointer = null;
-    this.#extend(this.#point(event), 1);
-    this.#finish();
-  }
-
-  #cancel(event) {
-    if (event.pointerId !== this.#pointer) return;
-    this.#pointer = null;
-    this.#stroke = null;
-    clearTimeout(this.#resting);
-    this.#changed();
-  }
-
-  #point(event) {
-    const box = this.#canvas.getBoundingClientRect();
-    const scale = PAPER / box.width;
-    const pressed = event.pointerType === "pen" && event.pressure > 0;
-    const width = this.#lineWidth * (pressed ? 0.5 + event.pressure : 1);
-    return { x: (event.clientX - box.left) * scale, y: (event.clientY - box.top) * scale, width };
-  }
-
-  get #lineWidth() {
-    return this.erasing ? this.width * 3 + 8 : this.width;
-  }
-
-  // Strokes
-
-  #begin(point, erase) {
-    this.#stroke = { kind: "stroke", erase, points: [point] };
-    paintStroke(this.#context, this.#stroke, 0, false);
+  /** Sets the pen down at {x, y, width, time}. An exact line has its points as corners; any other is smoothed (pen_line.js). */
+  begin(sample, { erase = this.erasing, exact = false } = {}) {
+    this.finish();
+    this.#pen = { samples: [sample], erase, exact };
+    this.#below.width = this.#below.height = this.#canvas.width;
+    this.#below.getContext("2d").drawImage(this.#canvas, 0, 0);
+    this.#paintSoon();
     this.dispatchEvent(new Event("begin"));
   }
 
-  #extend(point, follow) {
-    const { points } = this.#stroke;
-    const last = points.at(-1);
-    const next = {
-      x: last.x + (point.x - last.x) * follow,
-      y: last.y + (point.y - last.y) * follow,
-      width: last.width + (point.width - last.width) * 0.5,
-    };
-    if (Math.hypot(next.x - last.x, next.y - last.y) < CLOSE) return;
-    points.push(next);
-    paintStroke(this.#context, this.#stroke, points.length - 1, false);
-  }
-
-  #rest() {
+  extend(samples) {
+    this.#pen.samples.push(...samples);
+    this.#paintSoon();
     clearTimeout(this.#resting);
     this.#resting = setTimeout(() => this.dispatchEvent(new Event("resting")), RESTING);
   }
 
-  #finish() {
-    clearTimeout(this.#resting);
-    this.#history.push(this.#stroke);
-    this.#stroke = null;
+  /** Lifts the pen, if it is down. */
+  finish() {
+    if (!this.#pen) return;
+    this.#history.push(this.#stroke());
+    this.#lift();
     this.#changed(true);
   }
 
-  // Keys
-
-  #keyDown(event) {
-    const step = event.shiftKey ? 40 : 8;
-    const moves = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] };
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.key === " " || event.key === "Enter") {
-      if (this.#key.down) this.#liftKeyPen();
-      else this.#dropKeyPen();
-    } else if (moves[event.key]) {
-      const clamp = (value) => Math.min(PAPER - 4, Math.max(4, value));
-      this.#key.x = clamp(this.#key.x + moves[event.key][0]);
-      this.#key.y = clamp(this.#key.y + moves[event.key][1]);
-      if (this.#key.down) {
-        this.#extend({ ...this.#keyPoint() }, 1);
-        this.#rest();
-      }
-    } else if (event.key === "Escape" && this.#key.down) {
-      this.#liftKeyPen();
-    } else return;
-    event.preventDefault();
-    this.#showCaret(true);
+  /** Forgets the stroke that is being drawn. */
+  abandon() {
+    this.#lift();
+    this.#changed();
   }
 
-  #keyPoint() {
-    return { x: this.#key.x, y: this.#key.y, width: this.#lineWidth };
+  #stroke() {
+    const { samples, erase, exact } = this.#pen;
+    return strokeOf(exact ? samples : penLine(samples), erase);
   }
 
-  #dropKeyPen() {
-    if (this.#stroke) return;
-    this.#key.down = true;
-    this.#begin(this.#keyPoint(), this.erasing);
-  }
-
-  #liftKeyPen() {
-    this.#caret.hidden = !this.#canvas.matches(":focus-visible");
-    if (!this.#key.down) return;
-    this.#key.down = false;
-    this.#finish();
-  }
-
-  #showCaret(always = false) {
-    this.#caret.hidden = !(always || this.#canvas.matches(":focus-visible"));
-    this.#caret.style.left = `${(this.#key.x / PAPER) * 100}%`;
-    this.#caret.style.top = `${(this.#key.y / PAPER) * 100}%`;
-    this.#caret.classList.toggle("down", this.#key.down);
+  #lift() {
+    clearTimeout(this.#resting);
+    cancelAnimationFrame(this.#frame);
+    this.#pen = null;
   }
 
   // Pixels
@@ -234,27 +149,28 @@ export class Surface extends EventTarget {
   #resize() {
     const side = Math.max(1, Math.round(this.#canvas.clientWidth * devicePixelRatio));
     if (this.#canvas.width === side) return;
+    this.finish();
     this.#canvas.width = this.#canvas.height = side;
     this.#repaint();
   }
 
   #repaint() {
+    this.#inPaperUnits();
+    paintSteps(this.#context, this.#history.visible());
+  }
+
+  #paintSoon() {
+    cancelAnimationFrame(this.#frame);
+    this.#frame = requestAnimationFrame(() => {
+      this.#context.setTransform(1, 0, 0, 1, 0, 0);
+      this.#context.drawImage(this.#below, 0, 0);
+      this.#inPaperUnits();
+      paintStroke(this.#context, this.#stroke());
+    });
+  }
+
+  #inPaperUnits() {
     const scale = this.#canvas.width / PAPER;
     this.#context.setTransform(scale, 0, 0, scale, 0, 0);
-    paintSteps(this.#context, this.#history.visible());
-    if (this.#stroke) paintStroke(this.#context, this.#stroke);
   }
-}
-
-/** A bitmap of an image file on white, so that transparent drawings keep their lines. */
-export async function readPicture(file, longest = 1600) {
-  const bitmap = await createImageBitmap(file);
-  const scale = Math.min(1, longest / Math.max(bitmap.width, bitmap.height));
-  const canvas = new OffscreenCanvas(Math.round(bitmap.width * scale), Math.round(bitmap.height * scale));
-  const context = canvas.getContext("2d");
-  context.fillStyle = WHITE;
-  context.fillRect(0, 0, canvas.width, canvas.height);
-  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
-  bitmap.close();
-  return canvas.transferToImageBitmap();
 }

@@ -41,8 +41,15 @@ export class Filters extends EventTarget {
   }
 
   reset() {
-    this.#chosen = [];
-    this.#change();
+    this.choose([]);
+    this.#tell();
+  }
+
+  /** Shows these as chosen, and tells nobody. */
+  choose(tags) {
+    this.#chosen = [...tags];
+    this.#list();
+    this.#showChosen();
   }
 
   #toggle(open, focus = true) {
@@ -71,13 +78,18 @@ export class Filters extends EventTarget {
     const at = this.#chosen.indexOf(tag);
     if (at < 0) this.#chosen.push(tag);
     else this.#chosen.splice(at, 1);
-    this.#change();
+    this.#tell();
   }
 
-  #change() {
+  #tell() {
     const focused = document.activeElement?.closest("#filter-tags") ? document.activeElement.getAttribute("aria-label") : null;
     this.#list();
     if (focused) byId("filter-tags").querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus();
+    this.#showChosen();
+    this.dispatchEvent(new Event("change"));
+  }
+
+  #showChosen() {
     const row = byId("filter-chosen");
     row.hidden = this.#chosen.length === 0;
     row.replaceChildren(
@@ -88,6 +100,5 @@ export class Filters extends EventTarget {
         return chip;
       }),
     );
-    this.dispatchEvent(new Event("change"));
   }
 }

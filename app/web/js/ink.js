@@ -5,44 +5,39 @@ import { PAPER } from "./history.js";
 export const INK = "#141311";
 export const WHITE = "#ffffff";
 
-const middle = (a, b) => ({ x: (a.x + b.x) / 2, y: (a.y + b.y) / 2 });
-
 export function paintPaper(context) {
   context.fillStyle = WHITE;
   context.fillRect(0, 0, PAPER, PAPER);
 }
 
-/**
- * Paints the part of a stroke from point `from` on. Quadratic curves between the middles of neighbouring points, with the
- * points as control points, are smooth at every joint; a part can be painted before the next point is known.
- */
-export function paintStroke(context, stroke, from = 0, finished = true) {
-  const { points } = stroke;
-  context.strokeStyle = context.fillStyle = stroke.erase ? WHITE : INK;
+/** Paints a stroke, point by point as it is; smoothing is the pen's (pen_line.js), so that what is seen is what is kept. */
+export function paintStroke(context, { points, erase }) {
+  context.strokeStyle = context.fillStyle = erase ? WHITE : INK;
   context.lineCap = context.lineJoin = "round";
-  if (points.length === 1 || (from === 0 && points.length > 0)) {
+  if (points.length === 1) {
+    const [{ x, y, width }] = points;
     context.beginPath();
-    context.arc(points[0].x, points[0].y, points[0].width / 2, 0, 2 * Math.PI);
+    context.arc(x, y, width / 2, 0, 2 * Math.PI);
     context.fill();
+    return;
   }
-  for (let i = Math.max(1, from); i < points.length; i += 1) {
-    const start = i === 1 ? points[0] : middle(points[i - 2], points[i - 1]);
-    const end = middle(points[i - 1], points[i]);
-    context.lineWidth = (points[i - 1].width + points[i].width) / 2;
+  for (const piece of ofOneWidth(points)) {
+    context.lineWidth = piece.width;
     context.beginPath();
-    context.moveTo(start.x, start.y);
-    context.quadraticCurveTo(points[i - 1].x, points[i - 1].y, end.x, end.y);
+    piece.points.forEach(({ x, y }, i) => (i === 0 ? context.moveTo(x, y) : context.lineTo(x, y)));
     context.stroke();
   }
-  if (finished && points.length > 1) {
-    const last = points.at(-1);
-    const start = middle(points.at(-2), last);
-    context.lineWidth = last.width;
-    context.beginPath();
-    context.moveTo(start.x, start.y);
-    context.lineTo(last.x, last.y);
-    context.stroke();
+}
+
+/** The longest pieces of a line that have one width; between two points of different widths, the mean of both. */
+function ofOneWidth(points) {
+  const pieces = [];
+  for (let i = 1; i < points.length; i += 1) {
+    const width = (points[i - 1].width + points[i].width) / 2;
+    if (pieces.at(-1)?.width === width) pieces.at(-1).points.push(points[i]);
+    else pieces.push({ width, points: [points[i - 1], points[i]] });
   }
+  return pieces;
 }
 
 export function paintSteps(context, steps) {

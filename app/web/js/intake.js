@@ -1,7 +1,7 @@
 // Ways a picture of a sketch comes in without drawing: a file, a drop, the clipboard, the camera.
 
-import { readPicture } from "./canvas.js";
 import { byId } from "./dom.js";
+import { readPicture } from "./pictures.js";
 import { toast } from "./say.js";
 
 export const isPicture = (file) => file.type.startsWith("image/") ||
@@ -16,6 +16,9 @@ export function startIntake(surface) {
     }
   };
 
+  surface.addEventListener("change", () => {
+    byId("link-note").hidden = !surface.history.visible().some((step) => step.kind === "image");
+  });
   byId("upload").addEventListener("click", () => byId("sketch-file").click());
   for (const id of ["sketch-file", "sketch-camera"]) {
     byId(id).addEventListener("change", ({ target }) => {
@@ -99,7 +102,7 @@ async function openLens(surface) {
   await video.play();
   byId("lens-close").onclick = () => dialog.close();
   byId("lens-take").onclick = async () => {
-    surface.place(await createImageBitmap(video));
+    surface.place(await readPicture(video));
     dialog.close();
   };
 }

@@ -1,6 +1,7 @@
 // The page: puts its parts together. Each part is a module of its own; this one only connects them.
 
 import { AddPhotos } from "./add.js";
+import { Address } from "./address.js";
 import * as api from "./api.js";
 import { Surface } from "./canvas.js";
 import { byId, milliseconds, painted, plural, title } from "./dom.js";
@@ -9,6 +10,8 @@ import { GalleryState } from "./gallery.js";
 import { Grid } from "./grid.js";
 import { startIntake } from "./intake.js";
 import { Match } from "./match.js";
+import { drawByKeys, drawByPointer } from "./pens.js";
+import { orderPart, similarPart, sketchPart, tagsPart } from "./query_parts.js";
 import { announce, toast } from "./say.js";
 import { Search } from "./search.js";
 import * as states from "./states.js";
@@ -20,7 +23,9 @@ const AFTER_PEN = 40; // ms of quiet before a search once the pen is lifted
 const RETRY = 2500; // ms, where the service does not say
 
 startTheme();
-const surface = new Surface(byId("canvas"), byId("caret"));
+const surface = new Surface(byId("canvas"));
+drawByKeys(byId("canvas"), byId("caret"), surface);
+drawByPointer(byId("canvas"), surface);
 startTools(surface);
 startIntake(surface);
 const search = new Search(surface);
@@ -29,6 +34,10 @@ const filters = new Filters();
 const gallery = new GalleryState();
 const add = new AddPhotos(gallery);
 const match = new Match();
+const address = new Address(
+  [tagsPart(search, filters), orderPart(search, showOrder), sketchPart(surface), similarPart(search)],
+  () => search.now(),
+);
 let penUp = 0;
 let retry = 0;
 
@@ -46,11 +55,15 @@ surface.addEventListener("resting", () => {
 // Search to page
 
 search.addEventListener("waiting", () => {
+  address.write();
   clearTimeout(retry);
   byId("grid").classList.toggle("waiting", search.like !== null);
 });
 
 search.addEventListener("blank", () => {
+  search.tags = [];
+  filters.choose([]);
+  address.write();
   grid.clear();
   begin();
 });
@@ -103,10 +116,15 @@ async function nothing() {
 
 // What the controls do
 
+function showOrder() {
+  for (const button of byId("order").querySelectorAll("button")) {
+    button.setAttribute("aria-pressed", String(button.dataset.order === search.order));
+  }
+}
 for (const button of byId("order").querySelectorAll("button")) {
   button.addEventListener("click", () => {
     search.order = button.dataset.order;
-    for (const other of byId("order").querySelectorAll("button")) other.setAttribute("aria-pressed", String(other === button));
+    showOrder();
     search.now();
   });
 }
@@ -157,11 +175,8 @@ async function begin() {
     if (problem.status === 503 || problem.status === 429) retry = setTimeout(begin, (problem.retryAfter || RETRY / 1000) * 1000);
     return;
   }
-  if (search.answer) return;
-  const draw = (doodle) => {
-    surface.clear();
-    surface.draw(doodle.strokes);
-  };
+  if (search.answer || !address.isEmpty) return;
+  const draw = (doodle) => surface.draw(doodle.strokes);
   byId("state").replaceChildren(gallery.photos === 0 ? states.emptyGallery(() => add.open()) : states.welcome(gallery.photos, draw));
 }
 
@@ -175,5 +190,10 @@ byId("key-form").addEventListener("submit", (event) => {
   begin();
   if (!surface.isEmpty) search.now();
 });
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the address is the query's
+  byId("results").focus();
+});
 
 begin();
+if (!address.isEmpty) address.read().then(() => search.now());

@@ -1,0 +1,80 @@
+// What a query is made of, as parts of the page's address (address.js says what a part offers). A further part, such as a
+// filter, is one more function here and one more line where the address is made.
+
+import { find, keep } from "./kept.js";
+import { pack, unpack } from "./packing.js";
+import { bitmapOf, pictureStep } from "./pictures.js";
+import { toast } from "./say.js";
+
+const LONGEST_DRAWING = 12_000; // characters in the address; of what is longer only a name is there
+const GONE = "nowhere"; // the name of a picture that could not be kept
+
+/** The paper: its strokes in the address itself, its picture by a name that only this tab knows. */
+export function sketchPart(surface) {
+  const write = () => {
+    const steps = surface.history.visible();
+    const picture = steps.find((step) => step.kind === "image");
+    const text = pack(steps.filter((step) => step.kind === "stroke"));
+    const drawing = text.length > LONGEST_DRAWING ? (keep(text) ?? GONE) : "";
+    return { picture: picture ? (picture.kept ?? GONE) : "", drawing, sketch: drawing ? "" : text };
+  };
+  return {
+    names: ["picture", "drawing", "sketch"],
+    write,
+    async read({ picture: [picture = ""], drawing: [drawing = ""], sketch: [sketch = ""] }) {
+      const now = write();
+      if (now.picture === picture && now.drawing === drawing && now.sketch === sketch) return;
+      const contents = [];
+      if (picture) {
+        const bitmap = await bitmapOf(find(picture));
+        if (bitmap) contents.push(pictureStep(bitmap, picture));
+        else toast("The picture of this search stayed where it was uploaded: a link cannot carry it.");
+      }
+      const text = drawing ? find(drawing) : sketch;
+      if (text === null) toast("The drawing of this search stayed where it was drawn: it is too large for a link.");
+      const strokes = text ? unpack(text) : [];
+      if (strokes === null) toast("The drawing in this link is damaged, so it is left out.");
+      surface.show([...contents, ...(strokes ?? [])]);
+    },
+    // One entry for a sheet of paper, not for each stroke: undo takes back strokes, Back takes back drawings.
+    mark: () => `${surface.history.sheet?.number ?? 0} ${surface.history.isEmpty}`,
+  };
+}
+
+/** The tags that a result may carry. */
+export function tagsPart(search, filters) {
+  return {
+    names: ["tag"],
+    write: () => ({ tag: search.tags }),
+    read({ tag }) {
+      search.tags = tag;
+      filters.choose(tag);
+    },
+    mark: () => search.tags.join("\n"),
+  };
+}
+
+/** Which stage orders the results; `show` makes its buttons agree. */
+export function orderPart(search, show) {
+  return {
+    names: ["order"],
+    write: () => ({ order: search.order === "rerank" ? "" : search.order }),
+    read({ order: [order] }) {
+      search.order = order === "recall" ? order : "rerank";
+      show();
+    },
+  };
+}
+
+/** The photo whose likes are shown instead of what the sketch finds. */
+export function similarPart(search) {
+  return {
+    names: ["similar"],
+    write: () => ({ similar: search.like?.photo_id ?? "" }),
+    read({ similar: [photoId] }) {
+      const known = [search.like, ...search.results].find((result) => result?.photo_id === photoId);
+      search.like = photoId ? (known ?? { photo_id: photoId, path: "this photo" }) : null;
+    },
+    mark: () => search.like?.photo_id ?? "",
+  };
+}
