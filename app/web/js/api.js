@@ -89,18 +89,24 @@ const SHOWN = /\.(jpe?g|jpe|jfif|mpo|png|webp|gif|bmp|dib|avif)$/i;
 export const isShown = (path) => SHOWN.test(path);
 
 /** Where a picture is that the browser shows: the photo itself, or a picture of it. */
-export const pictureOf = ({ path, url }) => (isShown(path) ? url : `${url}?rendition=screen`);
+export const pictureOf = (photo) => (isShown(photo.path) ? photo.url : screenOf(photo));
+
+/** A picture of the photo that every browser shows. */
+export const screenOf = ({ url }) => `${url}?rendition=screen`;
 
 /** The bytes of a photo's file, for a link that cannot send a key. */
 export const original = async (url) => (await call(photoPath(url))).blob();
 
-/** Shows a photo of the gallery. An image element sends no key, so where one is needed the bytes are fetched. */
-export async function showPhoto(image, url, signal = null) {
+/**
+ * Shows a photo of the gallery. An image element sends no key, so where one is needed the bytes are fetched. When they
+ * come, `isWanted` says whether the element still is to show them.
+ */
+export async function showPhoto(image, url, isWanted = () => true) {
   if (image.src.startsWith("blob:")) URL.revokeObjectURL(image.src);
   if (!key.get()) {
     image.src = photoAddress(url);
     return;
   }
-  const blob = await (await call(photoPath(url), { signal })).blob();
-  image.src = URL.createObjectURL(blob);
+  const blob = await (await call(photoPath(url))).blob();
+  if (isWanted()) image.src = URL.createObjectURL(blob);
 }

@@ -7,6 +7,7 @@ import { byId, count, make, plural } from "./dom.js";
 
 const IDLE = 20000;
 const BUILDING = 1500;
+const THERE = new Set(["most_lost", "emptied"]); // why photos are held although their folder is there
 
 export class GalleryState extends EventTarget {
   photos = null;
@@ -58,7 +59,7 @@ export class GalleryState extends EventTarget {
   /** Which photos are kept although their folder is away, and what to do; written anew only when that changes. */
   #showHeld(held) {
     const lines = held.map(
-      ({ folder, photos, detail }) => `${plural(photos, "photo")} of “${folder}” can be found but not shown. ${detail} They come back with the folder. If they are gone, confirm that: sketchseek gallery sync --accept-loss`,
+      ({ folder, photos, code, detail }) => `${plural(photos, "photo")} of “${folder}” can be found but not shown. ${detail} They come back with ${THERE.has(code) ? "their files" : "the folder"}. If they are gone, confirm that: sketchseek gallery sync --accept-loss`,
     );
     const box = byId("held");
     if (lines.join() !== this.#held) box.replaceChildren(...lines.map((line) => make("p", {}, line)));

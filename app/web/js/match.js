@@ -85,13 +85,16 @@ export class Match extends EventTarget {
     photo.alt = name;
     photo.width = result.width;
     photo.height = result.height;
-    const open = byId("match-open");
-    open.href = api.photoAddress(api.pictureOf(result));
-    this.#offerOriginal(result);
-    api.showPhoto(photo, api.pictureOf(result)).then(
-      () => (open.href = photo.src), // the same address, or the bytes that were fetched with a key
-      () => this.#problem("The photo cannot be loaded."),
-    );
+    const isShown = api.isShown(result.path);
+    this.#offerOriginal(result, isShown);
+    // A name may promise what the file is not, or a camera's JPEG be too large for this browser.
+    photo.onerror = () => {
+      photo.onerror = null;
+      if (!isShown || result !== this.#result) return;
+      this.#offerOriginal(result, false);
+      this.#showPicture(photo, result, api.screenOf(result));
+    };
+    this.#showPicture(photo, result, api.pictureOf(result));
     this.#facts(result);
     this.#said = null;
     this.#sketchSide.show([]);
@@ -110,10 +113,21 @@ export class Match extends EventTarget {
     }
   }
 
+  #showPicture(photo, result, address) {
+    const open = byId("match-open");
+    open.href = api.photoAddress(address);
+    const still = () => result === this.#result;
+    api.showPhoto(photo, address, still).then(
+      () => still() && (open.href = photo.src), // the same address, or the bytes that were fetched with a key
+      () => still() && this.#problem("The photo cannot be loaded."),
+    );
+  }
+
   /** A link to the file itself where the browser is shown a picture of it. */
-  #offerOriginal({ path, url }) {
+  #offerOriginal(result, isShown) {
+    const { path, url } = result;
     const link = byId("match-original");
-    link.hidden = api.isShown(path);
+    link.hidden = isShown;
     link.href = api.photoAddress(url);
     link.download = path.split("/").pop();
     link.onclick = (event) => {
@@ -121,10 +135,11 @@ export class Match extends EventTarget {
       event.preventDefault(); // a link sends no key
       api.original(url).then(
         (bytes) => {
+          if (result !== this.#result) return; // the link is another photo's by now
           link.href = URL.createObjectURL(bytes);
           link.click();
         },
-        () => this.#problem("The original cannot be loaded."),
+        () => result === this.#result && this.#problem("The original cannot be loaded."),
       );
     };
   }

@@ -64,13 +64,21 @@ MEDIA_TYPE_OF = {ending: one.media_type for one in KNOWN for ending in one.endin
     ".heif": "image/heif",
     ".dng": "image/x-adobe-dng",
 }
-_MEDIA_TYPE_OF_FORMAT = {one.name: one.media_type for one in KNOWN}
 
 
 def media_type_of(name: str, image_format: str | None = None) -> str:
-    """What a browser is told of a file of this name, or of this content where the name says nothing."""
-    by_content = _MEDIA_TYPE_OF_FORMAT.get(image_format or "", "application/octet-stream")
-    return MEDIA_TYPE_OF.get(PurePath(name).suffix.lower(), by_content)
+    """What a browser is told of a file of this content; its name says more of some, and all where nothing else does.
+
+    Args:
+        name: of the file.
+        image_format: Pillow's name for what the first bytes are, which of most RAW files is "TIFF".
+    """
+    ending = PurePath(name).suffix.lower()
+    by_name = MEDIA_TYPE_OF.get(ending, "application/octet-stream")
+    if image_format == "TIFF" and ending in _RAW_ENDINGS:
+        return by_name
+    known = next((one for one in KNOWN if one.name == image_format), None)
+    return by_name if known is None or ending in known.endings else known.media_type
 
 
 def ending_for(image_format: str, name: str) -> str:

@@ -38,3 +38,19 @@ def test_the_page_takes_files_of_every_ending():
     pattern = re.search(r"/\\\.\((.+?)\)\$/i", (ROOT / "app" / "web" / "js" / "intake.js").read_text())
     assert pattern
     assert all(re.fullmatch(pattern[1], ending[1:]) for ending in ENDINGS)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "media_type"),
+    [
+        ("IMG_1.jpg", "HEIF", "image/heic"),
+        ("scan.png", "TIFF", "image/tiff"),
+        ("a.heif", "HEIF", "image/heif"),
+        ("DSC.NEF", "TIFF", "image/x-dcraw"),  # the first bytes of most RAW files are a TIFF's
+        ("DSC.dng", "JPEG", "image/jpeg"),
+        ("a.jpg", None, "image/jpeg"),
+        ("page.html", "PNG", "image/png"),
+    ],
+)
+def test_the_content_tells_the_media_type_before_the_name_does(name, content, media_type):
+    assert media_type_of(name, content) == media_type

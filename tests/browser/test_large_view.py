@@ -1,0 +1,60 @@
+"""The large view shows a photo whatever its name promises, and nothing that comes late lands on another photo."""
+
+from __future__ import annotations
+
+import io
+import re
+
+from PIL import Image
+from playwright.sync_api import Route, expect
+
+from tests.browser.conftest import OpenPage, Site
+from tests.browser.test_page import circle, draw, wait_for_search
+
+
+def test_a_photo_that_the_browser_cannot_show_is_shown_as_a_picture(site: Site, open_page: OpenPage) -> None:
+    stream = io.BytesIO()
+    Image.new("RGB", (40, 30), "red").save(stream, "TIFF")
+    page = open_page(site)
+    page.route(re.compile(r"/photos/[^/?]+$"), lambda route: route.fulfill(body=stream.getvalue()))
+    wait_for_search(page, lambda: draw(page, circle()))
+    page.locator(".card-open").first.click()
+    photo = page.locator("#picture-photo img")
+    expect(photo).to_have_attribute("src", re.compile("rendition=screen$"))
+    page.wait_for_function("() => document.querySelector('#picture-photo img').naturalWidth > 0")
+    expect(page.locator("#match-original")).to_be_visible()
+    expect(page.locator("#match-open")).to_have_attribute("href", re.compile("rendition=screen$"))
+    expect(page.locator("#match-help")).not_to_contain_text("cannot be loaded")
+    page.unroute_all(behavior="ignoreErrors")
+
+
+def test_bytes_that_come_late_are_not_the_next_photos(site: Site, open_page: OpenPage) -> None:
+    page = open_page(site)
+    page.evaluate("sessionStorage.setItem('sketchseek-key', 'a key')")
+    held: list[Route] = []
+
+    def hold_the_first(route: Route) -> None:
+        if held:
+            route.continue_()
+        else:
+            held.append(route)
+
+    def as_scans(route: Route) -> None:
+        answer = route.fetch()
+        found = answer.json()
+        for one in found["results"]:
+            one["path"] += ".tif"
+        route.fulfill(response=answer, json=found)
+
+    page.route("**/*rendition=screen", hold_the_first)
+    page.route("**/search", as_scans)
+    wait_for_search(page, lambda: draw(page, circle()))
+    page.locator(".card-open").first.click()
+    page.get_by_role("button", name="Next").click()
+    page.wait_for_function("() => document.querySelector('#picture-photo img').naturalWidth > 0")
+    second = page.locator("#picture-photo img").get_attribute("src")
+    with page.expect_response(re.compile("rendition=screen$")):
+        held[0].continue_()
+    page.wait_for_timeout(100)
+    assert page.locator("#picture-photo img").get_attribute("src") == second
+    page.unroute_all(behavior="ignoreErrors")
