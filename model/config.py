@@ -70,6 +70,8 @@ class EncoderConfig:
         norm_eps: of the LayerNorms; None keeps the backbone's own (1e-6 for "hybrid").
         whitened: descriptors pass through a whitening, and familiar photos step back, both fitted after training
             (`model/layers/whitening.py`, `model/layers/familiarity.py`).
+        text_width: of the embeddings of sentences that a map, fitted after training, brings among the descriptors
+            (`model/layers/text_map.py`); 0: there is no map.
     """
 
     kind: Literal["vit", "hybrid"] = "vit"
@@ -84,6 +86,7 @@ class EncoderConfig:
     descriptor_size: Width = 0
     norm_eps: Positive | None = None
     whitened: bool = False
+    text_width: Width = 0
 
     def __post_init__(self) -> None:
         layers = [layer for layer, _ in self.keep_rates]

@@ -1,7 +1,9 @@
 """Checkpoints: safetensors in and out, strict; named checkpoints; content hash.
 
 A checkpoint is one safetensors file. Its metadata say how to build the network, so nothing in it is ever executed:
-`format`, `architecture`, `preset`, `config` (JSON) and `sha256` (of names, types, shapes and values of all tensors).
+`format`, `architecture`, `preset`, `config` (JSON) and `sha256` (of names, types, shapes and values of all tensors but
+those of the text map, which has a `text_map_sha256` of its own). Galleries are bound to `sha256`: a map that is fitted
+later changes no encoding, so they stay as they are.
 """
 
 from __future__ import annotations
@@ -72,7 +74,7 @@ def save_checkpoint(
         extra: more metadata, for example where the weights come from.
 
     Returns:
-        The content's SHA-256, hex.
+        The SHA-256 that galleries are bound to, hex.
 
     Raises:
         ConfigurationError: the network was loaded for use alone.
@@ -83,18 +85,18 @@ def save_checkpoint(
         name: value.detach().to("cpu", dtype if dtype and value.is_floating_point() else value.dtype).contiguous()
         for name, value in network.state_dict().items()
     }
-    digest = content_hash(tensors)
+    digests = content_hashes(tensors)
     metadata = {
         **(extra or {}),
         "format": FORMAT,
         "architecture": network.config.architecture,
         "preset": network.config.preset,
         "config": json.dumps(ARCHITECTURES[network.config.architecture].to_json(network.config), sort_keys=True),
-        "sha256": digest,
+        **digests,
     }
     with whole_file(Path(path)) as temporary:
         save_file(tensors, temporary, metadata=metadata)
-    return digest
+    return digests["sha256"]
 
 
 def with_config(network: Network, **changes: Any) -> Network:
@@ -132,11 +134,13 @@ def read_checkpoint(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         raise CheckpointError(f"{path} is no readable safetensors file ({hint})") from error
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{path} is a safetensors file but no Sketchseek checkpoint; convert or train one")
-    if metadata.get("sha256") != content_hash(tensors):
+    if any(metadata.get(name) != digest for name, digest in content_hashes(tensors).items()):
         raise CheckpointError(f"{path} is damaged: its content does not match its own checksum; fetch it again")
     return metadata, tensors
 
 
+TEXT_MAP = "text_map."
+"""How the names of the tensors of a map of words begin."""
 ADDED_LATER = ".familiarity."
 """In the names of tensors that earlier checkpoints lack; zeros there change nothing."""
 
@@ -163,7 +167,15 @@ def load_tensors(network: Network, tensors: dict[str, Tensor], source: str, *, a
     network.load_state_dict(tensors, strict=True, assign=assign)
 
 
-def content_hash(tensors: dict[str, Tensor]) -> str:
+def content_hashes(tensors: dict[str, Tensor]) -> dict[str, str]:
+    """The entries of the metadata that say what the tensors are: what encodes and relates, and apart from it the map of
+    words, where there is one."""
+    words = {name: value for name, value in tensors.items() if name.startswith(TEXT_MAP)}
+    digests = {"sha256": _content_hash({name: value for name, value in tensors.items() if name not in words})}
+    return {**digests, "text_map_sha256": _content_hash(words)} if words else digests
+
+
+def _content_hash(tensors: dict[str, Tensor]) -> str:
     """SHA-256 over names, types, shapes and values, in the order of the names."""
     digest = hashlib.sha256()
     for name in sorted(tensors):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from model.config import NetworkConfig, PreprocessConfig, ScoreRule
 from model.layers.folding import fold_batch_norms
+from model.layers.text_map import TextMap
 from model.layers.whitening import Whitening
 from model.networks.encoder import Features, HybridEncoder, Modality
 from model.ranking.score import score_of
@@ -45,6 +46,8 @@ class Network(nn.Module, ABC):
         descriptor_size: E.
         photo_tokens: N of a photo, retrieval token included.
         pair_budget: bytes that the intermediate values of one chunk of pairs may take; `relate` heeds it.
+        text_map: from embeddings of sentences to descriptors, so that words search as sketches do; None where the
+            checkpoint has none.
     """
 
     identity: CheckpointIdentity = CheckpointIdentity("untrained", "")
@@ -55,6 +58,7 @@ class Network(nn.Module, ABC):
     token_width: int
     descriptor_size: int
     photo_tokens: int
+    text_map: TextMap | None
 
     @abstractmethod
     def encode_sketch(self, images: Tensor) -> Encoding:
@@ -160,6 +164,8 @@ class EncoderNetwork(Network):
         self.photo_tokens = 1 + config.encoder.kept_patches
         self.encoder = encoder
         self.whitening = Whitening(self.descriptor_size) if config.encoder.whitened else None
+        width = config.encoder.text_width
+        self.text_map = TextMap(width, self.descriptor_size) if width else None
 
     @property
     def exact_parts(self) -> tuple[nn.Module, ...]:
@@ -167,8 +173,8 @@ class EncoderNetwork(Network):
         return ()
 
     def cast(self, device: torch.device | str, dtype: torch.dtype) -> Self:
-        """See `Network.cast`: the exact parts and the whitening stay float32."""
-        parts = [*self.exact_parts, *([] if self.whitening is None else [self.whitening])]
+        """See `Network.cast`: the exact parts, the whitening and the text map stay float32."""
+        parts = [*self.exact_parts, *(part for part in (self.whitening, self.text_map) if part is not None)]
         exact = [{name: value.to(device, copy=True) for name, value in _values(part).items()} for part in parts]
         super().cast(device, dtype)
         for part, values in zip(parts, exact, strict=True):

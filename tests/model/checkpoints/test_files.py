@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from model.checkpoints.files import (
-    content_hash,
+    content_hashes,
     fastest_on_gpu,
     load_checkpoint,
     resolve_device,
@@ -43,7 +43,7 @@ def rewrite(path, change_tensors=None, change_metadata=None, *, seal=True):
     if change_metadata is not None:
         change_metadata(metadata)
     if seal:
-        metadata["sha256"] = content_hash(tensors)
+        metadata |= content_hashes(tensors)
     save_file(tensors, path, metadata=metadata)
 
 

@@ -1,0 +1,57 @@
+"""From embeddings of sentences to descriptors: a word becomes a point where photos of it lie.
+
+A ridge regression predicts the embedding of a photo's name from the photo's descriptor. How well the prediction agrees
+with a text, <descriptor @ weights, text>, is also <descriptor, text @ weights.T>. So a text searches as a sketch does,
+by one vector, and finds what has no name among those that were learnt (a bilinear compatibility with a closed form:
+Romera-Paredes and Torr, ICML 2015, "An embarrassingly simple approach to zero-shot learning").
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+PENALTY = 10.0
+"""On squared weights; chosen on validation categories by `train/text_map.py --choose`."""
+
+
+class TextMap(nn.Module):
+    """Takes the mean name away, multiplies by a matrix and normalises.
+
+    Args:
+        width: T, of embeddings of sentences.
+        size: E, of descriptors.
+    """
+
+    mean: Tensor
+    matrix: Tensor
+
+    def __init__(self, width: int, size: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("matrix", torch.zeros(width, size))
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """[N, T] float32, L2-normalised -> [N, E] float32, L2-normalised."""
+        centred = F.normalize(embeddings.float() - self.mean, dim=-1)
+        return F.normalize(centred @ self.matrix, dim=-1)
+
+    @torch.no_grad()
+    def fit(self, photos: Tensor, names: Tensor, labels: Tensor, penalty: float = PENALTY) -> None:
+        """Learn from photos whose category has a name.
+
+        Args:
+            photos: descriptors [P, E]; their length does not matter.
+            names: embeddings [C, T] of the categories' names, L2-normalised.
+            labels: [P] int64, rows of `names`.
+            penalty: on squared weights, beside squared errors of unit vectors.
+        """
+        described = names[sorted(set(labels.tolist()))].double()
+        mean = described.mean(dim=0)
+        target = F.normalize(names.double() - mean, dim=-1)[labels]
+        photo = F.normalize(photos.double(), dim=-1)
+        gram = photo.T @ photo + penalty * torch.eye(photo.shape[1], dtype=torch.float64, device=photo.device)
+        weights = torch.linalg.solve(gram, photo.T @ target)  # [E, T]
+        self.mean.copy_(mean)
+        self.matrix.copy_(weights.T / weights.norm())
