@@ -31,6 +31,7 @@ from recall import milliseconds, same
 from torch import Tensor
 
 from app.search.query_and_answer import Query
+from app.search.query_parts import QueryParts
 from app.search.searcher import TwoStageSearcher
 from index_builder import GallerySnapshot, RecallSettings
 from index_builder.index.faiss_search import load_faiss
@@ -172,7 +173,7 @@ def precision(
         key = category_key(category)
         for place, rerank in enumerate((True, False)):
             query = Query(top_k=CANDIDATES, candidates=CANDIDATES, rerank=rerank)
-            answer = next(searcher.search_many(sketch.unsqueeze(0), [query]))
+            answer = next(searcher.search_many([QueryParts(sketch)], [query]))
             hits = [key in {category_key(tag) for tag in found.photo.tags} for found in answer.results]
             sums[place] += average_precision(hits, counts.get(key, 0))
     return sums[0] / len(prepared), sums[1] / len(prepared)

@@ -29,7 +29,7 @@ from shared_options import add_network
 import torch
 from galleries import SizedSnapshot, shape_of, write_gallery
 
-from app.search.query_and_answer import Query
+from app.search.query_and_answer import Asked, Query
 from app.search.searcher import TwoStageSearcher
 from index_builder import GallerySnapshot
 from model.checkpoints.files import load_checkpoint
@@ -92,7 +92,7 @@ def queries(
         laps = [clock()]
         sketch = searcher.encode(image)
         laps.append(clock())
-        (found,) = searcher.recall(sketch.descriptor.float().numpy(), [wanted])
+        (found,) = searcher.recall([Asked.of_sketch(sketch)], [wanted])
         laps.append(clock())
         searcher.rerank(sketch, found, wanted)
         laps.append(clock())

@@ -129,7 +129,7 @@ def pairs(arguments: argparse.Namespace, work: Work) -> tuple[list[Seen], list[d
     import httpx2
     import torch
 
-    from app.search.query_and_answer import Query
+    from app.search.query_and_answer import Asked, Query
     from app.search.searcher import TwoStageSearcher
     from app.search.stopwatch import Stopwatch
     from index_builder import GallerySnapshot
@@ -154,7 +154,7 @@ def pairs(arguments: argparse.Namespace, work: Work) -> tuple[list[Seen], list[d
             clock.lap("decode")
             encoding = searcher.encode(tensor[None])
             clock.lap("encode")
-            (candidates,) = searcher.recall(encoding.descriptor.float().cpu().numpy(), [query])
+            (candidates,) = searcher.recall([Asked.of_sketch(encoding)], [query])
             clock.lap("recall")
             searcher.rerank(encoding, candidates, query)
             clock.lap("rerank")

@@ -30,6 +30,7 @@ from relate import naive
 from torch import Tensor
 
 from app.search.query_and_answer import Query
+from app.search.query_parts import QueryParts
 from app.search.searcher import TwoStageSearcher
 from index_builder import GallerySnapshot
 from model.checkpoints.files import load_checkpoint, resolve_dtype
@@ -95,8 +96,8 @@ class PublishedWay:
 def ours(searcher: TwoStageSearcher, query: Query) -> None:
     """Some queries, one after the other."""
     side = searcher.network.preprocess.image_size
-    for sketch in torch.rand(QUERIES, 1, 3, side, side, generator=torch.Generator().manual_seed(1)):
-        list(searcher.search_many(sketch, [query]))
+    for sketch in torch.rand(QUERIES, 3, side, side, generator=torch.Generator().manual_seed(1)):
+        list(searcher.search_many([QueryParts(sketch)], [query]))
 
 
 def compare(table: Table, arguments: argparse.Namespace) -> None:

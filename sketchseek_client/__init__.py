@@ -6,13 +6,17 @@ with Client("http://127.0.0.1:8000") as client:
     for result in client.search("cat.png", top_k=5).results:
         print(result.rank, result.path)
 
+`AsyncClient` has the same methods, to be awaited.
+
 The package imports nothing of `app`, `index_builder` or `model`, so it works in a project that has packages of these
 names.
 """
 
+from sketchseek_client.async_client import AsyncClient
 from sketchseek_client.client import Client
 from sketchseek_client.errors import ClientError, ServiceAnswerError, ServiceUnreachableError
 from sketchseek_client.facet_documents import FacetCount, GalleryFacets
+from sketchseek_client.search_arguments import SearchArguments
 from sketchseek_client.search_documents import (
     CorrespondenceDocument,
     Explanation,
@@ -37,6 +41,7 @@ from sketchseek_client.service_documents import (
 )
 
 __all__ = [
+    "AsyncClient",
     "ChangedPhoto",
     "CheckpointInfo",
     "Client",
@@ -56,6 +61,7 @@ __all__ = [
     "Reloaded",
     "Result",
     "SearchAnswer",
+    "SearchArguments",
     "ServiceAnswerError",
     "ServiceUnreachableError",
     "SimilarAnswer",

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
-from datetime import date
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Self, Unpack
 
 import httpx2
 
+from sketchseek_client import calls
+from sketchseek_client.calls import Call, Document, DocumentCall, Drawn, Rendition
 from sketchseek_client.errors import ServiceAnswerError, ServiceUnreachableError
 from sketchseek_client.facet_documents import GalleryFacets
+from sketchseek_client.search_arguments import FilterArguments, Picture, SearchArguments, Strokes
 from sketchseek_client.search_documents import Explanation, SearchAnswer, SimilarAnswer
 from sketchseek_client.service_documents import GalleryInfo, Health, Job, Reloaded
-
-Sketch = str | Path | bytes
-Strokes = Sequence[Sequence[Sequence[float]]]
-Day = str | date
-Orientation = Literal["landscape", "portrait", "square"]
-Picture = Literal["overlay", "synthesis", "attention"]
-Rendition = Literal["original", "screen"]
 
 
 class Client:
@@ -57,57 +51,29 @@ class Client:
         """Close the connections."""
         self._http.close()
 
-    def search(
-        self,
-        sketch: Sketch | None = None,
-        *,
-        strokes: Strokes | None = None,
-        top_k: int = 20,
-        candidates: int | None = None,
-        rerank: bool = True,
-        expand: bool = True,
-        explain: bool = False,
-        offset: int = 0,
-        min_score: float | None = None,
-        tags: Sequence[str] = (),
-    ) -> SearchAnswer:
-        """Find photos by a sketch.
+    def search(self, sketch: Picture | None = None, **arguments: Unpack[SearchArguments]) -> SearchAnswer:
+        """Find photos by a sketch, by a photo, by photos that are liked, or by several of these.
 
         Args:
-            sketch: path or bytes of a picture; or give `strokes`.
-            strokes: per stroke [[x...], [y...]].
-            top_k, candidates, rerank, expand, explain, offset, min_score, tags: as in docs/api.md.
+            sketch: path or bytes of a picture of a sketch; or give `strokes`: per stroke [[x...], [y...]].
+            arguments: `photo` (path or bytes), `like` and `unlike` (photo ids), `top_k` and more: see
+                `SearchArguments`.
 
         Raises:
             ServiceAnswerError, ServiceUnreachableError: see there.
-            ValueError: neither `sketch` nor `strokes`, or both.
+            ValueError: nothing to search for, or `sketch` and `strokes`.
         """
-        options: dict[str, Any] = {
-            "top_k": top_k,
-            "rerank": rerank,
-            "expand": expand,
-            "explain": explain,
-            "offset": offset,
-        }
-        if candidates is not None:
-            options["candidates"] = candidates
-        if min_score is not None:
-            options["min_score"] = min_score
-        if tags:
-            options["tag"] = list(tags)
-        answer = self._send_sketch("/search", sketch, strokes, options)
-        return SearchAnswer.model_validate_json(answer.content)
+        return self._document(calls.search(sketch, **arguments))
 
-    def explain(self, sketch: Sketch | None, photo_id: str, *, strokes: Strokes | None = None) -> Explanation:
+    def explain(self, sketch: Picture | None, photo_id: str, *, strokes: Strokes | None = None) -> Explanation:
         """Which patches of a sketch matched which of a photo. With `strokes`, `sketch` is None. Raises as `search`."""
-        answer = self._send_sketch("/explain", sketch, strokes, {"photo_id": photo_id, "format": "json"})
-        return Explanation.model_validate_json(answer.content)
+        return self._document(calls.explain(sketch, photo_id, strokes))
 
     def explain_picture(
         self,
-        sketch: Sketch | None,
+        sketch: Picture | None,
         photo_id: str,
-        kind: Picture = "overlay",
+        kind: Drawn = "overlay",
         *,
         strokes: Strokes | None = None,
         among: Sequence[str] = (),
@@ -119,82 +85,49 @@ class Client:
             kind: which picture, as `format` in docs/explanations.md.
             among: ids of further photos that a synthesis may take pieces from.
         """
-        options: dict[str, Any] = {"photo_id": photo_id, "format": kind}
-        if among:
-            options["among"] = list(among)
-        return self._send_sketch("/explain", sketch, strokes, options).content
+        return self._bytes(calls.explain_picture(sketch, photo_id, kind, strokes=strokes, among=among))
 
     def similar(self, photo_id: str, top_k: int = 20) -> SimilarAnswer:
         """Photos like a photo. Raises as `search`."""
-        answer = self._send("GET", f"/photos/{photo_id}/similar", params={"top_k": top_k})
-        return SimilarAnswer.model_validate_json(answer.content)
+        return self._document(calls.similar(photo_id, top_k))
 
     def photo(self, photo_id: str, rendition: Rendition = "original") -> bytes:
         """A photo's file; with `rendition="screen"` a WebP that every browser shows. Raises as `search`."""
-        params = {} if rendition == "original" else {"rendition": rendition}  # so that older services answer as well
-        return self._send("GET", f"/photos/{photo_id}", params=params).content
+        return self._bytes(calls.photo(photo_id, rendition))
 
     def thumbnail(self, photo_id: str) -> bytes:
         """A small version of a photo, as WebP. Raises as `search`."""
-        return self._send("GET", f"/photos/{photo_id}/thumbnail").content
+        return self._bytes(calls.thumbnail(photo_id))
 
     def add(self, photos: Sequence[str | Path]) -> Job:
         """Add photos. If that takes a while, the job still runs; `job` says how far it is. Raises as `search`."""
-        with ExitStack() as stack:
-            files = [("photo", (Path(path).name, stack.enter_context(Path(path).open("rb")))) for path in photos]
-            return Job.model_validate_json(self._send("POST", "/photos", files=files).content)
+        with calls.adding(photos) as call:
+            return self._document(call)
 
     def delete(self, photo_id: str) -> Job | None:
         """Delete a photo. Returns None once it is done, or the job if that takes a while. Raises as `search`."""
-        answer = self._send("DELETE", f"/photos/{photo_id}")
-        return Job.model_validate_json(answer.content) if answer.content else None
+        answer = self._bytes(calls.delete(photo_id))
+        return Job.model_validate_json(answer) if answer else None
 
     def job(self, job_id: str) -> Job:
         """How far a change is. Raises as `search`."""
-        return Job.model_validate_json(self._send("GET", f"/jobs/{job_id}").content)
+        return self._document(calls.job(job_id))
 
     def gallery(self) -> GalleryInfo:
         """What is being served. Raises as `search`."""
-        return GalleryInfo.model_validate_json(self._send("GET", "/gallery").content)
+        return self._document(calls.GALLERY)
 
-    def facets(
-        self,
-        *,
-        tags: Sequence[str] = (),
-        tag_all: Sequence[str] = (),
-        tag_none: Sequence[str] = (),
-        taken_from: Day | None = None,
-        taken_to: Day | None = None,
-        orientation: Orientation | None = None,
-        folder: str = "",
-        types: Sequence[str] = (),
-        as_of: str | None = None,
-    ) -> GalleryFacets:
-        """How many photos each further filter would leave, among those that pass these. Raises as `search`.
-
-        Args:
-            tags, tag_all, tag_none, taken_from, taken_to, orientation, folder, types, as_of: as in docs/api.md.
-        """
-        asked = _set(
-            tag=tags,
-            tag_all=tag_all,
-            tag_none=tag_none,
-            taken_from=taken_from,
-            taken_to=taken_to,
-            orientation=orientation,
-            folder=folder,
-            type=types,
-            as_of=as_of,
-        )
-        return GalleryFacets.model_validate_json(self._send("GET", "/gallery/facets", params=asked).content)
+    def facets(self, **filters: Unpack[FilterArguments]) -> GalleryFacets:
+        """How many photos each further filter would leave, among those that pass these. Raises as `search`."""
+        return self._document(calls.facets(**filters))
 
     def reload(self) -> Reloaded:
         """Serve the latest version now. Raises as `search`."""
-        return Reloaded.model_validate_json(self._send("POST", "/gallery/reload").content)
+        return self._document(calls.RELOAD)
 
     def accept_loss(self) -> Job:
         """Drop every photo whose file is not found now, `held` or not. The job may still run. Raises as `search`."""
-        return Job.model_validate_json(self._send("POST", "/gallery/accept-loss").content)
+        return self._document(calls.ACCEPT_LOSS)
 
     def ready(self) -> Health:
         """Whether the service is ready. That it is not is no error.
@@ -202,47 +135,19 @@ class Client:
         Raises:
             ServiceUnreachableError: nothing answers there.
         """
-        return Health.model_validate_json(self._raw("GET", "/readyz").content)
+        return Health.model_validate_json(self._answer(calls.READY).content)
 
-    def _send_sketch(
-        self, path: str, sketch: Sketch | None, strokes: Strokes | None, options: dict[str, Any]
-    ) -> httpx2.Response:
-        """Post strokes as JSON, or a picture as a form."""
-        if (sketch is None) == (strokes is None):
-            raise ValueError("give either `sketch` or `strokes`")
-        if sketch is None:
-            return self._send("POST", path, json={"strokes": strokes, **options})
-        form = {name: _as_text(value) for name, value in options.items()}
-        return self._send("POST", path, files={"sketch": ("sketch", _content(sketch))}, data=form)
+    def _document(self, call: DocumentCall[Document]) -> Document:
+        return call.document.model_validate_json(self._bytes(call))
 
-    def _send(self, method: str, path: str, **parts: Any) -> httpx2.Response:
-        answer = self._raw(method, path, **parts)
+    def _bytes(self, call: Call) -> bytes:
+        answer = self._answer(call)
         if answer.is_error:
             raise ServiceAnswerError(answer)
-        return answer
+        return answer.content
 
-    def _raw(self, method: str, path: str, **parts: Any) -> httpx2.Response:
+    def _answer(self, call: Call) -> httpx2.Response:
         try:
-            return self._http.request(method, path, **parts)
+            return self._http.request(call.method, call.path, **call.parts)
         except httpx2.TransportError as error:
-            raise ServiceUnreachableError(
-                f"no service answers at {self._http.base_url} ({type(error).__name__}); "
-                "start one with `sketchseek serve`"
-            ) from error
-
-
-def _content(sketch: Sketch) -> bytes:
-    return sketch if isinstance(sketch, bytes) else Path(sketch).read_bytes()
-
-
-def _set(**filters: Sequence[str] | date | str | None) -> dict[str, Any]:
-    """The filters that ask for something, as JSON writes them."""
-    plain = {name: value.isoformat() if isinstance(value, date) else value for name, value in filters.items()}
-    return {name: value if isinstance(value, str) else list(value) for name, value in plain.items() if value}
-
-
-def _as_text(value: Any) -> Any:
-    """A form's way to write a value."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return value if isinstance(value, list) else str(value)
+            raise ServiceUnreachableError.at(self._http.base_url, error) from error

@@ -20,6 +20,13 @@ class ServiceUnreachableError(ClientError):
 
     code = "service_unreachable"
 
+    @staticmethod
+    def at(address: object, error: Exception) -> ServiceUnreachableError:
+        """The error for an address that `error` kept from being reached."""
+        return ServiceUnreachableError(
+            f"no service answers at {address} ({type(error).__name__}); start one with `sketchseek serve`"
+        )
+
 
 class ServiceAnswerError(ClientError):
     """The service answered with an error.

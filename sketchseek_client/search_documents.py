@@ -21,6 +21,7 @@ _RESULT: dict[str, Any] = {
     "tags": ["pets"],
     "width": 1600,
     "height": 1200,
+    "contributions": {"sketch": 0.52, "expansion": 0.19},
 }
 _TIMINGS: dict[str, Any] = {"decode": 1.9, "queue": 0.3, "encode": 21.5, "recall": 0.6, "rerank": 61.0, "total": 85.6}
 _SERVED: dict[str, Any] = {"gallery_version": "1.42", "checkpoint": "zse-lite"}
@@ -49,13 +50,15 @@ class Result(BaseModel):
 
     rank: int = Field(description="From 1; counts from the whole list's beginning.")
     photo_id: str
-    score: float = Field(description="What results are ordered by: the checkpoint's rule, or the recall score.")
+    score: float = Field(
+        description="What results are ordered by, behind the liked photos: the checkpoint's rule, or the recall score."
+    )
     relation_score: float | None = Field(
         default=None, description="Probability of the relation network; null without rerank."
     )
     recall_score: float = Field(
-        description="Inner product of the photo's descriptor and the sketch's, or what it was expanded to: the cosine, "
-        "but less for photos like those that the network was trained on."
+        description="Inner product of the photo's descriptor and the query's, or what it was expanded to: the cosine, "
+        "but with a sketch or text less for photos like those that the network was trained on."
     )
     recall_rank: int = Field(description="Rank in the recall stage, from 1.")
     url: Address
@@ -64,6 +67,10 @@ class Result(BaseModel):
     tags: list[str]
     width: int
     height: int
+    contributions: dict[str, float] = Field(
+        description="What each part of the query gave to `recall_score`, and `expansion` what its first hits gave; "
+        "together they are `recall_score`, but for rounding."
+    )
     correspondences: list[CorrespondenceDocument] | None = Field(
         default=None,
         description="Which patches matched; left out unless `explain` asked for it.",
@@ -95,6 +102,7 @@ class SearchAnswer(BaseModel):
                 "timings_ms": _TIMINGS,
                 **_SERVED,
                 "reranked": True,
+                "parts": {"sketch": 1.0},
                 "total_photos": 10000,
             }
         }
@@ -104,8 +112,11 @@ class SearchAnswer(BaseModel):
     timings_ms: Timings
     gallery_version: str
     checkpoint: str
-    reranked: bool
-    total_photos: int = Field(description="Photos searched: the whole gallery, or those with the tags.")
+    reranked: bool = Field(description="Whether candidates were compared in detail, which needs a sketch.")
+    parts: dict[str, float] = Field(
+        description="The parts of the query that counted (`sketch`, `photo`, `like`, `unlike`) and their weights."
+    )
+    total_photos: int = Field(description="Photos searched: the whole gallery, or those that the query lets through.")
 
 
 class SimilarAnswer(BaseModel):
@@ -114,7 +125,7 @@ class SimilarAnswer(BaseModel):
     model_config = ConfigDict(
         json_schema_extra={
             "example": {
-                "results": [{**_RESULT, "relation_score": None, "score": 0.71}],
+                "results": [{**_RESULT, "relation_score": None, "score": 0.71, "contributions": {"like": 0.71}}],
                 **_SERVED,
                 "total_photos": 9999,
             }

@@ -167,7 +167,7 @@ def test_the_page_names_every_folder_that_holds_code():
 def test_the_calls_that_the_page_lists_are_methods_of_the_searcher():
     methods = set(vars(TwoStageSearcher))
     called = re.findall(r"^\| `searcher\.(\w+)\(", PAGE, re.MULTILINE)
-    assert called == ["prepare", "encode", "recall", "tokens", "relate", "order"]
+    assert called == ["prepare", "encode", "ask", "recall", "tokens", "relate", "order"]
     assert set(called) <= methods
 
 

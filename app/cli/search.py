@@ -1,14 +1,16 @@
-"""`sketchseek search`: photos by a sketch, from a gallery on this machine or from a service."""
+"""`sketchseek search`: photos by a sketch, a photo or both, from a gallery on this machine or from a service."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from app.cli.opened_gallery import open_searcher
+from app.cli.option_groups import with_options
+from app.cli.part_options import PartOptions
 from app.cli.shared_options import (
     DEFAULT_CHECKPOINT,
     DEFAULT_GALLERY,
@@ -17,9 +19,8 @@ from app.cli.shared_options import (
     GalleryOption,
     JsonOption,
     RecallOption,
-    SketchArgument,
 )
-from model.errors import ImageError, SketchseekError
+from model.errors import SketchseekError
 
 if TYPE_CHECKING:
     from app.search.query_and_answer import Query
@@ -33,8 +34,9 @@ class RemoteServiceError(SketchseekError):
     code = "remote_service"
 
 
+@with_options(PartOptions, "parts")
 def command(
-    sketch: SketchArgument,
+    sketch: Annotated[Path | None, typer.Argument(help="A picture of a sketch.", show_default=False)] = None,
     *,
     gallery: GalleryOption = DEFAULT_GALLERY,
     url: Annotated[str | None, typer.Option(help="Ask the service at this address instead.")] = None,
@@ -50,19 +52,21 @@ def command(
         list[str] | None, typer.Option(help="Only photos with this tag; may be given several times.")
     ] = None,
     as_json: JsonOption = False,
+    parts: PartOptions,
 ) -> None:
-    """Find the photos that a sketch shows."""
+    """Find photos by a sketch, by a photo, by photos you like, or by several of these."""
     from app.search.query_and_answer import Query
     from index_builder.photo_record import composed_tags
 
+    parts.check(sketch)
     query = Query(top_k, candidates or max(100, top_k), rerank, tags=tuple(composed_tags(tag or ())), expand=expand)
     if url:
-        answer = _remote(url, key, sketch, query)
+        answer = _remote(url, key, parts.for_client(sketch), query)
     else:
         from app.settings import load_settings
 
         settings = load_settings(gallery=gallery, checkpoint=checkpoint, device=device, recall=recall)
-        answer = _local(settings, sketch, query)
+        answer = _local(settings, sketch, parts, query)
     if as_json:
         print(answer.model_dump_json())
         return
@@ -70,13 +74,13 @@ def command(
         print(f"{result.rank:4d}  {result.score:.4f}  {result.path}")
 
 
-def _remote(url: str, key: str | None, sketch: Path, query: Query) -> SearchAnswer:
+def _remote(url: str, key: str | None, parts: dict[str, Any], query: Query) -> SearchAnswer:
     from sketchseek_client import Client, ClientError
 
     try:
         with Client(url, key) as client:
             return client.search(
-                _readable(sketch),
+                **parts,
                 top_k=query.top_k,
                 candidates=query.candidates,
                 rerank=query.rerank,
@@ -87,11 +91,9 @@ def _remote(url: str, key: str | None, sketch: Path, query: Query) -> SearchAnsw
         raise RemoteServiceError(str(error)) from None
 
 
-def _local(settings: Settings, sketch: Path, query: Query) -> SearchAnswer:
+def _local(settings: Settings, sketch: Path | None, parts: PartOptions, query: Query) -> SearchAnswer:
     from app.search.answer_documents import search_answer
     from index_builder.gallery_errors import GalleryError
-    from model.images.opening import open_image
-    from model.images.preprocess import SKETCH_LONGEST_SIDE
 
     searcher = open_searcher(settings)
     snapshot = searcher.snapshot
@@ -99,21 +101,9 @@ def _local(settings: Settings, sketch: Path, query: Query) -> SearchAnswer:
     if unknown:
         raise GalleryError(f"no photo has the tag {unknown[0]!r}; `sketchseek gallery info` lists the tags")
     started = time.perf_counter()
-    prepared = searcher.prepare(open_image(_readable(sketch), longest_side=SKETCH_LONGEST_SIDE, whole=True))
+    prepared = parts.prepared(searcher, sketch)
     decoded = time.perf_counter()
-    found = next(searcher.search_many(prepared.unsqueeze(0), [query]))
+    found = next(searcher.search_many([prepared], [query]))
     timings = {"decode": (decoded - started) * 1000, "queue": 0.0, **found.stages_ms}
     timings["total"] = (time.perf_counter() - started) * 1000
-    return search_answer(found, snapshot, reranked=query.rerank, timings_ms=timings, root_path=None)
-
-
-def _readable(sketch: Path) -> bytes:
-    """The file's bytes.
-
-    Raises:
-        ImageError: there is no such file, or it cannot be read.
-    """
-    try:
-        return sketch.read_bytes()
-    except OSError as error:
-        raise ImageError(f"cannot read {sketch}: {error.strerror}; check the path") from None
+    return search_answer(found, snapshot, timings_ms=timings, root_path=None)

@@ -8,14 +8,13 @@ from sketchseek_client import Result, SearchAnswer, Timings
 
 
 def search_answer(
-    found: Answer, snapshot: GallerySnapshot, *, reranked: bool, timings_ms: dict[str, float], root_path: str | None
+    found: Answer, snapshot: GallerySnapshot, *, timings_ms: dict[str, float], root_path: str | None
 ) -> SearchAnswer:
     """The answer to a search.
 
     Args:
         found: what the searcher found.
         snapshot: the version it searched.
-        reranked: whether the rerank stage ran.
         timings_ms: milliseconds of each stage, named as in `Timings`.
         root_path: what the service's addresses start with; None where no service runs.
     """
@@ -24,7 +23,8 @@ def search_answer(
         timings_ms=Timings(**{stage: round(ms, 2) for stage, ms in timings_ms.items()}),
         gallery_version=snapshot.version,
         checkpoint=snapshot.checkpoint,
-        reranked=reranked,
+        reranked=found.reranked,
+        parts={str(name): weight for name, weight in found.parts.items()},
         total_photos=found.searched,
     )
 
@@ -46,6 +46,7 @@ def result_of(found: Found, root_path: str | None) -> Result:
         tags=list(photo.tags),
         width=photo.width,
         height=photo.height,
+        contributions={name: _rounded(share) for name, share in found.contributions.items()},
     )
 
 

@@ -92,7 +92,7 @@ def explain_found(
         NotExplainableError: the network shows no matches.
     """
     if answer.sketch is None:
-        raise ValueError("a photo searched; only results of a sketch can be explained")
+        raise ValueError("only results of a sketch can be explained")
     pairs, _ = _related(searcher, sketch, answer.sketch, [one.row for one in answer.results[part]])
     return pairs
 

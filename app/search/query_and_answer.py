@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from app.search.combining import Combined
+from app.search.query_parts import PartName
 from index_builder import PhotoRecord
 from model.types import Encoding
 
@@ -23,7 +25,7 @@ class Query:
     Attributes:
         top_k: results wanted.
         candidates: depth of the recall stage.
-        rerank: compare the candidates' tokens; otherwise the recall score alone decides.
+        rerank: compare the candidates' tokens, if there is a sketch; otherwise the recall score alone decides.
         offset: results to skip.
         min_score: leave out results with a lower score; None keeps all.
         tags: only photos with any of these; () searches all.
@@ -39,19 +41,59 @@ class Query:
     expand: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What the recall stage looks for.
+
+    Attributes:
+        combined: the vector that is searched with.
+        liked: rows that come first wherever the query lets them through.
+        left_out: rows that are not found at all.
+        by_direction: compare the directions of descriptors alone. Familiar photos have shorter ones
+            (`model/layers/familiarity.py`), which is meant for sketches and words, not for photos among photos.
+    """
+
+    combined: Combined
+    liked: tuple[int, ...] = ()
+    left_out: tuple[int, ...] = ()
+    by_direction: bool = False
+
+    @staticmethod
+    def of_sketch(sketch: Encoding) -> Asked:
+        """A sketch alone, by its encoding of length 1."""
+        return Asked(Combined.of_one(sketch.descriptor[0].float().cpu().numpy()))
+
+
+@dataclass(frozen=True, eq=False)
 class Candidates:
-    """What the recall stage found for one sketch, best first.
+    """What the recall stage found for one query: the liked photos, then the others, each best first.
 
     Attributes:
         rows: [C] int64, rows of the snapshot.
         scores: [C] float32 in [-1, 1], inner products with the descriptor that searched last.
-        searched: photos looked at: the gallery's, or those with the tags.
+        searched: photos looked at: the gallery's, or those that the query lets through.
+        recall_ranks: [C] int64 from 1, places by score; None where that is the order of `rows`.
+        liked: how many come first whatever their score is.
+        asked: the query as it searched last; None if nobody asks for contributions.
     """
 
     rows: Rows
     scores: Scores
     searched: int
+    recall_ranks: Rows | None = None
+    liked: int = 0
+    asked: Asked | None = None
+
+    def first(self, count: int) -> Candidates:
+        """The first `count` of them."""
+        ranks = None if self.recall_ranks is None else self.recall_ranks[:count]
+        return replace(
+            self,
+            rows=self.rows[:count],
+            scores=self.scores[:count],
+            recall_ranks=ranks,
+            liked=min(self.liked, count),
+        )
 
 
 @dataclass(frozen=True)
@@ -62,10 +104,11 @@ class Found:
         rank: from 1, counted over all results, skipped ones included.
         row: of the snapshot.
         photo: what the gallery knows of it.
-        score: what the results are ordered by.
+        score: what the results are ordered by, but for liked photos, which come first.
         relation_score: the relation network's probability, or None without rerank.
-        recall_score: inner product of the photo's descriptor and the one that searched, the sketch's or its expansion.
+        recall_score: inner product of the photo's descriptor and the one that searched, the query's or its expansion.
         recall_rank: from 1, in the recall stage.
+        contributions: part of the query, or "expansion" -> its share of the recall score.
     """
 
     rank: int
@@ -75,6 +118,7 @@ class Found:
     relation_score: float | None
     recall_score: float
     recall_rank: int
+    contributions: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -85,10 +129,14 @@ class Answer:
         results: in order.
         searched: photos the recall stage looked at.
         stages_ms: milliseconds of `encode`, `recall` and `rerank`; the first two of the whole batch it ran in.
-        sketch: the sketch's encoding, length 1, from which its results can be explained; None if a photo searched.
+        sketch: the sketch's encoding, length 1, from which its results can be explained; None without a sketch.
+        parts: the parts of the query that counted -> their weights.
+        reranked: whether candidates were compared in detail.
     """
 
     results: list[Found]
     searched: int
     stages_ms: dict[str, float] = field(default_factory=dict)
     sketch: Encoding | None = None
+    parts: dict[PartName, float] = field(default_factory=dict)
+    reranked: bool = False

@@ -1,8 +1,8 @@
 """The two-stage searcher: what the command line and the service search with, and what the benchmarks measure.
 
-A search is six calls: `prepare` a sketch, `encode` it and `recall` candidates; then load the candidates' `tokens`,
-`relate` them to the sketch and put them in `order`. `begin` encodes and recalls for several sketches together, `rerank`
-does the rest for one sketch, and nothing else strings these calls together.
+A search is seven calls: `prepare` a sketch, `encode` it, `ask` for photos with all parts of the query, and `recall`
+candidates; then load the candidates' `tokens`, `relate` them to the sketch and put them in `order`. `begin` does the
+first for several queries together, `rerank` does the rest for one query, and nothing else strings these calls together.
 
 A searcher belongs to one network and one version of a gallery and never changes, so a request that keeps its searcher
 never mixes versions. It knows nothing of HTTP.
@@ -10,7 +10,6 @@ never mixes versions. It knows nothing of HTTP.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -22,16 +21,15 @@ from PIL import Image
 from torch import Tensor
 
 from app.search.chunks import in_chunks
-from app.search.query_and_answer import Answer, Candidates, Descriptors, Found, Logits, Query, Rows
+from app.search.combining import combine, contributions
+from app.search.query_and_answer import Answer, Asked, Candidates, Found, Logits, Query, Rows
+from app.search.query_parts import PartName, QueryParts, Vector
+from app.search.recall_stage import RecallStage
 from app.search.stopwatch import Observe, Stopwatch, unobserved
 from index_builder import GallerySnapshot
-from model.config import ExpansionRule
-from model.images.preprocess import sketch_tensor
+from model.images.preprocess import photo_tensor, sketch_tensor
 from model.networks.network import Network
-from model.ranking.expansion import expand
 from model.types import Encoding
-
-_SIMILAR_DEPTH = 4  # times the photos wanted: so many are looked through before lengths are divided out
 
 
 class TwoStageSearcher:
@@ -47,6 +45,7 @@ class TwoStageSearcher:
         self.network = network
         self.snapshot = snapshot
         self._chunk = relation_chunk
+        self._recall = RecallStage(snapshot)
 
     def search(self, image: Image.Image, query: Query | None = None) -> Answer:
         """All stages for one sketch.
@@ -54,59 +53,60 @@ class TwoStageSearcher:
         Raises:
             BlankSketchError: nothing is drawn.
         """
-        return next(self.search_many(self.prepare(image).unsqueeze(0), [query or Query()]))
+        return next(self.search_many([QueryParts(self.prepare(image))], [query or Query()]))
 
-    def search_many(self, sketches: Tensor, queries: Sequence[Query]) -> Iterator[Answer]:
-        """Answers to several sketches, one by one.
+    def search_many(self, parts: Sequence[QueryParts], queries: Sequence[Query]) -> Iterator[Answer]:
+        """Answers to several queries, one by one.
 
         Args:
-            sketches: [Q, 3, S, S] float32 from `prepare`.
-            queries: Q of them.
+            parts: of Q queries.
+            queries: their options.
         """
-        for finish in self.begin(sketches, queries):
+        for finish in self.begin(parts, queries):
             yield finish()
 
     def begin(
-        self, sketches: Tensor, queries: Sequence[Query], observe: Observe = unobserved
+        self, parts: Sequence[QueryParts], queries: Sequence[Query], observe: Observe = unobserved
     ) -> list[Callable[[], Answer]]:
-        """Encode several sketches together, recall their candidates together, and leave the rest to be called for.
+        """Encode the pictures of several queries together, recall their candidates together, leave the rest to be
+        called for.
 
         Args:
-            sketches: [Q, 3, S, S] float32 from `prepare`.
-            queries: Q of them.
+            parts: of Q queries.
+            queries: their options.
             observe: called with the name and the seconds of each stage.
 
         Returns:
-            Q functions, each of which reranks the candidates of one sketch. A sketch whose function fails or is never
+            Q functions, each of which reranks the candidates of one query. A query whose function fails or is never
             called leaves the others untouched.
         """
         clock = Stopwatch(observe)
-        encodings = self.encode(sketches)
-        descriptors = encodings.descriptor.float().cpu().numpy()  # waits for a GPU
+        sketches = self._encode_some([one.sketch if "sketch" in one.used else None for one in parts], self.encode)
+        photos = self._encode_some([one.photo if "photo" in one.used else None for one in parts], self.encode_photos)
+        asked = [self.ask(*one) for one in zip(parts, sketches, photos, strict=True)]  # waits for a GPU
         clock.lap("encode")
-        found = self.recall(descriptors, queries)
+        found = self.recall(asked, queries)
         clock.lap("recall")
 
         def finish(number: int) -> Answer:
             own = Stopwatch(observe, clock.laps_ms)
-            answer = self.rerank(encodings[number : number + 1], found[number], queries[number])
+            answer = self.rerank(sketches[number], found[number], queries[number])
             own.lap("rerank")
-            return replace(answer, stages_ms=own.laps_ms)
+            return replace(answer, stages_ms=own.laps_ms, parts=parts[number].used)
 
         return [partial(finish, number) for number in range(len(queries))]
 
-    def rerank(self, sketch: Encoding, candidates: Candidates, query: Query) -> Answer:
+    def rerank(self, sketch: Encoding | None, candidates: Candidates, query: Query) -> Answer:
         """The candidates in their final order, cut to what `query` asks for.
 
         Args:
-            sketch: an encoding of length 1.
-            candidates: what the recall stage found for it.
+            sketch: an encoding of length 1; without one nothing is related, and the recall scores decide.
+            candidates: what the recall stage found.
             query: with `rerank` false the recall scores decide.
         """
         if self.network.config.score.keeps_recall_order:  # what is not shown need not be related
-            shown = slice(query.offset + query.top_k)
-            candidates = replace(candidates, rows=candidates.rows[shown], scores=candidates.scores[shown])
-        logits = self._logits(sketch, candidates.rows) if query.rerank else None
+            candidates = candidates.first(query.offset + query.top_k)
+        logits = self._logits(sketch, candidates.rows) if query.rerank and sketch is not None else None
         return replace(self.order(candidates, logits, query), sketch=sketch)
 
     def _logits(self, sketch: Encoding, rows: Rows) -> Logits:
@@ -122,27 +122,55 @@ class TwoStageSearcher:
         """
         return sketch_tensor(image, self.network.preprocess)
 
+    def prepare_photo(self, image: Image.Image) -> Tensor:
+        """[3, S, S] float32: a photo that searches, as the network takes it."""
+        return photo_tensor(image, self.network.preprocess)
+
     def encode(self, sketches: Tensor) -> Encoding:
         """Encodings of sketches [Q, 3, S, S]."""
         with torch.inference_mode():
             parts = in_chunks(lambda part: self.network.encode_sketch(sketches[part]), len(sketches), len(sketches))
             return Encoding.concatenate(parts)
 
-    def recall(self, descriptors: Descriptors, queries: Sequence[Query]) -> list[Candidates]:
-        """Candidates of each query; queries with the same tags and expansion are looked up together.
+    def encode_photos(self, photos: Tensor) -> Encoding:
+        """Encodings of photos [Q, 3, S, S]."""
+        with torch.inference_mode():
+            parts = in_chunks(lambda part: self.network.encode_photo(photos[part]), len(photos), len(photos))
+            return Encoding.concatenate(parts)
+
+    def ask(self, parts: QueryParts, sketch: Encoding | None = None, photo: Encoding | None = None) -> Asked:
+        """What to look for: the parts of a query as one vector.
 
         Args:
-            descriptors: [Q, E] float32, L2-normalised.
+            parts: of the query.
+            sketch, photo: encodings of length 1 of its pictures that count, or None.
+        """
+        vectors: dict[PartName, Vector] = {}
+        if sketch is not None:
+            vectors["sketch"] = sketch.descriptor[0].float().cpu().numpy()
+        if parts.text is not None:
+            vectors["text"] = parts.text
+        if photo is not None:
+            vectors["photo"] = _unit(photo.descriptor[0].float().cpu().numpy())
+        if parts.liked:
+            vectors["like"] = _unit(self._recall.photos(np.array(parts.liked), by_direction=True).mean(axis=0))
+        if parts.unliked:
+            vectors["unlike"] = self._recall.photos(np.array(parts.unliked), by_direction=True).mean(axis=0)
+        return Asked(
+            combine(vectors, parts.used),
+            liked=tuple(parts.liked),
+            left_out=tuple(parts.unliked),
+            by_direction=not parts.used.keys() & {"sketch", "text"},
+        )
+
+    def recall(self, asked: Sequence[Asked], queries: Sequence[Query]) -> list[Candidates]:
+        """Candidates of each query, which the checkpoint may expand first.
+
+        Args:
+            asked: Q of them.
             queries: Q of them.
         """
-        groups: dict[tuple[tuple[str, ...], bool], list[int]] = defaultdict(list)
-        for number, query in enumerate(queries):
-            groups[query.tags, query.expand].append(number)
-        found: dict[int, Candidates] = {}
-        for (tags, expanded), members in groups.items():
-            depths = [queries[number].candidates for number in members]
-            found |= zip(members, self._recall(descriptors[members], depths, tags, expanded=expanded), strict=True)
-        return [found[number] for number in range(len(queries))]
+        return self._recall.find(asked, queries, self.network.config.score.expansion)
 
     def tokens(self, rows: Rows) -> Encoding:
         """Encodings of the photos of `rows` [C], dequantised, on the network's device."""
@@ -164,7 +192,7 @@ class TwoStageSearcher:
         return self.network.score(torch.from_numpy(logits), cosines).numpy()
 
     def order(self, candidates: Candidates, logits: Logits | None, query: Query) -> Answer:
-        """Candidates by score, ties by photo id, cut to what `query` asks for.
+        """Candidates by score, liked ones first, ties by photo id, cut to what `query` asks for.
 
         Args:
             candidates: C of them.
@@ -174,9 +202,12 @@ class TwoStageSearcher:
         rows, cosines = candidates.rows, candidates.scores.astype(np.float64)
         scores = cosines if logits is None else self.score(candidates, logits)
         relation = None if logits is None else torch.from_numpy(logits).sigmoid().numpy()
-        order = np.lexsort((rows, -scores))  # a snapshot's rows are in the order of photo ids
+        others = np.arange(len(rows)) >= candidates.liked
+        order = np.lexsort((rows, -scores, others))  # a snapshot's rows are in the order of photo ids
         if query.min_score is not None:
             order = order[scores[order] >= query.min_score]
+        shown = order[query.offset : query.offset + query.top_k]
+        ranks = np.arange(1, len(rows) + 1) if candidates.recall_ranks is None else candidates.recall_ranks
         results = [
             Found(
                 rank=query.offset + number + 1,
@@ -185,53 +216,39 @@ class TwoStageSearcher:
                 score=float(scores[place]),
                 relation_score=None if relation is None else float(relation[place]),
                 recall_score=float(cosines[place]),
-                recall_rank=int(place) + 1,
+                recall_rank=int(ranks[place]),
+                contributions=contributed,
             )
-            for number, place in enumerate(order[query.offset : query.offset + query.top_k])
+            for number, (place, contributed) in enumerate(
+                zip(shown, self._contributions(candidates, shown), strict=True)
+            )
         ]
-        return Answer(results, candidates.searched)
+        return Answer(results, candidates.searched, reranked=logits is not None)
 
     def similar(self, row: int, top_k: int) -> Answer:
-        """Photos whose descriptors point where that of `row` does, which is left out.
+        """Photos like that of `row`, which is left out: a query that likes this photo alone, looked up once."""
+        asked = replace(self.ask(QueryParts(like=[row])), liked=(), left_out=(row,))
+        query = Query(top_k=top_k, candidates=top_k, expand=False)
+        return self.order(self.recall([asked], [query])[0], None, query)
 
-        Familiar photos have shorter descriptors (`model/layers/familiarity.py`), which is meant for sketches. Here
-        lengths are divided out, among somewhat more photos than are wanted.
-        """
-        depth = min(_SIMILAR_DEPTH * (top_k + 1), len(self.snapshot))
-        asked = self.snapshot.descriptors([row])
-        (found,) = self.recall(asked / np.linalg.norm(asked), [Query(candidates=depth, expand=False)])
-        rows = found.rows[found.rows != row]
-        photos = self.snapshot.searched_descriptors(rows)
-        scores = photos @ asked[0] / np.maximum(np.linalg.norm(photos, axis=1) * np.linalg.norm(asked), 1e-12)
-        best = np.lexsort((rows, -scores))[:top_k]
-        rest = Candidates(rows[best], np.minimum(scores[best], 1.0), found.searched - 1)
-        return self.order(rest, None, Query(top_k=top_k))
+    def _contributions(self, candidates: Candidates, places: Rows) -> list[dict[str, float]]:
+        """What each part of the query gave to the recall scores of some of the candidates."""
+        asked = candidates.asked
+        if asked is None:
+            return [{}] * len(places)
+        photos = self._recall.photos(candidates.rows[places], by_direction=asked.by_direction)
+        return contributions(asked.combined, photos, candidates.scores[places])
 
-    def _recall(
-        self, descriptors: Descriptors, depths: Sequence[int], tags: tuple[str, ...], *, expanded: bool
-    ) -> Iterator[Candidates]:
-        """Candidates of queries [Q, E] that share tags and expansion, each cut to its own depth."""
-        allowed = self.snapshot.allowed(tags=tags) if tags else None
-        searched = len(self.snapshot) if allowed is None else int(np.count_nonzero(allowed))
-        deepest = min(max(depths), searched)
-        if deepest == 0:
-            yield from [Candidates(np.empty(0, np.int64), np.empty(0, np.float32), searched)] * len(depths)
-            return
-        if expanded:
-            descriptors = self._expanded(descriptors, allowed)
-        for rows, scores, depth in zip(*self.snapshot.recall(descriptors, deepest, allowed), depths, strict=True):
-            keep = rows >= 0
-            keep[depth:] = False
-            yield Candidates(rows[keep], scores[keep], searched)
+    @staticmethod
+    def _encode_some(images: Sequence[Tensor | None], encode: Callable[[Tensor], Encoding]) -> list[Encoding | None]:
+        """The encodings, each of length 1, of those images [3, S, S] that are there, made together."""
+        there = [image for image in images if image is not None]
+        if not there:
+            return [None] * len(images)
+        encoded = encode(torch.stack(there))
+        places = iter(range(len(there)))
+        return [None if image is None else encoded[(place := next(places)) : place + 1] for image in images]
 
-    def _expanded(self, descriptors: Descriptors, allowed: npt.NDArray[np.bool_] | None) -> Descriptors:
-        """Descriptors [Q, E] moved towards their first hits among the `allowed` photos, by the checkpoint's rule."""
-        rule: ExpansionRule = self.network.config.score.expansion
-        if not rule.neighbours:
-            return descriptors
-        first, _ = self.snapshot.recall(descriptors, rule.neighbours, allowed)
-        moved = []
-        for descriptor, rows in zip(torch.from_numpy(descriptors), first, strict=True):
-            hits = torch.from_numpy(self.snapshot.searched_descriptors(rows[rows >= 0]))
-            moved.append(expand(descriptor[None], hits[None], rule.weight))
-        return torch.cat(moved).numpy()
+
+def _unit(vector: Vector) -> Vector:
+    return vector / max(float(np.linalg.norm(vector)), 1e-12)

@@ -25,7 +25,7 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from app.http.requests.bodies import read_form
-from app.http.requests.sketch_request import read_sketch
+from app.http.requests.query_request import QueryRequest, read_query
 from app.settings import load_settings
 from index_builder import BuildOptions, GallerySnapshot, build_gallery, remove_photos
 from index_builder.store.checksums import Ledger, dataset_files, file_sum, write_json
@@ -73,20 +73,21 @@ def _finished(coroutine: Coroutine[Any, Any, T]) -> T:
         return thread.submit(asyncio.run, coroutine).result()
 
 
+def _read(body: bytes, kind: str) -> QueryRequest:
+    return _finished(read_query(_request(body, kind), _SETTINGS, frozenset({"tag"}), takes_photo=True))
+
+
 def uploads(data: bytes) -> None:
     """First byte: a picture, a form with one, a form of photos, or JSON with a picture; the rest: its bytes."""
     kind, rest = data[:1], data[1:]
     try:
         if kind == b"F":
-            sketch = _finished(
-                read_sketch(_request(rest, "multipart/form-data; boundary=b"), _SETTINGS, frozenset({"tag"}))
-            )
-            sketch_tensor(sketch.open(SMALL), _PREPROCESS)
+            sent = _read(rest, "multipart/form-data; boundary=b")
+            sketch_tensor(sent.needed_sketch().open(SMALL), _PREPROCESS)
         elif kind == b"P":
             _finished(_form_of_photos(rest))
         elif kind == b"J":
-            sketch = _finished(read_sketch(_request(rest, "application/json"), _SETTINGS, frozenset()))
-            sketch.open(SMALL)
+            _read(rest, "application/json").needed_sketch().open(SMALL)
         else:
             opened = read_image(rest, SMALL, longest_side=64)
             assert min(opened.width, opened.height) > 0
@@ -119,7 +120,7 @@ def strokes(data: bytes) -> None:
     else:
         body = data
     try:
-        sketch = _finished(read_sketch(_request(body, "application/json"), _SETTINGS, frozenset()))
+        sketch = _read(body, "application/json").needed_sketch()
         if sketch.strokes is None:
             return
         drawn = sketch.open(SMALL)

@@ -1,5 +1,6 @@
 """The client against a running service, and beside a project's own packages."""
 
+import asyncio
 import inspect
 import io
 import os
@@ -13,8 +14,15 @@ from PIL import Image
 from app.http.requests.explain_options import ExplainOptions
 from app.http.requests.search_options import SearchOptions
 from app.main import create_app
-from sketchseek_client import Client, ClientError, ServiceAnswerError, ServiceUnreachableError
-from tests.app.conftest import READ_KEY, encoded, picture, settings_for, sketch
+from sketchseek_client import (
+    AsyncClient,
+    Client,
+    ClientError,
+    SearchArguments,
+    ServiceAnswerError,
+    ServiceUnreachableError,
+)
+from tests.app.conftest import READ_KEY, WRITE_KEY, encoded, picture, settings_for, sketch
 from tests.app.http.fuzz import running
 from tests.paths import ROOT
 
@@ -66,17 +74,81 @@ def test_a_drawing_searches_and_explains_in_every_way(shared_gallery, network):
             own = {client.explain_picture(photo_id=one, kind="synthesis", **asked) for one in ids}
             universal = {client.explain_picture(photo_id=one, kind="synthesis", among=ids, **asked) for one in ids}
             assert (len(own), len(universal)) == (2, 1), "pieces of both photos make one picture, whichever was opened"
+        with_photo = client.search(strokes=STROKES, photo=sketch(4), top_k=2)
+        assert with_photo.parts == {"sketch": 1.0, "photo": 1.0}
         for wrong in ({}, drawings[0] | drawings[1]):
-            with pytest.raises(ValueError, match="either `sketch` or `strokes`"):
+            with pytest.raises(ValueError, match="give `sketch`"):
                 client.search(**wrong)
+            with pytest.raises(ValueError, match="`sketch` or `strokes`"):
+                client.explain(photo_id="x", **{"sketch": None, **wrong})
 
 
 def test_it_takes_every_field_of_a_request():
     """Under the same name, apart from two."""
     own = {"tag": "tags", "format": "kind"}
-    for options, method in ((SearchOptions, Client.search), (ExplainOptions, Client.explain_picture)):
-        taken = set(inspect.signature(method).parameters) - {"self", "sketch", "strokes"}
-        assert taken == {own.get(name, name) for name in options.model_fields}
+    search, explain = set(SearchArguments.__annotations__), set(inspect.signature(Client.explain_picture).parameters)
+    for options, taken in ((SearchOptions, search), (ExplainOptions, explain)):
+        pictures = {"self", "sketch", "strokes", "photo"}
+        assert taken - pictures == {own.get(name, name) for name in options.model_fields}
+
+
+def test_the_asynchronous_client_has_the_same_methods():
+    def methods(client):
+        return {name for name in vars(client) if not name.startswith("_")}
+
+    assert methods(AsyncClient) == methods(Client)
+    for name in methods(Client):
+        one, other = (inspect.signature(getattr(client, name)) for client in (Client, AsyncClient))
+        assert one == other
+        assert inspect.iscoroutinefunction(getattr(AsyncClient, name))
+
+
+def test_the_asynchronous_client_gives_the_same_answers(gallery, photos, network, tmp_path):
+    settings = settings_for(gallery, photos=photos, write_key=WRITE_KEY, upload_wait_s=60)
+    new = tmp_path / "new.png"
+    new.write_bytes(encoded(picture(400)))
+
+    async def ask(url):
+        async with AsyncClient(url, WRITE_KEY) as client:
+            while (await client.ready()).status != "ready":
+                await asyncio.sleep(0.05)
+            found = await asyncio.gather(
+                client.search(sketch(), top_k=3), client.search(strokes=STROKES, tags=["small"])
+            )
+            first = found[0].results[0].photo_id
+            pictures = (
+                await client.photo(first),
+                await client.thumbnail(first),
+                await client.explain_picture(sketch(), first),
+            )
+            shown = await client.explain(sketch(), first), await client.similar(first, 3), await client.gallery()
+            added = await client.add([new])
+            assert (await client.job(added.job_id)).status == "done"
+            assert await client.delete(str(added.photos[0].photo_id)) is None
+            with pytest.raises(ServiceAnswerError) as refused:
+                await client.search(sketch(), tags=["unheard-of"])
+            assert refused.value.code == "unknown_tag"
+            await client.reload()
+            await client.accept_loss()
+            return found, pictures, shown
+
+    with running(create_app(settings, network)) as url:
+        found, pictures, shown = asyncio.run(ask(url))
+        with Client(url, WRITE_KEY) as client:
+            first = found[0].results[0].photo_id
+            assert found[0].results == client.search(sketch(), top_k=3).results
+            assert found[1].results == client.search(strokes=STROKES, tags=["small"]).results
+            assert pictures == (client.photo(first), client.thumbnail(first), client.explain_picture(sketch(), first))
+            assert shown[0].correspondences == client.explain(sketch(), first).correspondences
+            assert shown[1].results == client.similar(first, 3).results
+            assert shown[2].photos == client.gallery().photos
+
+    async def unreachable():
+        async with AsyncClient(url) as client:
+            await client.gallery()
+
+    with pytest.raises(ServiceUnreachableError, match="sketchseek serve"):
+        asyncio.run(unreachable())
 
 
 def test_it_can_be_imported_beside_packages_of_the_same_names_as_ours(tmp_path):

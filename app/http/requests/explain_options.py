@@ -7,8 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.http.requests.invalid_field import invalid_field
-from app.http.requests.search_options import SKETCH_FIELDS
-from app.http.requests.sketch_request import SketchRequest
+from app.http.requests.query_request import SKETCH_FIELDS, QueryRequest
 from app.http.requests.unknown_names import only_known_fields
 
 _MOST_SOURCES = 24
@@ -37,14 +36,14 @@ class ExplainBody(ExplainOptions):
     image: str | None = Field(None, description="A picture of a sketch as a URI data:image/png;base64,...")
 
 
-def parse_explain_options(sketch: SketchRequest) -> ExplainOptions:
+def parse_explain_options(sent: QueryRequest) -> ExplainOptions:
     """Options from the fields that came with the sketch.
 
     Raises:
         RequestError: `invalid_<name>` such as `invalid_photo_id`, `unknown_field`.
     """
-    values = sketch.values
-    only_known_fields(values, ExplainOptions.model_fields, SKETCH_FIELDS[sketch.from_json])
+    values = sent.values
+    only_known_fields(values, ExplainOptions.model_fields, SKETCH_FIELDS[sent.from_json])
     if isinstance(among := values.get("among"), list):  # the validator checks each before it counts them
         values = {**values, "among": among[: _MOST_SOURCES + 1]}
     try:

@@ -85,13 +85,17 @@ def _coordinate(value: Any) -> float:
     return number
 
 
-def parse_data_uri(value: Any) -> bytes:
+def parse_data_uri(value: Any, name: str) -> bytes:
     """The bytes of a `data:` URI in base64. Any other URI is refused; nothing is ever fetched.
 
+    Args:
+        value: what was sent.
+        name: of the member, such as `image`.
+
     Raises:
-        RequestError: `malformed_image`.
+        RequestError: `malformed_<name>`.
     """
-    wrong = RequestError("malformed_image", "`image` must be a URI of the form data:image/png;base64,...")
+    wrong = RequestError(f"malformed_{name}", f"`{name}` must be a URI of the form data:image/png;base64,...")
     if not isinstance(value, str) or not value[:5].lower() == "data:":
         raise wrong
     head, comma, data = value.partition(",")

@@ -9,9 +9,9 @@ from starlette.responses import Response
 from app.http.access import require_read
 from app.http.disconnect import unless_client_leaves
 from app.http.documented_problems import problems
-from app.http.requests.documented_sketch_body import sketch_body
+from app.http.requests.documented_query_body import query_body
 from app.http.requests.explain_options import ExplainBody, ExplainOptions, parse_explain_options
-from app.http.requests.sketch_request import read_sketch
+from app.http.requests.query_request import read_query
 from app.http.requests.unknown_names import only_known_parameters
 from app.http.routes.service_of import service_of
 from app.search.explaining import (
@@ -39,7 +39,7 @@ router = APIRouter(tags=["explain"])
 _NOT_KEPT = {"Cache-Control": "no-store"}
 
 
-_BODY = sketch_body(
+_BODY = query_body(
     ExplainOptions,
     ExplainBody,
     "ExplainForm",
@@ -63,9 +63,9 @@ async def explain(request: Request) -> Response:
     """Send a sketch and the id of a photo; get which patch matched which, or a picture of it."""
     service = service_of(request)
     service.gallery.serve()  # rejects a client before it has sent megabytes, while nothing is served
-    sketch = await read_sketch(request, service.settings, frozenset({"among"}))
-    deadline = service.deadline()
-    options = parse_explain_options(sketch)
+    sent = await read_query(request, service.settings, {"among"}, takes_photo=False)
+    sketch, deadline = sent.needed_sketch(), service.deadline()
+    options = parse_explain_options(sent)
     kind = options.format or ("overlay" if _wants_picture(request) else "json")
 
     async def attempt(served: ServedVersion) -> Response:

@@ -1,4 +1,4 @@
-"""POST /search: a sketch comes in, photos go out."""
+"""POST /search: a sketch, a photo or liked photos come in, photos go out."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from starlette.responses import Response
 from app.http.access import require_read
 from app.http.disconnect import unless_client_leaves
 from app.http.documented_problems import problems
-from app.http.requests.documented_sketch_body import sketch_body
+from app.http.requests.documented_query_body import query_body
+from app.http.requests.query_request import QueryRequest, read_query
 from app.http.requests.search_options import SearchBody, SearchOptions, parse_options
-from app.http.requests.sketch_request import read_sketch
 from app.http.requests.unknown_names import only_known_parameters, shown
 from app.http.routes.service_of import service_of
 from app.search.answer_documents import search_answer
 from app.search.explaining import correspondence_documents, explain_found
+from app.search.preparing import prepare_parts
 from app.search.query_and_answer import Answer, Query
+from app.search.query_parts import PartWeights, QueryParts
 from app.search.stopwatch import Stopwatch
 from app.service.service import Service
 from app.service.serving.deadline import Deadline
@@ -26,45 +28,43 @@ from app.service.serving.search_batches import SearchItem
 from app.service.serving.served_gallery import ServedVersion
 from app.service_errors import RequestError
 from index_builder.photo_record import composed_tags
+from model.images.opening import open_image
 from sketchseek_client import CorrespondenceDocument, Result, SearchAnswer
 
 router = APIRouter(tags=["search"])
 
 _EXPLAINED_TOGETHER = 5  # one pass over these keeps the device for less time than encoding a sketch does
-_REPEATABLE = frozenset({"tag"})
-_BODY = sketch_body(SearchOptions, SearchBody, "SearchForm", {"top_k": 5, "candidates": 50})
+_REPEATABLE = frozenset({"tag", "like", "unlike"})
+_BODY = query_body(SearchOptions, SearchBody, "SearchForm", {"top_k": 5, "candidates": 50}, alone=("photo", "like"))
 
 
 @router.post(
     "/search",
     response_model=SearchAnswer,
-    responses={**problems(400, 401, 408, 413, 415, 422)},
+    responses={**problems(400, 401, 404, 408, 413, 415, 422)},
     dependencies=[Depends(require_read), Depends(only_known_parameters)],
     openapi_extra={"requestBody": _BODY},
-    summary="Find photos by a sketch",
+    summary="Find photos by a sketch, a photo or both",
 )
 async def search(request: Request) -> Response:
-    """Send a sketch as a file, as strokes or as a data: URI; get the photos it shows, best first."""
+    """Send a sketch, a photo or the ids of photos you like, or several of these; get the photos they ask for."""
     service = service_of(request)
     service.gallery.serve()  # rejects a client before it has sent megabytes, while nothing is served
-    sketch = await read_sketch(request, service.settings, _REPEATABLE)
+    sent = await read_query(request, service.settings, _REPEATABLE, takes_photo=True)
     arrived, deadline = time.perf_counter(), service.deadline()
-    options = parse_options(
-        sketch.values, service.settings.max_top_k, service.settings.max_candidates, strict=sketch.from_json
-    )
+    options = parse_options(sent, service.settings.max_top_k, service.settings.max_candidates)
 
     async def attempt(served: ServedVersion) -> SearchAnswer:
         query, clock = query_of(options, served), Stopwatch()
-        prepared = await service.decode(lambda: served.searcher.prepare(sketch.open(service.sketch_limits)), deadline)
+        parts = await service.decode(lambda: _parts(service, served, sent, options), deadline)
         clock.lap("decode")
         service.metrics.observe_stage("decode", clock.laps_ms["decode"] / 1000)
-        item = SearchItem(served.searcher, prepared, query)
+        item = SearchItem(served.searcher, parts, query)
         found = await service.search(item, deadline)
         clock.lap("search")
         answer = search_answer(
             found,
             served.snapshot,
-            reranked=query.rerank,
             timings_ms={**_stages(clock.laps_ms, found.stages_ms), "total": (time.perf_counter() - arrived) * 1000},
             root_path=request.scope.get("root_path", ""),
         )
@@ -79,6 +79,30 @@ async def search(request: Request) -> Response:
     return Response(answer.model_dump_json(), media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
+def _parts(service: Service, served: ServedVersion, sent: QueryRequest, options: SearchOptions) -> QueryParts:
+    """The pictures decoded, and the other parts looked up.
+
+    Raises:
+        ImageError and its kinds: a picture cannot be used.
+        UnknownPhotoError: a photo that is liked or not is not there.
+    """
+    limits, side = service.sketch_limits, served.searcher.network.preprocess.image_size
+    weights = PartWeights(
+        sketch=options.sketch_weight,
+        photo=options.photo_weight,
+        like=options.like_weight,
+        unlike=options.unlike_weight,
+    )
+    return prepare_parts(
+        served.searcher,
+        sketch=None if sent.sketch is None else sent.sketch.open(limits),
+        photo=None if sent.photo is None else open_image(sent.photo, limits, side),
+        like=options.like,
+        unlike=options.unlike,
+        weights=weights,
+    )
+
+
 async def _explain(
     service: Service, item: SearchItem, found: Answer, results: list[Result], deadline: Deadline
 ) -> None:
@@ -86,9 +110,12 @@ async def _explain(
 
     A few photos are related at a time, so that other searches get their turn on the device in between.
     """
+    sketch = item.parts.sketch
+    if sketch is None:
+        raise ValueError("only results of a sketch can be explained")
     for start in range(0, len(results), _EXPLAINED_TOGETHER):
         part = slice(start, start + _EXPLAINED_TOGETHER)
-        explain = partial(explain_found, item.searcher, item.sketch, found, part)
+        explain = partial(explain_found, item.searcher, sketch, found, part)
         pairs = await service.on_device(explain, deadline)
         for pair, result in zip(pairs, results[part], strict=True):
             matches = correspondence_documents(item.searcher, pair, result.width, result.height)

@@ -6,26 +6,25 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 from app.metrics import Metrics
 from app.search.query_and_answer import Answer, Query
+from app.search.query_parts import QueryParts
 from app.search.searcher import TwoStageSearcher
 from app.service.serving.device_worker import DeviceWorker, Ticket
 
 
 @dataclass(frozen=True)
 class SearchItem:
-    """One prepared sketch, and the searcher it keeps from beginning to end.
+    """One prepared query, and the searcher it keeps from beginning to end.
 
     Attributes:
         searcher: of the version that was served when the request came.
-        sketch: [3, S, S] float32.
-        query: what is asked.
+        parts: what is searched for.
+        query: how.
     """
 
     searcher: TwoStageSearcher
-    sketch: torch.Tensor
+    parts: QueryParts
     query: Query
 
 
@@ -43,9 +42,9 @@ def run_searches(tickets: Sequence[SearchTicket], metrics: Metrics) -> None:
 
 
 def _run_version(searcher: TwoStageSearcher, tickets: Sequence[SearchTicket], metrics: Metrics) -> None:
-    sketches = torch.stack([ticket.item.sketch for ticket in tickets])
+    parts = [ticket.item.parts for ticket in tickets]
     queries = [ticket.item.query for ticket in tickets]
-    for ticket, finish in zip(tickets, searcher.begin(sketches, queries, metrics.observe_stage), strict=True):
+    for ticket, finish in zip(tickets, searcher.begin(parts, queries, metrics.observe_stage), strict=True):
         if not ticket.wanted:
             continue
         try:

@@ -13,6 +13,7 @@ import torch
 from app.logs import get_logger
 from app.metrics import Metrics
 from app.search.query_and_answer import Query
+from app.search.query_parts import QueryParts
 from app.search.searcher import TwoStageSearcher
 from app.service.serving.search_batches import Worker
 from app.service_errors import BusyError
@@ -206,5 +207,5 @@ class ServedGallery:
 def _warm_up(searcher: TwoStageSearcher) -> None:
     """One whole search, so that the first client does not pay for one-time work."""
     size = searcher.network.preprocess.image_size
-    next(searcher.search_many(torch.zeros(1, 3, size, size), [Query()]))
+    next(searcher.search_many([QueryParts(torch.zeros(3, size, size))], [Query()]))
     _ = searcher.snapshot.tags

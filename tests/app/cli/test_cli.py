@@ -14,7 +14,7 @@ import structlog
 from PIL import Image, ImageDraw
 
 from app.cli import COMMANDS, main
-from app.http.requests.sketch_request import SketchRequest
+from app.http.requests.query_request import SentSketch
 from app.logs import configure_logging
 from app.main import create_app
 from app.search.searcher import TwoStageSearcher
@@ -105,7 +105,7 @@ def test_a_large_photographed_sketch_is_decoded_as_the_service_does_it(capsys, s
         run(capsys, "search", path, *given)
         run(capsys, "explain", path, *given)
     sketches = [call.args[1] for call in prepare.call_args_list]
-    served = SketchRequest({}, image=path.read_bytes()).open(ImageLimits())
+    served = SentSketch(path.read_bytes()).open(ImageLimits())
     assert served.size == (2000, 2000)
     assert len(sketches) == 2
     assert all(image.tobytes() == served.tobytes() for image in sketches)

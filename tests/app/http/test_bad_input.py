@@ -53,6 +53,8 @@ PICTURES = [
 @pytest.mark.parametrize(("data", "status", "code"), [p[1:] for p in PICTURES], ids=[p[0] for p in PICTURES])
 def test_pictures(service, data, status, code):
     check(service.post("/search", files={"sketch": ("x.png", data)}), status, code)
+    if code not in ("blank_sketch", "damaged_image"):  # photos may be blank, and those that end early are searched with
+        check(service.post("/search", files={"photo": ("x.png", data)}), status, code)
 
 
 FIELDS = [
@@ -175,17 +177,26 @@ def test_every_route_of_the_interface_refuses_unknown_parameters(writable):
 
 
 def test_a_file_sent_as_text(service):
-    document = check(service.post("/search", files=[("sketch", (None, "cat.png"))]), 422, "no_sketch")
-    assert "text" in document["detail"]
+    for name in ("sketch", "photo"):
+        document = check(service.post("/search", files=[(name, (None, "cat.png"))]), 422, f"no_{name}")
+        assert "text" in document["detail"]
 
 
 def test_no_file(service):
     check(service.post("/search", data={"top_k": "5"}, files={"other": ""}), 422, "unknown_field")
-    check(service.post("/search", files=[("top_k", (None, "5"))]), 422, "no_sketch")
+    assert "`sketch`" in check(service.post("/search", files=[("top_k", (None, "5"))]), 422, "no_parts")["detail"]
+    check(service.post("/explain", files=[("photo_id", (None, "x"))]), 422, "no_sketch")
+    check(service.post("/explain", json={"photo_id": "x"}), 422, "no_sketch")
 
 
 def test_two_files(service):
     check(service.post("/search", files=[("sketch", sketch()), ("sketch", sketch(1))]), 422, "several_sketches")
+    check(service.post("/search", files=[("photo", sketch()), ("photo", sketch(1))]), 422, "several_photos")
+
+
+def test_a_photo_explains_nothing(service):
+    files = [("sketch", sketch()), ("photo", sketch(1))]
+    check(service.post("/explain", files=files, data={"photo_id": "x"}), 422, "unknown_field")
 
 
 def test_a_body_of_30_mb_is_refused_before_it_is_read(service):
@@ -260,7 +271,22 @@ JSON_BODIES = [
     (b'{"strokes": [[[1, 2], [1, 2]]], "\\uDfffx": 1}', 400, "malformed_json"),
     ('{"strokes": [[[1, 2], [1, 2]]], "tag": ["\ud800"]}'.encode("utf-16-le", "surrogatepass"), 400, "malformed_json"),
     (b'{"strokes": [[[1, 2], [1, 2]]], "tag": ["\\ud83d\\ude00"]}', 422, "unknown_tag"),
-    (b"{}", 422, "no_sketch"),
+    (b"{}", 422, "no_parts"),
+    (b'{"unlike": ["a"]}', 422, "no_parts"),
+    (json.dumps({"strokes": [[[1, 2], [1, 2]]], "sketch_weight": 0}).encode(), 422, "no_parts"),
+    (json.dumps({"like": ["a"], "like_weight": 0}).encode(), 422, "no_parts"),
+    (json.dumps({"like": ["a", "b"], "unlike": ["b"]}).encode(), 422, "like_and_unlike"),
+    (b'{"like": ["a"]}', 404, "unknown_photo"),
+    (json.dumps({"strokes": [[[1, 2], [1, 2]]], "unlike": ["a"]}).encode(), 404, "unknown_photo"),
+    (b'{"like": "a"}', 422, "invalid_like"),
+    (b'{"like": [""]}', 422, "invalid_like"),
+    (json.dumps({"like": ["a" * 65]}).encode(), 422, "invalid_like"),
+    (json.dumps({"like": ["a"] * 33}).encode(), 422, "invalid_like"),
+    (b'{"like": ["a"], "like_weight": 10.5}', 422, "invalid_like_weight"),
+    (b'{"like": ["a"], "like_weight": "1"}', 422, "invalid_like_weight"),
+    (b'{"like": ["a"], "explain": true}', 422, "invalid_explain"),
+    (json.dumps({"photo": "https://127.0.0.1/photo.jpg"}).encode(), 422, "malformed_photo"),
+    (json.dumps({"photo": "data:image/png;base64,"}).encode(), 422, "empty_file"),
     (json.dumps({"strokes": [[[1], [1]]], "image": "data:,"}).encode(), 422, "several_sketches"),
     (json.dumps({"image": "http://127.0.0.1/photo.png"}).encode(), 422, "malformed_image"),
     (json.dumps({"image": "file:///etc/hostname"}).encode(), 422, "malformed_image"),

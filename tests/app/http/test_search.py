@@ -26,7 +26,7 @@ def search(service, data=None, **fields):
 def test_a_form_finds_photos_with_everything_the_interface_promises(service):
     answer = search(service, top_k="5")
     assert answer.keys() == {
-        "results", "timings_ms", "gallery_version", "checkpoint", "reranked", "total_photos"
+        "results", "timings_ms", "gallery_version", "checkpoint", "reranked", "parts", "total_photos"
     }  # fmt: skip
     assert answer["timings_ms"].keys() == {"decode", "queue", "encode", "recall", "rerank", "total"}
     assert answer["timings_ms"]["total"] >= answer["timings_ms"]["encode"] > 0

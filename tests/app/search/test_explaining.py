@@ -60,7 +60,7 @@ def test_several_rows_are_explained_as_each_alone(searcher: TwoStageSearcher) ->
 
 def test_similar_photos_have_no_sketch_to_explain(searcher: TwoStageSearcher) -> None:
     image = open_image(sketch())
-    with pytest.raises(ValueError, match="a photo searched"):
+    with pytest.raises(ValueError, match="only results of a sketch"):
         explain_found(searcher, searcher.prepare(image), searcher.similar(0, 3), slice(3))
 
 

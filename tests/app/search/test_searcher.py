@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from app.search.chunks import in_chunks
-from app.search.query_and_answer import Candidates, Query
+from app.search.query_and_answer import Asked, Candidates, Query
+from app.search.query_parts import QueryParts
 from app.search.searcher import TwoStageSearcher
 from index_builder import GallerySnapshot
 from model.config import ExpansionRule, ScoreRule
@@ -62,7 +63,7 @@ def test_expanded_queries_find_what_the_evaluation_finds(network, snapshot, monk
     rows = np.flatnonzero(allowed)
     photos = torch.tensor(snapshot.descriptors(rows))
     for seed in range(4):
-        encoding = network.encode_sketch(searcher.prepare(image(seed))[None])
+        encoding = searcher.encode(searcher.prepare(image(seed))[None])
         asked = expanded_queries(encoding.descriptor.detach(), photos, torch.arange(len(rows)), rule)
         cosines = (asked @ photos.T)[0]
         best = cosines.argsort(descending=True)
@@ -70,10 +71,10 @@ def test_expanded_queries_find_what_the_evaluation_finds(network, snapshot, monk
         assert [one.recall_score for one in found] == pytest.approx(cosines[best[: len(found)]].tolist(), abs=2e-3)
         assert {one.row for one in found} <= set(rows.tolist())
     mixed = [Query(tags=tags, expand=False), Query(tags=tags), Query(tags=tags, expand=False)]
-    together = searcher.recall(encoding.descriptor.detach().expand(3, -1).numpy(), mixed)
+    together = searcher.recall([Asked.of_sketch(encoding)] * 3, mixed)
     assert together[0].scores[0] != pytest.approx(together[1].scores[0], abs=1e-4)
     assert (together[0].scores == together[2].scores).all()
-    plain = searcher.recall(encoding.descriptor.detach().numpy(), [Query(tags=tags, expand=False)])
+    plain = searcher.recall([Asked.of_sketch(encoding)], [Query(tags=tags, expand=False)])
     assert plain[0].scores[0] == pytest.approx(float((photos @ encoding.descriptor[0].detach()).max()), abs=2e-3)
 
 
@@ -105,9 +106,9 @@ def test_all_are_related_where_the_rule_turns_the_order_round(network, snapshot,
 def test_batched_equals_single(searcher):
     queries = [Query(top_k=13), Query(top_k=3, candidates=5), Query(rerank=False), Query(tags=("things",)), Query()]
     tensors = [searcher.prepare(image(seed)) for seed in range(len(queries))]
-    together = list(searcher.search_many(torch.stack(tensors), queries))
+    together = list(searcher.search_many([QueryParts(one) for one in tensors], queries))
     for tensor, query, batched in zip(tensors, queries, together, strict=True):
-        (single,) = searcher.search_many(tensor[None], [query])
+        (single,) = searcher.search_many([QueryParts(tensor)], [query])
         assert [one.photo for one in batched.results] == [one.photo for one in single.results]
         assert [one.score for one in batched.results] == pytest.approx([one.score for one in single.results], abs=1e-5)
         assert batched.searched == single.searched

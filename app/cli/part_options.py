@@ -1,0 +1,95 @@
+"""The parts of a query beside the sketch: the options of every command that searches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.cli.files import readable
+
+if TYPE_CHECKING:
+    from app.search.query_parts import QueryParts
+    from app.search.searcher import TwoStageSearcher
+
+_PANEL = "Parts of the query"
+
+
+def _weight(of: str) -> Any:
+    return typer.Option(
+        min=0, max=10, help=f"How much {of} counts beside the rest; 0 leaves it out.", rich_help_panel=_PANEL
+    )
+
+
+@dataclass(frozen=True)
+class PartOptions:
+    """The values of these options."""
+
+    photo: Annotated[
+        Path | None, typer.Option(help="A photo: what is wanted looks like it.", rich_help_panel=_PANEL)
+    ] = None
+    like: Annotated[
+        list[str] | None,
+        typer.Option(help="Id of a photo that is what is wanted; may be repeated.", rich_help_panel=_PANEL),
+    ] = None
+    unlike: Annotated[
+        list[str] | None, typer.Option(help="Id of a photo that is not; may be repeated.", rich_help_panel=_PANEL)
+    ] = None
+    sketch_weight: Annotated[float, _weight("the sketch")] = 1.0
+    photo_weight: Annotated[float, _weight("the photo")] = 1.0
+    like_weight: Annotated[float, _weight("what is liked")] = 1.0
+    unlike_weight: Annotated[float, _weight("what is not liked")] = 1.0
+
+    def check(self, sketch: Path | None) -> None:
+        """Refuse a query that says nothing of what is wanted, or the opposite of itself.
+
+        Raises:
+            typer.BadParameter: it does.
+        """
+        wanted = ((sketch, self.sketch_weight), (self.photo, self.photo_weight), (self.like, self.like_weight))
+        if not any(part and weight for part, weight in wanted):
+            raise typer.BadParameter("give a sketch, --photo or --like, with a weight above 0")
+        if set(self.like or ()) & set(self.unlike or ()):
+            raise typer.BadParameter("a photo is in --like and in --unlike; leave it out of one of them")
+
+    def for_client(self, sketch: Path | None) -> dict[str, Any]:
+        """The arguments of `Client.search` that name the parts."""
+        return {
+            "sketch": None if sketch is None else readable(sketch),
+            "photo": None if self.photo is None else readable(self.photo),
+            "like": self.like or (),
+            "unlike": self.unlike or (),
+            "sketch_weight": self.sketch_weight,
+            "photo_weight": self.photo_weight,
+            "like_weight": self.like_weight,
+            "unlike_weight": self.unlike_weight,
+        }
+
+    def prepared(self, searcher: TwoStageSearcher, sketch: Path | None) -> QueryParts:
+        """The parts, decoded and looked up.
+
+        Raises:
+            ImageError and its kinds: a picture cannot be used.
+            UnknownPhotoError: the gallery lacks a photo that is liked or not.
+        """
+        from app.search.preparing import prepare_parts
+        from app.search.query_parts import PartWeights
+        from model.images.opening import open_image
+        from model.images.preprocess import SKETCH_LONGEST_SIDE
+
+        side = searcher.network.preprocess.image_size
+        return prepare_parts(
+            searcher,
+            sketch=None if sketch is None else open_image(readable(sketch), None, SKETCH_LONGEST_SIDE, whole=True),
+            photo=None if self.photo is None else open_image(readable(self.photo), None, side),
+            like=self.like or (),
+            unlike=self.unlike or (),
+            weights=PartWeights(
+                sketch=self.sketch_weight,
+                photo=self.photo_weight,
+                like=self.like_weight,
+                unlike=self.unlike_weight,
+            ),
+        )

@@ -1,0 +1,73 @@
+"""The parts of one query: what a person draws, says, shows, likes and dislikes, and how much each of them counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+PartName = Literal["sketch", "text", "photo", "like", "unlike"]
+PART_NAMES: tuple[PartName, ...] = ("sketch", "text", "photo", "like", "unlike")
+"""In the order in which they are added up, so that it does not matter in which order they come."""
+Vector = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class PartWeights:
+    """How much each part counts, at least 0; with 0 it is left out."""
+
+    sketch: float = 1.0
+    text: float = 1.0
+    photo: float = 1.0
+    like: float = 1.0
+    unlike: float = 1.0
+
+    def of(self, name: PartName) -> float:
+        """The weight of one part."""
+        weight: float = getattr(self, name)
+        return weight
+
+
+@dataclass(frozen=True, eq=False)
+class QueryParts:
+    """What one query is made of, ready for the device.
+
+    Attributes:
+        sketch: [3, S, S] float32 from `TwoStageSearcher.prepare`, or None.
+        text: [E] float32, L2-normalised: where the words point in descriptor space; or None.
+        photo: [3, S, S] float32 from `TwoStageSearcher.prepare_photo`, or None.
+        like, unlike: rows of the snapshot; each counts once.
+        weights: how much each part counts.
+    """
+
+    sketch: Tensor | None = None
+    text: Vector | None = None
+    photo: Tensor | None = None
+    like: Sequence[int] = ()
+    unlike: Sequence[int] = ()
+    weights: PartWeights = field(default_factory=PartWeights)
+
+    def __post_init__(self) -> None:
+        if not self.used.keys() - {"unlike"}:
+            raise ValueError("a query needs a sketch, words, a photo or a liked photo, with a weight above 0")
+
+    @property
+    def used(self) -> dict[PartName, float]:
+        """The parts that count, with their weights."""
+        given: dict[PartName, Any] = {name: getattr(self, name) for name in PART_NAMES}
+        there = [name for name, value in given.items() if value is not None and len(value)]
+        return {name: self.weights.of(name) for name in there if self.weights.of(name) > 0}
+
+    @property
+    def liked(self) -> list[int]:
+        """Rows that are liked, if that counts, in order."""
+        return sorted(set(self.like)) if "like" in self.used else []
+
+    @property
+    def unliked(self) -> list[int]:
+        """Rows that are not liked, if that counts, in order."""
+        return sorted(set(self.unlike)) if "unlike" in self.used else []

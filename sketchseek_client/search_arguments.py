@@ -1,0 +1,125 @@
+"""What a search may be given: one list for both clients, and how it is sent."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+Picture = str | Path | bytes
+Strokes = Sequence[Sequence[Sequence[float]]]
+Day = str | date
+Orientation = Literal["landscape", "portrait", "square"]
+_FIELDS = {"tags": "tag", "types": "type"}
+"""Arguments whose field in a request has another name."""
+
+
+class FilterArguments(TypedDict, total=False):
+    """Which photos: only those of which all of this is true. What they mean: docs/api.md, under the same names; `tags`
+    is `tag` there, and `types` is `type`.
+    """
+
+    tags: Sequence[str]
+    tag_all: Sequence[str]
+    tag_none: Sequence[str]
+    taken_from: Day | None
+    taken_to: Day | None
+    orientation: Orientation | None
+    folder: str
+    types: Sequence[str]
+    as_of: str | None
+
+
+class SearchArguments(TypedDict, total=False):
+    """The arguments of a search beside the sketch. None, or leaving one out, takes the service's default.
+
+    What they mean: docs/api.md, under the same names; `tags` is `tag` there.
+    """
+
+    strokes: Strokes | None
+    photo: Picture | None
+    like: Sequence[str]
+    unlike: Sequence[str]
+    sketch_weight: float
+    photo_weight: float
+    like_weight: float
+    unlike_weight: float
+    top_k: int
+    candidates: int | None
+    rerank: bool
+    expand: bool
+    explain: bool
+    offset: int
+    min_score: float | None
+    tags: Sequence[str]
+
+
+def search_body(sketch: Picture | None, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of a search: JSON, or a form where a picture comes as a file.
+
+    Args:
+        sketch: path or bytes of a picture, or None.
+        arguments: as in `SearchArguments`.
+
+    Raises:
+        ValueError: nothing to search for, or `sketch` and `strokes`.
+        TypeError: an argument that is none of these.
+    """
+    for name in arguments.keys() - SearchArguments.__annotations__.keys():
+        raise TypeError(f"a search takes no argument {name!r}")
+    given = fields_of(arguments)
+    strokes, photo = given.pop("strokes", None), given.pop("photo", None)
+    if sketch is None and strokes is None and photo is None and "like" not in given:
+        raise ValueError("give `sketch`, `strokes`, `photo` or `like`")
+    return picture_body(sketch, strokes, given, photo)
+
+
+def fields_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that say something, as fields of a request: as JSON writes them, but for pictures."""
+    given = {name: value for name, value in arguments.items() if _says_something(value)}
+    return {
+        _FIELDS.get(name, name): value.isoformat() if isinstance(value, date) else value
+        for name, value in given.items()
+    }
+
+
+def picture_body(
+    sketch: Picture | None, strokes: Strokes | None, options: Mapping[str, Any], photo: Picture | None = None
+) -> dict[str, Any]:
+    """A body with pictures: JSON with strokes, a form with files, or JSON with neither.
+
+    Raises:
+        ValueError: `sketch` and `strokes`.
+    """
+    if sketch is not None and strokes is not None:
+        raise ValueError("give `sketch` or `strokes`, not both")
+    plain = {name: value if isinstance(value, str | int | float) else list(value) for name, value in options.items()}
+    if strokes is not None:
+        return {"json": {"strokes": strokes, **({} if photo is None else {"photo": _as_uri(photo)}), **plain}}
+    given = {"sketch": sketch, "photo": photo}
+    files = {name: (name, _content(file)) for name, file in given.items() if file is not None}
+    if not files:
+        return {"json": plain}
+    return {"files": files, "data": {name: _as_text(value) for name, value in plain.items()}}
+
+
+def _says_something(value: Any) -> bool:
+    return value is not None and not (isinstance(value, Sequence) and len(value) == 0)
+
+
+def _content(picture: Picture) -> bytes:
+    return picture if isinstance(picture, bytes) else Path(picture).read_bytes()
+
+
+def _as_uri(picture: Picture) -> str:
+    """The picture as a data: URI. The service tells its kind by its bytes."""
+    return "data:application/octet-stream;base64," + base64.b64encode(_content(picture)).decode()
+
+
+def _as_text(value: Any) -> Any:
+    """A form's way to write a value."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, list) else str(value)
