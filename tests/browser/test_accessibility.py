@@ -72,6 +72,9 @@ def test_axe_finds_nothing(site: Site, open_page: OpenPage, axe: str, size: tupl
     page.get_by_role("button", name="Add photos").click()
     assert violations(page, axe) == [], "while adding photos"
     page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    assert violations(page, axe) == [], "with the sheet of keys"
+    page.keyboard.press("Escape")
     page.route("**/search", lambda route: route.abort())
     draw(page, circle(0.1))
     expect(page.get_by_role("alert")).to_be_visible()

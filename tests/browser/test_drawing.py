@@ -125,3 +125,11 @@ def test_an_example_finds_its_own_kind(sample_site: Site, open_page: OpenPage, n
     answer = wait_for_search(page, lambda: page.locator(".doodle", has_text=name).click())
     found = [result["path"] for result in answer["results"][:10]]
     assert any(name in path for path in found), found
+
+
+def test_the_sheet_of_keys(site: Site, open_page: OpenPage) -> None:
+    page = open_page(site)
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keys")).to_contain_text("Pen down, pen up")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_hidden()

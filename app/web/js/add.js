@@ -1,16 +1,20 @@
-// Adding photos to the gallery: drop or choose them, give the write key, watch them go.
+// Adding photos to the gallery: drop or choose them, give the write key, watch them go; what was added can be opened and
+// deleted again.
 
 import * as api from "./api.js";
 import { byId, make, plural } from "./dom.js";
 import { acceptDrops } from "./intake.js";
 
-// Reasons that hold for every file, in words for whoever looks at this page.
+// Reasons that hold for every file, in words for whoever looks at this page. Those of the key are said beside the key.
 const ADVICE = {
   offline: "The service does not answer. Check that it runs, then send again.",
-  writes_disabled: "Adding photos is off. Start the service with SKETCHSEEK_WRITE_KEY set to allow it.",
+  writes_disabled: "This service takes no photos from its page. Whoever runs it can allow that by setting a write key.",
+};
+const KEY_ADVICE = {
   write_key_required: "This key may look but not add. Enter the write key.",
   key_required: "This is not the write key. Check it with whoever runs the service.",
 };
+const AGAIN = 800; // ms between two looks at photos that are being added
 
 export class AddPhotos {
   #dialog = byId("add");
@@ -27,7 +31,10 @@ export class AddPhotos {
       this.#take([...target.files]);
       target.value = "";
     });
-    byId("write-key").addEventListener("input", () => this.#update());
+    byId("write-key").addEventListener("input", () => {
+      this.#sayOfKey("");
+      this.#update();
+    });
     acceptDrops(byId("add-zone"), (files) => this.#take(files));
     acceptDrops(byId("results"), (files) => this.open(files));
     byId("add-form").addEventListener("submit", (event) => {
@@ -41,7 +48,8 @@ export class AddPhotos {
     if (!this.#busy) {
       this.#files = this.#files.filter((entry) => !entry.done);
       byId("add-list").replaceChildren(...this.#files.map((entry) => entry.row));
-      byId("add-note").textContent = "";
+      this.#say("");
+      this.#sayOfKey("");
     }
     this.#take(files);
     if (!this.#dialog.open) this.#dialog.showModal();
@@ -53,7 +61,7 @@ export class AddPhotos {
       const image = make("img", { alt: "", src: URL.createObjectURL(file) });
       image.addEventListener("load", () => URL.revokeObjectURL(image.src), { once: true });
       const status = make("span", { class: "outcome" });
-      const row = make("li", {}, image, make("span", {}, file.name), status);
+      const row = make("li", {}, image, make("span", { class: "add-name" }, file.name), status);
       this.#files.push({ file, row, status, done: false });
       byId("add-list").append(row);
     }
@@ -68,30 +76,90 @@ export class AddPhotos {
   }
 
   async #send() {
+    const before = api.key.get();
     api.key.set(byId("write-key").value.trim());
     this.#busy = true;
+    this.#say("");
     this.#update();
-    let added = 0;
+    const outcomes = { added: 0, known: 0 };
     for (const entry of this.#files.filter((one) => !one.done)) {
       entry.status.textContent = "sending…";
       entry.status.classList.remove("bad");
       try {
-        const job = await api.addPhoto(entry.file);
-        entry.done = true;
-        entry.status.textContent = job.status === "done" ? "added" : "being added";
-        added += 1;
+        const known = await this.#add(entry);
+        outcomes[known ? "known" : "added"] += 1;
       } catch (problem) {
-        entry.status.textContent = "not added";
+        entry.status.textContent = problem.code in ADVICE || problem.code in KEY_ADVICE ? "not added" : `not added: ${problem.message}`;
         entry.status.classList.add("bad");
-        byId("add-note").textContent = ADVICE[problem.code] ?? problem.message;
-        if (problem.code in ADVICE) break;
+        if (problem.code in KEY_ADVICE) {
+          api.key.set(before); // the key that was good for looking stays
+          this.#sayOfKey(KEY_ADVICE[problem.code]);
+          break;
+        }
+        if (problem.code in ADVICE) {
+          this.#say(ADVICE[problem.code], true);
+          break;
+        }
       }
     }
     this.#busy = false;
     this.#update();
-    if (added > 0) {
-      byId("add-note").textContent = `${plural(added, "photo")} added. They can be found in a moment.`;
-      await this.#gallery.refresh();
+    const said = [];
+    if (outcomes.added > 0) said.push(`${plural(outcomes.added, "photo")} added.`);
+    if (outcomes.known > 0) said.push(`${plural(outcomes.known, "photo was", "photos were")} already there.`);
+    if (said.length > 0) this.#say(said.join(" "));
+    if (outcomes.added > 0) await this.#gallery.refresh();
+  }
+
+  /** Sends one file; whether the gallery had it already. */
+  async #add(entry) {
+    let job = await api.addPhoto(entry.file);
+    entry.done = true;
+    while (job.status === "running") {
+      entry.status.textContent = "being added…";
+      await new Promise((resolve) => setTimeout(resolve, AGAIN));
+      job = await api.job(job.job_id);
     }
+    const [photo] = job.photos;
+    if (job.status === "failed" || !photo) throw new api.Problem({ code: job.code ?? "failed", detail: job.refused[0]?.detail ?? "" });
+    entry.status.replaceChildren(photo.known ? "already there" : "added", ...this.#actions(entry, photo));
+    return photo.known;
+  }
+
+  /** What can be done with a photo once it is there: open it; delete it again, where it was not there before. */
+  #actions(entry, photo) {
+    const open = make("a", { class: "link", target: "_blank", rel: "noopener" }, "Open");
+    open.setAttribute("aria-label", `Open ${entry.file.name}`);
+    // The file itself lies here, so that no key is needed to see it.
+    open.href = URL.createObjectURL(entry.file);
+    if (photo.known) return [open];
+    const remove = make("button", { type: "button", class: "link danger" }, "Delete");
+    remove.setAttribute("aria-label", `Delete ${entry.file.name} from the gallery`);
+    remove.addEventListener("click", async () => {
+      remove.disabled = true;
+      try {
+        await api.deletePhoto(photo.photo_id);
+        URL.revokeObjectURL(open.href);
+        entry.status.replaceChildren("deleted again");
+        this.#say(`${entry.file.name} is no longer in the gallery.`);
+        byId("add-choose").focus();
+        await this.#gallery.refresh();
+      } catch (problem) {
+        remove.disabled = false;
+        this.#say(problem.message || "It could not be deleted.", true);
+      }
+    });
+    return [open, remove];
+  }
+
+  #say(text, bad = false) {
+    byId("add-note").textContent = text;
+    byId("add-note").classList.toggle("bad", bad);
+  }
+
+  #sayOfKey(text) {
+    byId("write-key-problem").textContent = text;
+    byId("write-key").setAttribute("aria-invalid", String(text !== ""));
+    if (text) byId("write-key").focus();
   }
 }

@@ -60,8 +60,8 @@ function form(fields) {
   return data;
 }
 
-export const search = (sketch, fields, signal) =>
-  json("search", { method: "POST", body: form({ sketch, ...fields }), signal });
+/** A search by parts: `sketch` and `photo` are Blobs, `text` is words; those that are null are left out. */
+export const search = (fields, signal) => json("search", { method: "POST", body: form(fields), signal });
 
 export const similar = (photoId, topK, signal) =>
   json(`photos/${encodeURIComponent(photoId)}/similar?top_k=${topK}`, { signal });
@@ -82,6 +82,11 @@ export async function addPhoto(file, signal) {
   body.append("photo", file, file.name);
   return (await call("photos", { method: "POST", body, signal })).json();
 }
+
+/** How a change of the gallery goes on. */
+export const job = (jobId) => json(`jobs/${encodeURIComponent(jobId)}`);
+
+export const deletePhoto = (photoId) => call(`photos/${encodeURIComponent(photoId)}`, { method: "DELETE" });
 
 const SHOWN = /\.(jpe?g|jpe|jfif|mpo|png|webp|gif|bmp|dib|avif)$/i;
 

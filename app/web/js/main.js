@@ -9,15 +9,17 @@ import { Filters } from "./filters.js";
 import { GalleryState } from "./gallery.js";
 import { Grid } from "./grid.js";
 import { startIntake } from "./intake.js";
+import { startKeys } from "./keys.js";
 import { Match } from "./match.js";
 import { drawByKeys, drawByPointer } from "./pens.js";
-import { orderPart, similarPart, sketchPart, tagsPart } from "./query_parts.js";
+import { orderPart, photoPart, similarPart, sketchPart, tagsPart } from "./query_parts.js";
 import { announce, toast } from "./say.js";
 import { Search } from "./search.js";
 import * as states from "./states.js";
 import { startTheme } from "./theme.js";
 import { showTimings } from "./timings.js";
 import { startTools } from "./tools.js";
+import { WantedPhoto } from "./wanted_photo.js";
 
 const AFTER_PEN = 40; // ms of quiet before a search once the pen is lifted
 const RETRY = 2500; // ms, where the service does not say
@@ -27,15 +29,23 @@ const surface = new Surface(byId("canvas"));
 drawByKeys(byId("canvas"), byId("caret"), surface);
 drawByPointer(byId("canvas"), surface);
 startTools(surface);
+startKeys();
 startIntake(surface);
-const search = new Search(surface);
+const wanted = new WantedPhoto();
+const search = new Search(surface, wanted);
 const grid = new Grid(byId("grid"));
 const filters = new Filters();
 const gallery = new GalleryState();
 const add = new AddPhotos(gallery);
 const match = new Match();
 const address = new Address(
-  [tagsPart(search, filters), orderPart(search, showOrder), sketchPart(surface), similarPart(search)],
+  [
+    tagsPart(search, filters),
+    orderPart(search, showOrder),
+    photoPart(wanted),
+    sketchPart(surface),
+    similarPart(search),
+  ],
   () => search.now(),
 );
 let penUp = 0;
@@ -51,6 +61,7 @@ surface.addEventListener("resting", () => {
   penUp = 0;
   search.soon(0);
 });
+wanted.addEventListener("change", () => search.soon(0));
 
 // Search to page
 

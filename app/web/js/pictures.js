@@ -8,7 +8,8 @@ const LONGEST = 1024; // pixels: twice the paper's units, as sharp as a dense sc
 const QUALITY = 0.9; // of WebP
 
 /**
- * A picture on white, so that transparent drawings keep their lines, and the name it is kept by (null where it cannot be).
+ * A picture on white, so that transparent drawings keep their lines: as bitmap, as text, and the name that the text is kept by
+ * (null where it cannot be).
  * What is shown and searched is what is kept, so a reload finds the same photos.
  */
 export async function readPicture(source) {
@@ -23,7 +24,7 @@ export async function readPicture(source) {
   context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   bitmap.close();
   const text = await textOf(await canvas.convertToBlob({ type: "image/webp", quality: QUALITY }));
-  return { bitmap: await bitmapOf(text), kept: keep(text) };
+  return { bitmap: await bitmapOf(text), text, kept: keep(text) };
 }
 
 /** A picture in the middle of the paper, as large as it fits. */
@@ -36,14 +37,17 @@ export function pictureStep(bitmap, kept) {
 
 /** The picture of a kept text; null where there is none. */
 export async function bitmapOf(text) {
-  const [, type, data] = /^data:(image\/\w+);base64,(.*)$/.exec(text ?? "") ?? [];
-  if (!type) return null;
   try {
-    const bytes = Uint8Array.from(atob(data), (char) => char.charCodeAt(0));
-    return await createImageBitmap(new Blob([bytes], { type }));
+    return await createImageBitmap(blobOf(text));
   } catch {
     return null;
   }
+}
+
+/** The file of a kept text. */
+export function blobOf(text) {
+  const [, type, data] = /^data:(image\/\w+);base64,(.*)$/.exec(text);
+  return new Blob([Uint8Array.from(atob(data), (char) => char.charCodeAt(0))], { type });
 }
 
 function textOf(blob) {

@@ -41,6 +41,21 @@ export function sketchPart(surface) {
   };
 }
 
+/** The photo that is wanted, by a name that only this tab knows. */
+export function photoPart(wanted) {
+  const write = () => ({ photo: wanted.file ? (wanted.kept ?? GONE) : "" });
+  return {
+    names: ["photo"],
+    write,
+    async read({ photo: [photo = ""] }) {
+      if (photo === write().photo) return;
+      const found = await wanted.restore(photo ? find(photo) : null, photo);
+      if (photo && !found) toast("The photo of this search stayed where it was chosen: a link cannot carry it.");
+    },
+    mark: () => write().photo,
+  };
+}
+
 /** The tags that a result may carry. */
 export function tagsPart(search, filters) {
   return {

@@ -11,7 +11,14 @@ export function announce(text) {
 
 export function toast(text) {
   const element = make("p", { class: "toast" }, text);
-  byId("toasts").append(element);
-  setTimeout(() => element.remove(), SECONDS * 1000);
+  const box = byId("toasts");
+  box.append(element);
+  // Shown anew, it lies above whatever dialog is open.
+  if (box.matches(":popover-open")) box.hidePopover();
+  box.showPopover();
+  setTimeout(() => {
+    element.remove();
+    if (box.childElementCount === 0) box.hidePopover();
+  }, SECONDS * 1000);
   announce(text);
 }

@@ -17,15 +17,18 @@ export class Search extends EventTarget {
   like = null; // the result whose likes are shown, or null while the sketch is the query
   sketch = null; // PNG of the sketch that the results belong to
   #surface;
+  #wanted;
   #latest = new Latest();
   #more = new Latest();
   #soon = new Debounce(() => this.now());
   #loading = false;
   #complete = false;
 
-  constructor(surface) {
+  /** The query: what `surface` shows, and the photo that is `wanted` (wanted_photo.js). */
+  constructor(surface, wanted) {
     super();
     this.#surface = surface;
+    this.#wanted = wanted;
   }
 
   /** The sketch changed: ask again once the hand is quiet for `delay` ms. */
@@ -41,7 +44,7 @@ export class Search extends EventTarget {
     this.#loading = false;
     if (!this.like) {
       this.sketch = await this.#surface.picture();
-      if (!this.sketch) return this.#blank();
+      if (!this.sketch && !this.#wanted.file) return this.#blank();
     }
     this.dispatchEvent(new Event("waiting"));
     return this.#receive(this.#latest, PAGE);
@@ -72,11 +75,12 @@ export class Search extends EventTarget {
   async #receive(line, count) {
     const reranked = this.order === "rerank";
     const fields = { top_k: count, candidates: Math.max(CANDIDATES, count), rerank: reranked, tag: this.tags };
-    const { like, sketch } = this;
+    const { like } = this;
+    const parts = { sketch: this.sketch, photo: this.#wanted.file };
     const appending = line === this.#more;
     try {
       const answer = await line.run((signal) =>
-        like ? api.similar(like.photo_id, count, signal) : api.search(sketch, fields, signal),
+        like ? api.similar(like.photo_id, count, signal) : api.search({ ...parts, ...fields }, signal),
       );
       if (answer) this.#show(answer, count, appending);
     } catch (problem) {

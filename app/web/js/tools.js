@@ -4,7 +4,8 @@ import { byId } from "./dom.js";
 
 const WIDTHS = { smallest: 2, largest: 24 };
 
-const typing = (target) => target instanceof Element && target.closest("input:not([type=range]), textarea, select, dialog[open]");
+/** Whether keys belong to what has the focus: a field, or a dialog. */
+export const typing = (target) => target instanceof Element && target.closest("input:not([type=range]), textarea, select, dialog[open]");
 
 export function startTools(surface) {
   const use = (erasing) => {
@@ -22,7 +23,6 @@ export function startTools(surface) {
     byId("redo").disabled = !surface.history.canRedo;
     byId("clear").disabled = surface.history.isEmpty;
     byId("invitation").classList.toggle("gone", !surface.isEmpty);
-    byId("studio").classList.toggle("drawn", !surface.isEmpty);
   };
 
   byId("pencil").addEventListener("click", () => use(false));
