@@ -15,7 +15,7 @@ from index_builder.comparing.files_to_read import FilesToRead, FileToRead
 from index_builder.comparing.known_index import KnownIndex, Rows
 from index_builder.file_times import may_hide_a_change
 from index_builder.photo_record import PhotoFile
-from index_builder.scanning.scan import FoundFile
+from index_builder.scanning.found_files import FoundFile
 from index_builder.store.rows import KnownPhotos
 
 _LOOKUP = 4096

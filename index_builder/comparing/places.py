@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from index_builder.comparing.mounts import mounts
 from index_builder.photo_folders import PhotoFolders
 from index_builder.store.folder_looks import Look
 
@@ -18,7 +18,6 @@ MARKER = ".sketchseek-folder"
 """A file that the user puts into a folder: without it, or with another content, the folder is not the one meant."""
 NOWHERE = ""
 """Stands for photos that lie below no folder of the gallery."""
-_MOUNTS = Path("/proc/self/mountinfo")
 _MOST_OF_A_MARKER = 65536
 
 
@@ -45,12 +44,7 @@ def device_of(place: Path) -> int:
 
 def mount_points() -> frozenset[str]:
     """Every mount point that this process sees; none where the system does not list them."""
-    try:
-        lines = _MOUNTS.read_bytes().splitlines()
-    except OSError:
-        return frozenset()
-    fields = (line.split() for line in lines)
-    return frozenset(os.fsdecode(_unescaped(one[4])) for one in fields if len(one) > 4)
+    return frozenset(mount.place for mount in mounts())
 
 
 class Places:
@@ -61,13 +55,14 @@ class Places:
         remembered: places that were there at the last believed look.
 
     Attributes:
-        roots: the folders of the gallery and those that links lead to.
+        roots: the folders of the gallery and those that links lead to, each once.
         all: these, and mount points below them, now or at the last look.
     """
 
     def __init__(self, folders: PhotoFolders, remembered: Mapping[str, Look]) -> None:
         self._folders = folders
-        self.roots = [folder.path for folder in folders.folders] + list(folders.links_to or ())
+        named = [folder.path for folder in folders.folders] + list(folders.links_to or ())
+        self.roots = list({os.path.realpath(place): place for place in reversed(named)}.values())[::-1]
         below = {place for root in self.roots for place in _mounts_below(root)}
         below |= {Path(place) for place, look in remembered.items() if look.mount and self._is_below_a_root(place)}
         self.all = self.roots + sorted(below - set(self.roots))
@@ -133,7 +128,3 @@ def _marker_of(place: Path) -> str | None:
             return hashlib.sha256(file.read(_MOST_OF_A_MARKER)).hexdigest()
     except OSError:
         return None
-
-
-def _unescaped(field: bytes) -> bytes:
-    return re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), field)

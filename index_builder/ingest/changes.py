@@ -24,6 +24,7 @@ from index_builder.ingest.pipeline import read_all
 from index_builder.photo_folders import PhotoFolders, Photos
 from index_builder.scanning.exclusions import user_patterns
 from index_builder.scanning.passed_over import NAMED, Kind, Skipped
+from index_builder.scanning.real_paths import known_path
 from index_builder.scanning.scan import scan_folders
 from index_builder.store.gallery import Gallery
 from index_builder.store.metadata import GalleryMetadata
@@ -100,7 +101,8 @@ def add_photos(
     gallery, options = Path(gallery), options or BuildOptions()
     folders, remembered = named_folders(gallery, photos)
     report, started = BuildReport(on_passed_over=options.on_passed_over), time.monotonic()
-    below = outermost({spelled_on_disk(folders, folders.relative(path)) for path in paths})
+    spelled = {spelled_on_disk(folders, folders.relative(path)) for path in paths}
+    below = outermost({known_path(folders, path, gallery) for path in spelled})
     belief = Belief(gallery, folders, remembered)
     belief.check_reachable(below)
     metadata = GalleryMetadata.of(network, folders)

@@ -21,7 +21,7 @@ import torch
 
 from index_builder.comparing.files_to_read import FileToRead
 from index_builder.file_times import modified_ns
-from index_builder.ingest.skip_reasons import reason_of
+from index_builder.ingest.skip_reasons import needed_extra, reason_of
 from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import NO_DATE, PhotoFile, shown_path
 from index_builder.scanning.passed_over import Skipped
@@ -77,7 +77,10 @@ def read_photo(
         is_known: whether a content of this hash need not be decoded; None decodes all.
     """
     limits = limits or ImageLimits()
-    place = folders.absolute(job.raw_path)
+    try:
+        place = folders.absolute(job.raw_path)
+    except FileNotFoundError:
+        return _failed(job, "no folder of photos has the name that its path begins with", unknown=True)
     try:
         with limits.together.file(_bytes_to_read(place, limits.max_bytes)):
             return _read_photo(place, job, preprocess, limits, is_known)
@@ -118,7 +121,8 @@ def _read_photo(
             opened = read_image(data, limits, longest_side=preprocess.image_size)
             tensor = photo_tensor(opened.image, preprocess)
         except ImageError as error:
-            return _failed(job, reason_of(error))
+            needed = needed_extra(data)
+            return _failed(job, needed or reason_of(error), unknown=needed is not None)
         width, height, incomplete = opened.width, opened.height, opened.incomplete
         taken_ns = taken_ns_of(io.BytesIO(data))
     return DecodedPhoto(

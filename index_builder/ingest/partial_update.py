@@ -19,8 +19,9 @@ from index_builder.ingest.changes import finish, is_gone, named_folders
 from index_builder.ingest.pipeline import read_all
 from index_builder.photo_folders import PhotoFolders, Photos
 from index_builder.photo_record import shown_path
+from index_builder.scanning.found_files import FoundFile
 from index_builder.scanning.passed_over import Skipped
-from index_builder.scanning.scan import FoundFile, scan_folders
+from index_builder.scanning.scan import scan_folders
 from index_builder.scanning.scope import Scope
 from index_builder.store.metadata import GalleryMetadata
 from index_builder.store.writer import open_writer

@@ -21,8 +21,8 @@ from index_builder.ingest.photo_ids import PhotoIds
 from index_builder.ingest.pipeline import read_all
 from index_builder.photo_folders import PhotoFolders, Photos
 from index_builder.photo_record import shown_path
+from index_builder.scanning.found_files import FoundFile
 from index_builder.scanning.passed_over import Report, Skipped
-from index_builder.scanning.scan import FoundFile
 from index_builder.store.gallery import Gallery
 from index_builder.store.layout import lance_errors, ledger_path, write_pointer
 from index_builder.store.locks import writer_lock

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from model.errors import ImageError, ImageTooLargeError
+from model.images.formats.endings import KNOWN, missing_extra
+from model.images.formats.signatures import sniff
 
 _OPTIONS = {
     "image_too_large": "--max-pixels (SKETCHSEEK_MAX_PIXELS)",
@@ -16,3 +18,9 @@ def reason_of(error: ImageError) -> str:
     if not isinstance(error, ImageTooLargeError):
         return str(error)
     return f"{error.fact}; a larger {_OPTIONS[error.code]} lets it in" if error.settable else error.fact
+
+
+def needed_extra(data: bytes) -> str | None:
+    """What to install so that a file of this content can be read, whatever its name ends in; None if nothing."""
+    found = sniff(data)
+    return next((missing_extra(one.endings[0]) for one in KNOWN if one.name == found), None)

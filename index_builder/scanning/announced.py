@@ -9,9 +9,10 @@ from pathlib import Path
 
 from index_builder.gallery_errors import GalleryError
 from index_builder.photo_folders import PhotoFolders
-from index_builder.scanning.exclusions import Exclusions, is_ignore_file
+from index_builder.scanning.exclusions import is_ignore_file
 from index_builder.scanning.folder_times import FolderTimes
-from index_builder.scanning.scan import may_be_photo
+from index_builder.scanning.found_files import may_be_photo
+from index_builder.scanning.real_paths import RealPaths
 from index_builder.scanning.scope import Scope
 
 
@@ -26,9 +27,8 @@ class Announced:
 
     def __init__(self, folders: PhotoFolders, times: FolderTimes, leave_out: Path) -> None:
         self._photos, self._times = folders, times
-        self._exclusions = Exclusions(folders)
         self._gallery = os.path.realpath(leave_out)
-        self._places = [(os.path.realpath(one.path), os.fsencode(one.name)) for one in folders.folders]
+        self._real = RealPaths(folders)
 
     def matters(self, path: str) -> bool:
         """Whether a change of this absolute path may change the gallery. Called for every event."""
@@ -39,7 +39,7 @@ class Announced:
             return True
         status = _status(path)
         is_folder = self._times.knows(raw_path) if status is None else stat.S_ISDIR(status.st_mode)
-        if self._exclusions.reason(raw_path, is_folder=is_folder) is not None:
+        if self._times.exclusions.reason(raw_path, is_folder=is_folder) is not None:
             return False
         is_link = status is not None and stat.S_ISLNK(status.st_mode)
         return is_folder or is_link or may_be_photo(raw_path, os.fsencode(path))
@@ -52,7 +52,7 @@ class Announced:
             if not raw_path or (status is not None and stat.S_ISLNK(status.st_mode)):
                 return Scope(everything=True)  # a link may bring a whole folder, or take one away
             if is_ignore_file(raw_path):
-                self._exclusions.forget()
+                self._times.renew()
                 return Scope(everything=True)
             if self._times.knows(raw_path) or (status is not None and stat.S_ISDIR(status.st_mode)):
                 scope.add(self._times.look(raw_path))
@@ -66,13 +66,9 @@ class Announced:
         Links are resolved, because the gallery has one path for a folder, and events may come by any.
         """
         folder, name = os.path.split(path)
-        real = os.path.realpath(folder)
-        for place, first in self._places:
-            if path == place:
-                return first
-            if real == place or real.startswith(place + os.sep):
-                below = os.fsencode(f"{real}{os.sep}{name}"[len(place) + 1 :])
-                return first + b"/" + below if first else below
+        found = self._real.raw_path(os.path.join(os.path.realpath(folder), name))  # noqa: PTH118 - events are text
+        if found is not None:
+            return found
         try:
             return self._photos.relative(path)
         except GalleryError:

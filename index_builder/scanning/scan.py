@@ -3,8 +3,8 @@
 Every entry of every folder that is entered is either a file that may become a photo, or a folder to enter, or passed
 over exactly once. So files found and passed over add up to what is there; a folder that is not entered counts as one.
 
-Only the folders already seen are kept, so memory does not grow with the number of photos. Every real folder is walked
-once, even if symbolic links lead to it again or in circles.
+Only the folders already seen are kept, and the names in the folder being read, so memory does not grow with the number
+of photos. Every real folder is walked once, even if symbolic links lead to it again or in circles.
 """
 
 from __future__ import annotations
@@ -13,52 +13,21 @@ import os
 import stat
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
-from index_builder.file_times import modified_ns
 from index_builder.gallery_errors import GalleryError
 from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import shown_path
 from index_builder.scanning.exclusions import IGNORE_FILE_NAME, Exclusions, FolderRules
+from index_builder.scanning.found_files import FoundFile, judge_file
 from index_builder.scanning.passed_over import Kind, Report, Skipped
-from model.images.formats.endings import ENDINGS, missing_extra
-from model.images.formats.signatures import is_picture
+from index_builder.scanning.walking import Identity, Waiting, identity_of, is_folder, is_link
 
 LINKED_TWICE = "a link to a folder that is already part of the gallery"
 LEAVES_ROOT = "a link that leaves the folder of photos; --follow-links-to names the folders that links may lead to"
 THE_GALLERY = "the gallery itself"
 AWAY = "a folder that is not the one that the gallery knows"
 AN_IGNORE_FILE = "an ignore file"
-NOT_A_PHOTO = "not a photo, by its name's ending"
-_ENDINGS = frozenset(map(str.encode, ENDINGS))
-
-
-@dataclass(frozen=True)
-class FoundFile:
-    """A file that looks like a photo.
-
-    Attributes:
-        raw_path: as the file system names it, see `index_builder.photo_folders`.
-        size: bytes.
-        modified_ns: modification time in nanoseconds since 1970.
-    """
-
-    raw_path: bytes
-    size: int
-    modified_ns: int
-
-
-@cache  # of the endings of photos alone
-def _needed_extra(ending: bytes) -> str | None:
-    return missing_extra(os.fsdecode(ending))
-
-
-def ending_of(raw_path: bytes) -> bytes:
-    """The ending of a file's name in lower case, with its dot; b"" for a name without one or all ending."""
-    name = raw_path.rpartition(b"/")[2]
-    dot = name.rfind(b".")
-    return name[dot:].lower() if dot > 0 else b""
 
 
 def scan_folders(
@@ -86,9 +55,9 @@ def scan_folders(
     starts = [below] if below else [os.fsencode(one.name) for one in folders.folders if one.path not in away]
     for start in starts:
         _check_start(folders, start)
-    closed = {_identity(place): AWAY for place in away}
+    closed = {identity_of(place): AWAY for place in away}
     if leave_out is not None:
-        closed[_identity(leave_out)] = THE_GALLERY
+        closed[identity_of(leave_out)] = THE_GALLERY
     walk = _Walk(folders, skipped, closed)
     for start in starts:
         yield from walk.start(start, deep=deep)
@@ -120,40 +89,34 @@ class _Folder:
 class _Walk:
     """One walk over folders of photos."""
 
-    def __init__(self, photos: PhotoFolders, skipped: Report, closed: Mapping[tuple[int, int] | None, str]) -> None:
+    def __init__(self, photos: PhotoFolders, skipped: Report, closed: Mapping[Identity | None, str]) -> None:
         self._photos, self._skipped, self._closed = photos, skipped, closed
         self._exclusions = Exclusions(photos)
-        self._seen: set[tuple[int, int]] = set()
-        self._links: list[_Folder] = []
+        self._seen: set[Identity] = set()
+        self._waiting = Waiting[_Folder]()
 
     def start(self, raw_path: bytes, *, deep: bool = True) -> Iterator[FoundFile]:
         """The files of a folder that holds photos, or of a file or folder inside one."""
         place = self._photos.absolute(raw_path)
-        is_folder = os.path.isdir(place)  # noqa: PTH112 - bytes
-        if reason := self._exclusions.reason(raw_path, is_folder=is_folder):
+        folder_here = os.path.isdir(place)  # noqa: PTH112 - bytes
+        if reason := self._exclusions.reason(raw_path, is_folder=folder_here):
             self._exclude(raw_path, reason)
-        elif not is_folder:
-            if (found := _judge(place, raw_path, self._skipped)) is not None:
+        elif not folder_here:
+            if (found := judge_file(place, raw_path, self._skipped)) is not None:
                 yield found
         else:
             above = raw_path.rpartition(b"/")[0]
             around = self._exclusions.rules_of(above) if above else None
-            start = _Folder(raw_path, around if isinstance(around, FolderRules) else None)
-            yield from self._walk(start) if deep else self._enter(start, [])
+            self._waiting.add(raw_path, _Folder(raw_path, around if isinstance(around, FolderRules) else None))
+            for folder in self._waiting.real():
+                yield from self._enter(folder, self._waiting if deep else Waiting())
 
     def follow_links(self) -> Iterator[FoundFile]:
         """The files of linked folders. They come last, so that a photo gets its real path if it has one here."""
-        while self._links:
-            self._links.sort(key=_path_of)
-            yield from self._walk(self._links.pop(0))
+        for folder in self._waiting.all():
+            yield from self._enter(folder, self._waiting)
 
-    def _walk(self, start: _Folder) -> Iterator[FoundFile]:
-        folders = [start]
-        while folders:
-            yield from self._enter(folders.pop(), folders)
-            folders.sort(key=_path_of, reverse=True)
-
-    def _enter(self, folder: _Folder, folders: list[_Folder]) -> Iterator[FoundFile]:
+    def _enter(self, folder: _Folder, waiting: Waiting[_Folder]) -> Iterator[FoundFile]:
         """The files of one folder; folders in it are added to those that wait."""
         place = self._photos.absolute(folder.raw_path)
         try:
@@ -179,27 +142,34 @@ class _Walk:
                 if isinstance(found, FoundFile):
                     yield found
                 elif found is not None:
-                    (self._links if _is_link(entry) else folders).append(found)
+                    waiting.add(path, found, is_link=is_link(entry))
 
     def _listed(self, entries: Iterator[os.DirEntry[bytes]], folder: bytes) -> Iterator[os.DirEntry[bytes]]:
-        """The entries of a folder, until it cannot be read any further: a share may be lost midway."""
+        """The entries of a folder, each once, until it cannot be read any further: a share may be lost midway.
+
+        Some shares list a name twice if the folder changes meanwhile.
+        """
+        names = set[bytes]()
         try:
-            yield from entries
+            for entry in entries:
+                if entry.name not in names:
+                    names.add(entry.name)
+                    yield entry
         except OSError as error:
             self._unreadable(folder, error)
 
     def _judge_entry(self, entry: os.DirEntry[bytes], path: bytes, rules: FolderRules) -> FoundFile | _Folder | None:
         """A file that may become a photo, a folder to enter, or None after reporting why neither."""
-        is_folder = _is_folder(entry)
-        reason = rules.for_folder(path, entry.name, entry.path) if is_folder else rules.for_file(path, entry.name)
+        folder = is_folder(entry)
+        reason = rules.for_folder(path, entry.name, entry.path) if folder else rules.for_file(path, entry.name)
         if reason is not None:
             self._exclude(path, reason)
-        elif _is_link(entry) and _leaves(self._photos, entry.path):
+        elif is_link(entry) and _leaves(self._photos, entry.path):
             self._skipped(Skipped(shown_path(path), LEAVES_ROOT))
-        elif is_folder:
+        elif folder:
             return _Folder(path, rules)
         else:
-            return _judge(entry.path, path, self._skipped)
+            return judge_file(entry.path, path, self._skipped)
         return None
 
     def _exclude(self, raw_path: bytes, reason: str) -> None:
@@ -207,16 +177,6 @@ class _Walk:
 
     def _unreadable(self, raw_path: bytes, error: OSError) -> None:
         self._skipped(Skipped(shown_path(raw_path), f"unreadable folder: {error.strerror}", unknown=True))
-
-
-def may_be_photo(raw_path: bytes, place: bytes) -> bool:
-    """Whether the file at `place` may become a photo, or may have been one: a name without an ending does not tell."""
-    ending = ending_of(raw_path)
-    return ending in _ENDINGS or (not ending and (not os.path.lexists(place) or is_picture(place)))
-
-
-def _path_of(folder: _Folder) -> bytes:
-    return folder.raw_path
 
 
 def _ignore_file(path: bytes, problem: str | None) -> Skipped:
@@ -229,55 +189,3 @@ def _leaves(photos: PhotoFolders, place: bytes) -> bool:
     """Whether a link leads to something that exists outside the photos' folders."""
     target = os.path.realpath(place)
     return os.path.exists(target) and not photos.is_inside(target + b"/")  # noqa: PTH110
-
-
-def _is_folder(entry: os.DirEntry[bytes]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link in a circle of links, which _judge reports
-        return False
-
-
-def _is_link(entry: os.DirEntry[bytes]) -> bool:
-    try:
-        return entry.is_symlink()
-    except OSError:  # a share that does not answer, which _judge reports
-        return False
-
-
-def _judge(place: bytes, raw_path: bytes, skipped: Report) -> FoundFile | None:
-    """The file if it may become a photo, or None after reporting why not. No pipe is opened, which would block."""
-    ending = ending_of(raw_path)
-    reason, kind, unknown = "", Kind.FAULT, False
-    if ending and ending not in _ENDINGS:  # without a look at the file: there may be a sidecar for every photo
-        skipped(Skipped(shown_path(raw_path), NOT_A_PHOTO, Kind.NO_PHOTO))
-        return None
-    try:
-        status = os.stat(place)  # noqa: PTH116 - bytes
-    except FileNotFoundError:
-        # One that was listed a moment ago and is gone may have gone with its share: the next look decides.
-        unknown = not os.path.islink(place)  # noqa: PTH114 - bytes
-        reason = "unreadable file: it vanished while its folder was read" if unknown else "a link that leads nowhere"
-    except OSError as error:
-        reason, unknown = f"unreadable file: {error.strerror}", True
-    else:
-        if not stat.S_ISREG(status.st_mode):
-            reason = "not a regular file"
-        elif (needed := _needed_extra(ending)) is not None:
-            reason = needed
-        elif not ending and not is_picture(place):
-            reason, kind = NOT_A_PHOTO, Kind.NO_PHOTO
-        elif status.st_size == 0:
-            reason = "empty file"
-        else:
-            return FoundFile(raw_path, status.st_size, modified_ns(status))
-    skipped(Skipped(shown_path(raw_path), reason, kind, unknown))
-    return None
-
-
-def _identity(folder: Path) -> tuple[int, int] | None:
-    try:
-        status = folder.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino

@@ -93,6 +93,13 @@ def test_a_share_behind_a_link_is_judged_by_itself(tmp_path, photos, outside, ne
     assert (report.held, report.removed, report.photos) == ((), 3, 9)
 
 
+def test_a_folder_of_the_gallery_that_links_may_lead_to_is_judged_once(tmp_path, photos, network, options):
+    build_gallery(followed(photos, photos), tmp_path / "g", network, options=options)
+    photos.rename(tmp_path / "away")
+    report = sync_gallery(tmp_path / "g", network, options=options)
+    assert [one.photos for one in report.held] == [10]
+
+
 def test_a_linked_file_whose_share_is_away_is_held(tmp_path, photos, outside, network, options):
     (photos / "nas").unlink()
     (photos / "one.jpg").symlink_to(outside / "trip" / "0.jpg")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from index_builder import GallerySnapshot, build_gallery
-from index_builder.scanning import scan
+from index_builder import GallerySnapshot, build_gallery, sync_gallery
+from index_builder.scanning import found_files
 from model.errors import DamagedImageError, ImageTooLargeError
 from model.images.appearance import photo_rgb
 from model.images.formats import endings
@@ -23,7 +26,7 @@ raw = pytest.mark.skipif("RAW" not in FORMATS, reason="rawpy is not installed")
 jxl = pytest.mark.skipif("JXL" not in FORMATS, reason="pylibjxl is not installed")
 
 
-def jpeg_xl(image: Image.Image, **options) -> bytes:
+def jpeg_xl(image: Image.Image | np.ndarray, **options) -> bytes:
     import pylibjxl
 
     return bytes(pylibjxl.encode(np.asarray(image), **options))
@@ -145,17 +148,51 @@ def test_a_gallery_of_all_of_them(tmp_path, network, options, monkeypatch):
     snapshot = GallerySnapshot.load(tmp_path / "gallery", network.identity)
     assert {snapshot.photo(row).path for row in range(len(snapshot))} == expected
     assert report.added == len(expected)
-    scan._needed_extra.cache_clear()
+    found_files._needed_extra.cache_clear()
     monkeypatch.setattr(endings, "_is_installed", lambda _: False)
     (photos / "b.dng").write_bytes(b"x")
     again = build_gallery(photos, tmp_path / "other", network, options=options)
-    scan._needed_extra.cache_clear()
+    found_files._needed_extra.cache_clear()
     assert ("b.dng", "RAW needs an extra: pip install 'sketchseek[raw]'") in again.skipped.named()
 
 
-def test_a_look_at_the_first_bytes_is_of_regular_files_alone(tmp_path):
-    import os
+@jxl
+@pytest.mark.parametrize("name", ["a.jxl", "a", "a.jpg"])
+def test_an_extra_that_is_missing_takes_no_photo_out(tmp_path, network, options, monkeypatch, name):
+    """Whoever installs anew and forgets the extra has not deleted a photo, whatever its name ends in."""
+    (photos := tmp_path / "photos").mkdir()
+    (photos / name).write_bytes(jpeg_xl(picture()))
+    (photos / "b.png").write_bytes(saved(picture(), "PNG"))
+    assert build_gallery(photos, tmp_path / "g", network, options=options).photos == 2
+    (photos / name).write_bytes(jpeg_xl(np.zeros((64, 64, 3), np.uint8)))  # so that it would be decoded
+    found_files._needed_extra.cache_clear()
+    monkeypatch.setattr(endings, "_is_installed", lambda _: False)
+    limits = ImageLimits(formats=tuple(one for one in FORMATS if one != "JXL"))
+    report = sync_gallery(tmp_path / "g", network, options=replace(options, limits=limits))
+    found_files._needed_extra.cache_clear()
+    assert (report.photos, report.removed) == (2, 0)
+    assert any("needs an extra" in reason for _, reason in report.skipped.named())
 
+
+@pytest.mark.parametrize("fails", ["open", "pread"])
+def test_a_name_without_an_ending_that_cannot_be_read_stays(tmp_path, network, options, monkeypatch, fails):
+    (photos := tmp_path / "photos").mkdir()
+    for name in "ab":
+        (photos / name).write_bytes(saved(picture(), "PNG"))
+    build_gallery(photos, tmp_path / "g", network, options=options)
+    real = getattr(os, fails)
+
+    def refuse(what, *rest, **named):
+        place = f"/proc/self/fd/{what}" if isinstance(what, int) else os.fsdecode(what)
+        if os.path.realpath(place) == str(photos / "a"):
+            raise OSError(5, "Input/output error")
+        return real(what, *rest, **named)
+
+    monkeypatch.setattr(os, fails, refuse)
+    assert sync_gallery(tmp_path / "g", network, options=options).photos == 2
+
+
+def test_a_look_at_the_first_bytes_is_of_regular_files_alone(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "a").write_bytes(saved(picture(), "PNG"))
     (tmp_path / "b").write_bytes(b"%PDF-1.4")

@@ -238,11 +238,12 @@ MOUNTED = """\
 @pytest.mark.parametrize(
     ("kind", "share"), [("nfs4", "nfs4"), ("cifs", "cifs"), ("fuse.sshfs", "fuse.sshfs"), ("ext4", None)]
 )
-def test_the_kind_of_file_system(tmp_path, kind, share):
-    place = tmp_path / "my share"
+@pytest.mark.parametrize("name", ["my share", "Müller", "back\\slash"])
+def test_the_kind_of_file_system(tmp_path, kind, share, name):
+    place = tmp_path / name
     (place / "below").mkdir(parents=True)
     file = tmp_path / "mountinfo"
-    file.write_text(MOUNTED.format(place=str(place).replace(" ", "\\040"), kind=kind))
+    file.write_text(MOUNTED.format(place=str(place).replace("\\", "\\134").replace(" ", "\\040"), kind=kind))
     assert share_kind(place / "below" / "not there yet", file) == share
     assert share_kind(tmp_path, file) is None
 

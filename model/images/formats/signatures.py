@@ -6,7 +6,7 @@ import os
 import re
 import stat
 
-from model.images.formats.endings import KNOWN
+from model.images.formats.endings import KNOWN, ImageFormat
 from model.images.formats.tiff import is_raw
 
 HEAD_BYTES = 64
@@ -52,15 +52,21 @@ def sniff(data: bytes) -> str | None:
 def is_picture(path: bytes) -> bool:
     """Whether the regular file at `path` begins as a picture that this installation reads."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would block for ever
+        found = format_at(path)
     except OSError:
         return False
+    return found is not None and found.is_available
+
+
+def format_at(path: bytes) -> ImageFormat | None:
+    """The format that the regular file at `path` seems to be of by its first bytes; None if it is none that we know.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would block for ever
     try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            return False
-        found = sniff(os.pread(handle, HEAD_BYTES, 0))
-    except OSError:
-        return False
+        found = sniff(os.pread(handle, HEAD_BYTES, 0)) if stat.S_ISREG(os.fstat(handle).st_mode) else None
     finally:
         os.close(handle)
-    return any(one.name == found and one.is_available for one in KNOWN)
+    return next((one for one in KNOWN if one.name == found), None)
