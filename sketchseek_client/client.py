@@ -52,11 +52,11 @@ class Client:
         self._http.close()
 
     def search(self, sketch: Picture | None = None, **arguments: Unpack[SearchArguments]) -> SearchAnswer:
-        """Find photos by a sketch, by a photo, by photos that are liked, or by several of these.
+        """Find photos by a sketch, by words, by a photo, by photos that are liked, or by several of these.
 
         Args:
             sketch: path or bytes of a picture of a sketch; or give `strokes`: per stroke [[x...], [y...]].
-            arguments: `photo` (path or bytes), `like` and `unlike` (photo ids), `top_k` and more: see
+            arguments: `text`, `photo` (path or bytes), `like` and `unlike` (photo ids), `top_k` and more: see
                 `SearchArguments`.
 
         Raises:

@@ -39,10 +39,12 @@ class SearchArguments(TypedDict, total=False):
     """
 
     strokes: Strokes | None
+    text: str | None
     photo: Picture | None
     like: Sequence[str]
     unlike: Sequence[str]
     sketch_weight: float
+    text_weight: float
     photo_weight: float
     like_weight: float
     unlike_weight: float
@@ -71,8 +73,8 @@ def search_body(sketch: Picture | None, arguments: Mapping[str, Any]) -> dict[st
         raise TypeError(f"a search takes no argument {name!r}")
     given = fields_of(arguments)
     strokes, photo = given.pop("strokes", None), given.pop("photo", None)
-    if sketch is None and strokes is None and photo is None and "like" not in given:
-        raise ValueError("give `sketch`, `strokes`, `photo` or `like`")
+    if sketch is None and strokes is None and photo is None and not given.keys() & {"text", "like"}:
+        raise ValueError("give `sketch`, `strokes`, `text`, `photo` or `like`")
     return picture_body(sketch, strokes, given, photo)
 
 

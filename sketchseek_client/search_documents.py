@@ -114,7 +114,8 @@ class SearchAnswer(BaseModel):
     checkpoint: str
     reranked: bool = Field(description="Whether candidates were compared in detail, which needs a sketch.")
     parts: dict[str, float] = Field(
-        description="The parts of the query that counted (`sketch`, `photo`, `like`, `unlike`) and their weights."
+        description="The parts of the query that counted (`sketch`, `text`, `photo`, `like`, `unlike`) and their "
+        "weights."
     )
     total_photos: int = Field(description="Photos searched: the whole gallery, or those that the query lets through.")
 

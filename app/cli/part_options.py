@@ -27,6 +27,7 @@ def _weight(of: str) -> Any:
 class PartOptions:
     """The values of these options."""
 
+    text: Annotated[str | None, typer.Option(help="Words for what is wanted.", rich_help_panel=_PANEL)] = None
     photo: Annotated[
         Path | None, typer.Option(help="A photo: what is wanted looks like it.", rich_help_panel=_PANEL)
     ] = None
@@ -38,6 +39,7 @@ class PartOptions:
         list[str] | None, typer.Option(help="Id of a photo that is not; may be repeated.", rich_help_panel=_PANEL)
     ] = None
     sketch_weight: Annotated[float, _weight("the sketch")] = 1.0
+    text_weight: Annotated[float, _weight("the text")] = 1.0
     photo_weight: Annotated[float, _weight("the photo")] = 1.0
     like_weight: Annotated[float, _weight("what is liked")] = 1.0
     unlike_weight: Annotated[float, _weight("what is not liked")] = 1.0
@@ -48,9 +50,14 @@ class PartOptions:
         Raises:
             typer.BadParameter: it does.
         """
-        wanted = ((sketch, self.sketch_weight), (self.photo, self.photo_weight), (self.like, self.like_weight))
+        wanted = (
+            (sketch, self.sketch_weight),
+            (self.text is not None, self.text_weight),
+            (self.photo, self.photo_weight),
+            (self.like, self.like_weight),
+        )
         if not any(part and weight for part, weight in wanted):
-            raise typer.BadParameter("give a sketch, --photo or --like, with a weight above 0")
+            raise typer.BadParameter("give a sketch, --text, --photo or --like, with a weight above 0")
         if set(self.like or ()) & set(self.unlike or ()):
             raise typer.BadParameter("a photo is in --like and in --unlike; leave it out of one of them")
 
@@ -58,10 +65,12 @@ class PartOptions:
         """The arguments of `Client.search` that name the parts."""
         return {
             "sketch": None if sketch is None else readable(sketch),
+            "text": self.text,
             "photo": None if self.photo is None else readable(self.photo),
             "like": self.like or (),
             "unlike": self.unlike or (),
             "sketch_weight": self.sketch_weight,
+            "text_weight": self.text_weight,
             "photo_weight": self.photo_weight,
             "like_weight": self.like_weight,
             "unlike_weight": self.unlike_weight,
@@ -72,22 +81,28 @@ class PartOptions:
 
         Raises:
             ImageError and its kinds: a picture cannot be used.
+            TextQueryError: the words cannot search.
             UnknownPhotoError: the gallery lacks a photo that is liked or not.
         """
         from app.search.preparing import prepare_parts
         from app.search.query_parts import PartWeights
+        from app.search.text_encoder import TextEncoder
         from model.images.opening import open_image
         from model.images.preprocess import SKETCH_LONGEST_SIDE
 
-        side = searcher.network.preprocess.image_size
+        side, text, photo = searcher.network.preprocess.image_size, self.text, self.photo
         return prepare_parts(
             searcher,
-            sketch=None if sketch is None else open_image(readable(sketch), None, SKETCH_LONGEST_SIDE, whole=True),
-            photo=None if self.photo is None else open_image(readable(self.photo), None, side),
+            sketch=None
+            if sketch is None
+            else lambda: open_image(readable(sketch), None, SKETCH_LONGEST_SIDE, whole=True),
+            text=None if text is None else lambda: TextEncoder(searcher.network).descriptor(text),
+            photo=None if photo is None else lambda: open_image(readable(photo), None, side),
             like=self.like or (),
             unlike=self.unlike or (),
             weights=PartWeights(
                 sketch=self.sketch_weight,
+                text=self.text_weight,
                 photo=self.photo_weight,
                 like=self.like_weight,
                 unlike=self.unlike_weight,

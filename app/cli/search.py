@@ -1,4 +1,4 @@
-"""`sketchseek search`: photos by a sketch, a photo or both, from a gallery on this machine or from a service."""
+"""`sketchseek search`: photos by a sketch, words or a photo, from a gallery on this machine or from a service."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def command(
     as_json: JsonOption = False,
     parts: PartOptions,
 ) -> None:
-    """Find photos by a sketch, by a photo, by photos you like, or by several of these."""
+    """Find photos by a sketch, by words, by a photo, by photos you like, or by several of these."""
     from app.search.query_and_answer import Query
     from index_builder.photo_record import composed_tags
 

@@ -1,12 +1,12 @@
-"""From opened pictures and photo ids to the parts of a query, for one version of a gallery."""
+"""From pictures, words and photo ids to the parts of a query, for one version of a gallery."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from PIL import Image
 
-from app.search.query_parts import PartWeights, QueryParts
+from app.search.query_parts import PartWeights, QueryParts, Vector
 from app.search.searcher import TwoStageSearcher
 from index_builder import GallerySnapshot
 from index_builder.gallery_errors import UnknownPhotoError
@@ -15,32 +15,34 @@ from index_builder.gallery_errors import UnknownPhotoError
 def prepare_parts(
     searcher: TwoStageSearcher,
     *,
-    sketch: Image.Image | None = None,
-    photo: Image.Image | None = None,
+    sketch: Callable[[], Image.Image] | None = None,
+    text: Callable[[], Vector] | None = None,
+    photo: Callable[[], Image.Image] | None = None,
     like: Sequence[str] = (),
     unlike: Sequence[str] = (),
     weights: PartWeights | None = None,
 ) -> QueryParts:
-    """The parts of a query, ready for the device. Slow, so not for an event loop.
+    """The parts of a query, ready for the device. Slow, so not for an event loop. What has no weight is not looked at.
 
     Args:
         searcher: that will search.
-        sketch, photo: upright pixels in any mode, or None.
+        sketch, photo: give upright pixels in any mode; or None.
+        text: gives the direction of the words [E] (`app.search.text_encoder`); or None.
         like, unlike: photo ids.
         weights: of the parts; 1 each by default.
 
     Raises:
-        BlankSketchError: nothing is drawn.
         UnknownPhotoError: the gallery lacks a photo that is liked or not.
+        BlankSketchError: nothing is drawn.
+        ImageError and its kinds, TextQueryError: what the given functions raise.
     """
-    liked, unliked = rows_of(searcher.snapshot, like, "like"), rows_of(searcher.snapshot, unlike, "unlike")
-    return QueryParts(
-        sketch=None if sketch is None else searcher.prepare(sketch),
-        photo=None if photo is None else searcher.prepare_photo(photo),
-        like=liked,
-        unlike=unliked,
-        weights=weights or PartWeights(),
-    )
+    weights = weights or PartWeights()
+    liked = rows_of(searcher.snapshot, like, "like") if weights.like else []
+    unliked = rows_of(searcher.snapshot, unlike, "unlike") if weights.unlike else []
+    words = text() if text is not None and weights.text else None
+    drawn = searcher.prepare(sketch()) if sketch is not None and weights.sketch else None
+    shown = searcher.prepare_photo(photo()) if photo is not None and weights.photo else None
+    return QueryParts(drawn, words, shown, liked, unliked, weights)
 
 
 def rows_of(snapshot: GallerySnapshot, photo_ids: Sequence[str], name: str) -> list[int]:

@@ -15,6 +15,7 @@ import torch
 from app.logs import get_logger
 from app.metrics import Metrics
 from app.search.query_and_answer import Answer
+from app.search.text_encoder import TextEncoder
 from app.service.background import Background
 from app.service.changes.gallery_changes import GalleryChanges
 from app.service.changes.held_photos import HeldPhotos
@@ -59,6 +60,7 @@ class Service:
     Attributes:
         gallery: the version being served.
         changes: changes the gallery.
+        texts: encodes words that search.
         held: photos that stay although their files were not found.
         worker: owns the device.
         background: what runs beside the requests.
@@ -84,6 +86,7 @@ class Service:
         self.changes = GalleryChanges(
             settings, network, self.worker, self.gallery, metrics, photo_limits=self.photo_limits
         )
+        self.texts = TextEncoder(network)
         self.held = HeldPhotos(settings.gallery)
         self._follower = FolderFollower(settings, self.changes)
         self.thumbnails = Renditions(

@@ -22,11 +22,13 @@ class PartOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    text: str | None = Field(None, description="Words for what is wanted, such as: a red umbrella.")
     like: PhotoIds = Field([], description="Ids of photos that are what is wanted. They come first.")
     unlike: PhotoIds = Field(
         [], description="Ids of photos that are not. They are left out, and others like them sink."
     )
     sketch_weight: Weight = Field(1.0, description=_HOW_MUCH.format("the sketch counts"))
+    text_weight: Weight = Field(1.0, description=_HOW_MUCH.format("the text counts"))
     photo_weight: Weight = Field(1.0, description=_HOW_MUCH.format("the photo counts"))
     like_weight: Weight = Field(1.0, description=_HOW_MUCH.format("what is liked counts, all photos together,"))
     unlike_weight: Weight = Field(
@@ -42,11 +44,14 @@ def check_parts(sent: QueryRequest, options: PartOptions) -> None:
     """
     wanted = (
         (sent.sketch, options.sketch_weight),
+        (options.text is not None, options.text_weight),
         (sent.photo, options.photo_weight),
         (options.like, options.like_weight),
     )
     if not any(part and weight for part, weight in wanted):
         sketch = "`strokes` or `image`" if sent.from_json else "`sketch`"
-        raise RequestError("no_parts", f"A query needs one of {sketch}, `photo` and `like`, with a weight above 0.")
+        raise RequestError(
+            "no_parts", f"A query needs one of {sketch}, `text`, `photo` and `like`, with a weight above 0."
+        )
     if set(options.like) & set(options.unlike):
         raise RequestError("like_and_unlike", "A photo is in `like` and in `unlike`; leave it out of one of them.")

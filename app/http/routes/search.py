@@ -1,4 +1,4 @@
-"""POST /search: a sketch, a photo or liked photos come in, photos go out."""
+"""POST /search: a sketch, words, a photo or liked photos come in, photos go out."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ router = APIRouter(tags=["search"])
 
 _EXPLAINED_TOGETHER = 5  # one pass over these keeps the device for less time than encoding a sketch does
 _REPEATABLE = frozenset({"tag", "like", "unlike"})
-_BODY = query_body(SearchOptions, SearchBody, "SearchForm", {"top_k": 5, "candidates": 50}, alone=("photo", "like"))
+_BODY = query_body(
+    SearchOptions, SearchBody, "SearchForm", {"top_k": 5, "candidates": 50}, alone=("text", "photo", "like")
+)
 
 
 @router.post(
@@ -44,10 +46,10 @@ _BODY = query_body(SearchOptions, SearchBody, "SearchForm", {"top_k": 5, "candid
     responses={**problems(400, 401, 404, 408, 413, 415, 422)},
     dependencies=[Depends(require_read), Depends(only_known_parameters)],
     openapi_extra={"requestBody": _BODY},
-    summary="Find photos by a sketch, a photo or both",
+    summary="Find photos by a sketch, by words, by a photo",
 )
 async def search(request: Request) -> Response:
-    """Send a sketch, a photo or the ids of photos you like, or several of these; get the photos they ask for."""
+    """Send a sketch, words, a photo or the ids of photos you like, or several of these; get what they ask for."""
     service = service_of(request)
     service.gallery.serve()  # rejects a client before it has sent megabytes, while nothing is served
     sent = await read_query(request, service.settings, _REPEATABLE, takes_photo=True)
@@ -80,23 +82,26 @@ async def search(request: Request) -> Response:
 
 
 def _parts(service: Service, served: ServedVersion, sent: QueryRequest, options: SearchOptions) -> QueryParts:
-    """The pictures decoded, and the other parts looked up.
+    """The pictures decoded, the words encoded, and the other parts looked up.
 
     Raises:
+        TextQueryError: the words cannot search.
         ImageError and its kinds: a picture cannot be used.
         UnknownPhotoError: a photo that is liked or not is not there.
     """
     limits, side = service.sketch_limits, served.searcher.network.preprocess.image_size
     weights = PartWeights(
         sketch=options.sketch_weight,
+        text=options.text_weight,
         photo=options.photo_weight,
         like=options.like_weight,
         unlike=options.unlike_weight,
     )
     return prepare_parts(
         served.searcher,
-        sketch=None if sent.sketch is None else sent.sketch.open(limits),
-        photo=None if sent.photo is None else open_image(sent.photo, limits, side),
+        sketch=None if sent.sketch is None else partial(sent.sketch.open, limits),
+        text=None if options.text is None else partial(service.texts.descriptor, options.text),
+        photo=None if sent.photo is None else partial(open_image, sent.photo, limits, side),
         like=options.like,
         unlike=options.unlike,
         weights=weights,

@@ -4,15 +4,23 @@ import base64
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 
 from app.cli import main
 from app.main import create_app
+from app.search.text_encoder import TextEncoder
 from sketchseek_client import Client, SearchAnswer
 from tests.app.conftest import encoded, picture, settings_for, sketch
 from tests.app.http.fuzz import running
 
 PHOTO = encoded(picture(103))
+
+
+def spelled(_, text):
+    """In place of the sentence encoder: letters decide."""
+    vector = np.random.default_rng([ord(letter) for letter in text]).normal(size=16).astype(np.float32)
+    return vector / np.linalg.norm(vector)
 
 
 def as_uri(data):
@@ -60,8 +68,9 @@ def test_a_form_and_json_are_the_same_query(service):
 
 def test_weightless_parts_are_no_parts(service):
     like, unlike = ids(service)[:2]
-    weightless = {"like": [like], "unlike": [unlike], "photo_weight": 0, "like_weight": 0, "unlike_weight": 0}
-    assert found(search(service, {"sketch": sketch(), "photo": PHOTO}, **weightless)) == found(
+    weightless = {"like": [like, "gone"], "unlike": [unlike], "text": "not even encoded", "text_weight": 0}
+    weightless |= {"photo_weight": 0, "like_weight": 0, "unlike_weight": 0}
+    assert found(search(service, {"sketch": sketch(), "photo": b"no picture"}, **weightless)) == found(
         search(service, {"sketch": sketch()})
     )
 
@@ -89,11 +98,12 @@ def url(shared_gallery, network):
         yield address
 
 
-@pytest.mark.parametrize("case", ["photo", "both", "like", "refined"])
+@pytest.mark.parametrize("case", ["photo", "both", "like", "refined", "text", "text and sketch"])
 def test_client_and_command_line_give_the_answer_of_http(
     *, capsys, monkeypatch, shared_gallery, checkpoint, tmp_path, case, service, url
 ):
     monkeypatch.setenv("SKETCHSEEK_DTYPE", "float32")
+    monkeypatch.setattr(TextEncoder, "descriptor", spelled)
     like, unlike = ids(service)[:2]
     drawn, shown = tmp_path / "drawn.png", tmp_path / "shown.png"
     drawn.write_bytes(sketch())
@@ -108,6 +118,12 @@ def test_client_and_command_line_give_the_answer_of_http(
             [drawn, "--photo", shown, "--photo-weight", "2.5"],
         ),
         "like": (((), marked), marked, typed),
+        "text": (((), {"text": "umbrella"}), {"text": "umbrella"}, ["--text", "umbrella"]),
+        "text and sketch": (
+            ({"sketch": sketch()}, {"text": "umbrella", "text_weight": "0.5"}),
+            {"sketch": sketch(), "text": "umbrella", "text_weight": 0.5},
+            [drawn, "--text", "umbrella", "--text-weight", "0.5"],
+        ),
         "refined": (({"sketch": sketch()}, marked), {"sketch": drawn, **marked}, [drawn, *typed]),
     }
     http, client_says, shell = cases[case]
@@ -132,7 +148,8 @@ def test_client_and_command_line_give_the_answer_of_http(
 
 
 @pytest.mark.parametrize(
-    ("shell", "says"), [(["--unlike", "a"], "--photo or --like"), (["--like", "a", "--unlike", "a"], "in --unlike")]
+    ("shell", "says"),
+    [(["--unlike", "a"], "--text, --photo or --like"), (["--like", "a", "--unlike", "a"], "in --unlike")],
 )
 def test_the_command_line_refuses_what_asks_for_nothing(capsys, shell, says):
     with pytest.raises(SystemExit) as ended:

@@ -1,6 +1,7 @@
 """Queries of several parts against slow and simple ways to compute the same, and what a person may rely on."""
 
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
@@ -82,9 +83,9 @@ def test_parts_meet_in_descriptor_space(searcher, drawn, shown, network):
 
 def test_a_photo_finds_itself(searcher):
     for row in (0, 7, 12):
-        with searcher.snapshot.file_of(row).open("rb") as file:
-            opened = open_image(file.read(), None, searcher.network.preprocess.image_size)
-        answer = found(searcher, prepare_parts(searcher, photo=opened))
+        data = searcher.snapshot.file_of(row).read_bytes()
+        parts = prepare_parts(searcher, photo=partial(open_image, data, None, searcher.network.preprocess.image_size))
+        answer = found(searcher, parts)
         assert rows(answer)[0] == row
         assert answer.results[0].score == pytest.approx(1, abs=2e-3)
         assert (answer.reranked, answer.sketch) == (False, None)
@@ -179,7 +180,7 @@ def test_batched_equals_single(searcher, drawn, shown, candidates):
 
 def test_what_is_not_in_the_gallery_cannot_be_liked(searcher):
     with pytest.raises(UnknownPhotoError, match="`unlike`"):
-        prepare_parts(searcher, photo=picture(1), unlike=["nothing-like-it"])
+        prepare_parts(searcher, photo=partial(picture, 1), unlike=["nothing-like-it"])
 
 
 def test_a_photo_is_prepared_as_the_gallery_prepares_photos(searcher):
