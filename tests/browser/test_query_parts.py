@@ -1,14 +1,84 @@
-"""A photo beside the drawing: sent with it, and kept in the address."""
+"""Words and a photo beside the drawing: sent together, kept in the address, and told where they cannot be used."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from playwright.sync_api import expect
+import pytest
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import OpenPage, Site, shape
 from tests.browser.test_address import arrive
 from tests.browser.test_page import circle, draw, shown, wait_for_search
+
+
+def answer_words(page: Page, answer: dict[str, Any], code: str = "") -> list[str]:
+    """Let every search with words get this answer, or be refused with a code; the bodies of these searches."""
+    sent: list[str] = []
+
+    def handle(route: Route) -> None:
+        body = (route.request.post_data_buffer or b"").decode("latin-1")
+        if 'name="text"' not in body:
+            route.fallback()
+            return
+        sent.append(body)
+        if code:
+            said = {"type": "about:blank", "title": "No", "status": 422, "code": code, "detail": "Write it in English."}
+            route.fulfill(status=422, json=said)
+        else:
+            route.fulfill(json=answer)
+
+    page.route("**/search", handle)
+    return sent
+
+
+def test_words_join_the_drawing_and_live_in_the_address(site: Site, open_page: OpenPage) -> None:
+    page = open_page(site)
+    answer = wait_for_search(page, lambda: draw(page, circle()))
+    drawn = shown(page)
+    answer["results"].reverse()
+    said = [result["photo_id"] for result in answer["results"]]
+    sent = answer_words(page, answer)
+    wait_for_search(page, lambda: page.get_by_label("Words").fill("red chair"))
+    assert shown(page) == said
+    assert len(sent) == 1
+    assert 'name="sketch"' in sent[0]
+    assert "red chair" in sent[0]
+    assert "words=red+chair" in page.url
+    page.reload()
+    arrive(page, said)
+    expect(page.get_by_label("Words")).to_have_value("red chair")
+    page.go_back()
+    arrive(page, drawn)
+    expect(page.get_by_label("Words")).to_have_value("")
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator(".card")).to_have_count(0)
+    wait_for_search(page, lambda: page.get_by_label("Words").fill("lamp"))
+    assert 'name="sketch"' not in sent[-1], "words alone are a query"
+
+
+@pytest.mark.parametrize(
+    ("code", "told", "enabled"),
+    [
+        ("text_not_installed", "sketchseek[text]", False),
+        ("text_not_supported", "cannot read words", False),
+        ("invalid_text", "Write it in English.", True),
+    ],
+)
+def test_words_that_cannot_be_read_are_told_and_left_out(
+    site: Site, open_page: OpenPage, code: str, told: str, enabled: bool
+) -> None:
+    page = open_page(site)
+    wait_for_search(page, lambda: draw(page, circle()))
+    drawn = shown(page)
+    answer_words(page, {}, code)
+    wait_for_search(page, lambda: page.get_by_label("Words").fill("Stuhl"))
+    site.console.clear()  # the browser itself reports the refused request
+    expect(page.locator("#words-note")).to_contain_text(told)
+    assert shown(page) == drawn, "the drawing goes on without the words"
+    expect(page.get_by_label("Words")).to_be_enabled(enabled=enabled)
+    assert "words" not in page.url
 
 
 def test_a_photo_is_a_query(site: Site, open_page: OpenPage, tmp_path: Path) -> None:

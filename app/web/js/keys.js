@@ -10,8 +10,9 @@ export function startKeys() {
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
   document.addEventListener("keydown", (event) => {
     if (typing(event.target) || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.key !== "?") return;
-    dialog.showModal();
+    if (event.key === "?") dialog.showModal();
+    else if (event.key === "/") byId("words").focus();
+    else return;
     event.preventDefault();
   });
 }

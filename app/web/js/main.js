@@ -12,7 +12,7 @@ import { startIntake } from "./intake.js";
 import { startKeys } from "./keys.js";
 import { Match } from "./match.js";
 import { drawByKeys, drawByPointer } from "./pens.js";
-import { orderPart, photoPart, similarPart, sketchPart, tagsPart } from "./query_parts.js";
+import { orderPart, photoPart, similarPart, sketchPart, tagsPart, wordsPart } from "./query_parts.js";
 import { announce, toast } from "./say.js";
 import { Search } from "./search.js";
 import * as states from "./states.js";
@@ -20,6 +20,7 @@ import { startTheme } from "./theme.js";
 import { showTimings } from "./timings.js";
 import { startTools } from "./tools.js";
 import { WantedPhoto } from "./wanted_photo.js";
+import { Words } from "./words.js";
 
 const AFTER_PEN = 40; // ms of quiet before a search once the pen is lifted
 const RETRY = 2500; // ms, where the service does not say
@@ -31,8 +32,9 @@ drawByPointer(byId("canvas"), surface);
 startTools(surface);
 startKeys();
 startIntake(surface);
+const words = new Words();
 const wanted = new WantedPhoto();
-const search = new Search(surface, wanted);
+const search = new Search(surface, words, wanted);
 const grid = new Grid(byId("grid"));
 const filters = new Filters();
 const gallery = new GalleryState();
@@ -40,6 +42,7 @@ const add = new AddPhotos(gallery);
 const match = new Match();
 const address = new Address(
   [
+    wordsPart(words),
     tagsPart(search, filters),
     orderPart(search, showOrder),
     photoPart(wanted),
@@ -61,6 +64,7 @@ surface.addEventListener("resting", () => {
   penUp = 0;
   search.soon(0);
 });
+words.addEventListener("change", () => search.soon(0));
 wanted.addEventListener("change", () => search.soon(0));
 
 // Search to page
@@ -99,6 +103,7 @@ search.addEventListener("results", async ({ detail: { results, appended } }) => 
 
 search.addEventListener("problem", ({ detail: { problem, appending } }) => {
   byId("grid").classList.remove("waiting");
+  if (words.refused(problem)) return search.now(); // without them
   if (appending) return toast(problem.message || "More results cannot be had now.");
   const passing = problem.status === 503 || problem.status === 429;
   if (passing) retry = setTimeout(() => search.now(), (problem.retryAfter || RETRY / 1000) * 1000);

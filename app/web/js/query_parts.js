@@ -41,6 +41,18 @@ export function sketchPart(surface) {
   };
 }
 
+/** The words. */
+export function wordsPart(words) {
+  return {
+    names: ["words"],
+    write: () => ({ words: words.text }),
+    read({ words: [text = ""] }) {
+      if (text !== words.text) words.text = text;
+    },
+    mark: () => words.mark,
+  };
+}
+
 /** The photo that is wanted, by a name that only this tab knows. */
 export function photoPart(wanted) {
   const write = () => ({ photo: wanted.file ? (wanted.kept ?? GONE) : "" });

@@ -17,6 +17,7 @@ export class Search extends EventTarget {
   like = null; // the result whose likes are shown, or null while the sketch is the query
   sketch = null; // PNG of the sketch that the results belong to
   #surface;
+  #words;
   #wanted;
   #latest = new Latest();
   #more = new Latest();
@@ -24,10 +25,11 @@ export class Search extends EventTarget {
   #loading = false;
   #complete = false;
 
-  /** The query: what `surface` shows, and the photo that is `wanted` (wanted_photo.js). */
-  constructor(surface, wanted) {
+  /** The query: what `surface` shows, the `words` beside it (words.js), and the photo that is `wanted` (wanted_photo.js). */
+  constructor(surface, words, wanted) {
     super();
     this.#surface = surface;
+    this.#words = words;
     this.#wanted = wanted;
   }
 
@@ -44,7 +46,7 @@ export class Search extends EventTarget {
     this.#loading = false;
     if (!this.like) {
       this.sketch = await this.#surface.picture();
-      if (!this.sketch && !this.#wanted.file) return this.#blank();
+      if (!this.sketch && !this.#words.text && !this.#wanted.file) return this.#blank();
     }
     this.dispatchEvent(new Event("waiting"));
     return this.#receive(this.#latest, PAGE);
@@ -76,7 +78,7 @@ export class Search extends EventTarget {
     const reranked = this.order === "rerank";
     const fields = { top_k: count, candidates: Math.max(CANDIDATES, count), rerank: reranked, tag: this.tags };
     const { like } = this;
-    const parts = { sketch: this.sketch, photo: this.#wanted.file };
+    const parts = { sketch: this.sketch, text: this.#words.text || null, photo: this.#wanted.file };
     const appending = line === this.#more;
     try {
       const answer = await line.run((signal) =>
