@@ -67,7 +67,7 @@ class Settings(GallerySettings, AccessSettings):
     decoding_memory_bytes: int = Field(
         default_limits.SHARED_BYTES,
         ge=1,
-        description="Memory for all photos that are decoded at the same time; a larger one is decoded alone.",
+        description="Memory for all photos that are decoded at the same time; one alone may take more than that.",
     )
     max_sketch_pixels: int = Field(default_limits.SKETCH_PIXELS, ge=1, description="Most pixels of a sketch.")
     max_sketch_memory_bytes: int = Field(
@@ -109,7 +109,7 @@ class Settings(GallerySettings, AccessSettings):
         1000, ge=0, description="Photos with the nearest hash codes to score exactly; 0 uses the codes alone."
     )
     recall_threads: int = Field(1, ge=1, description="Threads of one recall on a CPU; more than one rarely pays.")
-    decode_threads: int = Field(2, ge=1, description="Threads that decode sketches and make thumbnails.")
+    decode_threads: int = Field(2, ge=1, description="Threads that prepare sketches, and as many again for photos.")
 
     thumbnail_size: int = Field(256, ge=16, le=2048, description="Longer side of a thumbnail in pixels.")
     thumbnail_cache_bytes: int = Field(64 * MEGABYTE, ge=0, description="Memory for thumbnails; 0 keeps none.")

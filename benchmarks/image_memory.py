@@ -1,9 +1,10 @@
 """What opening one image costs: the process' peak memory beyond what it held, next to the estimate that is refused by.
 
-    python benchmarks/image_memory.py [--only NAME ...] [--side 224]
+    python benchmarks/image_memory.py [--only NAME ...] [--side 224] [--screen]
 
 Makes the files itself, one after the other, and opens each in a process of its own, as a build does: from the file's
-bytes to the network's input. `bytes` is the file's size in MB; it is held while the image is decoded.
+bytes to the network's input; with --screen, to the picture that is shown, of that side. `MB` is the file's size; it is
+held while the image is decoded.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ _FILES: dict[str, tuple[str, int, str, dict[str, Any]]] = {
     "png-24": ("PNG", 24, "RGB", {"compress_level": 1}),
     "png-rgba-24": ("PNG", 24, "RGBA", {"compress_level": 1}),
     "png-palette-60": ("PNG", 60, "P", {"compress_level": 1}),
+    "png-rgba-60": ("PNG", 60, "RGBA", {"compress_level": 1}),
+    "png-16-60": ("PNG", 60, "I;16", {"compress_level": 1}),
     "png-60": ("PNG", 60, "RGB", {"compress_level": 1}),
     "webp-12": ("WEBP", 12, "RGB", {"method": 0}),
     "webp-17": ("WEBP", 17, "RGB", {"method": 0}),
@@ -53,6 +56,7 @@ _FILES: dict[str, tuple[str, int, str, dict[str, Any]]] = {
     "heic-50": ("HEIF", 50, "RGB", {"quality": 40}),
     "tiff-24": ("TIFF", 24, "RGB", {}),
     "tiff-lzw-24": ("TIFF", 24, "RGB", {"compression": "tiff_lzw"}),
+    "tiff-float-60": ("TIFF", 60, "F", {}),
     "tiff-60": ("TIFF", 60, "RGB", {}),
     "gif-24": ("GIF", 24, "P", {}),
     "bmp-24": ("BMP", 24, "RGB", {}),
@@ -63,10 +67,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=_FILES, default=list(_FILES))
     parser.add_argument("--side", type=int, default=224, help="Longer side that is asked for.")
+    parser.add_argument("--screen", action="store_true", help="Make the picture that is shown instead.")
     parser.add_argument("--open", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.open is not None:
-        print(json.dumps(_opened(arguments.open, arguments.side)))
+        print(json.dumps(_opened(arguments.open, arguments.side, screen=arguments.screen)))
         return
     print(f"{'file':24} {'pixels':>10} {'MB':>6} {'peak MB':>8} {'estimate':>8} {'per pixel':>9} {'s':>6}")
     for name in arguments.only:
@@ -74,6 +79,7 @@ def main() -> None:
             path = Path(folder) / name
             subprocess.run([sys.executable, __file__, "--make", name, str(path)], check=True)
             command = [sys.executable, __file__, "--open", str(path), "--side", str(arguments.side)]
+            command += ["--screen"] if arguments.screen else []
             answer = subprocess.run(command, check=True, capture_output=True, text=True)
             seen = json.loads(answer.stdout)
             print(
@@ -90,11 +96,17 @@ def _made(name: str, path: Path) -> None:
 
         pillow_heif.register_heif_opener()
     noise = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)
-    image = Image.fromarray(noise).resize(_SIDES[megapixels], Image.Resampling.BILINEAR).convert(mode)
+    image = (
+        Image.fromarray(noise)
+        .resize(_SIDES[megapixels], Image.Resampling.BILINEAR)
+        .convert("I" if mode == "I;16" else mode)
+    )
+    if mode == "I;16":
+        image = image.point(lambda value: value * 257).convert(mode)
     image.save(path, kind, **options)
 
 
-def _opened(path: Path, side: int) -> dict[str, float]:
+def _opened(path: Path, side: int, *, screen: bool) -> dict[str, float]:
     from model.config import PreprocessConfig
     from model.images import opening
     from model.images.preprocess import photo_tensor
@@ -102,11 +114,16 @@ def _opened(path: Path, side: int) -> dict[str, float]:
     before, began = _peak(), time.monotonic()
     seen: list[float] = []
     opening.ImageLimits.check_memory = lambda _, needed: seen.append(needed)  # type: ignore[method-assign, assignment]
-    opened = opening.read_image(path, opening.ImageLimits(10**12, 10**12, 10**12), side)
-    photo_tensor(opened.image, PreprocessConfig())
-    took = time.monotonic() - began
-    pixels = opened.width * opened.height
-    return {"pixels": pixels, "peak": _peak() - before, "estimate": max(seen), "seconds": took}
+    limits = opening.ImageLimits(10**12, 10**12, 10**12)
+    if screen:
+        opening.open_shown(path, limits, side)
+    else:
+        photo_tensor(opening.read_image(path, limits, side).image, PreprocessConfig())
+    took, peak = time.monotonic() - began, _peak() - before
+    Image.MAX_IMAGE_PIXELS = None
+    with Image.open(path) as original:
+        pixels = original.width * original.height
+    return {"pixels": pixels, "peak": peak, "estimate": max(seen), "seconds": took}
 
 
 def _peak() -> float:

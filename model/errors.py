@@ -61,6 +61,12 @@ class ImageTooLargeError(ImageError):
         self.settable = settable
 
 
+class DecodingTimeoutError(ImageError):
+    """Other images took the memory for decoding for longer than this one could wait."""
+
+    code = "decoding_timeout"
+
+
 class CheckpointError(SketchseekError):
     """A checkpoint cannot be used: unreadable, damaged, of another preset, or with wrong entries."""
 

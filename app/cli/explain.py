@@ -126,10 +126,9 @@ def _draw(
 ) -> None:
     from app.search.explaining import PHOTO_SIDE, draw, picture_kind
     from model.errors import ImageError
-    from model.images.appearance import photo_rgb
-    from model.images.opening import open_image
+    from model.images.opening import open_shown
 
-    opened = [photo_rgb(open_image(searcher.snapshot.file_of(row), limits, PHOTO_SIDE)) for row in rows]
+    opened = [open_shown(searcher.snapshot.file_of(row), limits, PHOTO_SIDE) for row in rows]
     drawn = draw(picture_kind(kind.value), searcher, explained, opened)
     try:
         drawn.save(file)

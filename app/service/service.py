@@ -28,6 +28,7 @@ from app.service.serving.served_gallery import ServedGallery
 from app.service_errors import BusyError
 from app.settings import Settings
 from index_builder.gallery_errors import GalleryNotFoundError
+from model.errors import DecodingTimeoutError
 from model.networks.network import Network
 
 T = TypeVar("T")
@@ -97,7 +98,9 @@ class Service:
         )
         self.jobs = Jobs()
         self.device_problem: str | None = None
-        self._decoders = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
+        self._sketch_threads, self._photo_threads, self._file_threads = (
+            ThreadPoolExecutor(settings.decode_threads, thread_name_prefix=name) for name in ("sketch", "photo", "file")
+        )
         self.background = Background(metrics)
         self._draining = False
         self._calls_waiting = 0
@@ -130,7 +133,8 @@ class Service:
         await self.background.stop()
         await asyncio.to_thread(self.worker.stop, self.settings.shutdown_timeout_s)
         await asyncio.to_thread(self.changes.close)
-        self._decoders.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._sketch_threads, self._photo_threads, self._file_threads):
+            threads.shutdown(wait=False, cancel_futures=True)
         _log.info("stopped")
 
     def drain(self) -> None:
@@ -189,14 +193,41 @@ class Service:
             self.metrics.dropped.labels("deadline").inc,
         )
 
-    async def decode(self, function: Callable[[], T], deadline: Deadline | None = None) -> T:
-        """Run `function` on a thread for images; at most `decode_threads` run at a time.
+    async def decode(self, function: Callable[[], T], deadline: Deadline) -> T:
+        """Run `function` on a thread for sketches; at most `decode_threads` run at a time, and none waits for photos.
 
         Raises:
             BusyError: `deadline_exceeded`.
         """
-        async with contextlib.nullcontext() if deadline is None else deadline.limit():
-            return await asyncio.get_running_loop().run_in_executor(self._decoders, function)
+        return await self._run(self._sketch_threads, function, deadline)
+
+    async def decode_photo(self, function: Callable[[], T], deadline: Deadline | None = None) -> T:
+        """Run `function` on a thread for photos; at most `decode_threads` run at a time.
+
+        A photo may wait for others, which are indexed at the same time.
+
+        Raises:
+            BusyError: `deadline_exceeded`.
+        """
+        return await self._run(self._photo_threads, function, deadline)
+
+    async def open_file(self, function: Callable[[], T], deadline: Deadline) -> T:
+        """Run `function`, which opens a file, on a thread of its own kind: a network's folder may not answer.
+
+        Raises:
+            BusyError: `deadline_exceeded`.
+        """
+        return await self._run(self._file_threads, function, deadline)
+
+    async def _run(self, threads: ThreadPoolExecutor, function: Callable[[], T], deadline: Deadline | None) -> T:
+        run = asyncio.get_running_loop().run_in_executor
+        if deadline is None:
+            return await run(threads, function)
+        async with deadline.limit():
+            try:
+                return await run(threads, function)
+            except DecodingTimeoutError:
+                raise deadline.exceeded() from None
 
     async def search(self, item: SearchItem, deadline: Deadline) -> Answer:
         """Search on the device's thread, together with what else waits; cancelling this drops the search.

@@ -1,4 +1,4 @@
-"""Memory that all threads share while they decode: a large photo waits for its turn, small ones pass.
+"""Memory that all threads share while they decode: a large photo waits for its turn, small ones have room of their own.
 
 Without it, as many giants as there are threads would be in memory at the same time.
 """
@@ -7,27 +7,28 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from model.errors import ConfigurationError
+from model.errors import ConfigurationError, DecodingTimeoutError
 from model.images.default_limits import SHARED_BYTES
 
-_SMALL = 32  # what takes less than this part of the whole passes without waiting
-_FILES = 4  # part of the whole that files may take
+_SMALL = 32  # what takes up to this part of the whole waits for no giant
 
 
 class DecodingMemory:
     """Turns for threads that decode photos. Safe to use from several threads.
 
-    A thread takes its turn for the file first and for the pixels after that, never the other way round, so threads
-    never wait for each other in a circle. Whoever waits is served in the order of arrival. A photo that is larger than
-    the whole runs alone.
+    Four rooms share the whole: small files (1/16), large files (1/8), small pictures (1/16) and large ones (3/4). A
+    thread takes its turn for the file first and for the pixels after that, never the other way round, so threads never
+    wait for each other in a circle. Whoever waits for a room is served in the order of arrival. A file that is larger
+    than its room is held and decoded while no other large photo is; so is a picture that is larger than its own.
 
     Args:
-        total: bytes that files and pixels may take together. What is smaller than 1/32 of it is not counted, so each
-            thread may take that much more.
+        total: bytes that files and pixels take together at most; more only while one photo is decoded whose pixels take
+            more than 3/4 of it.
 
     Raises:
         ConfigurationError: `total` is not positive.
@@ -37,37 +38,55 @@ class DecodingMemory:
         if total < 1:
             raise ConfigurationError(f"memory for decoding must be positive; got {total}")
         self.total = total
-        self._files = _Turns(total // _FILES, total // _SMALL)
-        self._pixels = _Turns(total - total // _FILES, total // _SMALL)
+        self._small = total // _SMALL
+        self._small_files, self._files = _Room(total // 16), _Room(total // 8)
+        self._small_pixels, self._pixels = _Room(total // 16), _Room(total * 3 // 4)
+        self._thread = threading.local()
 
     @contextmanager
-    def file(self, size: int) -> Iterator[None]:
-        """Hold a file of `size` bytes in memory, once there is room. Not inside `pixels`."""
-        with self._files.turn(2 * size):  # as it lies on disk, and as the decoder gets it
+    def file(self, size: int, until: float | None = None) -> Iterator[None]:
+        """Hold a file of `size` bytes in memory, once there is room. Not inside `pixels`.
+
+        Raises:
+            DecodingTimeoutError: `until`, a moment of `time.monotonic`, passed before.
+        """
+        taken = 2 * size  # as it lies on disk, and as the decoder gets it
+        if not taken:  # in memory already: whoever holds a turn must not wait for another one
             yield
+            return
+        with (self._small_files if taken <= self._small else self._files).turn(taken, until):
+            if taken <= self._files.total:
+                yield
+                return
+            with self._pixels.turn(self._pixels.total, until):  # no other large picture beside it
+                self._thread.alone = True
+                try:
+                    yield
+                finally:
+                    self._thread.alone = False
 
     @contextmanager
-    def pixels(self, size: float) -> Iterator[None]:
-        """Decode a photo that takes `size` bytes, once there is room."""
-        with self._pixels.turn(size):
+    def pixels(self, size: float, until: float | None = None) -> Iterator[None]:
+        """Decode a photo that takes `size` bytes, once there is room. Raises as `file`."""
+        if getattr(self._thread, "alone", False):
+            yield
+            return
+        with (self._small_pixels if size <= self._small else self._pixels).turn(size, until):
             yield
 
 
-class _Turns:
-    """Room of `total` bytes, given in the order of asking; up to `free` bytes are always given."""
+class _Room:
+    """Room of `total` bytes, given in the order of asking; what is larger gets all of it."""
 
-    def __init__(self, total: int, free: int) -> None:
-        self._total, self._free = total, free
+    def __init__(self, total: int) -> None:
+        self.total = total
         self._taken = 0.0
         self._waiting: deque[object] = deque()
         self._changed = threading.Condition()
 
     @contextmanager
-    def turn(self, size: float) -> Iterator[None]:
-        if size <= self._free:
-            yield
-            return
-        self._enter(size)
+    def turn(self, size: float, until: float | None) -> Iterator[None]:
+        self._enter(size, until)
         try:
             yield
         finally:
@@ -75,14 +94,16 @@ class _Turns:
                 self._taken -= size
                 self._changed.notify_all()
 
-    def _enter(self, size: float) -> None:
+    def _enter(self, size: float, until: float | None) -> None:
         ticket = object()
         with self._changed:
             self._waiting.append(ticket)
             try:
-                self._changed.wait_for(
-                    lambda: self._waiting[0] is ticket and (not self._taken or self._taken + size <= self._total)
-                )
+                if not self._changed.wait_for(
+                    lambda: self._waiting[0] is ticket and (not self._taken or self._taken + size <= self.total),
+                    None if until is None else max(0.0, until - time.monotonic()),
+                ):
+                    raise DecodingTimeoutError("other photos are being decoded; try again later")
                 self._taken += size
             finally:
                 self._waiting.remove(ticket)

@@ -19,6 +19,7 @@ from model.images.formats.gif import first_gif_frames
 from model.images.formats.png import first_png_frames
 from model.images.formats.webp import first_webp_frames
 from model.images.limits import ImageLimits
+from model.images.reduction import reduced
 
 MAX_FRAMES = 8
 """As many frames are looked at, the first one included."""
@@ -49,16 +50,20 @@ def detail(image: Image.Image) -> float:
 def _small(image: Image.Image) -> NDArray[np.int16]:
     """[height, width, 3] the picture as it is shown, at most `_SIDE` on a side."""
     size = (min(_SIDE, image.width), min(_SIDE, image.height))
-    return np.asarray(photo_rgb(image, lambda photo: photo.resize(size, Image.Resampling.BOX)), np.int16)
+    few = reduced(image, _SIDE)  # looking at all pixels would take copies of them
+    return np.asarray(photo_rgb(few, lambda photo: photo.resize(size, Image.Resampling.BOX)), np.int16)
 
 
-def better_frame(data: bytes, image_format: str, limits: ImageLimits) -> Image.Image | None:
+def better_frame(
+    data: bytes, image_format: str, limits: ImageLimits, finish: Callable[[Image.Image], Image.Image]
+) -> Image.Image | None:
     """The frame with most detail among the first few of a file whose first frame is empty; None if all are empty.
 
     Args:
         data: the whole file.
         image_format: Pillow's name.
         limits: what decoding may cost.
+        finish: makes of a frame what is wanted of it.
 
     Raises:
         ImageError: frames that make no sense or exceed the limits.
@@ -66,17 +71,19 @@ def better_frame(data: bytes, image_format: str, limits: ImageLimits) -> Image.I
     cut = _FIRST_FRAMES.get(image_format)
     if cut is None:
         return None
-    best, most = None, 0.0
     few, size = cut(data, MAX_FRAMES)
     limits.check_size(*size)
-    limits.check_memory(_BYTES * math.prod(size))
     allowed = min(MAX_FRAMES, _MAX_PIXELS // math.prod(size))
-    with Image.open(io.BytesIO(few), formats=(image_format,)) as animation:
+    if allowed < 2:
+        return None
+    best, most = None, 0.0
+    with (
+        limits.turn(_BYTES * math.prod(size), len(data) + len(few)),
+        Image.open(io.BytesIO(few), formats=(image_format,)) as animation,
+    ):
         for number, frame in enumerate(ImageSequence.Iterator(animation)):
             if number >= allowed:
                 break
             if number and not is_empty(frame) and (found := detail(frame)) > most:
-                best, most = frame.copy(), found
-    if best is not None:
-        best.info = {key: value for key, value in best.info.items() if key == "transparency"}
+                best, most = finish(frame.copy()), found
     return best

@@ -1,8 +1,9 @@
-"""JPEG XL, with the extra `jxl`: the header is read first, then decoding is bounded in memory and time."""
+"""JPEG XL, with the extra `jxl`: the header is read first, then decoding is bounded by pixels and memory."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from PIL import Image
@@ -15,29 +16,33 @@ if TYPE_CHECKING:
 BYTES = 12
 """Per pixel. Pictures of 12 megapixels took 5.2 to 7.3: with losses and without, with opacity and without."""
 
-_SECONDS = 20.0
-
 _of_thread = threading.local()
 
 
-def read_jpeg_xl(data: bytes, limits: ImageLimits) -> Image.Image:
-    """The picture, upright, 8 bits per channel; its profile is in `info["icc_profile"]`. An animation's first frame.
+def read_jpeg_xl(
+    data: bytes, limits: ImageLimits, finish: Callable[[Image.Image], Image.Image]
+) -> tuple[Image.Image, int, int]:
+    """The picture, upright, 8 bits per channel, and its width and height; an animation's first frame.
+
+    Args:
+        data: the file.
+        limits: what it may cost. Nothing ends the decoder, so pixels bound its time too.
+        finish: makes of the decoded picture what is wanted of it; its profile is in `info["icc_profile"]`.
 
     Raises:
         ImageTooLargeError: the header declares more than the limits allow; nothing was decoded.
-        RuntimeError, TimeoutError: damaged, or slower than anything honest.
+        RuntimeError: damaged.
     """
     decoder = _decoder()
     header = decoder.probe(data)
     width, height = header["width"], header["height"]
     limits.check_size(width, height)
-    limits.check_memory(BYTES * width * height)
-    with limits.together.pixels(BYTES * width * height):
-        pixels, found = decoder.decode(data, metadata=True, timeout=_SECONDS)
+    with limits.turn(BYTES * width * height, len(data)):
+        pixels, found = decoder.decode(data, metadata=True)
         image = Image.fromarray(pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels)
-    if profile := found.get("icc"):
-        image.info["icc_profile"] = profile
-    return image
+        if profile := found.get("icc"):
+            image.info["icc_profile"] = profile
+        return finish(image), width, height
 
 
 def _decoder() -> pylibjxl.JXL:

@@ -6,6 +6,8 @@ docs/decisions.md has the measured memory per format and the command that measur
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
 from PIL import Image
@@ -49,6 +51,7 @@ class ImageLimits:
         max_memory: bytes that decoding may take, with the file, as estimated from the header.
         formats: allow-list by Pillow's names, a subset of `FORMATS`.
         together: the memory that all threads share which decode; `UNSHARED` lets each go at once.
+        wait_until: the moment of `time.monotonic` until which a thread waits for its turn; None: as long as it takes.
     """
 
     max_pixels: int = default_limits.PIXELS
@@ -56,6 +59,7 @@ class ImageLimits:
     max_memory: int = default_limits.MEMORY_BYTES
     formats: tuple[str, ...] = FORMATS
     together: DecodingMemory = field(default=SHARED, compare=False, repr=False)
+    wait_until: float | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if min(self.max_pixels, self.max_bytes, self.max_memory) < 1:
@@ -75,13 +79,29 @@ class ImageLimits:
             )
 
     def check_memory(self, needed: float) -> None:
-        """Raises ImageTooLargeError where decoding would take more than `needed` bytes."""
+        """Raises ImageTooLargeError if decoding takes more than is allowed; it takes `needed` bytes."""
         if needed > self.max_memory:
             raise ImageTooLargeError(
                 f"decoding the image takes about {needed / 1e6:.0f} MB, more than the {self.max_memory / 1e6:.0f} "
                 "allowed",
                 "image_memory",
             )
+
+    @contextmanager
+    def turn(self, decoding: float, copies: int = 0) -> Iterator[None]:
+        """The turn to decode an image that takes so many bytes beside `copies` of its file.
+
+        Raises:
+            ImageTooLargeError: that is more than is allowed.
+            DecodingTimeoutError: `wait_until` passed.
+        """
+        self.check_memory(decoding + copies)
+        with self.together.pixels(decoding, self.wait_until):
+            yield
+
+    def file_turn(self, size: int) -> AbstractContextManager[None]:
+        """The turn to hold a file of `size` bytes in memory; not inside `turn`."""
+        return self.together.file(size, self.wait_until)
 
     def check_passes(self, pixels: int, passes: int) -> None:
         """Raises ImageTooLargeError for a JPEG of so many passes that decoding it would take long."""
@@ -105,12 +125,17 @@ def decoding_bytes(image: Image.Image, name: str, container: Container, pixels: 
     """
     if name in _PIXEL_BYTES:
         return _PIXEL_BYTES[name] * pixels
-    result = _MODE_BYTES.get(image.mode, 4) * math.prod(image.size)  # a JPEG's after draft
+    result = pixel_bytes(image)  # a JPEG's after draft
     if name == "JPEG" and container.scans > 1:
         return result + 2 * container.samples * pixels
     if name == "TIFF":
         return _tiff_bytes(image, result)
     return result
+
+
+def pixel_bytes(image: Image.Image) -> float:
+    """Of the decoded pixels alone."""
+    return _MODE_BYTES.get(image.mode, 4) * math.prod(image.size)
 
 
 def webp_bytes(width: int, height: int) -> float:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from model.images.colour_profiles import KEY, to_srgb
@@ -21,15 +24,39 @@ def to_rgb(image: Image.Image, ground: tuple[int, int, int] = WHITE) -> Image.Im
     Colours are converted where the image's `info` holds a profile, as `model.images.opening` leaves it there.
     """
     profile = image.info.get(KEY)
+    if image.has_transparency_data and not _is_deep(image) and image.mode != "LAB":
+        return _on_ground(image, ground, profile)
     plain = _without_depth(image)
-    if plain is image and image.has_transparency_data:
-        rgba = _to_rgba(image)
-        canvas = Image.new("RGB", image.size, ground)
-        canvas.paste(to_srgb(rgba.convert("RGB"), profile) if profile else rgba, mask=rgba.getchannel("A"))
-        return canvas
     if profile:
         return to_srgb(plain if plain.mode in ("L", "CMYK") else plain.convert("RGB"), profile)
     return plain if plain.mode == "RGB" else plain.convert("RGB")
+
+
+def in_8_bits(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
+    """What makes 8 bits per channel of the image, or of any part of it; an image that has them stays as it is."""
+    if image.mode.startswith("I;16"):
+        scale = full_scale(image)
+        table = ((np.arange(65536, dtype=np.uint32) * 255 + scale // 2) // scale).astype(np.uint8)
+        return lambda part: Image.fromarray(table[np.asarray(part)])
+    if image.mode in ("I", "F"):
+        low, high = _extremes(image)
+        return lambda part: Image.fromarray(_to_8_bits(_values(part), low, high, floating=image.mode == "F"))
+    return lambda part: part
+
+
+def _on_ground(image: Image.Image, ground: tuple[int, int, int], profile: bytes | None) -> Image.Image:
+    canvas = Image.new("RGB", image.size, ground)
+    for top, part in _strips(image):
+        rgba = _to_rgba(part)
+        colours = to_srgb(rgba.convert("RGB"), profile) if profile else rgba
+        canvas.paste(colours, (0, top), mask=rgba.getchannel("A"))
+    return canvas
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """Rows of the image with the number of the first; a copy of the whole would take as much memory again."""
+    for top in range(0, image.height, _STRIP):
+        yield top, image.crop((0, top, image.width, min(top + _STRIP, image.height)))
 
 
 def full_scale(image: Image.Image) -> int:
@@ -39,8 +66,8 @@ def full_scale(image: Image.Image) -> int:
     sixteenth of 16 bits would be black everywhere else; 8 bits that were scaled up are as dark as they say.
     """
     brightest, factors = 0, set(_EIGHT_BITS_IN_SIXTEEN)
-    for top in range(0, image.height, _STRIP):  # a copy of the whole would take as much memory again
-        values = np.asarray(image.crop((0, top, image.width, min(top + _STRIP, image.height))))
+    for _, strip in _strips(image):
+        values = np.asarray(strip)
         brightest = max(brightest, int(values.max()))
         if brightest > _FULL_SCALES[-1]:
             return 65535
@@ -50,37 +77,45 @@ def full_scale(image: Image.Image) -> int:
     return next(scale for scale in _FULL_SCALES if brightest <= scale)
 
 
-def sixteen_to_8_bits(image: Image.Image, scale: int) -> Image.Image:
-    """An image of mode "I;16" as mode L; `scale` is white."""
-    values = np.asarray(image).astype(np.uint32)
-    return Image.fromarray(((values * 255 + scale // 2) // scale).astype(np.uint8))
-
-
 def alpha_of(image: Image.Image) -> Image.Image:
     """Opacity 0..255 (mode L) of an image with transparency of any kind."""
     return _to_rgba(image).getchannel("A")
 
 
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode in ("I", "F") or image.mode.startswith("I;16")
+
+
 def _without_depth(image: Image.Image) -> Image.Image:
     """A mode of 8 bits per channel: the image itself where it has one."""
-    if image.mode.startswith("I;16"):
-        return sixteen_to_8_bits(image, full_scale(image))
-    if image.mode in ("I", "F"):
-        with np.errstate(invalid="ignore"):  # a signalling NaN warns when it is merely copied
-            values = np.asarray(image, dtype=np.float64)
-        return Image.fromarray(_to_8_bits(values, image.mode == "F"))
     if image.mode == "LAB":
         return _lab_to_rgb(image)
-    return image
+    if not _is_deep(image):
+        return image
+    convert, result = in_8_bits(image), Image.new("L", image.size)
+    for top, part in _strips(image):
+        result.paste(convert(part), (0, top))
+    return result
 
 
 def _to_rgba(image: Image.Image) -> Image.Image:
     return (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
 
 
-def _to_8_bits(values: np.ndarray, floating: bool) -> np.ndarray:
-    values = np.where(np.isfinite(values), values, 0.0)
-    low, high = float(values.min()), float(values.max())
+def _values(image: Image.Image) -> NDArray[np.float64]:
+    """[height, width]; NaN and infinities are 0."""
+    with np.errstate(invalid="ignore"):  # a signalling NaN warns when it is merely copied
+        values = np.asarray(image, dtype=np.float64)
+    return np.where(np.isfinite(values), values, 0.0)
+
+
+def _extremes(image: Image.Image) -> tuple[float, float]:
+    found = [(float(values.min()), float(values.max())) for values in (_values(part) for _, part in _strips(image))]
+    return min(low for low, _ in found), max(high for _, high in found)
+
+
+def _to_8_bits(values: NDArray[np.float64], low: float, high: float, *, floating: bool) -> NDArray[np.uint8]:
+    """What the whole image, from `low` to `high`, makes of these values."""
     if floating and low >= 0 and high <= 1:
         values = values * 255
     elif low >= 0 and high <= 255:

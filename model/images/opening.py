@@ -10,6 +10,7 @@ import io
 import math
 import struct
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,22 +20,31 @@ from model.errors import DamagedImageError, ImageError, ImageFormatError, ImageT
 from model.images.colour_profiles import KEY, needed_profile
 from model.images.containers import inspect
 from model.images.formats.container import Container
+from model.images.formats.endings import extra_of, is_known
 from model.images.formats.signatures import sniff
 from model.images.frames import better_frame, is_empty
 from model.images.jpeg_xl import read_jpeg_xl
-from model.images.limits import FORMATS, HEIF_AVAILABLE, ImageLimits, decoding_bytes, webp_bytes
-from model.images.modes import full_scale, sixteen_to_8_bits, to_rgb
+from model.images.limits import FORMATS, HEIF_AVAILABLE, ImageLimits, decoding_bytes, pixel_bytes, webp_bytes
+from model.images.modes import to_rgb
 from model.images.partial import load_what_is_there, whiten_below
 from model.images.raw import read_raw
 from model.images.silence import silenced_pillow
 from model.images.sources import read_bytes, size_on_disk
+from model.images.wanted import Wanted
 
-__all__ = ["FORMATS", "HEIF_AVAILABLE", "ImageLimits", "OpenedImage", "open_image", "read_image", "to_rgb"]
+__all__ = [
+    "FORMATS",
+    "HEIF_AVAILABLE",
+    "ImageLimits",
+    "OpenedImage",
+    "open_image",
+    "open_shown",
+    "read_image",
+    "to_rgb",
+]
 
-_SMALL_PIXELS = 4_000_000  # below, all pixels are kept: exactness is cheap
 _BY_EXTRAS = ("RAW", "JXL")  # which Pillow does not read
 _ORIENTATION = 0x0112
-_REDUCIBLE = ("L", "RGB", "CMYK", "YCbCr", "RGBX", "I", "F")  # without a copy on the way
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -103,13 +113,28 @@ def read_image(
     whole: bool = False,
 ) -> OpenedImage:
     """`open_image`, with the original's upright size and its format. Same arguments, same errors."""
-    limits = limits or ImageLimits()
+    opened = _read(source, limits or ImageLimits(), Wanted(longest_side))
+    if whole and opened.shown is not None and opened.shown < 1:
+        raise DamagedImageError("a part of the image is missing; send the whole file")
+    return opened
+
+
+def open_shown(source: Path | str | bytes | BinaryIO, limits: ImageLimits, size: int) -> Image.Image:
+    """The picture as a browser shows it: mode RGB, upright, in sRGB, its longer side at most `size` pixels.
+
+    It is made piece by piece within the turn for decoding, so the limits hold for all of it. Same errors as
+    `open_image`.
+    """
+    return _read(source, limits, Wanted(size, as_shown=True)).image
+
+
+def _read(source: Path | str | bytes | BinaryIO, limits: ImageLimits, wanted: Wanted) -> OpenedImage:
     size = size_on_disk(source)
-    with limits.together.file(min(size, limits.max_bytes)):
+    with limits.file_turn(min(size, limits.max_bytes)):
         data = read_bytes(source, size, limits.max_bytes)
         with silenced_pillow:
             try:
-                opened = _decode(data, limits, longest_side)
+                return _decode(data, limits, wanted)
             except ImageError:
                 raise
             except Image.DecompressionBombError as error:  # of Pillow's WebP alone, whose limit nobody sets
@@ -122,55 +147,73 @@ def read_image(
                 ) from error
             except Exception as error:  # decoders of damaged data raise nearly anything
                 raise DamagedImageError("the image is damaged or truncated; save it again and retry") from error
-    if whole and opened.shown is not None and opened.shown < 1:
-        raise DamagedImageError("a part of the image is missing; send the whole file")
-    return opened
 
 
-def _decode(data: bytes, limits: ImageLimits, longest_side: int | None) -> OpenedImage:
-    if (known := sniff(data)) in FORMATS and known not in limits.formats:
+def _decode(data: bytes, limits: ImageLimits, wanted: Wanted) -> OpenedImage:
+    known = sniff(data)
+    if known is not None and known not in limits.formats and is_known(known):
         raise _unidentified(data, limits)
-    if known in _BY_EXTRAS and known in limits.formats:
-        return _decode_by_an_extra(data, known, limits, longest_side)
+    if known in _BY_EXTRAS:
+        return _decode_by_an_extra(data, known, limits, wanted)
     container = inspect(data)
+    first = _first_picture(data, container, known, limits, wanted)
+    image = first.image
+    if container.animated and is_empty(image):
+        with contextlib.suppress(Exception):  # decoders of damaged data raise nearly anything; the first is whole
+            image = better_frame(data, first.format, limits, partial(_finished, container, wanted)) or image
+    width, height = first.width, first.height
+    if first.orientation >= 5:
+        width, height = height, width
+    return OpenedImage(_upright(image, first.orientation), width, height, first.format, first.shown)
+
+
+@dataclass(frozen=True)
+class _FirstPicture:
+    """Pixels as they are wanted, but not turned upright yet; the original's width and height as the file has them."""
+
+    image: Image.Image
+    width: int
+    height: int
+    format: str
+    orientation: int
+    shown: float | None
+
+
+def _first_picture(
+    data: bytes, container: Container, known: str | None, limits: ImageLimits, wanted: Wanted
+) -> _FirstPicture:
+    """Decoded within its turn. The pixels of the whole are gone when it ends."""
     copies = len(data) + (0 if container.data is data else len(container.data))
     with contextlib.ExitStack() as turn:
         if container.size is not None:
             limits.check_size(*container.size)
             limits.check_passes(math.prod(container.size), container.scans)
             if known == "WEBP":  # its decoder takes the memory when it opens
-                turn.enter_context(_turn(limits, webp_bytes(*container.size), copies))
+                turn.enter_context(limits.turn(webp_bytes(*container.size), copies))
         image = _image_file(container.data, limits)
         name = image.format or "unknown"
-        limits.check_size(*image.size)
-        orientation = container.orientation
-        if name == "AVIF":
-            orientation = image.getexif().get(_ORIENTATION, 1)
         width, height = image.size
-        if longest_side is not None:
-            image.draft(None, (2 * longest_side, 2 * longest_side))
+        limits.check_size(width, height)
+        orientation = image.getexif().get(_ORIENTATION, 1) if name == "AVIF" else container.orientation
+        wanted.draft(image)
         if name != "WEBP":
             pixels = max(width * height, math.prod(container.size or (0, 0)))
-            turn.enter_context(_turn(limits, decoding_bytes(image, name, container, pixels), copies))
+            afterwards = pixel_bytes(image) + wanted.making_bytes(image)
+            needed = max(decoding_bytes(image, name, container, pixels), afterwards)
+            turn.enter_context(limits.turn(needed, copies))
         shown = load_what_is_there(image, name, container)
-        image = _frame_to_show(image, container, data, limits)
-        profile = needed_profile(image.info.get("icc_profile") or container.profile, image.mode)
         if name == "TIFF":  # its decoder turns the pixels upright, and swaps the size with them
             width, height = image.size
-        image.info = {key: value for key, value in image.info.items() if key == "transparency"}
-        result = _reduced(image, longest_side)
-        whiten_below(result, name, shown)
-        result = _upright(result, orientation)
-        result.info |= {} if profile is None else {KEY: profile}
-    if orientation >= 5:
-        width, height = height, width
-    return OpenedImage(result, width, height, name, shown)
+        made = whiten_below(_finished(container, wanted, image), name, shown)
+    return _FirstPicture(made, width, height, name, orientation, shown)
 
 
-def _turn(limits: ImageLimits, decoding: float, copies: int) -> contextlib.AbstractContextManager[None]:
-    """The turn to decode an image that takes so many bytes beside its file; ImageTooLargeError if that is too much."""
-    limits.check_memory(decoding + copies)
-    return limits.together.pixels(decoding)
+def _finished(container: Container, wanted: Wanted, image: Image.Image) -> Image.Image:
+    """Decoded pixels as they are wanted, with the profile that their colours need and nothing else of the file."""
+    profile = needed_profile(image.info.get("icc_profile") or container.profile, image.mode)
+    image.info = {key: value for key, value in image.info.items() if key == "transparency"}
+    image.info |= {} if profile is None else {KEY: profile}
+    return wanted.made(image)
 
 
 def _image_file(data: bytes, limits: ImageLimits) -> Image.Image:
@@ -191,57 +234,16 @@ def _image_file(data: bytes, limits: ImageLimits) -> Image.Image:
     raise _unidentified(data, limits)
 
 
-def _decode_by_an_extra(data: bytes, name: str, limits: ImageLimits, longest_side: int | None) -> OpenedImage:
+def _decode_by_an_extra(data: bytes, name: str, limits: ImageLimits, wanted: Wanted) -> OpenedImage:
     """Formats that Pillow does not read."""
+    finish = partial(_finished, Container(data), wanted)
     if name == "RAW":
         image, width, height = read_raw(
-            data, limits, longest_side, lambda jpeg: _decode(jpeg, limits, longest_side).image
+            data, limits, wanted.longest_side, lambda jpeg: _decode(jpeg, limits, wanted).image, finish
         )
-    else:
-        image = read_jpeg_xl(data, limits)
-        width, height = image.size
-    profile = image.info.get(KEY) or needed_profile(image.info.get("icc_profile"), image.mode)
-    image.info = {}
-    image = _reduced(image, longest_side)
-    image.info |= {} if profile is None else {KEY: profile}
+        return OpenedImage(image, width, height, name)
+    image, width, height = read_jpeg_xl(data, limits, finish)
     return OpenedImage(image, width, height, name)
-
-
-def _frame_to_show(first: Image.Image, container: Container, data: bytes, limits: ImageLimits) -> Image.Image:
-    """The first frame of an animation, or one of the next if it is empty; the first too where they are damaged."""
-    if not container.animated or not is_empty(first):
-        return first
-    try:
-        return better_frame(data, first.format or "", limits) or first
-    except Exception:  # decoders of damaged data raise nearly anything, and the first frame is whole
-        return first
-
-
-def _reduced(image: Image.Image, longest_side: int | None) -> Image.Image:
-    """A large image's pixels averaged in blocks, so that twice `longest_side` is left; stripwise to save memory."""
-    if longest_side is None or math.prod(image.size) <= _SMALL_PIXELS:
-        return image
-    factor = max(image.size) // (2 * longest_side)
-    if factor < 2:
-        return image
-    if image.mode in _REDUCIBLE and "transparency" not in image.info:
-        return image.reduce(factor)
-    result: Image.Image | None = None
-    white = full_scale(image) if image.mode.startswith("I;16") else 0
-    strip = factor * max(1, 2**20 // (image.width * factor))
-    for top in range(0, image.height, strip):
-        part = image.crop((0, top, image.width, min(top + strip, image.height)))
-        part = (sixteen_to_8_bits(part, white) if white else _reducible(part)).reduce(factor)
-        if result is None:
-            result = Image.new(part.mode, (part.width, -(-image.height // factor)))
-        result.paste(part, (0, top // factor))
-    return result or image
-
-
-def _reducible(image: Image.Image) -> Image.Image:
-    if image.mode in ("P", "PA", "LA", "La", "RGBA", "RGBa") or "transparency" in image.info:
-        return image.convert("RGBA" if image.has_transparency_data else "RGB")
-    return to_rgb(image)
 
 
 def _upright(image: Image.Image, orientation: int) -> Image.Image:
@@ -254,6 +256,8 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
 
 def _unidentified(data: bytes, limits: ImageLimits) -> ImageError:
     known = sniff(data)
+    if (extra := extra_of(known)) is not None:
+        return ImageFormatError(extra)
     accepted = f"send one of {', '.join(limits.formats)}"
     if known is None:
         return ImageError(f"this is not an image, or it is damaged; {accepted}")

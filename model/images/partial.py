@@ -12,14 +12,16 @@ import struct
 import numpy as np
 from PIL import Image, ImageFile
 
+from model.images.colour_profiles import KEY
 from model.images.formats.container import Container, damaged
+from model.images.modes import in_8_bits
 
 LEAST_SHOWN = 0.1
 """Of a picture's rows must be there, or the file is refused as damaged."""
 
 _FILLED_BELOW = ("PNG", "GIF", "WEBP")  # whose missing rows are at the bottom, with no colour of their own
 _BY_ROWS = ("PNG", "GIF", "BMP", "TIFF")  # whose decoders leave rows that are missing as they were made: zero
-_GREY = 128  # what JPEG's decoder makes of blocks that are missing
+_GREY = (127, 128)  # what JPEG's decoder makes of blocks that are missing, in CMYK inverted
 _STRIP = 64
 
 
@@ -58,10 +60,19 @@ def _has_gaps(image: ImageFile.ImageFile, name: str) -> bool:
     return interlaced or bool(image.info.get("interlace"))
 
 
-def whiten_below(image: Image.Image, name: str, shown: float | None) -> None:
-    """Paint the rows that are missing at the bottom white, as the page below a picture is; in place."""
-    if shown is not None and name in _FILLED_BELOW and image.mode in ("L", "RGB", "RGBA"):
-        image.paste("white", (0, round(image.height * shown), image.width, image.height))
+def whiten_below(image: Image.Image, name: str, shown: float | None) -> Image.Image:
+    """The picture with the rows that are missing at its bottom white, as the page below a picture is."""
+    if shown is None or shown >= 1 or name not in _FILLED_BELOW:
+        return image
+    if image.mode.startswith("I;16"):
+        white = in_8_bits(image)(image)
+    elif image.mode not in ("L", "RGB", "RGBA"):  # there may be no white among these
+        white = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    else:
+        white = image
+    white.info = {key: value for key, value in image.info.items() if key == KEY or white is image}
+    white.paste("white", (0, round(white.height * shown), white.width, white.height))
+    return white
 
 
 def _rows_of_something(image: Image.Image, *, upside_down: bool) -> float:
@@ -74,7 +85,7 @@ def _rows_above_grey(image: Image.Image) -> float:
     for end in range(image.height, 0, -_STRIP):
         start = max(0, end - _STRIP)
         strip = np.asarray(image.crop((0, start, image.width, end)))
-        drawn = (strip != _GREY).reshape(end - start, -1).any(axis=1)
+        drawn = ((strip != _GREY[0]) & (strip != _GREY[1])).reshape(end - start, -1).any(axis=1)
         if drawn.any():
             return float(start + np.flatnonzero(drawn)[-1] + 1) / image.height
     return 0.0

@@ -23,7 +23,11 @@ _TURNS = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_270, 8: Image
 
 
 def read_raw(
-    data: bytes, limits: ImageLimits, longest_side: int | None, decode: Callable[[bytes], Image.Image]
+    data: bytes,
+    limits: ImageLimits,
+    longest_side: int | None,
+    decode: Callable[[bytes], Image.Image],
+    finish: Callable[[Image.Image], Image.Image],
 ) -> tuple[Image.Image, int, int]:
     """The picture, upright, and the width and height of the sensor's picture in pixels.
 
@@ -31,7 +35,8 @@ def read_raw(
         data: the file.
         limits: what it may cost.
         longest_side: as of `model.images.opening.read_image`; a smaller preview is not used.
-        decode: gives the upright picture of a JPEG, within the limits.
+        decode: gives the upright picture of a JPEG, within the limits, as it is wanted.
+        finish: makes of decoded pixels what is wanted of them.
 
     Raises:
         ImageTooLargeError: the header declares more than the limits allow; nothing was decoded.
@@ -47,17 +52,20 @@ def read_raw(
         if orientation >= 5:
             width, height = height, width
         wanted = min(longest_side or _PREVIEW_SIDE, max(width, height) // 2)
-        image = _preview(raw, orientation, decode)
+        image = _preview(raw, orientation, decode, finish)
         if image is None or max(image.size) < wanted:
-            needed = BYTES * sizes.raw_width * sizes.raw_height
-            limits.check_memory(needed)
-            with limits.together.pixels(needed):
+            with limits.turn(BYTES * sizes.raw_width * sizes.raw_height, len(data)):
                 # LibRaw turns the picture upright by itself.
-                image = Image.fromarray(raw.postprocess(half_size=True, use_camera_wb=True, output_bps=8))
+                image = finish(Image.fromarray(raw.postprocess(half_size=True, use_camera_wb=True, output_bps=8)))
         return image, width, height
 
 
-def _preview(raw: rawpy.RawPy, orientation: int, decode: Callable[[bytes], Image.Image]) -> Image.Image | None:
+def _preview(
+    raw: rawpy.RawPy,
+    orientation: int,
+    decode: Callable[[bytes], Image.Image],
+    finish: Callable[[Image.Image], Image.Image],
+) -> Image.Image | None:
     """The largest picture that the camera put into the file; None where there is none that can be read."""
     import rawpy
 
@@ -66,7 +74,7 @@ def _preview(raw: rawpy.RawPy, orientation: int, decode: Callable[[bytes], Image
     except rawpy.LibRawError:
         return None
     if not isinstance(found.data, bytes):
-        image = Image.fromarray(found.data)
+        image = finish(Image.fromarray(found.data))
     else:
         try:
             if not found.data.startswith(b"\xff\xd8\xff"):

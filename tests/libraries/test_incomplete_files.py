@@ -10,6 +10,7 @@ from PIL import Image
 
 from index_builder import GallerySnapshot, build_gallery, gallery_info, sync_gallery, verify_gallery
 from model.errors import DamagedImageError
+from model.images.appearance import photo_rgb
 from model.images.opening import read_image, to_rgb
 from tests.index_builder.pictures import write_photo
 
@@ -62,6 +63,62 @@ def test_what_is_there_is_shown_and_marked(kind, kept):
 def test_what_is_missing_is_white_as_the_page_is(kind):
     whole = encoded(kind)
     assert rgb(whole[: int(len(whole) * 0.6)])[-20:].min() == 255
+
+
+def cut_at(data, share):
+    return data[: int(len(data) * share)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "image"),
+    [
+        ("GIF", PICTURE.quantize(64)),
+        ("PNG", PICTURE.quantize(64)),
+        ("PNG", PICTURE.convert("LA")),
+        ("PNG", Image.fromarray(np.asarray(PICTURE.convert("L")).astype(np.uint16) * 200)),
+    ],
+    ids=["GIF", "palette", "grey with opacity", "16 bits"],
+)
+@pytest.mark.parametrize("scale", [1, 12])
+def test_what_is_missing_is_white_in_every_mode(kind, image, scale):
+    large = image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
+    opened = read_image(cut_at(encoded(kind, large), 0.6), longest_side=64)
+    assert opened.shown == pytest.approx(0.6, abs=0.3)
+    shown = np.asarray(photo_rgb(opened.image))
+    assert shown[-len(shown) // 20 :].min() == 255
+    assert shown[: len(shown) // 4].min() < 200
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "WEBP lossless", "JPEG", "GIF"])
+def test_zeros_or_anything_else_behind_a_whole_file_are_nobodys(kind):
+    whole = encoded(kind)
+    for behind in (bytes(2_000_000), b"SEFHk\0\0\0" + b"Motion" * 1000, NOISE.tobytes()):
+        opened = read_image(whole + behind)
+        assert not opened.incomplete
+        np.testing.assert_array_equal(np.asarray(to_rgb(opened.image)), rgb(whole))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_zeros_in_place_of_the_end_are_not_rows(kind):
+    whole = encoded(kind, PICTURE.resize((320, 1200)))
+    part = cut_at(whole, 0.4)
+    opened = read_image(part + bytes(len(whole) - len(part)))
+    if kind == "WEBP":
+        return  # whose pixels nobody can tell from zeros; it opens
+    assert opened.shown == pytest.approx(0.4, abs=0.12)
+    with pytest.raises(DamagedImageError, match="a part of the image is missing"):
+        read_image(part + bytes(100_000), whole=True)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("zeros", [0, 200_000])
+def test_a_jpeg_in_any_colours_that_lacks_most_rows_is_not_whole(mode, zeros):
+    whole = encoded("JPEG", PICTURE.resize((320, 1200)).convert(mode))
+    start = whole.index(b"\xff\xda")
+    part = whole[: start + int((len(whole) - start) * 0.3)] + bytes(zeros)
+    assert read_image(part).shown == pytest.approx(0.3, abs=0.1)
+    with pytest.raises(DamagedImageError, match="a part of the image is missing"):
+        read_image(part, whole=True)
 
 
 @pytest.mark.parametrize("kind", KINDS)

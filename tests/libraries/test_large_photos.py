@@ -6,16 +6,23 @@ import io
 import re
 import struct
 import threading
+import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
 from app.main import create_app
 from index_builder import BuildOptions, GallerySnapshot, build_gallery, verify_gallery
+from model.errors import ImageTooLargeError
+from model.images.appearance import photo_rgb
 from model.images.decoding_memory import DecodingMemory
 from model.images.limits import ImageLimits
-from tests.app.conftest import WRITE_KEY, encoded, open_client, picture, settings_for
+from model.images.opening import open_shown
+from model.images.reduction import photo_within
+from tests.app.conftest import WRITE_KEY, encoded, open_client, picture, service_in, settings_for, sketch
 from tests.index_builder.pictures import write_photo
 
 WIDE, HIGH = 16320, 12240
@@ -147,3 +154,47 @@ def test_a_photo_larger_than_any_sketch_has_a_thumbnail(served):
     large = encoded(picture(1, (200, 200)))
     assert client.post("/search", files={"sketch": large}).json()["code"] == "image_too_large"
     assert client.post("/photos", files={"photo": large}).status_code == 201
+
+
+def test_searches_and_originals_do_not_wait_for_photos_that_wait_for_memory(tmp_path, network):
+    for seed in range(2):
+        write_photo(tmp_path / "photos" / f"{seed}.png", seed=seed, size=(300, 200))
+    build_gallery(tmp_path / "photos", tmp_path / "g", network)
+    settings = settings_for(tmp_path / "g", decoding_memory_bytes=1_600_000, request_timeout_s=2, decode_threads=2)
+    with open_client(create_app(settings, network)) as client, ThreadPoolExecutor(2) as pool:
+        found = client.post("/search", files={"sketch": sketch()}).json()["results"]
+        with service_in(client).photo_limits.together.pixels(1_200_000):  # what indexing a giant holds
+            thumbnails = [pool.submit(client.get, one["thumbnail_url"]) for one in found]
+            time.sleep(0.2)
+            assert client.post("/search", files={"sketch": sketch()}).status_code == 200
+            assert [client.get(one["url"]).status_code for one in found] == [200, 200]
+            late = [one.result() for one in thumbnails]
+            assert {(one.status_code, one.json()["code"]) for one in late} == {(503, "deadline_exceeded")}
+        assert [client.get(one["thumbnail_url"]).status_code for one in found] == [200, 200]
+
+
+def test_a_picture_for_the_screen_keeps_to_the_memory_that_one_photo_may_take():
+    data = encoded(Image.new("RGBA", (2500, 1600), "red"))
+    assert open_shown(data, ImageLimits(), 1200).size == (1200, 768)
+    with pytest.raises(ImageTooLargeError):  # 16 MB of pixels alone
+        open_shown(data, ImageLimits(max_memory=20_000_000), 1200)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "I;16", "F", "CMYK"])
+@pytest.mark.parametrize("size", [100, 299, 450, 601])
+def test_a_picture_made_in_pieces_is_the_picture_made_at_once(mode, size):
+    smooth = picture(3, (600, 450)).resize((1800, 1350)).resize((600, 450))
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(smooth.convert("L")).astype(np.uint16) * 250)
+    elif mode == "F":
+        image = Image.fromarray(np.asarray(smooth.convert("L")).astype(np.float32) / 200)
+    else:
+        image = smooth.quantize(64) if mode == "P" else smooth.convert(mode)
+    if mode == "RGBA":
+        image.putalpha(smooth.convert("L"))
+    expected = photo_rgb(image.copy())
+    expected.thumbnail((size, size), Image.Resampling.LANCZOS)
+    found = photo_within(image, size)
+    assert (found.mode, max(found.size)) == ("RGB", min(size, 600))
+    difference = np.abs(np.asarray(found, dtype=int) - np.asarray(expected.resize(found.size), dtype=int))
+    assert (difference.mean(), np.percentile(difference, 99)) < (1.5, 12)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fastapi import APIRouter, Depends, Request
 from PIL import Image
 from starlette.responses import Response
@@ -29,8 +31,7 @@ from app.service.files import photo_files as files
 from app.service.service import Service
 from app.service.serving.deadline import Deadline
 from app.service.serving.served_gallery import ServedVersion
-from model.images.appearance import photo_rgb
-from model.images.opening import open_image
+from model.images.opening import open_shown
 from sketchseek_client import Explanation
 from sketchseek_client.search_documents import EXAMPLE_ID
 
@@ -84,7 +85,7 @@ async def explain(request: Request) -> Response:
             photos = _photos(service, served, rows, deadline)
             return as_png(draw(picture_kind(kind), served.searcher, explained, photos))
 
-        return Response(await service.decode(picture, deadline), media_type="image/png", headers=_NOT_KEPT)
+        return Response(await service.decode_photo(picture, deadline), media_type="image/png", headers=_NOT_KEPT)
 
     return await unless_client_leaves(request, service.gallery.answer(attempt), service.metrics)
 
@@ -105,11 +106,11 @@ def _rows(served: ServedVersion, options: ExplainOptions, kind: str) -> list[int
 
 def _photos(service: Service, served: ServedVersion, rows: list[int], deadline: Deadline) -> list[Image.Image]:
     """The photos' pixels. The deadline is checked before each."""
-    photos = []
+    photos, limits = [], replace(service.photo_limits, wait_until=deadline.at)
     for row in rows:
         deadline.raise_if_passed()  # so that others get this thread
         with files.open_photo(served.folders, served.snapshot.photo(row)) as file:
-            photos.append(photo_rgb(open_image(file, service.photo_limits, PHOTO_SIDE)))
+            photos.append(open_shown(file, limits, PHOTO_SIDE))
     return photos
 
 

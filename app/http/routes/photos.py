@@ -66,7 +66,7 @@ async def photo(
     record = served.photo(photo_id)
     etag = f'"{record.content_hash[:32]}"'
     with _away_explained(service, served.folders, record):
-        file = await service.decode(lambda: files.open_photo(served.folders, record))
+        file = await service.open_file(lambda: files.open_photo(served.folders, record), service.deadline())
     # An id stands for one content, so browsers may keep the file, unless it was changed a moment ago.
     unchanged = files.is_unchanged(file, record)
     if unchanged and request.headers.get("if-none-match") == etag:
@@ -115,7 +115,8 @@ async def _smaller(request: Request, photo_id: str, kind: renditions.Renditions)
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
     with _away_explained(service, served.folders, record):
-        data, unchanged = await service.decode(lambda: kind.get(served.folders, record), service.deadline())
+        deadline = service.deadline()
+        data, unchanged = await service.decode_photo(lambda: kind.get(served.folders, record, deadline.at), deadline)
     if not unchanged:
         headers = {"Cache-Control": "no-store"}
     return Response(data, media_type=renditions.MEDIA_TYPE, headers=headers)
@@ -197,7 +198,7 @@ async def _stored(service: Service, sent: list[UploadFile], folders: PhotoFolder
 
     try:
         for file in sent:
-            await service.decode(partial(store, file))
+            await service.decode_photo(partial(store, file))
     except BaseException:
         for upload in uploads:
             upload.discard()

@@ -5,20 +5,21 @@ from __future__ import annotations
 import io
 import threading
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from PIL import Image
 from prometheus_client import Gauge
 
 from app.service.files.photo_files import is_unchanged, open_photo
 from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import PhotoRecord
-from model.images.appearance import photo_rgb
-from model.images.opening import ImageLimits, open_image
+from model.images.opening import ImageLimits, open_shown
 
 MEDIA_TYPE = "image/webp"
 _QUALITY = 80
+_MAKING = 2
+"""Goes up when the same file gives another picture, so that browsers ask for it again."""
 
 
 def rendition(source: Path | bytes | BinaryIO, limits: ImageLimits, size: int) -> bytes:
@@ -27,15 +28,9 @@ def rendition(source: Path | bytes | BinaryIO, limits: ImageLimits, size: int) -
     Raises:
         ImageError: the picture cannot be decoded, or not within the limits.
     """
-    small = photo_rgb(open_image(source, limits, size), lambda photo: _within(photo, size))
     buffer = io.BytesIO()
-    small.save(buffer, "WEBP", quality=_QUALITY, method=2)
+    open_shown(source, limits, size).save(buffer, "WEBP", quality=_QUALITY, method=2)
     return buffer.getvalue()
-
-
-def _within(image: Image.Image, size: int) -> Image.Image:
-    image.thumbnail((size, size), Image.Resampling.LANCZOS)
-    return image
 
 
 class Renditions:
@@ -58,14 +53,20 @@ class Renditions:
         self._lock = threading.Lock()
 
     def etag(self, photo: PhotoRecord) -> str:
-        """Changes with the photo's content and with the size."""
-        return f'"{photo.content_hash[:32]}-{self._size}"'
+        """Changes with the photo's content, with the size, and with the way pictures are made."""
+        return f'"{photo.content_hash[:32]}-{self._size}-{_MAKING}"'
 
-    def get(self, folders: PhotoFolders, photo: PhotoRecord) -> tuple[bytes, bool]:
+    def get(self, folders: PhotoFolders, photo: PhotoRecord, until: float) -> tuple[bytes, bool]:
         """The rendition as WebP, and whether it may be cached: not if the file changed since the gallery read it.
+
+        Args:
+            folders: where the photo lies.
+            photo: which one.
+            until: the moment of `time.monotonic` until which it may wait for other photos.
 
         Raises:
             RequestError: `photo_gone`.
+            DecodingTimeoutError: other photos took the memory for decoding until then.
             ImageError: the file can no longer be decoded.
         """
         with self._lock:
@@ -74,7 +75,7 @@ class Renditions:
                 return known, True
         with open_photo(folders, photo) as file:
             unchanged = is_unchanged(file, photo)
-            data = rendition(file, self._limits, self._size)
+            data = rendition(file, replace(self._limits, wait_until=until), self._size)
         if unchanged:
             self._keep(photo.photo_id, data)
         return data, unchanged

@@ -16,6 +16,9 @@ class Deadline:
 
     Several threads may find out that it passed. The request counts as late once, however many do.
 
+    Attributes:
+        at: the same moment, of `time.monotonic`.
+
     Args:
         seconds: from now.
         retry_after_s: what a client is told that had to wait too long.
@@ -23,19 +26,19 @@ class Deadline:
     """
 
     def __init__(self, seconds: float, retry_after_s: int, count: Callable[[], None]) -> None:
-        self._at = time.monotonic() + seconds
+        self.at = time.monotonic() + seconds
         self._retry_after_s = retry_after_s
         self._count: Callable[[], None] | None = count
         self._lock = threading.Lock()
 
     def remaining(self) -> float:
         """Seconds left; 0.0 once it passed."""
-        return max(0.0, self._at - time.monotonic())
+        return max(0.0, self.at - time.monotonic())
 
     @property
     def passed(self) -> bool:
         """Whether it is too late."""
-        return time.monotonic() >= self._at
+        return time.monotonic() >= self.at
 
     def exceeded(self) -> BusyError:
         """The error for a request that is late, which is counted with the first of them."""

@@ -87,9 +87,20 @@ def ending_for(image_format: str, name: str) -> str:
     return sent if image_format == "RAW" and sent in _RAW_ENDINGS else ENDING_OF.get(image_format, ".img")
 
 
+def is_known(name: str) -> bool:
+    """Whether `name` is one of these formats, whether or not this installation reads it."""
+    return any(one.name == name for one in KNOWN)
+
+
+def extra_of(name: str | None) -> str | None:
+    """What to install so that files of this format can be read; None if nothing is missing."""
+    return next((_needed(one) for one in KNOWN if one.name == name and not one.is_available), None)
+
+
 def missing_extra(ending: str) -> str | None:
     """What to install so that files of this ending can be read; None if nothing is missing."""
-    for one in KNOWN:
-        if ending in one.endings and not one.is_available:
-            return f"{one.title} needs an extra: pip install 'sketchseek[{one.extra}]'"
-    return None
+    return next((_needed(one) for one in KNOWN if ending in one.endings and not one.is_available), None)
+
+
+def _needed(one: ImageFormat) -> str:
+    return f"{one.title} needs an extra: pip install 'sketchseek[{one.extra}]'"

@@ -33,10 +33,11 @@ def walk_jpeg(data: bytes) -> Container:
         body = data[position + 4 : position + 2 + length]
         if marker == 0xDA:
             scans = _scans(data, position) if progressive or body[0] < components else 1
-            kept.append(memoryview(data)[position:])
             whole = data.rfind(_END, position) >= 0  # never among the pixels
-            if not whole:
-                kept.append(_END)
+            if whole:
+                kept.append(memoryview(data)[position:])
+            else:  # zeros would be pixels: of a copy that was cut short, or whose end was never written
+                kept += [data[position:].rstrip(b"\0"), _END]
             profile = _whole(pieces)
             return Container(
                 b"".join(kept), orientation or 1, size, scans, samples, profile, shown=None if whole else 1.0

@@ -21,8 +21,8 @@ def walk_png(data: bytes) -> Container:
     position, pixels, frames, orientation, seen = 8, 0, 0, 1, set()
     idats: list[memoryview] = []
     for _ in range(MAX_CHUNKS):
-        if position + 8 > len(data):
-            break  # the decoder says what is missing
+        if not data[position + 4 : position + 8].isalpha():
+            break  # the end, or no chunk: zeros in place of what is missing, which the decoder notices
         length, kind = struct.unpack_from(">I4s", data, position)
         end = position + 12 + length
         if kind == b"IDAT":

@@ -14,8 +14,9 @@ def walk_webp(data: bytes) -> Container:
     position, orientation, size, profile, frames = 12, 1, None, None, 0
     shown: float | None = None
     kept: list[bytes] = []
+    last = _end_of_file(data)
     for _ in range(MAX_CHUNKS):
-        if position + 8 > len(data):
+        if position + 8 > last:
             break
         kind, length = struct.unpack_from("<4sI", data, position)
         end = position + 8 + length + (length & 1)
@@ -41,6 +42,11 @@ def walk_webp(data: bytes) -> Container:
     return Container(riff + body, orientation, size, profile=profile, animated=frames > 1, shown=shown)
 
 
+def _end_of_file(data: bytes) -> int:
+    """Where the file says that it ends; what follows belongs to nobody."""
+    return min(len(data), 8 + int(struct.unpack_from("<I", data, 4)[0]))
+
+
 def _made_whole(kind: bytes, chunk: bytes, length: int) -> tuple[bytes, float]:
     """A chunk of pixels with zeros in place of its missing end, and about which share of the rows is there.
 
@@ -58,8 +64,9 @@ def first_webp_frames(data: bytes, count: int) -> tuple[bytes, tuple[int, int]]:
     """An animation up to its `count`-th frame, without metadata, and its size."""
     position, size = 12, (0, 0)
     kept: list[bytes] = []
+    last = _end_of_file(data)
     for _ in range(MAX_CHUNKS):
-        if position + 8 > len(data) or not count:
+        if position + 8 > last or not count:
             break
         kind, length = struct.unpack_from("<4sI", data, position)
         end = position + 8 + length + (length & 1)

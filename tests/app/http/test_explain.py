@@ -145,7 +145,7 @@ def test_photos_for_a_picture_are_read_only_while_somebody_waits(
     settings = settings_for(shared_gallery, request_timeout_s=2, decode_threads=1)
     with open_client(create_app(settings, network)) as client:
         ids = [one["photo_id"] for one in client.post("/search", files={"sketch": sketch()}).json()["results"]]
-        monkeypatch.setattr("app.http.routes.explain.open_image", slow)
+        monkeypatch.setattr("app.http.routes.explain.open_shown", slow)
         answer = client.post(
             "/explain", json={"strokes": STROKES, "photo_id": ids[0], "among": ids[1:], "format": "synthesis"}
         )

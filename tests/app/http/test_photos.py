@@ -92,6 +92,14 @@ def test_a_picture_for_the_screen_is_large_upright_and_shown_by_browsers(photos,
         assert (unknown.status_code, unknown.headers["content-type"]) == (422, "application/problem+json")
 
 
+def test_browsers_ask_again_where_pictures_are_made_in_another_way(service, monkeypatch):
+    one = results(service)[0]
+    etag = service.get(one["thumbnail_url"]).headers["etag"]
+    monkeypatch.setattr("app.service.files.renditions._MAKING", 1000)
+    again = service.get(one["thumbnail_url"], headers={"If-None-Match": etag})
+    assert (again.status_code, again.headers["etag"] == etag) == (200, False)
+
+
 def test_thumbnails_stay_within_their_memory(shared_gallery, network):
     with open_client(create_app(settings_for(shared_gallery, thumbnail_cache_bytes=2000), network)) as client:
         for one in results(client):

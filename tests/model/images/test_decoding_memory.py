@@ -5,14 +5,16 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 
-from model.errors import ConfigurationError
+from model.errors import ConfigurationError, DecodingTimeoutError
 from model.images.decoding_memory import UNSHARED, DecodingMemory
 
-TOTAL = 3200  # files 800, pixels 2400, small up to 100
+TOTAL = 3200  # files 400, pixels 2400, small ones 200 each, small is up to 100
 SOON = 5.0
 
 
@@ -30,6 +32,16 @@ class Watched:
         time.sleep(seconds)
         with self._lock:
             self.held -= size
+
+    @contextmanager
+    def kept(self, size: int) -> Iterator[None]:
+        with self._lock:
+            self.held += size
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.held -= size
 
 
 def test_together_never_more_than_the_whole() -> None:
@@ -99,7 +111,7 @@ def test_files_have_turns_of_their_own_and_count_twice() -> None:
     done = threading.Event()
 
     def second() -> None:
-        with memory.file(400):
+        with memory.file(150):
             done.set()
 
     thread = threading.Thread(target=second)
@@ -108,6 +120,43 @@ def test_files_have_turns_of_their_own_and_count_twice() -> None:
         assert not done.wait(0.05)
     thread.join(SOON)
     assert done.is_set()
+
+
+def test_everything_together_stays_within_the_whole_and_nobody_waits_for_ever() -> None:
+    memory, watched = DecodingMemory(TOTAL), Watched()
+    random_sizes = random.Random(0)
+
+    def work(number: int) -> None:
+        size = (5, 45, 60, 190, 700)[number % 5]  # 700: more than the room for files
+        needed = random_sizes.choice((20, 90, 100, 300, 1000))
+        with memory.file(size):
+            watched.hold(2 * size)
+            with watched.kept(2 * size), memory.pixels(needed):
+                watched.hold(needed)
+
+    with ThreadPoolExecutor(24) as pool:
+        list(pool.map(work, range(200), timeout=SOON))
+    assert TOTAL / 3 < watched.most <= TOTAL
+
+
+def test_a_file_in_memory_takes_no_turn_within_a_turn() -> None:
+    memory = DecodingMemory(TOTAL)
+    with memory.file(50), memory.file(0), memory.pixels(100):
+        pass
+    with memory.file(2000), memory.file(0), memory.pixels(10_000):
+        pass
+
+
+@pytest.mark.parametrize("size", [100, 2400])
+def test_whoever_waits_gives_up_in_time_and_leaves_the_line(size: int) -> None:
+    memory = DecodingMemory(TOTAL)
+    with memory.pixels(2400), memory.pixels(100), memory.pixels(100):
+        began = time.monotonic()
+        with pytest.raises(DecodingTimeoutError), memory.pixels(size, began + 0.05):
+            pass
+        assert 0.04 < time.monotonic() - began < SOON
+    with memory.pixels(size, time.monotonic()):
+        pass
 
 
 def test_unshared_memory_never_waits() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.model.images.hostile import CASES
+from tests.model.images.hostile.measure import ways_of
 from tests.paths import ROOT
 
 SECONDS = 2.0
@@ -51,7 +52,7 @@ def test_there_are_enough_of_them() -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_hostile_image_is_answered(answers: Answers, name: str) -> None:
     expected = {"opened" if outcome is None else outcome.__name__ for outcome in CASES[name].outcomes}
-    for way in ("photo", "sketch"):
+    for way in ways_of(name):
         answer = answers.of(name, way)
         assert answer["outcome"] in expected, answer
         assert answer["processor_s"] < SECONDS, answer

@@ -79,7 +79,8 @@ def hold_device(client: TestClient, gate: threading.Event) -> None:
 def hold_decoders(client: TestClient, gate: threading.Event) -> None:
     service = service_in(client)
     for _ in range(service.settings.decode_threads):
-        service._decoders.submit(gate.wait, 60)
+        service._sketch_threads.submit(gate.wait, 60)
+        service._photo_threads.submit(gate.wait, 60)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
     python -m tests.model.images.hostile.measure [NAME ...]
 
-Every image goes both ways that the product knows, as a photo and as a sketch, within about the limits of sketches.
+Every image goes both ways that the product knows, as a photo and as a sketch, within about the limits of sketches. Two
+also become a picture for a screen.
 A line holds the name, what became of it (the error's class, "opened", or "leaked ..." for anything that is neither),
 seconds of processor time, seconds by the clock, and megabytes of memory beyond what the process held before.
 """
@@ -24,7 +25,7 @@ import torch
 from model.config import PreprocessConfig
 from model.errors import BlankSketchError, SketchseekError
 from model.images.limits import SKETCH_LIMITS
-from model.images.opening import open_image
+from model.images.opening import open_image, open_shown
 from model.images.preprocess import SKETCH_LONGEST_SIDE, photo_tensor, sketch_tensor
 from tests.model.images.hostile import CASES
 
@@ -42,6 +43,18 @@ def as_sketch(data: bytes) -> None:
         sketch_tensor(image, CONFIG)
 
 
+def as_screen(data: bytes) -> None:
+    open_shown(data, LIMITS, 2048)
+
+
+WAYS = {"photo": as_photo, "sketch": as_sketch, "screen": as_screen}
+ON_A_SCREEN = ("png bomb of 49 megapixels with alpha", "png bomb of 16 bits, grey")  # others gain nothing by it
+
+
+def ways_of(name: str) -> tuple[str, ...]:
+    return ("photo", "sketch", "screen") if name in ON_A_SCREEN else ("photo", "sketch")
+
+
 def megabytes(field: str) -> float:
     """VmRSS (now in memory), VmHWM (at most so far) or VmSize (address space)."""
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -51,7 +64,7 @@ def megabytes(field: str) -> float:
 def measured(name: str, data: bytes, way: str) -> dict[str, object]:
     before, clock, processor = megabytes("VmRSS"), time.perf_counter(), time.process_time()
     try:
-        (as_photo if way == "photo" else as_sketch)(data)
+        WAYS[way](data)
         outcome = "opened"
     except SketchseekError as error:
         outcome = type(error).__name__
@@ -72,7 +85,7 @@ def main(names: list[str]) -> None:
     space = int(megabytes("VmSize") * 1e6) + 2_000_000_000
     for name in names or CASES:
         data = CASES[name].build()
-        for way in ("photo", "sketch"):
+        for way in ways_of(name):
             child = os.fork()
             if child == 0:
                 warnings.simplefilter("error")

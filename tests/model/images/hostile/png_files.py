@@ -50,13 +50,28 @@ def animation() -> bytes:
     return SIGNATURE + header(8, 8) + control + chunk(b"IDAT", pixels) + b"".join(frames) + END
 
 
+def large_animation(width: int, height: int) -> bytes:
+    """A first frame of transparency alone, and one of a single pixel."""
+    dot = zlib.compress(bytes(5))
+    first = struct.pack(">IIIIIHHBB", 0, width, height, 0, 0, 1, 10, 0, 0)
+    second = struct.pack(">IIIIIHHBB", 1, 1, 1, 0, 0, 1, 10, 0, 0)
+    control = chunk(b"acTL", struct.pack(">II", 2, 0)) + chunk(b"fcTL", first)
+    more = chunk(b"fcTL", second) + chunk(b"fdAT", struct.pack(">I", 2) + dot)
+    pixels = chunk(b"IDAT", zeros((1 + 4 * width) * height))
+    return SIGNATURE + header(width, height, colour=6) + control + pixels + more + END
+
+
 def in_front(extra: bytes) -> bytes:
     return HEAD + extra + BODY
 
 
 PNG: dict[str, Case] = {
-    "png bomb of 64 megapixels": opens(lambda: blank(8000, 8000)),
-    "png bomb of 64 megapixels with alpha": opens(lambda: blank(8000, 8000, colour=6)),
+    "png bomb of 64 megapixels": either(lambda: blank(8000, 8000), ImageTooLargeError),
+    "png bomb of 64 megapixels with alpha": fails(lambda: blank(8000, 8000, colour=6), ImageTooLargeError),
+    "png bomb of 49 megapixels with alpha": opens(lambda: blank(7000, 7000, colour=6)),
+    "png animation of 49 megapixels that begins empty": opens(lambda: large_animation(7000, 7000)),
+    "png animation of 9 megapixels that begins empty": opens(lambda: large_animation(3000, 3000)),
+    "png of 49 megapixels with zeros in place of its end": opens(lambda: blank(7000, 7000)[:-40] + bytes(1_000_000)),
     "png bomb in a palette": opens(lambda: blank(8000, 8000, colour=3)),
     "png bomb of one bit": opens(lambda: blank(8000, 8000, colour=0, depth=1)),
     "png bomb of 16 bits, grey": opens(lambda: blank(8000, 8000, colour=0, depth=16)),

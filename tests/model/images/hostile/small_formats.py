@@ -23,6 +23,15 @@ def frame(left: int, top: int, width: int, height: int, data: bytes = b"\x02\x4c
     return b"," + struct.pack("<HHHHB", left, top, width, height, 0) + b"\x02" + data
 
 
+def gif_animation(side: int) -> bytes:
+    """A first frame of transparency alone, and one with a dot."""
+    frames = [Image.new("P", (side, side)) for _ in range(2)]
+    for one in frames:
+        one.putpalette([255, 255, 255] + [0] * 765)
+    frames[1].putpixel((0, 0), 1)
+    return saved(frames[0], "GIF", save_all=True, append_images=frames[1:], transparency=0, disposal=2)
+
+
 def webp(*chunks: bytes) -> bytes:
     body = b"".join(chunks)
     return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body
@@ -49,6 +58,8 @@ def bmp(width: int, height: int, bits: int, compression: int, pixels: bytes, *, 
 
 SMALL_FORMATS: dict[str, Case] = {
     "gif of 64 megapixels": opens(lambda: saved(Image.new("L", (8000, 8000)), "GIF")),
+    "gif animation of 49 megapixels that begins empty": opens(lambda: gif_animation(7000)),
+    "gif animation of 9 megapixels that begins empty": opens(lambda: gif_animation(3000)),
     "gif without pixels": fails(lambda: gif(0, 0, frame(0, 0, 0, 0)), DamagedImageError),
     "gif of 65 535 by 65 535": fails(lambda: gif(65_535, 65_535, frame(0, 0, 1, 1)), ImageTooLargeError),
     "gif whose frame leaves the screen": fails(lambda: gif(8, 8, frame(60_000, 60_000, 8, 8)), ImageTooLargeError),
@@ -81,6 +92,13 @@ SMALL_FORMATS: dict[str, Case] = {
     ),
     "webp of 14 megapixels": opens(lambda: saved(Image.new("RGB", (4000, 3500)), "WEBP", method=0)),
     "webp of 5 000 frames": opens(lambda: webp_animation(5000)),
+    "webp animation of 49 megapixels that begins empty": fails(
+        lambda: webp(vp8x(7000, 7000, 18), webp_chunk(b"ANIM", bytes(6)), webp_animation(2)[44:]), ImageTooLargeError
+    ),
+    "webp animation of 12 megapixels that begins empty": opens(
+        lambda: webp(vp8x(4000, 3000, 18), webp_chunk(b"ANIM", bytes(6)), webp_animation(2)[44:])
+    ),
+    "webp with 3 MB of zeros behind it": opens(lambda: WEBP + bytes(3_000_000)),
     "webp with 5 MB of EXIF": opens(
         lambda: webp(vp8x(64, 48, 8), WEBP[12:], webp_chunk(b"EXIF", exif_of_many_tags(60_000, 5_000_000)))
     ),
