@@ -99,3 +99,29 @@ def test_a_photo_is_a_query(site: Site, open_page: OpenPage, tmp_path: Path) -> 
     wait_for_search(page, lambda: page.get_by_role("button", name="Without this photo").click())
     expect(page.locator("#wanted")).to_be_hidden()
     assert "photo=" not in page.url
+
+
+def test_opinions_refine_the_search_and_live_in_the_address(site: Site, open_page: OpenPage) -> None:
+    page = open_page(site)
+    wait_for_search(page, lambda: draw(page, circle()))
+    first, *_, last = shown(page)
+    page.locator(f'.card[data-photo="{last}"]').hover()
+    liked = page.locator(f'.card[data-photo="{last}"]').get_by_role("button", name="More of this")
+    answer = wait_for_search(page, liked.click)
+    assert sorted(answer["parts"]) == ["like", "sketch"]
+    assert shown(page)[0] == last, "what is liked comes first"
+    expect(liked).to_have_attribute("aria-pressed", "true")
+    page.locator(f'.card[data-photo="{first}"] .card-open').click()
+    wait_for_search(page, lambda: page.get_by_role("dialog").get_by_role("button", name="Less of this").click())
+    page.keyboard.press("Escape")
+    assert first not in shown(page)
+    cards = shown(page)
+    page.reload()
+    arrive(page, cards)
+    expect(page.locator("#judged .chip")).to_have_count(2)
+    wait_for_search(page, lambda: page.get_by_role("button", name="No longer: less of this").click())
+    assert first in shown(page)
+    page.get_by_role("button", name="Clear").click()
+    expect(page.get_by_role("heading", name="Draw it, find the photo")).to_be_visible()
+    expect(page.locator("#judged")).to_be_hidden()
+    assert "like" not in page.url

@@ -12,7 +12,10 @@ export function moved(result) {
   return result.recall_rank - result.rank;
 }
 
+const JUDGES = { like: "More of this", unlike: "Less of this" };
+
 export class Grid extends EventTarget {
+  verdictOf = () => null; // of a photo id: "like", "unlike" or null
   #list;
   #cards = new Map();
 
@@ -54,8 +57,14 @@ export class Grid extends EventTarget {
     image.addEventListener("error", () => image.classList.add("failed"));
     showPhoto(image, result.thumbnail_url).catch(() => image.classList.add("failed"));
     const open = make("button", { type: "button", class: "card-open" }, image);
-    const similar = make("button", { type: "button", class: "card-similar", title: "More like this" }, icon("similar"));
-    const card = make("li", { class: "card", dataset: { photo: result.photo_id } }, open, similar, make("div", { class: "card-facts" }));
+    const similar = make("button", { type: "button", class: "card-action card-similar", title: "More like this" }, icon("similar"));
+    const judges = Object.entries(JUDGES).map(([verdict, title]) => {
+      const button = make("button", { type: "button", class: "card-action judge", title, dataset: { verdict } }, icon(verdict));
+      button.addEventListener("click", () => this.dispatchEvent(new CustomEvent("judge", { detail: { photoId: result.photo_id, verdict } })));
+      return button;
+    });
+    const actions = make("div", { class: "card-actions" }, ...judges, similar);
+    const card = make("li", { class: "card", dataset: { photo: result.photo_id } }, open, actions, make("div", { class: "card-facts" }));
     card.style.setProperty("--shape", shape(result));
     open.addEventListener("click", () => this.#tell("open", result.photo_id));
     similar.addEventListener("click", () => this.#tell("similar", result.photo_id));
@@ -72,6 +81,10 @@ export class Grid extends EventTarget {
     card.querySelector(".card-open").setAttribute("aria-label", `${result.rank}. ${name}, ${percent}`);
     card.querySelector(".card-open").title = name;
     card.querySelector(".card-similar").setAttribute("aria-label", `More like ${name}`);
+    for (const button of card.querySelectorAll(".judge")) {
+      button.setAttribute("aria-label", `${JUDGES[button.dataset.verdict]}: ${name}`);
+      button.setAttribute("aria-pressed", String(this.verdictOf(result.photo_id) === button.dataset.verdict));
+    }
     const steps = moved(result);
     const meter = make("meter", { min: 0, max: 1, value: Math.max(0, Math.min(1, result.score)) });
     meter.setAttribute("aria-label", `Score of ${name}`);

@@ -10,9 +10,10 @@ import { GalleryState } from "./gallery.js";
 import { Grid } from "./grid.js";
 import { startIntake } from "./intake.js";
 import { startKeys } from "./keys.js";
+import { Judged } from "./judged.js";
 import { Match } from "./match.js";
 import { drawByKeys, drawByPointer } from "./pens.js";
-import { orderPart, photoPart, similarPart, sketchPart, tagsPart, wordsPart } from "./query_parts.js";
+import { judgedPart, orderPart, photoPart, similarPart, sketchPart, tagsPart, wordsPart } from "./query_parts.js";
 import { announce, toast } from "./say.js";
 import { Search } from "./search.js";
 import * as states from "./states.js";
@@ -34,7 +35,8 @@ startKeys();
 startIntake(surface);
 const words = new Words();
 const wanted = new WantedPhoto();
-const search = new Search(surface, words, wanted);
+const judged = new Judged();
+const search = new Search(surface, words, wanted, judged);
 const grid = new Grid(byId("grid"));
 const filters = new Filters();
 const gallery = new GalleryState();
@@ -47,6 +49,7 @@ const address = new Address(
     orderPart(search, showOrder),
     photoPart(wanted),
     sketchPart(surface),
+    judgedPart(judged),
     similarPart(search),
   ],
   () => search.now(),
@@ -56,7 +59,11 @@ let retry = 0;
 
 // Sketch to search
 
+let sheet = surface.history.sheet;
 surface.addEventListener("change", ({ detail }) => {
+  // Opinions belong to the drawing that they were about.
+  if (surface.history.sheet !== sheet) judged.choose({});
+  sheet = surface.history.sheet;
   penUp = detail.penUp ? performance.now() : 0;
   search.soon(AFTER_PEN);
 });
@@ -78,6 +85,7 @@ search.addEventListener("waiting", () => {
 search.addEventListener("blank", () => {
   search.tags = [];
   filters.choose([]);
+  judged.choose({});
   address.write();
   grid.clear();
   begin();
@@ -117,7 +125,8 @@ search.addEventListener("problem", ({ detail: { problem, appending } }) => {
 function head(answer, results) {
   byId("results-head").hidden = results.length === 0 && search.tags.length === 0;
   byId("back-to-sketch").hidden = search.like === null;
-  byId("order").hidden = search.like !== null || !gallery.reranks;
+  document.body.classList.toggle("similar-view", search.like !== null);
+  byId("order").hidden = search.like !== null || !gallery.reranks || search.sketch === null;
   filters.hidden = search.like !== null;
   byId("results-title").textContent = search.like ? `Like ${title(search.like.path)}` : "Results";
   const time = answer.timings_ms ? ` in ${milliseconds(answer.timings_ms.total)} ms` : "";
@@ -163,6 +172,10 @@ const similar = (result) => {
   byId("results").scrollIntoView({ block: "nearest" });
 };
 grid.addEventListener("open", ({ detail }) => match.open(search.results, detail, search.sketch));
+grid.verdictOf = (photoId) => judged.of(photoId);
+grid.addEventListener("judge", ({ detail: { photoId, verdict } }) => judged.judge(photoId, verdict));
+judged.follow(match);
+judged.addEventListener("change", () => search.now());
 grid.addEventListener("similar", ({ detail }) => similar(resultOf(detail)));
 match.addEventListener("similar", ({ detail }) => similar(detail));
 match.addEventListener("closed", ({ detail }) => grid.focus(detail));

@@ -96,6 +96,7 @@ export class Match extends EventTarget {
     };
     this.#showPicture(photo, result, api.pictureOf(result));
     this.#facts(result);
+    this.dispatchEvent(new CustomEvent("shown", { detail: result.photo_id }));
     this.#said = null;
     this.#sketchSide.show([]);
     this.#photoSide.show([]);

@@ -81,6 +81,16 @@ export function tagsPart(search, filters) {
   };
 }
 
+/** The photos that refine the query. */
+export function judgedPart(judged) {
+  return {
+    names: ["like", "unlike"],
+    write: () => judged.values,
+    read: (values) => judged.choose(values),
+    mark: () => JSON.stringify(judged.values),
+  };
+}
+
 /** Which stage orders the results; `show` makes its buttons agree. */
 export function orderPart(search, show) {
   return {

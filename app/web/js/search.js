@@ -19,18 +19,23 @@ export class Search extends EventTarget {
   #surface;
   #words;
   #wanted;
+  #judged;
   #latest = new Latest();
   #more = new Latest();
   #soon = new Debounce(() => this.now());
   #loading = false;
   #complete = false;
 
-  /** The query: what `surface` shows, the `words` beside it (words.js), and the photo that is `wanted` (wanted_photo.js). */
-  constructor(surface, words, wanted) {
+  /**
+   * The query: what `surface` shows, the `words` beside it (words.js) and the photo that is `wanted` (wanted_photo.js), refined
+   * by what was `judged` (judged.js).
+   */
+  constructor(surface, words, wanted, judged) {
     super();
     this.#surface = surface;
     this.#words = words;
     this.#wanted = wanted;
+    this.#judged = judged;
   }
 
   /** The sketch changed: ask again once the hand is quiet for `delay` ms. */
@@ -78,7 +83,7 @@ export class Search extends EventTarget {
     const reranked = this.order === "rerank";
     const fields = { top_k: count, candidates: Math.max(CANDIDATES, count), rerank: reranked, tag: this.tags };
     const { like } = this;
-    const parts = { sketch: this.sketch, text: this.#words.text || null, photo: this.#wanted.file };
+    const parts = { sketch: this.sketch, text: this.#words.text || null, photo: this.#wanted.file, ...this.#judged.values };
     const appending = line === this.#more;
     try {
       const answer = await line.run((signal) =>

@@ -1,0 +1,77 @@
+// Opinions of the results: photos that are what is wanted, and photos that are not. They refine the query, and stay in sight as
+// small pictures, since a photo that is not wanted is no longer among the results.
+//
+// Event: "change".
+
+import { showPhoto } from "./api.js";
+import { byId, icon, make } from "./dom.js";
+import { toast } from "./say.js";
+
+const MOST = 32; // of each kind; a service takes no more
+const SAID = { like: "more of this", unlike: "less of this" };
+
+export class Judged extends EventTarget {
+  #verdicts = new Map(); // photo id to "like" or "unlike"
+
+  /** "like", "unlike" or null. */
+  of(photoId) {
+    return this.#verdicts.get(photoId) ?? null;
+  }
+
+  /** Photo ids as fields of a search; empty kinds are left out. */
+  get values() {
+    const values = {};
+    for (const [photoId, verdict] of this.#verdicts) (values[verdict] ??= []).push(photoId);
+    return values;
+  }
+
+  /** Judges a photo; the same verdict again takes it back. */
+  judge(photoId, verdict) {
+    if (this.of(photoId) === verdict) this.#verdicts.delete(photoId);
+    else if ((this.values[verdict]?.length ?? 0) >= MOST) return toast(`${MOST} photos are enough. Take one away first.`);
+    else this.#verdicts.set(photoId, verdict);
+    this.#show();
+    return this.dispatchEvent(new Event("change"));
+  }
+
+  /** Lets the buttons of the open result (match.js) judge it. */
+  follow(match) {
+    const buttons = byId("match").querySelectorAll("[data-verdict]");
+    let shown = null;
+    const press = () => {
+      for (const button of buttons) button.setAttribute("aria-pressed", String(this.of(shown) === button.dataset.verdict));
+    };
+    match.addEventListener("shown", ({ detail }) => {
+      shown = detail;
+      press();
+    });
+    for (const button of buttons) {
+      button.addEventListener("click", () => {
+        this.judge(shown, button.dataset.verdict);
+        press();
+      });
+    }
+  }
+
+  /** Shows these as judged, {like, unlike}: [photo id], and tells nobody. */
+  choose({ like = [], unlike = [] }) {
+    this.#verdicts = new Map([...like.map((id) => [id, "like"]), ...unlike.map((id) => [id, "unlike"])]);
+    this.#show();
+  }
+
+  #show() {
+    const row = byId("judged");
+    row.hidden = this.#verdicts.size === 0;
+    row.replaceChildren(
+      ...[...this.#verdicts].map(([photoId, verdict]) => {
+        const image = make("img", { alt: "" });
+        showPhoto(image, `photos/${encodeURIComponent(photoId)}/thumbnail`).catch(() => image.classList.add("failed"));
+        const chip = make("button", { type: "button", class: "chip" }, icon(verdict), image, icon("close"));
+        chip.setAttribute("aria-label", `No longer: ${SAID[verdict]}`);
+        chip.title = `No longer: ${SAID[verdict]}`;
+        chip.addEventListener("click", () => this.judge(photoId, verdict));
+        return chip;
+      }),
+    );
+  }
+}
