@@ -93,13 +93,9 @@ class GallerySettings(BaseSettings):
             raise ValueError(str(error)) from None
 
     @property
-    def photo_folders(self) -> PhotoFolders | None:
-        """`photos`, with what the settings leave out of them and where their links may lead; None without `photos`."""
-        return None if self.photos is None else self.refined(self.photos)
-
-    def refined(self, folders: PhotoFolders) -> PhotoFolders:
-        """These folders with the settings' exclusions and links; what they do not say, the gallery remembers."""
-        return PhotoFolders(folders.folders, self.follow_links_to, self.exclude)
+    def photo_folders(self) -> PhotoFolders:
+        """What the settings say of the photos; the rest is what the gallery remembers."""
+        return PhotoFolders(() if self.photos is None else self.photos.folders, self.follow_links_to, self.exclude)
 
 
 def absolute(path: Path) -> Path:

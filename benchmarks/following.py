@@ -21,7 +21,7 @@ import watchfiles
 from measure import Table, header, parser
 
 from app.service.following.folder_events import FolderEvents
-from app.service.following.folder_looks import FolderLooks
+from app.service.following.look_schedule import LookSchedule
 from index_builder.photo_folders import PhotoFolders
 from index_builder.scanning.folder_times import FolderTimes
 from index_builder.scanning.scan import scan_folders
@@ -98,7 +98,7 @@ def measure_all(root: Path, arguments: argparse.Namespace) -> None:
     table.add(what="rescan by the folders' times", **timed(times.look))
     log_line()
 
-    looks = FolderLooks(folders, root.parent / "gallery", 0, 0)
+    looks = LookSchedule(folders, root.parent / "gallery", 0, 0)
     looks.due()
     events = FolderEvents([root], looks.matters, lambda _paths: None)
     events.start(60)

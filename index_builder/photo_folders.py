@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,12 @@ class PhotoFolder:
     Attributes:
         name: first part of the paths of its photos, and so their first tag, in composed Unicode; "" adds nothing.
         path: absolute.
+        given: whether somebody said the name; otherwise the name that a gallery remembers for the path takes its place.
     """
 
     name: str
     path: Path
+    given: bool = field(default=True, compare=False)
 
     def __str__(self) -> str:
         return f"{self.name}={self.path}" if self.name else str(self.path)
@@ -34,7 +36,7 @@ class PhotoFolders:
     """Which photos belong to a gallery. The gallery remembers it.
 
     Attributes:
-        folders: at least one. A folder without a name stands alone.
+        folders: where photos lie; () takes what the gallery remembers. A folder without a name stands alone.
         links_to: folders elsewhere that links may lead to; None takes what the gallery remembers.
         exclude: what the user leaves out, in the syntax of gitignore; None takes what the gallery remembers.
     """
@@ -58,7 +60,7 @@ class PhotoFolders:
         if not folders:
             raise GalleryError("name at least one folder of photos")
         if len(folders) > 1:
-            folders = [one if one.name else PhotoFolder(composed(one.path.name), one.path) for one in folders]
+            folders = [one if one.name else replace(one, name=composed(one.path.name)) for one in folders]
         _check(folders)
         return cls(tuple(folders))
 
@@ -116,12 +118,45 @@ class PhotoFolders:
         return any(real.startswith(os.fsencode(place.resolve()).rstrip(b"/") + b"/") for place in places)
 
     def over(self, remembered: PhotoFolders | None) -> PhotoFolders:
-        """These folders, with what was not said taken from what a gallery remembers."""
-        return replace(
-            self,
-            links_to=self.links_to if self.links_to is not None or remembered is None else remembered.links_to,
-            exclude=self.exclude if self.exclude is not None or remembered is None else remembered.exclude,
+        """These folders, with what was not said taken from what a gallery remembers: folders, names, links, patterns.
+
+        Args:
+            remembered: by the gallery; None if there is no gallery yet.
+
+        Raises:
+            GalleryError: neither names a folder, or the names together are impossible.
+        """
+        if remembered is None:
+            if not self.folders:
+                raise GalleryError("name at least one folder of photos")
+            return PhotoFolders(self.folders, self.links_to or (), self.exclude or ())
+        return PhotoFolders(
+            self._with_names_of(remembered) if self.folders else remembered.folders,
+            (self.links_to if self.links_to is not None else remembered.links_to) or (),
+            (self.exclude if self.exclude is not None else remembered.exclude) or (),
         )
+
+    def renamed(self, remembered: PhotoFolders) -> list[tuple[PhotoFolder, PhotoFolder]]:
+        """Folders that a gallery remembers under other names than those given here, each as it was and as it is."""
+        before = {one.path: one for one in remembered.folders}
+        pairs = [(before[one.path], one) for one in self.folders if one.path in before and one.given]
+        return [(old, new) for old, new in pairs if old.name != new.name]
+
+    def _with_names_of(self, remembered: PhotoFolders) -> tuple[PhotoFolder, ...]:
+        names = {one.path: one.name for one in remembered.folders}
+        new = [one.path for one in self.folders if one.path not in names]
+        lost = names.keys() - {one.path for one in self.folders}
+        if len(new) == len(lost) == 1:  # the same folder at a new place
+            names[new[0]] = names[lost.pop()]
+        alone = len(self.folders) == 1
+
+        def named(one: PhotoFolder) -> PhotoFolder:
+            name = names.get(one.path)
+            return one if one.given or name is None or not (name or alone) else replace(one, name=name)
+
+        folders = [named(one) for one in self.folders]
+        _check(folders)
+        return tuple(folders)
 
     def to_stored(self) -> str | dict[str, Any]:
         """As a gallery stores it: the path alone where that says everything."""
@@ -137,9 +172,9 @@ class PhotoFolders:
     def from_stored(cls, stored: str | dict[str, Any]) -> PhotoFolders:
         """What `to_stored` gave; raises KeyError, TypeError or ValueError for anything else."""
         if isinstance(stored, str):
-            return cls((PhotoFolder("", Path(stored)),))
+            return cls((PhotoFolder("", absolute_path(stored)),), (), ())  # an earlier release kept `..` in it
         return cls(
-            tuple(PhotoFolder(str(name), Path(path)) for name, path in stored["folders"]),
+            tuple(PhotoFolder(str(name), absolute_path(path)) for name, path in stored["folders"]),
             tuple(Path(path) for path in stored["links_to"]),
             tuple(str(pattern) for pattern in stored["exclude"]),
         )
@@ -185,7 +220,7 @@ def _parsed(photos: str | Path) -> PhotoFolder:
         raise GalleryError(f"{photos} has no name before its `=`; write NAME=PATH, without a dot at the beginning")
     if not path:
         raise GalleryError(f"{photos} names no folder; write PATH or NAME=PATH")
-    return PhotoFolder(composed(name), absolute_path(path))
+    return PhotoFolder(composed(name), absolute_path(path), given=bool(name))
 
 
 def _check(folders: list[PhotoFolder]) -> None:

@@ -23,6 +23,7 @@ from index_builder.gallery_errors import (
     GalleryNotFoundError,
     GalleryVersionGoneError,
 )
+from index_builder.photo_folders import PhotoFolders
 from index_builder.store.checksums import TAIL, Ledger, file_sum, read_json, tail_sum
 from index_builder.store.layout import (
     POINTER,
@@ -138,6 +139,21 @@ class Gallery:
                 f"the metadata of the gallery {self.path} cannot be read; build the gallery again",
                 [self.dataset_path.name],
             ) from error
+
+    @staticmethod
+    def folders_of(path: str | Path, said: PhotoFolders | None = None) -> PhotoFolders:
+        """Which photos belong to the gallery at `path` now.
+
+        Args:
+            path: folder of the gallery.
+            said: what somebody says of its photos; what that leaves out is what the gallery remembers.
+
+        Raises:
+            GalleryError: there is no gallery, it cannot be read, or what was said is impossible.
+        """
+        opened = Gallery.open(path)
+        remembered = opened.metadata(opened.dataset()).folders
+        return remembered if said is None else said.over(remembered)
 
     def _is_whole(self, name: str, ledger: Ledger) -> bool:
         file, expected = self.dataset_path / name, ledger.files.get(name)

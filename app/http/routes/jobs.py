@@ -56,7 +56,8 @@ def change_answer(request: Request, job: Job, done: int) -> Response:
     if job.status == "failed":
         code, refused = job.code or "change_failed", [one.model_dump() for one in refused_photos(job.uploads)]
         if job.is_fault or not refused:
-            raise RequestError(code, "The change failed; GET /gallery and the log say more.", 500, refused=refused)
+            status = STATUS_OF_CODE.get(code, 500)
+            raise RequestError(code, "The change failed; GET /gallery and the log say more.", status, refused=refused)
         raise RequestError(code, refused[0]["detail"], STATUS_OF_CODE.get(code, 422), refused=refused)
     document = _document(request, job)
     if job.status == "running":

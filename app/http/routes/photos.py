@@ -37,6 +37,7 @@ from sketchseek_client import SimilarAnswer
 router = APIRouter(tags=["photos"])
 
 _A_FILE_ALONE = "default-src 'none'; frame-ancestors 'none'; sandbox"  # whatever else the picture's bytes may be
+_SPREAD = 4096
 _FOR_A_DAY = "private, max-age=86400"
 
 
@@ -173,7 +174,7 @@ async def add(request: Request) -> Response:
     settings = service.settings
     folders = service.changes.folders()
     service.jobs.make_sure_of_room(settings.retry_after_s)
-    await asyncio.to_thread(service.held.check_uploads, folders.upload_folder.path)
+    await asyncio.to_thread(service.held.check_uploads, folders, settings.upload_folder, partial(_paths, service))
     async with uploaded_photos(request, settings) as sent:
         uploads = await _stored(service, sent, folders)
     job = service.jobs.add(Job(uploads))
@@ -221,11 +222,21 @@ async def _stored(service: Service, sent: list[UploadFile], folders: PhotoFolder
 async def delete(request: Request, photo_id: PhotoId) -> Response:
     """Deletes the photo's file from the photos' folder, and its entry in the gallery. This cannot be undone."""
     service = service_of(request)
-    record = service.gallery.serve().photo(photo_id)
+    served = service.gallery.serve()
+    record = served.photo(photo_id)
     service.jobs.make_sure_of_room(service.settings.retry_after_s)
+    paths = partial(_paths, service)
+    await asyncio.to_thread(service.held.check_deletion, served.folders, record.raw_path, paths)
     job = service.jobs.add(Job([Upload(record.path.rpartition("/")[2], path=record.path, photo_id=photo_id)]))
     await wait_a_while(service, job, service.changes.remove(job, record))
     return Response(status_code=204) if job.status == "done" else change_answer(request, job, done=200)
+
+
+def _paths(service: Service) -> Iterator[bytes]:
+    """Paths of some photos from all over the gallery."""
+    snapshot = service.gallery.current.snapshot if service.gallery.current is not None else ()
+    step = max(1, len(snapshot) // _SPREAD)
+    return (snapshot.photo(row).raw_path for row in range(0, len(snapshot), step)) if snapshot else iter(())
 
 
 @contextmanager

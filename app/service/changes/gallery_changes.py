@@ -27,7 +27,7 @@ from index_builder import (
     remove_photos,
     sync_gallery,
 )
-from index_builder.gallery_errors import GalleryError
+from index_builder.gallery_errors import GalleryError, GalleryNotFoundError
 from index_builder.ingest.partial_update import update_gallery
 from index_builder.photo_folders import PhotoFolders
 from index_builder.scanning.scope import Scope
@@ -68,6 +68,7 @@ class GalleryChanges:
         self._served_gallery = served_gallery
         self._metrics = metrics
         self._runner = ChangeRunner(served_gallery, metrics)
+        self._existed = False
         self._options = BuildOptions(
             workers=max(1, usable_cores() // 2),
             limits=photo_limits,
@@ -87,18 +88,24 @@ class GalleryChanges:
 
     def exists(self) -> bool:
         """Whether there is a gallery on disk."""
-        return (self._settings.gallery / POINTER).is_file()
+        exists = (self._settings.gallery / POINTER).is_file()
+        self._existed = self._existed or exists
+        return exists
 
     def folders(self) -> PhotoFolders:
-        """Where the photos lie, with what the settings say of them; the rest is what the gallery remembers.
+        """Where the photos lie: what the settings say, and for the rest what the gallery remembers.
 
         Raises:
             RequestError: `no_photos_folder`.
         """
-        if self._settings.photos is not None:
-            return self._settings.refined(self._settings.photos)
         if self._served_gallery.current is not None:
-            return self._settings.refined(self._served_gallery.current.folders)
+            return self._served_gallery.current.folders
+        said = self._settings.photo_folders
+        try:
+            return Gallery.folders_of(self._settings.gallery, said)
+        except GalleryError:
+            if said.folders:
+                return said.over(None)
         raise RequestError("no_photos_folder", "This service knows no folder of photos; set SKETCHSEEK_PHOTOS.", 409)
 
     async def reconcile(self, scope: Scope | None = None) -> bool:
@@ -108,7 +115,7 @@ class GalleryChanges:
             scope: where something may have changed; None takes everything.
         """
         try:
-            if not await asyncio.to_thread(self.exists):
+            if not await asyncio.to_thread(self.exists) and not self._is_lost():
                 await self._runner.run("build", self._sync)
             # While photos are held, each change may end that, which only a look at everything tells.
             elif scope is None or scope.everything or FolderLooks.read(self._settings.gallery).held:
@@ -119,27 +126,18 @@ class GalleryChanges:
             return False
         return True
 
-    def remembered_folders(self) -> PhotoFolders:
-        """Where the photos lie, with what the gallery remembers of them. Reads the gallery.
-
-        Raises:
-            RequestError: `no_photos_folder`.
-        """
-        try:
-            opened = Gallery.open(self._settings.gallery)
-            remembered = opened.metadata(opened.dataset()).folders
-        except GalleryError:
-            return self.folders()
-        return (self._settings.photo_folders or self._settings.refined(remembered)).over(remembered)
-
     async def accept_loss(self, job: Job) -> None:
         """Drop all photos whose files are not found now, and record the outcome in `job`."""
-        folders, gallery, options = self.folders(), self._settings.gallery, replace(self._options, accept_loss=True)
+        said, gallery, options = self._settings.photo_folders, self._settings.gallery, self._options
         try:
             report = await self._runner.run(
                 "sync",
                 lambda: sync_gallery(
-                    gallery, self._network, photos=folders, options=options, progress=self._runner.report
+                    gallery,
+                    self._network,
+                    photos=said,
+                    options=replace(options, accept_loss=True),
+                    progress=self._runner.report,
                 ),
             )
         except SketchseekError as error:
@@ -150,11 +148,8 @@ class GalleryChanges:
 
     async def add(self, job: Job) -> None:
         """Add stored uploads to the gallery and record the outcome in `job`. On failure their files are deleted."""
-        folders, gallery = self.folders(), self._settings.gallery
         try:
-            report = await self._runner.run(
-                "add", lambda: index_uploads(job.uploads, gallery, folders, self._network, self._options)
-            )
+            report = await self._runner.run("add", lambda: self._add(job))
         except StoppedError as error:  # the next start takes them
             job.fail(error.code)
             return
@@ -172,7 +167,7 @@ class GalleryChanges:
             await self._runner.run(
                 "add",
                 lambda: adopt_uploads(
-                    settings.gallery, settings.photos, settings.upload_folder, self._network, self._options
+                    settings.gallery, settings.photo_folders, settings.upload_folder, self._network, self._options
                 ),
             )
 
@@ -200,21 +195,39 @@ class GalleryChanges:
         """Wait for the thread to end."""
         self._runner.close()
 
+    def _is_lost(self) -> bool:
+        """Whether there was a gallery and is none any more: its disk is away, and a new one must not take its place."""
+        return (self._existed or self._served_gallery.current is not None) and not self.exists()
+
+    def _check_not_lost(self) -> None:
+        if self._is_lost():
+            raise GalleryNotFoundError(
+                f"the gallery {self._settings.gallery} was there and is gone; mount its disk, or end the service, "
+                "which builds a new gallery at its next start"
+            )
+
+    def _add(self, job: Job) -> BuildReport:
+        self._check_not_lost()
+        settings = self._settings
+        return index_uploads(job.uploads, settings.gallery, settings.photo_folders, self._network, self._options)
+
     def _update(self, scope: Scope) -> BuildReport:
+        self._check_not_lost()
         report = update_gallery(
             self._settings.gallery,
             self._network,
             scope,
-            photos=self.folders(),
+            photos=self._settings.photo_folders,
             options=self._options,
             progress=self._runner.report,
         )
         return self._sync() if report is None else report
 
     def _sync(self) -> BuildReport:
-        folders, gallery, report = self.folders(), self._settings.gallery, self._runner.report
+        self._check_not_lost()
+        said, gallery, report = self._settings.photo_folders, self._settings.gallery, self._runner.report
         self._runner.progress = Standing("scanning", 0, None)
         if self.exists():
-            return sync_gallery(gallery, self._network, photos=folders, options=self._options, progress=report)
-        _log.info("there is no gallery yet: building it", gallery=str(gallery), photos=str(folders))
-        return build_gallery(folders, gallery, self._network, options=self._options, progress=report)
+            return sync_gallery(gallery, self._network, photos=said, options=self._options, progress=report)
+        _log.info("there is no gallery yet: building it", gallery=str(gallery), photos=str(said))
+        return build_gallery(said, gallery, self._network, options=self._options, progress=report)

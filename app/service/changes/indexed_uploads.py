@@ -10,6 +10,7 @@ from app.logs import get_logger
 from app.service.changes.jobs import Upload
 from app.service.files import photo_files as files
 from index_builder import BuildOptions, BuildReport, Gallery, Skipped, add_photos, remove_photos
+from index_builder.gallery_errors import GalleryNotFoundError
 from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import PhotoRecord, shown_path
 from index_builder.reading.photos_of_content import photos_of_content
@@ -19,16 +20,30 @@ _log = get_logger("app.service.changes.indexed_uploads")
 
 
 def index_uploads(
-    uploads: Sequence[Upload], gallery: Path, folders: PhotoFolders, network: Network, options: BuildOptions
+    uploads: Sequence[Upload],
+    gallery: Path,
+    said: PhotoFolders,
+    network: Network,
+    options: BuildOptions,
 ) -> BuildReport:
     """Add stored uploads to the gallery and record in each what became of it. No file stays that is no photo.
 
     A content that the gallery has by now, or that comes twice, becomes one photo: other uploads may have been indexed
     since these were stored.
 
+    Args:
+        uploads: that were stored.
+        gallery: its folder.
+        said: what the settings say of the photos.
+        network, options: as of `add_photos`.
+
     Raises:
         GalleryError: nothing was added, and the files still lie where they were stored.
     """
+    try:
+        folders = Gallery.folders_of(gallery, said)
+    except GalleryNotFoundError:
+        folders = said.over(None)
     _leave_out_known(uploads, gallery, folders)
     waiting = {folders.relative(one.stored): one for one in uploads if one.stored is not None}
     if not waiting:
@@ -41,7 +56,7 @@ def index_uploads(
 
     report = add_photos(
         gallery,
-        folders,
+        said,
         [one.stored for one in waiting.values() if one.stored is not None],
         network,
         options=replace(options, on_passed_over=note),
@@ -78,24 +93,19 @@ def refuse_pending(uploads: Sequence[Upload], code: str) -> None:
             upload.refuse(code, "The change of the gallery failed.")
 
 
-def adopt_uploads(
-    gallery: Path, photos: PhotoFolders | None, name: str, network: Network, options: BuildOptions
-) -> BuildReport:
+def adopt_uploads(gallery: Path, said: PhotoFolders, name: str, network: Network, options: BuildOptions) -> BuildReport:
     """Add uploads that were stored but not indexed when the service was ended.
 
     Args:
         gallery: its folder.
-        photos: where the photos lie; None takes what the gallery remembers.
+        said: what the settings say of the photos.
         name: of the folder for uploads.
         network, options: as of `add_photos`.
     """
-    if photos is None:
-        opened = Gallery.open(gallery)
-        photos = opened.metadata(opened.dataset()).folders
-    folder = photos.upload_folder.path / name
+    folder = Gallery.folders_of(gallery, said).upload_folder.path / name
     if not folder.is_dir():
         return _unchanged(gallery)
-    return add_photos(gallery, photos, [folder], network, options=options)
+    return add_photos(gallery, said, [folder], network, options=options)
 
 
 def _leave_out_known(uploads: Sequence[Upload], gallery: Path, folders: PhotoFolders) -> None:

@@ -15,7 +15,7 @@ from app.logs import get_logger
 from app.network_folders import share_kind
 from app.service.changes.gallery_changes import GalleryChanges
 from app.service.following.folder_events import FolderEvents
-from app.service.following.folder_looks import FolderLooks
+from app.service.following.look_schedule import LookSchedule
 from app.service_errors import RequestError
 from app.settings import Settings
 from index_builder.photo_folders import PhotoFolders
@@ -56,22 +56,25 @@ class FolderFollower:
         Raises:
             OSError: the system announces nothing, and rescans are turned off.
         """
-        folders = await self._folders()
-        self._say_shares(folders)
-        settings = self._settings
-        looks = await asyncio.to_thread(
-            FolderLooks, folders, settings.gallery, settings.rescan_s, settings.full_rescan_s
-        )
         self._events_due_s = 0.0
         try:
-            await self._follow(folders, looks)
+            while True:
+                folders = await self._folders()
+                self._say_shares(folders)
+                settings = self._settings
+                looks = await asyncio.to_thread(
+                    LookSchedule, folders, settings.gallery, settings.rescan_s, settings.full_rescan_s
+                )
+                await self._follow(folders, looks)
+                self._stop_events()
         finally:
             self.by = None
             self._stop_events()
 
-    async def _follow(self, folders: PhotoFolders, looks: FolderLooks) -> None:
+    async def _follow(self, folders: PhotoFolders, looks: LookSchedule) -> None:
+        """Follow until the gallery remembers other folders or other rules."""
         pause_s, again_s = _FIRST_PAUSE_S, 0.0
-        while True:
+        while folders == await self._folders():
             if await asyncio.to_thread(looks.replaced):
                 self._stop_events()
             await self._listen(folders, looks)
@@ -86,7 +89,7 @@ class FolderFollower:
                     pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             await self._wait()
 
-    async def _look(self, looks: FolderLooks) -> None:
+    async def _look(self, looks: LookSchedule) -> None:
         """Gather what was announced, and what is due."""
         announced, self._announced = self._announced, set()
         if announced:
@@ -107,11 +110,11 @@ class FolderFollower:
         """The folders of photos, once it is known where they are."""
         while True:
             try:
-                return await asyncio.to_thread(self._changes.remembered_folders)
+                return await asyncio.to_thread(self._changes.folders)
             except RequestError:  # they are those of a gallery that is not loaded yet
                 await asyncio.sleep(_GLANCE_S)
 
-    async def _listen(self, folders: PhotoFolders, looks: FolderLooks) -> None:
+    async def _listen(self, folders: PhotoFolders, looks: LookSchedule) -> None:
         """Have changes announced, if that is wanted and possible, and again if it ended."""
         if self._settings.watch_events == "off":
             self.by = "rescans"

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from index_builder.comparing.places import Places
 from index_builder.photo_folders import PhotoFolders
 from index_builder.scanning.announced import Announced
 from index_builder.scanning.folder_times import FolderTimes
 from index_builder.scanning.scope import Scope
+from index_builder.scanning.walking import Identity, identity_of
+from index_builder.store.folder_looks import FolderLooks
 
 _NEVER = float("inf")
 
 
-class FolderLooks:
+class LookSchedule:
     """Looks at folders when that is due. The first look is at everything.
 
     Args:
@@ -26,7 +28,7 @@ class FolderLooks:
     """
 
     def __init__(self, folders: PhotoFolders, gallery: Path, every_s: float, every_file_s: float) -> None:
-        self._folders = folders
+        self._folders, self._gallery = folders, gallery
         self._times = FolderTimes(folders, gallery)
         self._announced = Announced(folders, self._times, gallery)
         self._every_s, self._every_file_s = every_s or _NEVER, every_file_s or _NEVER
@@ -70,13 +72,7 @@ class FolderLooks:
         """What to look at because these paths changed."""
         return self._announced.scope(paths)
 
-    def _identify(self) -> list[tuple[int, int] | None]:
-        return [_identity(folder.path) for folder in self._folders.folders]
-
-
-def _identity(folder: Path) -> tuple[int, int] | None:
-    try:
-        status = os.stat(folder)  # noqa: PTH116 - as everywhere that compares identities
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
+    def _identify(self) -> dict[str, Identity | None]:
+        """Which folder lies at each place now: at the folders of photos, where links lead, and at mounts below."""
+        places = Places(self._folders, FolderLooks.read(self._gallery).looks)
+        return {str(place): identity_of(place) for place in places.all}
