@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-NEAR_IDENTICAL = 0.98
+NEAR_IDENTICAL = 0.97
 """Cosine from which on two photos count as the same picture."""
 _BLOCK, _LEADERS_AT_ONCE = 512, 32_768  # 64 MB of cosines at a time
 
