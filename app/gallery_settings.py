@@ -49,7 +49,7 @@ class GallerySettings(BaseSettings):
         50.0,
         ge=0,
         le=100,
-        description="Per cent of a folder's photos that may be gone at once; more are held until somebody confirms.",
+        description="Per cent of a folder's photos that may be gone or changed at once; more are held until confirmed.",
     )
 
     @field_validator("photos", mode="before")

@@ -12,6 +12,9 @@ from typing import Any
 from index_builder.gallery_errors import GalleryError
 from index_builder.photo_record import composed
 
+MARKER = ".sketchseek-folder"
+"""A file that the user puts into a folder: without it, or with another content, the folder is not the one meant."""
+
 
 @dataclass(frozen=True)
 class PhotoFolder:

@@ -19,7 +19,6 @@ from sketchseek_client.facet_documents import FacetCount, GalleryFacets
 from sketchseek_client.search_arguments import SearchArguments
 from sketchseek_client.search_documents import (
     CorrespondenceDocument,
-    Duplicate,
     Explanation,
     Result,
     SearchAnswer,
@@ -48,7 +47,6 @@ __all__ = [
     "Client",
     "ClientError",
     "CorrespondenceDocument",
-    "Duplicate",
     "Explanation",
     "FacetCount",
     "GalleryFacets",

@@ -10,7 +10,6 @@ import numpy.typing as npt
 from app.search.combining import Combined
 from app.search.query_parts import PartName
 from index_builder import PhotoRecord
-from index_builder.photo_filter import ALL_PHOTOS, PhotoFilter
 from model.types import Encoding
 
 Rows = npt.NDArray[np.int64]
@@ -29,9 +28,8 @@ class Query:
         rerank: compare the candidates' tokens, if there is a sketch; otherwise the recall score alone decides.
         offset: results to skip.
         min_score: leave out results with a lower score; None keeps all.
-        only: which photos are searched.
+        tags: only photos with any of these; () searches all.
         expand: widen the query by its first hits, if the checkpoint declares an expansion rule.
-        collapse: of near-identical results, only the best one stays.
     """
 
     top_k: int = 20
@@ -39,9 +37,8 @@ class Query:
     rerank: bool = True
     offset: int = 0
     min_score: float | None = None
-    only: PhotoFilter = ALL_PHOTOS
+    tags: tuple[str, ...] = ()
     expand: bool = True
-    collapse: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +109,6 @@ class Found:
         recall_score: inner product of the photo's descriptor and the one that searched, the query's or its expansion.
         recall_rank: from 1, in the recall stage.
         contributions: part of the query, or "expansion" -> its share of the recall score.
-        duplicates: near-identical candidates that it stands for, best first; None if nobody asked to collapse.
     """
 
     rank: int
@@ -123,7 +119,6 @@ class Found:
     recall_score: float
     recall_rank: int
     contributions: dict[str, float] = field(default_factory=dict)
-    duplicates: tuple[PhotoRecord, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,13 @@ Files are streamed. What must be read is spooled to an unnamed temporary file, a
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
 
 from index_builder.comparing.files_to_read import FilesToRead, FileToRead
-from index_builder.comparing.known_index import KnownIndex, Rows
+from index_builder.comparing.known_index import KnownIndex, PathIndex, Rows
 from index_builder.file_times import may_hide_a_change
 from index_builder.photo_record import PhotoFile
 from index_builder.scanning.found_files import FoundFile
@@ -32,6 +31,7 @@ class Difference:
         check_contents: compare contents even where size and modification time are the same.
         is_gone: whether the file of a path that was not found is really gone, and not only unknown; None lets no
             photo move.
+        lets_move: whether the photo of a path may have moved to another path; None allows all.
 
     Attributes:
         index: finds what the gallery has.
@@ -46,16 +46,17 @@ class Difference:
         *,
         check_contents: bool = False,
         is_gone: Callable[[bytes], bool] | None = None,
+        lets_move: Callable[[bytes, bytes], bool] | None = None,
     ) -> None:
         self.index = KnownIndex(known)
-        self._known, self._check, self._is_gone = known, check_contents, is_gone
+        self._known, self._check, self._is_gone, self._lets_move = known, check_contents, is_gone, lets_move
         self._seen = np.zeros(len(known), dtype=bool)
         self._aside = np.zeros(len(known), dtype=bool)
         self._changed = np.zeros(len(known), dtype=bool)
         self._hidden = np.zeros(len(known), dtype=bool)
         self._moved = np.zeros(len(known), dtype=bool)
         self._dropped = np.zeros(len(known), dtype=bool)
-        self._queues: dict[bytes, deque[int]] = {}
+        self._queues: dict[bytes, list[int]] = {}
         self.new, self.suspects = FilesToRead(), FilesToRead()
         self.unchanged = 0
 
@@ -85,6 +86,19 @@ class Difference:
                 else:
                     self.suspects.append(FileToRead(file.raw_path, file.size))
 
+    def add_again(self, files: Iterable[FoundFile]) -> None:
+        """Compare files of a second look; those that the first one found are passed over."""
+        self.add(self.unseen(files))
+
+    def unseen(self, files: Iterable[FoundFile]) -> Iterator[FoundFile]:
+        """Those of some files that were not found before."""
+        found = PathIndex((job.raw_path for job in self.new), len(self.new))
+        for chunk in batched_files(files):
+            paths = [file.raw_path for file in chunk]
+            known = self.index.rows_at(paths)
+            seen = (found.rows_at(paths) >= 0) | ((known >= 0) & (self._seen[known] | self._aside[known]))
+            yield from (file for file, before in zip(chunk, seen, strict=True) if not before)
+
     def leave_alone(self, elsewhere: Callable[[bytes], bool]) -> None:
         """Do not miss photos that are not looked for. They may have moved, if `is_gone` says so. Call this first."""
         self._aside[:] = [elsewhere(path.as_py()) for path in self._known.paths]
@@ -94,11 +108,30 @@ class Difference:
         rows = np.flatnonzero(~self._seen & ~self._aside)
         self._hidden[rows] = [could_be_there(path) for path in self._known.paths.take(rows).to_pylist()]
 
+    def any_missing(self) -> bool:
+        """Whether the gallery has photos that the folder does not."""
+        return bool(np.any(~self._seen & ~self._aside & ~self._moved))
+
     def missing(self) -> list[tuple[str, bytes]]:
         """Photo ids and paths that the gallery has and the folder does not, without those that moved."""
         rows = np.flatnonzero(~self._seen & ~self._aside & ~self._moved)
         ids, paths = self._known.photo_ids.take(rows), self._known.paths.take(rows)
         return list(zip(ids.to_pylist(), paths.to_pylist(), strict=True))
+
+    def changed(self) -> list[bytes]:
+        """Paths whose files have other contents by now, without those whose photos moved."""
+        paths: list[bytes] = self._known.paths.take(np.flatnonzero(self._changed & ~self._moved)).to_pylist()
+        return paths
+
+    def keep(self, raw_paths: Iterable[bytes]) -> None:
+        """Take the photos of some paths for unchanged, whatever their files hold now."""
+        rows = self.index.rows_at(list(raw_paths))
+        self._changed[rows], self._hidden[rows] = False, True
+
+    def missing_of(self, sizes: npt.NDArray[np.int64]) -> set[str]:
+        """Of the missing photos, ids of those that have one of these sizes."""
+        rows = np.flatnonzero(~self._seen & ~self._aside & ~self._moved & np.isin(self._known.sizes, sizes))
+        return set(self._known.photo_ids.take(rows).to_pylist())
 
     def row_at(self, raw_path: bytes) -> int:
         """The gallery's row that is still at this path, or -1."""
@@ -137,21 +170,41 @@ class Difference:
         """Sizes of all displaced photos' files, sorted: a file of any other size is none of them."""
         return np.unique(self._known.sizes[self._displaced(slice(None))])
 
-    def claim(self, content_hash: bytes) -> int:
-        """A displaced row of this content (the first by path), or -1. It counts as moved from now on."""
+    def claim(self, content_hash: bytes, raw_path: bytes) -> int:
+        """A displaced row of this content (the first by path) that may have moved to a path, or -1.
+
+        It counts as moved from now on.
+        """
         queue = self._queues.get(content_hash)
         if queue is None:
             rows = self.index.rows_of(content_hash)
             rows = rows[self._displaced(rows)]
-            queue = deque(sorted(rows.tolist(), key=self.index.raw_path))
+            queue = sorted(rows.tolist(), key=self.index.raw_path, reverse=True)
             if len(queue) > 1:
                 self._queues[content_hash] = queue
-        while queue:
-            row = queue.popleft()
-            if self._changed[row] or (self._is_gone is not None and self._is_gone(self.index.raw_path(row))):
+        for place in range(len(queue) - 1, -1, -1):  # most often the last one, which is cheap to take away
+            row, path = queue[place], self.index.raw_path(queue[place])
+            if not self._changed[row] and (self._is_gone is None or not self._is_gone(path)):
+                del queue[place]
+            elif self._lets_move is None or self._lets_move(path, raw_path):
+                del queue[place]
                 self._moved[row] = True
                 return row
         return -1
+
+    def claim_late(self, content_hash: bytes, raw_path: bytes, is_gone: Callable[[bytes], bool]) -> int:
+        """A row of this content whose file was found and is gone by now, moved to a path, or -1."""
+        rows = self.index.rows_of(content_hash)
+        for row in rows[self._seen[rows] & ~self._changed[rows] & ~self._moved[rows]].tolist():
+            path = self.index.raw_path(row)
+            if is_gone(path) and (self._lets_move is None or self._lets_move(path, raw_path)):
+                self._moved[row] = True
+                return int(row)
+        return -1
+
+    def unclaim(self, row: int) -> None:
+        """A claimed row has not moved after all. What became of it is for the next comparison."""
+        self._moved[row], self._hidden[row] = False, True
 
     def drop(self, rows: Iterable[int]) -> list[int]:
         """Those of some rows that have not moved. Others have taken their paths, so these photos are no more."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import tempfile
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ class FilesToRead:
     def __init__(self) -> None:
         self._spool: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         self._count = 0
+        self._reading = False
 
     def __enter__(self) -> FilesToRead:
         return self
@@ -37,11 +39,15 @@ class FilesToRead:
 
     def append(self, file: FileToRead) -> None:
         """Add a file."""
+        if self._reading:
+            self._spool.seek(0, os.SEEK_END)
+            self._reading = False
         self._spool.write(_HEADER.pack(len(file.raw_path), file.size) + file.raw_path)
         self._count += 1
 
     def __iter__(self) -> Iterator[FileToRead]:
         self._spool.seek(0)
+        self._reading = True
         for _ in range(self._count):
             path, size = _HEADER.unpack(self._spool.read(_HEADER.size))
             yield FileToRead(self._spool.read(path), size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -17,6 +17,22 @@ _KEY_BYTES = 16
 Rows = npt.NDArray[np.int64]
 
 
+class PathIndex:
+    """Finds paths among many, in 24 bytes each.
+
+    Args:
+        paths: as the gallery writes them.
+        count: how many there are.
+    """
+
+    def __init__(self, paths: Iterable[bytes], count: int) -> None:
+        self._keys = _Keys(np.fromiter(map(_key, paths), _KEY_DTYPE, count))
+
+    def rows_at(self, paths: Sequence[bytes]) -> Rows:
+        """Rows of paths, [n], -1 where there is none."""
+        return self._keys.first([_key(path) for path in paths])
+
+
 class KnownIndex:
     """Looks up the rows of what a gallery has. The index of contents and that of ids are made when first asked for.
 
@@ -26,14 +42,14 @@ class KnownIndex:
 
     def __init__(self, photos: KnownPhotos) -> None:
         self.photos = photos
-        self._paths = _Keys(np.fromiter((_key(path.as_py()) for path in photos.paths), _KEY_DTYPE, len(photos)))
+        self._paths = PathIndex((path.as_py() for path in photos.paths), len(photos))
 
     def __len__(self) -> int:
         return len(self.photos)
 
     def rows_at(self, paths: Sequence[bytes]) -> Rows:
         """Rows of paths, [n], -1 where the gallery has none."""
-        return self._paths.first([_key(path) for path in paths])
+        return self._paths.rows_at(paths)
 
     def row_at(self, raw_path: bytes) -> int:
         """The row of a path, or -1."""

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 from index_builder.comparing.believing import Belief, Judgement
 from index_builder.comparing.difference import Difference
+from index_builder.comparing.places import is_gone
 from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import shown_path
 from index_builder.scanning.exclusions import Exclusions
 from index_builder.scanning.passed_over import Skipped
-from index_builder.store.rows import KnownPhotos
 
 
 class UnknownPlaces:
-    """Files and folders that could not be looked at. What the gallery has of them may still be right."""
+    """Files and folders that could not be looked at. What the gallery has of them may still be right.
 
-    def __init__(self) -> None:
+    Args:
+        folders: of the photos.
+    """
+
+    def __init__(self, folders: PhotoFolders) -> None:
+        self._folders = folders
         self._paths: set[str] = set()
 
     def note(self, skipped: Skipped) -> None:
@@ -25,18 +31,31 @@ class UnknownPlaces:
             self._paths.add(skipped.path)
 
     def hides(self, raw_path: bytes) -> bool:
-        """Whether a photo, or a folder above it, could not be looked at."""
+        """Whether a photo, or a folder above it, could not be looked at.
+
+        One that is not there by now, in a folder that is, went somewhere while it was looked at: it is missing.
+        """
         if not self._paths:
             return False
-        path = shown_path(raw_path)
-        ends = [place for place, character in enumerate(path) if character == "/"]
-        return bool({"", path, *(path[:end] for end in ends)} & self._paths)
+        parts = raw_path.split(b"/")
+        above = (b"/".join(parts[:end]) for end in range(len(parts) + 1))
+        return any(shown_path(path) in self._paths and not self._went(path) for path in above)
+
+    def _went(self, raw_path: bytes) -> bool:
+        folder = raw_path.rpartition(b"/")[0]
+        try:
+            return is_gone(self._folders, raw_path) and os.path.isdir(self._folders.absolute(folder))  # noqa: PTH112
+        except FileNotFoundError:
+            return False
 
 
 def _missing_photos(
     difference: Difference, folders: PhotoFolders, unknown: UnknownPlaces, reaches: Callable[[bytes], bool]
 ) -> tuple[list[tuple[str, bytes]], list[str]]:
     """Photos that were not found and are not out of sight.
+
+    A file that a rule excludes is unwanted only if it is there. Of one that is not, a rule says nothing: default rules
+    hide what an ignore file brought back, and that file may have gone with its share.
 
     Args:
         difference: of the scan.
@@ -51,28 +70,28 @@ def _missing_photos(
     exclusions = Exclusions(folders)
     gone, unwanted = list[tuple[str, bytes]](), list[str]()
     for photo, path in difference.missing():
-        if reaches(path) and exclusions.reason(path) is not None:
+        if unknown.hides(path):
+            continue
+        try:
+            excluded = reaches(path) and not is_gone(folders, path) and exclusions.reason(path) is not None
+        except OSError:  # an ignore file that cannot be read at the moment
+            continue
+        if excluded:
             unwanted.append(photo)
-        elif not unknown.hides(path):
+        else:
             gone.append((photo, path))
     return gone, unwanted
 
 
 def judged_missing(
-    difference: Difference, known: KnownPhotos, folders: PhotoFolders, unknown: UnknownPlaces, belief: Belief
+    difference: Difference, folders: PhotoFolders, unknown: UnknownPlaces, belief: Belief
 ) -> tuple[Judgement, list[str]]:
-    """Which missing photos are believed to be gone, and ids of those that a rule excludes now.
+    """Which missing and changed photos are believed, and ids of those that a rule excludes now.
 
     Args:
         difference: of the scan, after new files were read: what moved is not missing.
-        known: what the gallery had before.
         folders, unknown: where photos lie, and what could not be looked at.
         belief: judges the loss.
     """
     gone, unwanted = _missing_photos(difference, folders, unknown, belief.reaches)
-    judged = belief.judge(
-        gone,
-        known=lambda: (path.as_py() for path in known.paths),
-        found=lambda: (job.raw_path for job in difference.new),
-    )
-    return judged, unwanted
+    return belief.judge(gone, difference.changed()), unwanted

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from index_builder.comparing.mounts import mounts
-from index_builder.photo_folders import PhotoFolders
+from index_builder.photo_folders import MARKER, PhotoFolders
 from index_builder.store.folder_looks import Look
 
-MARKER = ".sketchseek-folder"
-"""A file that the user puts into a folder: without it, or with another content, the folder is not the one meant."""
 NOWHERE = ""
 """Stands for photos that lie below no folder of the gallery."""
 _MOST_OF_A_MARKER = 65536
@@ -38,8 +37,13 @@ def is_mount(place: Path) -> bool:
 
 
 def device_of(place: Path) -> int:
-    """A number of the file system: its own, which survives a restart, or else the one that the system gave it."""
-    return os.statvfs(place).f_fsid or place.stat().st_dev
+    """A number of the file system: its own, or else that of its disk; 0 where there is neither.
+
+    Network shares and the like have no disk. The system gives them another number at each mount, which says nothing.
+    """
+    number = os.statvfs(place).f_fsid
+    device = place.stat().st_dev
+    return number or (device if os.major(device) else 0)
 
 
 def mount_points() -> frozenset[str]:
@@ -57,6 +61,7 @@ class Places:
     Attributes:
         roots: the folders of the gallery and those that links lead to, each once.
         all: these, and mount points below them, now or at the last look.
+        away: of these, those in which nothing is looked at; to be set.
     """
 
     def __init__(self, folders: PhotoFolders, remembered: Mapping[str, Look]) -> None:
@@ -69,24 +74,40 @@ class Places:
         self._names = frozenset(map(str, self.all))
         self._real = {os.path.realpath(place): place for place in reversed(self.all)}
         self._found: dict[bytes, str] = {}
+        self.away: frozenset[Path] = frozenset()
 
     def of(self, raw_path: bytes) -> str:
-        """The innermost place that a photo lies in, as an absolute path, or `NOWHERE`."""
+        """The innermost place that a photo's folder lies in, as an absolute path, or `NOWHERE`."""
         directory = raw_path.rpartition(b"/")[0]
         if directory not in self._found:
             self._found[directory] = self._find(directory)
         return self._found[directory]
 
-    def of_lost(self, raw_path: bytes) -> str:
-        """The same for a photo whose file is gone: for a link to a file, where the link leads to."""
-        if self._folders.links_to:
-            try:
-                file = os.fsdecode(self._folders.absolute(raw_path))
-            except FileNotFoundError:
-                return NOWHERE
-            if os.path.islink(file):  # noqa: PTH114
-                return self._innermost(os.path.realpath(file)) or self.of(raw_path)
-        return self.of(raw_path)
+    def of_file(self, raw_path: bytes) -> str:
+        """The same for a photo's file, which may be a link into another place. Looks at it."""
+        return self._behind_a_link(raw_path) or self.of(raw_path)
+
+    def is_link(self, raw_path: bytes) -> bool:
+        """Whether a photo's file is a link, which leads into some place. Looks at it."""
+        return self._behind_a_link(raw_path) is not None
+
+    def count(self, raw_paths: Iterable[bytes], *, links: bool) -> Counter[str]:
+        """How many photos lie in each place.
+
+        Args:
+            raw_paths: of the photos.
+            links: count links to files where they lead to. That lists every folder.
+        """
+        if not links:
+            return Counter(map(self.of, raw_paths))
+        led: dict[bytes, dict[bytes, str]] = {}
+        counts = Counter[str]()
+        for path in raw_paths:
+            directory, _, name = path.rpartition(b"/")
+            if directory not in led:
+                led[directory] = self._links_in(directory)
+            counts[led[directory].get(name) or self.of(path)] += 1
+        return counts
 
     def name_of(self, place: str) -> str:
         """What a place is called towards clients, who need not know where the folders lie."""
@@ -106,6 +127,31 @@ class Places:
             return real
         around = (place, *map(str, Path(place).parents))
         return next((one for one in around if one in self._names), NOWHERE)
+
+    def _behind_a_link(self, raw_path: bytes) -> str | None:
+        if len(self.all) == 1 or self._is_away(self.of(raw_path)):
+            return None
+        try:
+            file = os.fsdecode(self._folders.absolute(raw_path))
+        except FileNotFoundError:
+            return None
+        return self._innermost(os.path.realpath(file)) if os.path.islink(file) else None  # noqa: PTH114
+
+    def _links_in(self, directory: bytes) -> dict[bytes, str]:
+        """Names of links in a folder -> the places that they lead into."""
+        path = directory + b"/" if directory else b""
+        if self._is_away(self.of(path)):
+            return {}
+        try:
+            with os.scandir(self._folders.absolute(directory)) as entries:
+                names = [entry.name for entry in entries if entry.is_symlink()]
+        except OSError:
+            return {}
+        places = ((name, self._behind_a_link(path + name)) for name in names)
+        return {name: place for name, place in places if place is not None}
+
+    def _is_away(self, place: str) -> bool:
+        return bool(self.away) and bool(place) and Path(place) in self.away
 
     def _innermost(self, real: str) -> str | None:
         around = (real, *map(str, Path(real).parents))
@@ -128,3 +174,14 @@ def _marker_of(place: Path) -> str | None:
             return hashlib.sha256(file.read(_MOST_OF_A_MARKER)).hexdigest()
     except OSError:
         return None
+
+
+def is_gone(folders: PhotoFolders, raw_path: bytes) -> bool:
+    """Whether there is no file of this path, as far as anybody can tell."""
+    try:
+        os.lstat(folders.absolute(raw_path))
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 
 from index_builder.scanning.passed_over import Report
+from index_builder.store.folder_looks import Held
 from model.images.opening import ImageLimits
 
 _MAX_WORKERS = 16
@@ -26,9 +27,9 @@ class BuildOptions:
         wait_s: seconds to wait for another writer.
         moved: accept that the photos' folder has moved.
         on_passed_over: called for every file and folder that was passed over, from one thread at a time.
-        most_lost: per cent of a folder's photos that may be gone at once; more are held. 100 holds only what a folder
-            without any photo, or one that is not the same any more, would lose.
-        accept_loss: believe that everything is gone that is not found.
+        most_lost: per cent of a folder's photos that may be gone or changed at once; more are held. 100 holds only what
+            a folder without any of its photos, or one that is not the same any more, would lose.
+        accept_loss: believe losses that were shown: those that the gallery holds when the change begins, or these.
     """
 
     batch_size: int = 32
@@ -42,7 +43,7 @@ class BuildOptions:
     moved: bool = False
     on_passed_over: Report | None = None
     most_lost: float = 50.0
-    accept_loss: bool = False
+    accept_loss: bool | tuple[Held, ...] = False
 
     @property
     def readers(self) -> int:

@@ -5,27 +5,29 @@ Every batch is one commit, so the same command run again continues a build that 
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from index_builder.comparing.believing import Belief
 from index_builder.comparing.difference import Difference
-from index_builder.comparing.missing_photos import UnknownPlaces, judged_missing
-from index_builder.gallery_errors import GalleryNotFoundError, PhotosSkippedError
+from index_builder.comparing.missing_photos import UnknownPlaces
+from index_builder.comparing.places import is_gone
+from index_builder.gallery_errors import PhotosSkippedError
 from index_builder.ingest.build_options import BuildOptions
 from index_builder.ingest.build_report import BuildReport, OnProgress
 from index_builder.ingest.dates import fill_dates
+from index_builder.ingest.named_folders import named_folders
 from index_builder.ingest.photo_names import outermost, spelled_on_disk
 from index_builder.ingest.pipeline import read_all
-from index_builder.photo_folders import PhotoFolders, Photos
-from index_builder.scanning.exclusions import user_patterns
+from index_builder.ingest.reviewing import Review
+from index_builder.photo_folders import Photos
 from index_builder.scanning.passed_over import NAMED, Kind, Skipped
 from index_builder.scanning.real_paths import known_path
 from index_builder.scanning.scan import scan_folders
+from index_builder.scanning.second_look import ListedFolders, look_again
 from index_builder.store.gallery import Gallery
 from index_builder.store.metadata import GalleryMetadata
 from index_builder.store.writer import GalleryWriter, open_writer
@@ -109,11 +111,13 @@ def add_photos(
     with (
         open_writer(gallery, metadata, wait_s=options.wait_s, moved=options.moved) as writer,
         Difference(
-            writer.known(),
+            known := writer.known(),
             check_contents=options.check_contents,
             is_gone=lambda path: belief.reaches(path) and is_gone(folders, path),
+            lets_move=belief.lets_move,
         ) as difference,
     ):
+        belief.know(lambda: (path.as_py() for path in known.paths))
         for path in below:
             difference.add(scan_folders(folders, report.pass_over, below=path, leave_out=gallery))
         read_all(writer, difference, folders, network, options, report=report, progress=progress, keep_ids=True)
@@ -126,48 +130,6 @@ def remove_photos(gallery: str | Path, photo_ids: Sequence[str], *, wait_s: floa
     with open_writer(gallery, wait_s=wait_s) as writer:
         report.removed = writer.remove(list(photo_ids))
         return finish(writer, report, started, BuildOptions())
-
-
-def chosen_folders(
-    gallery: str | Path,
-    photos: Photos | None,
-    *,
-    exclude: tuple[str, ...] | None = None,
-    links_to: tuple[Path, ...] | None = None,
-) -> PhotoFolders:
-    """The folders that were named, with what the gallery remembers where nothing was said.
-
-    Args:
-        gallery: its folder; it need not exist.
-        photos: None takes what the gallery remembers.
-        exclude: patterns that replace those of `photos`; None keeps them.
-        links_to: folders elsewhere that links may lead to, instead of those of `photos`; None keeps them.
-
-    Raises:
-        GalleryError: neither photos nor a gallery, or a pattern is none.
-    """
-    folders, _ = named_folders(Path(gallery), photos)
-    if links_to is not None:
-        folders = replace(folders, links_to=links_to)
-    if exclude is None:
-        return folders
-    user_patterns(exclude)
-    return replace(folders, exclude=exclude)
-
-
-def named_folders(gallery: Path, photos: Photos | None) -> tuple[PhotoFolders, PhotoFolders | None]:
-    """The folders that were named, with what the gallery remembers where nothing was said; and what it remembers."""
-    try:
-        opened = Gallery.open(gallery)
-        remembered = opened.metadata(opened.dataset()).folders
-    except GalleryNotFoundError:
-        if photos is None:
-            raise
-        remembered = None
-    folders = PhotoFolders.of(photos).over(remembered) if photos is not None else remembered
-    assert folders is not None  # noqa: S101 - or the exception was raised again
-    user_patterns(folders.exclude or ())
-    return folders, remembered
 
 
 def _whole_folder(
@@ -190,45 +152,44 @@ def _whole_folder(
         accept_loss=options.accept_loss,
         moved=options.moved,
     )
-    unknown = UnknownPlaces()
+    unknown = UnknownPlaces(folders)
 
     def pass_over(skipped: Skipped) -> None:
         report.pass_over(skipped)
         unknown.note(skipped)
 
-    files = scan_folders(folders, pass_over, leave_out=gallery, away=belief.away)
+    listed = ListedFolders()
+    files = scan_folders(folders, pass_over, leave_out=gallery, away=belief.away, listed=listed)
+    again = partial(look_again, folders, listed, unknown.note, leave_out=gallery, away=belief.away)
     first = next(files, None)  # fails before a gallery is made for something that is not a folder
     metadata = GalleryMetadata.of(network, folders)
     with (
         open_writer(gallery, metadata, wait_s=options.wait_s, moved=options.moved) as writer,
         Difference(
-            known := writer.known(), check_contents=options.check_contents, is_gone=lambda _: True
+            known := writer.known(),
+            check_contents=options.check_contents,
+            is_gone=lambda _: True,
+            lets_move=belief.lets_move,
         ) as difference,
     ):
+        review = Review(difference, known, folders, unknown, belief, again=again)
         if first is not None:
             difference.add([first])
         difference.add(files)
-        difference.spare(lambda path: unknown.hides(path) or not belief.reaches(path))
-        read_all(writer, difference, folders, network, options, report=report, progress=progress, keep_ids=False)
-        # Only now: what was missing may have been found at another path.
-        judged, unwanted = judged_missing(difference, known, folders, unknown, belief)
-        report.held = judged.held
-        if drop:
-            report.removed += writer.remove([*judged.gone, *unwanted])
+        read_all(
+            writer,
+            difference,
+            folders,
+            network,
+            options,
+            report=report,
+            progress=progress,
+            keep_ids=False,
+            review=review,
+        )
+        review.finish(writer, report, drop=drop)
         fill_dates(writer, folders, belief.reaches, workers=options.readers)
-        belief.write()
         return finish(writer, report, started, options)
-
-
-def is_gone(folders: PhotoFolders, raw_path: bytes) -> bool:
-    """Whether there is no file of this path, as far as anybody can tell."""
-    try:
-        os.lstat(folders.absolute(raw_path))
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        return False
-    return False
 
 
 def finish(writer: GalleryWriter, report: BuildReport, started: float, options: BuildOptions) -> BuildReport:

@@ -14,6 +14,7 @@ from index_builder.comparing.difference import Difference
 from index_builder.comparing.files_to_read import FilesToRead, FileToRead
 from index_builder.ingest.build_report import BuildReport
 from index_builder.ingest.decode import DecodedPhoto, Failed
+from index_builder.ingest.reviewing import Review
 from index_builder.store.rows import FilePlace
 from index_builder.store.writer import GalleryWriter
 
@@ -34,6 +35,7 @@ class KnownContents:
         report: gets numbers.
         commit_photos: photos per commit.
         on_read: called for every file that was read, with 1 if nothing is left to do with it, else with 0.
+        review: judges what may be a loss; None believes everything.
     """
 
     def __init__(
@@ -45,20 +47,30 @@ class KnownContents:
         report: BuildReport,
         commit_photos: int,
         on_read: Callable[[int], None],
+        review: Review | None = None,
     ) -> None:
         self._writer, self._difference, self._index, self._read = writer, difference, difference.index, read
-        self._report, self._most, self._on_read = report, commit_photos, on_read
+        self._report, self._most, self._on_read, self._review = report, commit_photos, on_read, review
         self._places: list[FilePlace] = []
 
-    def settle(self, rest: FilesToRead) -> None:
-        """Do it; `rest` gets the files that are left to decode."""
+    def settle(self, rest: FilesToRead) -> frozenset[bytes]:
+        """Do it; `rest` gets the files that are left to decode. Returns paths whose photos are held: of `rest` as well.
+
+        Raises:
+            NotBelievedError: see `Review.judge`.
+        """
         with FilesToRead() as changed:
             self._compare_suspects(changed, rest)
+            if self._review is not None:
+                self._review.before_moves()
             for row, photo in self._claims(self._difference.new, rest):
                 self._report.moved += 1
                 self._place(row, photo)  # nothing lies at the new path, so this needs no more than its own commit
             self._write()
-            self._exchange(changed, rest)
+            exchanged = list(self._claims(changed, rest))
+        held = self._review.judge() if self._review is not None else frozenset[bytes]()
+        self._exchange(exchanged, held)
+        return held
 
     def _compare_suspects(self, changed: FilesToRead, rest: FilesToRead) -> None:
         """Find out which files at known paths have another content by now."""
@@ -89,10 +101,13 @@ class KnownContents:
                 self._difference.mark_changed(row)
                 changed.append(job)
 
-    def _exchange(self, changed: FilesToRead, rest: FilesToRead) -> None:
+    def _exchange(self, exchanged: list[tuple[int, DecodedPhoto]], held: frozenset[bytes]) -> None:
         """Photos that took the paths of others: all of them in one commit, or two photos would share a path."""
         places, taken = list[FilePlace](), list[int]()
-        for row, photo in self._claims(changed, rest):
+        for row, photo in exchanged:
+            if photo.raw_path in held:
+                self._difference.unclaim(row)
+                continue
             places.append(self._now(row, photo))
             taken.append(self._index.row_at(photo.raw_path))
         lost = self._difference.drop(taken)
@@ -114,7 +129,9 @@ class KnownContents:
                     rest.append(job)
 
         for result in self._read(of_those_sizes()):
-            row = self._difference.claim(result.content_hash) if isinstance(result, DecodedPhoto) else -1
+            row = -1
+            if isinstance(result, DecodedPhoto):
+                row = self._difference.claim(result.content_hash, result.raw_path)
             self._on_read(int(row >= 0))
             if row >= 0 and isinstance(result, DecodedPhoto):
                 yield row, result

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 
 from index_builder.comparing.believing import Belief
 from index_builder.comparing.difference import Difference
-from index_builder.comparing.missing_photos import UnknownPlaces, judged_missing
+from index_builder.comparing.missing_photos import UnknownPlaces
+from index_builder.comparing.places import is_gone
 from index_builder.gallery_errors import GalleryError
 from index_builder.ingest.build_options import BuildOptions
 from index_builder.ingest.build_report import BuildReport, OnProgress
-from index_builder.ingest.changes import finish, is_gone, named_folders
+from index_builder.ingest.changes import finish
+from index_builder.ingest.named_folders import named_folders
 from index_builder.ingest.pipeline import read_all
+from index_builder.ingest.reviewing import NotBelievedError, Review
 from index_builder.photo_folders import PhotoFolders, Photos
 from index_builder.photo_record import shown_path
 from index_builder.scanning.found_files import FoundFile
@@ -42,8 +45,8 @@ def update_gallery(
     """As `index_builder.sync_gallery`, but looks only at what `scope` names. The report counts nothing else.
 
     Returns:
-        None where the part does not tell enough: photos seem to be gone with their whole folder. Nothing was dropped
-        then, and a look at everything decides.
+        None where the part does not tell enough: its folder is not believed. Nothing was dropped or replaced then, and
+        a look at everything decides.
 
     Raises:
         GalleryError: see `index_builder.gallery_errors` for each kind.
@@ -52,7 +55,7 @@ def update_gallery(
     report, started = BuildReport(on_passed_over=options.on_passed_over), time.monotonic()
     folders, remembered = named_folders(gallery, photos)
     belief = Belief(gallery, folders, remembered, most_lost=options.most_lost)
-    unknown = UnknownPlaces()
+    unknown = UnknownPlaces(folders)
 
     def pass_over(skipped: Skipped) -> None:
         report.pass_over(skipped)
@@ -63,29 +66,42 @@ def update_gallery(
 
     with (
         open_writer(gallery, GalleryMetadata.of(network, folders), wait_s=options.wait_s) as writer,
-        Difference(known := writer.known(), is_gone=gone_for_sure) as difference,
+        Difference(known := writer.known(), is_gone=gone_for_sure, lets_move=belief.lets_move) as difference,
     ):
+        review = Review(difference, known, folders, unknown, belief, whole=False)
         difference.leave_alone(lambda path: not scope.covers(path))
         scan = partial(scan_folders, folders, pass_over, deep=False, leave_out=gallery, away=belief.away)
-        difference.add(_found(scope, folders, pass_over, scan))
-        difference.spare(unknown.hides)
-        read_all(writer, difference, folders, network, options, report=report, progress=progress, keep_ids=False)
-        judged, unwanted = judged_missing(difference, known, folders, unknown, belief)
-        if judged.held:
+        difference.add(_found(scope, folders, belief, pass_over, scan))
+        try:
+            read_all(
+                writer,
+                difference,
+                folders,
+                network,
+                options,
+                report=report,
+                progress=progress,
+                keep_ids=False,
+                review=review,
+            )
+        except NotBelievedError:
             return None
-        report.removed += writer.remove([*judged.gone, *unwanted])
+        review.finish(writer, report, drop=True)
         return finish(writer, report, started, options)
 
 
 def _found(
     scope: Scope,
     folders: PhotoFolders,
+    belief: Belief,
     pass_over: Callable[[Skipped], None],
     scan: Callable[..., Iterator[FoundFile]],
 ) -> Iterator[FoundFile]:
-    """The files that a scope names and that are there, each once."""
+    """The files that a scope names and that are there, each once. Nothing of a place that is away."""
     seen = set[bytes]()
     for raw_path in [*sorted(scope.folders), *sorted(scope.files - scope.folders)]:
+        if not belief.reaches(raw_path + b"/"):
+            continue
         try:
             os.stat(folders.absolute(raw_path))  # noqa: PTH116 - bytes
             for file in scan(below=raw_path) if raw_path not in seen else ():

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
 from index_builder.comparing.difference import Difference
 from index_builder.comparing.files_to_read import FilesToRead
+from index_builder.comparing.places import is_gone
 from index_builder.ingest.build_options import BuildOptions
 from index_builder.ingest.build_report import BuildProgress, BuildReport, OnProgress
+from index_builder.ingest.commits import Commits
 from index_builder.ingest.decode import DecodedPhoto, Failed, decode_ahead, read_photo
-from index_builder.ingest.guarded_encoding import GuardedEncoder, put_guarded
+from index_builder.ingest.guarded_encoding import GuardedEncoder
 from index_builder.ingest.moves import KnownContents
 from index_builder.ingest.photo_ids import PhotoIds
+from index_builder.ingest.reviewing import Review
 from index_builder.photo_folders import PhotoFolders
-from index_builder.photo_record import PhotoFile, shown_path
-from index_builder.scanning.passed_over import Skipped
-from index_builder.store.quantise import StoredTokens
-from index_builder.store.rows import PhotoCopy
 from index_builder.store.writer import GalleryWriter
 
 if TYPE_CHECKING:
@@ -39,6 +36,7 @@ def read_all(
     progress: OnProgress | None,
     keep_ids: bool,
     ids: PhotoIds | None = None,
+    review: Review | None = None,
 ) -> None:
     """Read every file of the difference, and write in `report` what became of each.
 
@@ -52,7 +50,13 @@ def read_all(
         report: gets numbers and skipped files.
         keep_ids: also list the ids of what was added.
         ids: gives new photos their ids; None gives them new ones.
+        review: judges what may be a loss; None believes everything.
+
+    Raises:
+        NotBelievedError: see `Review.judge`; moved files are written by then, and nothing else is.
     """
+    if review is not None:
+        review.before_reading()
     report.unchanged += difference.unchanged
     workers = options.readers
     read = partial(read_photo, folders, preprocess=network.preprocess, limits=options.limits)
@@ -67,15 +71,24 @@ def read_all(
             report=report,
             commit_photos=options.commit_photos,
             on_read=told.read,
+            review=review,
         )
-        known.settle(jobs)
+        held = known.settle(jobs)
         is_known = difference.index.has_content
         with ThreadPoolExecutor(1, thread_name_prefix="commit") as thread:
-            commits = _Commits(
-                writer, difference, options, report, thread, ids=ids or PhotoIds(difference.index), keep_ids=keep_ids
+            commits = Commits(
+                writer,
+                difference,
+                options,
+                report,
+                thread,
+                ids=ids or PhotoIds(difference.index),
+                keep_ids=keep_ids,
+                is_gone=partial(is_gone, folders),
             )
             batches = _Batches(commits, network, options)
-            for result in ahead(jobs, read=partial(read, is_known=is_known)):
+            wanted = (job for job in jobs if job.raw_path not in held)
+            for result in ahead(wanted, read=partial(read, is_known=is_known)):
                 batches.add(result)
                 told.read(1)
             batches.finish()
@@ -98,23 +111,10 @@ class _Told:
             self._progress(BuildProgress(self._done, self._total, len(self._report.skipped), rate, left))
 
 
-@dataclass
-class _Pending:
-    """What goes into the next commit."""
-
-    photos: list[DecodedPhoto] = field(default_factory=list)
-    stored: list[StoredTokens] = field(default_factory=list)
-    copies: list[DecodedPhoto] = field(default_factory=list)
-    gone: list[str] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return len(self.photos) + len(self.copies) + len(self.gone)
-
-
 class _Batches:
     """Gathers decoded photos into batches for the network."""
 
-    def __init__(self, commits: _Commits, network: Network, options: BuildOptions) -> None:
+    def __init__(self, commits: Commits, network: Network, options: BuildOptions) -> None:
         self._commits = commits
         self._encoder = GuardedEncoder(network, commits.shape, options.batch_size)
         self._photos: list[DecodedPhoto] = []
@@ -140,102 +140,3 @@ class _Batches:
         for result in failed:
             self._commits.pass_over(result)
         self._commits.add(encoded, stored)
-
-
-class _Commits:
-    """Gathers encoded photos into commits; one is written while the next is gathered."""
-
-    def __init__(
-        self,
-        writer: GalleryWriter,
-        difference: Difference,
-        options: BuildOptions,
-        report: BuildReport,
-        thread: ThreadPoolExecutor,
-        *,
-        ids: PhotoIds,
-        keep_ids: bool,
-    ) -> None:
-        self._writer, self._difference, self._options = writer, difference, options
-        self._ids, self._report, self._thread, self._keep_ids = ids, report, thread, keep_ids
-        self._pending = _Pending()
-        self._running: Future[None] | None = None
-        self._last = time.monotonic()
-        self.shape = writer.metadata.shape
-
-    def pass_over(self, result: DecodedPhoto | Failed) -> None:
-        """A file that cannot be a photo, or whose content the gallery has."""
-        if isinstance(result, Failed):
-            self._report.pass_over(result.skipped)
-            stale = None if result.unknown else self._difference.photo_id_at(result.raw_path)
-            if stale is not None:  # the photo that the gallery has of this path is no more
-                self._pending.gone.append(stale)
-        elif self._difference.has(result.raw_path, result.content_hash):  # it was changed, and changed back just now
-            self._report.unchanged += 1
-        else:
-            self._pending.copies.append(result)
-        self._write_if_due()
-
-    def add(self, photos: list[DecodedPhoto], stored: list[StoredTokens]) -> None:
-        """An encoded batch, its encodings in parts."""
-        self._pending.photos.extend(photos)
-        self._pending.stored.extend(stored)
-        self._write_if_due()
-
-    def finish(self) -> None:
-        """Write the rest and wait for it."""
-        self._write()
-        self._wait()
-
-    def _write_if_due(self) -> None:
-        late = time.monotonic() - self._last > self._options.commit_s
-        if len(self._pending) >= self._options.commit_photos or (late and len(self._pending)):
-            self._write()
-
-    def _write(self) -> None:
-        self._wait()
-        pending, self._pending = self._pending, _Pending()
-        self._last = time.monotonic()
-        if len(pending):
-            self._running = self._thread.submit(self._commit, pending)
-
-    def _wait(self) -> None:
-        if self._running is not None:
-            running, self._running = self._running, None
-            running.result()
-
-    def _commit(self, pending: _Pending) -> None:
-        if pending.gone:
-            self._report.removed += self._writer.remove(pending.gone)
-        if pending.photos:
-            ids = [self._ids.of(photo) for photo in pending.photos]
-            stored = StoredTokens.concatenate(pending.stored)
-            replaces = self._replaced(pending.photos) > 0
-            photos, failed = put_guarded(self._writer, pending.photos, ids, stored, replaces=replaces)
-            for one in failed:
-                self._report.pass_over(one.skipped)
-            self._count(photos)
-        if pending.copies:
-            self._copy(pending.copies)
-
-    def _copy(self, photos: list[DecodedPhoto]) -> None:
-        """Commit photos of contents that the gallery has already: the encoding of a content is always the same."""
-        source_of = self._difference.source_of
-        copies = [PhotoCopy(source_of(photo.content_hash), self._ids.of(photo), photo) for photo in photos]
-        made = self._writer.copy(copies, replaces=self._replaced(photos) > 0)
-        self._count([copy.file for copy in made])
-        for copy in copies:
-            if copy not in made:
-                reason = "it changed while it was read; the next sync takes it"
-                self._report.pass_over(Skipped(shown_path(copy.file.raw_path), reason, unknown=True))
-
-    def _replaced(self, photos: Sequence[PhotoFile]) -> int:
-        """How many photos take the place of others at their paths."""
-        return sum(self._difference.photo_id_at(photo.raw_path) is not None for photo in photos)
-
-    def _count(self, photos: Sequence[PhotoFile]) -> None:
-        replaced = self._replaced(photos)
-        self._report.added += len(photos) - replaced
-        self._report.changed += replaced
-        if self._keep_ids:
-            self._report.added_ids.extend(self._ids.of(photo) for photo in photos)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,9 +73,10 @@ def rebuild_gallery(
         earlier = KnownIndex(KnownPhotos.read(dataset))
         writer.remove(_renamed(writer.known(), earlier))
         with Difference(writer.known(), check_contents=options.check_contents) as difference:
+            belief.know(lambda: (path for path, _ in _photos(dataset)))
             files = _Files(dataset, folders, belief, report.pass_over)
             difference.add(files)
-            files.check_lost()
+            _check_loss(belief, files.lost)
             report.removed = writer.remove([photo for photo, _ in difference.missing()])
             read_all(
                 writer,
@@ -89,9 +89,8 @@ def rebuild_gallery(
                 keep_ids=False,
                 ids=PhotoIds(difference.index, earlier),
             )
-            files = _Files(dataset, folders, belief, lambda _: None)
-            deque(files, maxlen=0)
-            files.check_lost()  # a share may have been lost meanwhile
+            # A share may have been lost meanwhile, or hold something else by now.
+            _check_loss(belief, *_not_encoded(earlier, writer.known()))
         writer.tidy()
         write_pointer(path, generation)
         belief.write()
@@ -126,17 +125,17 @@ class _Files:
 
     def __init__(self, dataset: Any, folders: PhotoFolders, belief: Belief, skipped: Report) -> None:
         self._dataset, self._folders, self._belief, self._skipped = dataset, folders, belief, skipped
-        self._lost = list[tuple[str, bytes]]()
+        self.lost = list[tuple[str, bytes]]()
 
     def __iter__(self) -> Iterator[FoundFile]:
-        for photo, raw_path in self._photos():
+        for raw_path, photo in _photos(self._dataset):
             if not self._belief.reaches(raw_path):
-                self._lost.append((photo, raw_path))
+                self.lost.append((photo, raw_path))
                 continue
             try:
                 status = os.stat(self._folders.absolute(raw_path))  # noqa: PTH116 - bytes
             except OSError as error:
-                self._lost.append((photo, raw_path))
+                self.lost.append((photo, raw_path))
                 self._skipped(Skipped(shown_path(raw_path), f"unreadable file: {error.strerror}"))
                 continue
             if stat.S_ISREG(status.st_mode):
@@ -144,22 +143,38 @@ class _Files:
             else:
                 self._skipped(Skipped(shown_path(raw_path), "not a regular file"))
 
-    def check_lost(self) -> None:
-        """After an iteration: refuse to go on without the photos of a folder that is not believed.
 
-        Raises:
-            FolderAwayError: naming the folder.
-        """
-        judged = self._belief.judge(self._lost, known=lambda: (path for _, path in self._photos()), found=tuple)
-        if judged.held:
-            one = judged.held[0]
-            raise FolderAwayError(
-                f"{sum(held.photos for held in judged.held)} photos cannot be encoded again, because the folder "
-                f"{one.place} {one.reason}; mount it and run the same command again, or add --accept-loss"
-            )
+def _not_encoded(earlier: KnownIndex, now: KnownPhotos) -> tuple[list[tuple[str, bytes]], list[bytes]]:
+    """Photos that the old generation has and the new one lacks, and paths that have another content in the new one."""
+    index, lost, changed = KnownIndex(now), list[tuple[str, bytes]](), list[bytes]()
+    for row in range(len(earlier)):
+        path = earlier.raw_path(row)
+        place = index.row_at(path)
+        if place < 0:
+            lost.append((earlier.photo_id(row), path))
+        elif index.hash_of(place) != earlier.hash_of(row):
+            changed.append(path)
+    return lost, changed
 
-    def _photos(self) -> Iterator[tuple[str, bytes]]:
-        with lance_errors("cannot read the photos of the gallery"):
-            batches = self._dataset.to_batches(columns=["photo_id", "path"])
-        for batch in batches:
-            yield from zip(batch.column("photo_id").to_pylist(), batch.column("path").to_pylist(), strict=True)
+
+def _check_loss(belief: Belief, lost: list[tuple[str, bytes]], changed: Sequence[bytes] = ()) -> None:
+    """Refuse to go on without the photos of a folder that is not believed.
+
+    Raises:
+        FolderAwayError: naming the folder. What is held is noted with the gallery, so that it may be accepted.
+    """
+    judged = belief.judge(lost, changed)
+    if judged.held:
+        belief.write_held()
+        one = judged.held[0]
+        raise FolderAwayError(
+            f"{sum(held.photos for held in judged.held)} photos cannot be encoded again, because the folder "
+            f"{one.place} {one.reason}; mount it and run the same command again, or add --accept-loss"
+        )
+
+
+def _photos(dataset: Any) -> Iterator[tuple[bytes, str]]:
+    with lance_errors("cannot read the photos of the gallery"):
+        batches = dataset.to_batches(columns=["path", "photo_id"])
+    for batch in batches:
+        yield from zip(batch.column("path").to_pylist(), batch.column("photo_id").to_pylist(), strict=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from index_builder.gallery_errors import GalleryError
-from index_builder.photo_folders import PhotoFolders
+from index_builder.photo_folders import MARKER, PhotoFolders
 from index_builder.scanning.exclusions import is_ignore_file
 from index_builder.scanning.folder_times import FolderTimes
 from index_builder.scanning.found_files import may_be_photo
@@ -35,12 +35,15 @@ class Announced:
         if path == self._gallery or path.startswith(self._gallery + os.sep):
             return False
         raw_path = self._relative(path)
-        if not raw_path or is_ignore_file(raw_path):
+        if not raw_path or is_ignore_file(raw_path) or _is_marker(raw_path):
             return True
         status = _status(path)
         is_folder = self._times.knows(raw_path) if status is None else stat.S_ISDIR(status.st_mode)
-        if self._times.exclusions.reason(raw_path, is_folder=is_folder) is not None:
-            return False
+        try:
+            if self._times.exclusions.reason(raw_path, is_folder=is_folder) is not None:
+                return False
+        except OSError:  # an ignore file that cannot be read at the moment
+            return True
         is_link = status is not None and stat.S_ISLNK(status.st_mode)
         return is_folder or is_link or may_be_photo(raw_path, os.fsencode(path))
 
@@ -53,6 +56,8 @@ class Announced:
                 return Scope(everything=True)  # a link may bring a whole folder, or take one away
             if is_ignore_file(raw_path):
                 self._times.renew()
+                return Scope(everything=True)
+            if _is_marker(raw_path):
                 return Scope(everything=True)
             if self._times.knows(raw_path) or (status is not None and stat.S_ISDIR(status.st_mode)):
                 scope.add(self._times.look(raw_path))
@@ -73,6 +78,10 @@ class Announced:
             return self._photos.relative(path)
         except GalleryError:
             return None
+
+
+def _is_marker(raw_path: bytes) -> bool:
+    return raw_path.rpartition(b"/")[2] == MARKER.encode()
 
 
 def _status(path: str) -> os.stat_result | None:

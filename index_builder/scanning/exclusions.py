@@ -108,6 +108,17 @@ class Exclusions:
             return None
         return rules.for_file(raw_path, name)
 
+    def around(self, folder: bytes) -> FolderRules | None:
+        """The rules of the folder that a folder lies in; None where a scan starts.
+
+        Raises:
+            FileNotFoundError: the gallery has no such folder of photos.
+        """
+        if folder in self._starts or not folder:
+            return None
+        rules = self.rules_of(folder.rpartition(b"/")[0])
+        return rules if isinstance(rules, FolderRules) else None
+
     def rules_of(self, folder: bytes) -> FolderRules | str:
         """The rules inside a folder, or why that folder is excluded.
 

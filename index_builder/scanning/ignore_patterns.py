@@ -26,6 +26,14 @@ MOST_WILDCARDS = 3
 """Of one part of a pattern, and twice as many of the whole: time to match a long name grows with their power."""
 
 
+class IgnoreFileError(OSError):
+    """An ignore file is there and cannot be read at the moment: its folder is unknown until it can."""
+
+
+_MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+_NO_FILE = (errno.EISDIR, errno.ENXIO, errno.ENODEV)  # folders, sockets, devices
+
+
 @dataclass(frozen=True)
 class Decision:
     """What the last pattern that matches says.
@@ -95,14 +103,19 @@ def read_ignore_file(folder: bytes, base: bytes) -> tuple[Patterns | None, str |
 
     Returns:
         None for a file that is missing or cannot be used. The phrase is None if nothing is wrong.
+
+    Raises:
+        IgnoreFileError: it cannot be read at the moment. Without it nobody knows what the folder shows.
     """
     try:
         data = _read(os.path.join(folder, IGNORE_FILE.encode()))  # noqa: PTH118 - bytes
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        if error.errno in _MISSING:
             return None, None
-        what = {errno.ELOOP: "is a link", errno.EISDIR: "is no regular file"}.get(error.errno or 0)
-        return None, f"an ignore file that {what or f'cannot be read: {error.strerror}'}"
+        what = "is a link" if error.errno == errno.ELOOP else "is no regular file"
+        if error.errno not in (errno.ELOOP, *_NO_FILE):
+            raise IgnoreFileError(error.errno, error.strerror) from error
+        return None, f"an ignore file that {what}"
     if data is None:
         return None, "an ignore file that is no regular file"
     if len(data) > MOST_BYTES:

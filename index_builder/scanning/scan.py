@@ -14,12 +14,14 @@ import stat
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from index_builder.gallery_errors import GalleryError
 from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import shown_path
 from index_builder.scanning.exclusions import IGNORE_FILE_NAME, Exclusions, FolderRules
 from index_builder.scanning.found_files import FoundFile, judge_file
+from index_builder.scanning.ignore_patterns import IgnoreFileError
 from index_builder.scanning.passed_over import Kind, Report, Skipped
 from index_builder.scanning.walking import Identity, Waiting, identity_of, is_folder, is_link
 
@@ -38,6 +40,7 @@ def scan_folders(
     deep: bool = True,
     leave_out: Path | None = None,
     away: Collection[Path] = (),
+    listed: Listing | None = None,
 ) -> Iterator[FoundFile]:
     """Every file below the photos' folders that looks like a photo.
 
@@ -48,6 +51,7 @@ def scan_folders(
         deep: also what lies in folders inside.
         leave_out: a folder that is never entered (the gallery, when it lies inside the photos).
         away: folders that are not entered, because they are not there or not the ones meant.
+        listed: told of every folder that is listed.
 
     Raises:
         GalleryError: a folder is none, or cannot be read at all.
@@ -58,7 +62,7 @@ def scan_folders(
     closed = {identity_of(place): AWAY for place in away}
     if leave_out is not None:
         closed[identity_of(leave_out)] = THE_GALLERY
-    walk = _Walk(folders, skipped, closed)
+    walk = _Walk(folders, skipped, closed, listed)
     for start in starts:
         yield from walk.start(start, deep=deep)
     if deep:
@@ -86,11 +90,24 @@ class _Folder:
     around: FolderRules | None
 
 
+class Listing(Protocol):
+    """Is told of every folder before it is listed, with its status."""
+
+    def note(self, raw_path: bytes, status: os.stat_result) -> None:
+        """A folder is about to be listed."""
+
+
 class _Walk:
     """One walk over folders of photos."""
 
-    def __init__(self, photos: PhotoFolders, skipped: Report, closed: Mapping[Identity | None, str]) -> None:
-        self._photos, self._skipped, self._closed = photos, skipped, closed
+    def __init__(
+        self,
+        photos: PhotoFolders,
+        skipped: Report,
+        closed: Mapping[Identity | None, str],
+        listed: Listing | None,
+    ) -> None:
+        self._photos, self._skipped, self._closed, self._told = photos, skipped, closed, listed
         self._exclusions = Exclusions(photos)
         self._seen: set[Identity] = set()
         self._waiting = Waiting[_Folder]()
@@ -99,15 +116,19 @@ class _Walk:
         """The files of a folder that holds photos, or of a file or folder inside one."""
         place = self._photos.absolute(raw_path)
         folder_here = os.path.isdir(place)  # noqa: PTH112 - bytes
-        if reason := self._exclusions.reason(raw_path, is_folder=folder_here):
+        try:
+            reason = self._exclusions.reason(raw_path, is_folder=folder_here)
+            around = self._exclusions.around(raw_path) if folder_here else None
+        except OSError as error:
+            self._unreadable(raw_path, error)
+            return
+        if reason is not None:
             self._exclude(raw_path, reason)
         elif not folder_here:
             if (found := judge_file(place, raw_path, self._skipped)) is not None:
                 yield found
         else:
-            above = raw_path.rpartition(b"/")[0]
-            around = self._exclusions.rules_of(above) if above else None
-            self._waiting.add(raw_path, _Folder(raw_path, around if isinstance(around, FolderRules) else None))
+            self._waiting.add(raw_path, _Folder(raw_path, around))
             for folder in self._waiting.real():
                 yield from self._enter(folder, self._waiting if deep else Waiting())
 
@@ -126,8 +147,10 @@ class _Walk:
                 self._exclude(folder.raw_path, self._closed.get(identity, LINKED_TWICE))
                 return
             self._seen.add(identity)
-            entries = os.scandir(place)
+            if self._told is not None:
+                self._told.note(folder.raw_path, status)
             rules, problem = self._exclusions.entered(folder.raw_path, folder.around)
+            entries = os.scandir(place)
         except OSError as error:
             self._unreadable(folder.raw_path, error)
             return
@@ -176,7 +199,9 @@ class _Walk:
         self._skipped(Skipped(shown_path(raw_path), reason, Kind.RULE))
 
     def _unreadable(self, raw_path: bytes, error: OSError) -> None:
-        self._skipped(Skipped(shown_path(raw_path), f"unreadable folder: {error.strerror}", unknown=True))
+        of_file = isinstance(error, IgnoreFileError) and os.access(self._photos.absolute(raw_path), os.R_OK | os.X_OK)
+        what = f"its ignore file: {error.strerror}" if of_file else error.strerror
+        self._skipped(Skipped(shown_path(raw_path), f"unreadable folder: {what}", unknown=True))
 
 
 def _ignore_file(path: bytes, problem: str | None) -> Skipped:

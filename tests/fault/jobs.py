@@ -20,7 +20,7 @@ from model.networks.registry import build_network, preset
 
 KINDS: tuple[Kind, ...] = ("flat", "ivf")
 """What the job "cache" makes."""
-OPTIONS = BuildOptions(batch_size=2, commit_photos=2, workers=1)
+OPTIONS = BuildOptions(batch_size=2, commit_photos=2, workers=1, most_lost=90)
 
 
 def tiny_network(seed: int) -> Network:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shutil
 import subprocess
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 from app.settings import load_settings
 from index_builder import GalleryMetadata, GallerySnapshot, add_photos, build_gallery, rebuild_gallery, sync_gallery
 from index_builder.gallery_errors import GalleryError
+from index_builder.ingest.partial_update import update_gallery
 from index_builder.photo_folders import PhotoFolders
 from index_builder.scanning import default_exclusions, ignore_patterns
 from index_builder.scanning.announced import Announced
@@ -25,6 +28,7 @@ from index_builder.scanning.exclusions import Exclusions
 from index_builder.scanning.folder_times import FolderTimes
 from index_builder.scanning.passed_over import Kind, Skipped
 from index_builder.scanning.scan import AN_IGNORE_FILE, scan_folders
+from index_builder.scanning.scope import Scope
 from index_builder.store.gallery import Gallery
 from model.errors import ConfigurationError
 from tests.index_builder.pictures import write_photo
@@ -219,17 +223,68 @@ def test_an_odd_ignore_file_is_named_and_stops_nothing(tmp_path, make, reason):
     assert len(found) + len(reasons) == 3
 
 
-def test_an_ignore_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
-    touch(tmp_path, "1.jpg", ".sketchseekignore")
+@pytest.fixture
+def unreadable_ignore_files(monkeypatch):
+    """Call it with an error's number: no ignore file can be read any more."""
     real = os.open
 
-    def refuse(place, *arguments, **named):
-        if os.fsencode(place).endswith(b".sketchseekignore"):
-            raise PermissionError(13, "Permission denied")
-        return real(place, *arguments, **named)
+    def fail(number):
+        def refuse(place, *arguments, **named):
+            if os.fsencode(place).endswith(b".sketchseekignore") and Path(os.fsdecode(place)).exists():
+                raise OSError(number, os.strerror(number))
+            return real(place, *arguments, **named)
 
-    monkeypatch.setattr(os, "open", refuse)
-    assert "Permission denied" in scanned(tmp_path)[1][".sketchseekignore"]
+        monkeypatch.setattr(os, "open", refuse)
+
+    return fail
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ESTALE])
+def test_a_folder_whose_ignore_file_cannot_be_read_is_not_entered(tmp_path, number, unreadable_ignore_files):
+    touch(tmp_path, "1.jpg", "cat/2.jpg", "cat/.sketchseekignore", "cat/dog/3.jpg")
+    unreadable_ignore_files(number)
+    found, reasons = scanned(tmp_path)
+    assert found == ["1.jpg"]
+    assert reasons == {"cat": f"unreadable folder: its ignore file: {os.strerror(number)}"}
+
+
+def test_what_an_unreadable_ignore_file_brought_back_or_hid_stays_as_it_is(
+    tmp_path, network, options, unreadable_ignore_files
+):
+    for number in range(8):
+        write_photo(tmp_path / "p" / "@eaDir" / f"{number}.jpg", number)
+    write_photo(tmp_path / "p" / "1.jpg", 20)
+    write_photo(tmp_path / "p" / "private" / "1.jpg", 21)
+    (tmp_path / "p" / ".sketchseekignore").write_text("!@eaDir/\nprivate/\n")
+    assert build_gallery(tmp_path / "p", tmp_path / "g", network, options=options).photos == 9
+    unreadable_ignore_files(errno.EIO)
+    report = sync_gallery(tmp_path / "g", network, options=options)
+    assert (report.added, report.removed, report.held, report.photos) == (0, 0, (), 9)
+    for scope in (Scope(folders={b"private"}), Scope(files={b"private/1.jpg"}), Scope(folders={b"", b"@eaDir"})):
+        update = update_gallery(tmp_path / "g", network, scope, options=options)
+        assert update is not None
+        assert (update.added, update.removed, update.photos) == (0, 0, 9)
+    assert add_photos(tmp_path / "g", tmp_path / "p", ["private"], network, options=options).added == 0
+
+
+def test_a_share_that_is_away_is_not_excluded_though_its_ignore_file_is_gone_with_it(tmp_path, network, options):
+    photos = tmp_path / "p"
+    for number in range(8):
+        write_photo(photos / ".album" / f"{number}.jpg", number)
+    (photos / ".sketchseekignore").write_text("!.album/\n")
+    assert build_gallery(photos, tmp_path / "g", network, options=options).photos == 8
+    photos.rename(tmp_path / "away")
+    photos.mkdir()
+    report = sync_gallery(tmp_path / "g", network, options=options)
+    assert ([(one.code, one.photos) for one in report.held], report.removed) == ([("emptied", 8)], 0)
+
+
+def test_a_part_obeys_the_ignore_file_of_the_top(tmp_path, photos, network, options):
+    (photos / ".sketchseekignore").write_text("[0-6].jpg\n")
+    assert build_gallery(photos, tmp_path / "g", network, options=options).photos == 3
+    update = update_gallery(tmp_path / "g", network, Scope(folders={b"dog"}), options=options)
+    assert update is not None
+    assert update.photos == 3
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])

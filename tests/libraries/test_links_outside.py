@@ -9,7 +9,7 @@ import pytest
 
 from app.main import create_app
 from index_builder import GallerySnapshot, build_gallery, sync_gallery
-from index_builder.ingest.changes import chosen_folders
+from index_builder.ingest.named_folders import chosen_folders
 from index_builder.photo_folders import PhotoFolders
 from index_builder.scanning.scan import LEAVES_ROOT, scan_folders
 from tests.app.conftest import open_client, settings_for, wait_until
@@ -130,3 +130,36 @@ def test_the_service_shows_and_follows_what_lies_behind_a_link(tmp_path, photos,
 def service_ids(gallery, network):
     snapshot = GallerySnapshot.load(gallery, network.identity)
     return [snapshot.photo(row).photo_id for row in range(len(snapshot))]
+
+
+def test_links_to_files_are_counted_where_they_lead(tmp_path, photos, outside, network, options):
+    """One of several linked files is deleted on purpose: most of them are there, so it is believed."""
+    (photos / "nas").unlink()
+    for index in range(3):
+        (photos / f"best{index}.jpg").symlink_to(outside / "trip" / f"{index}.jpg")
+    build_gallery(followed(photos, outside), tmp_path / "g", network, options=options)
+    (outside / "trip" / "0.jpg").unlink()
+    report = sync_gallery(tmp_path / "g", network, options=options)
+    assert (report.removed, report.held, report.photos) == (1, (), 12)
+
+
+def test_links_into_another_folder_of_the_gallery_are_held_with_it(tmp_path, photos, network, options):
+    for index in range(3):
+        write_photo(tmp_path / "two" / f"{index}.jpg", seed=100 + index)
+        (photos / f"best{index}.jpg").symlink_to(tmp_path / "two" / f"{index}.jpg")
+    build_gallery([photos, tmp_path / "two"], tmp_path / "g", network, options=options)
+    (tmp_path / "two").rename(tmp_path / "away")
+    report = sync_gallery(tmp_path / "g", network, options=options)
+    assert [(one.folder, one.code, one.photos) for one in report.held] == [("two", "missing", 6)]
+    (tmp_path / "two").mkdir()
+    report = sync_gallery(tmp_path / "g", network, options=options)
+    assert [(one.folder, one.code, one.photos) for one in report.held] == [("two", "emptied", 6)]
+    assert report.photos == 16
+
+
+def test_a_folder_that_is_named_for_links_as_well_is_judged_once(tmp_path, photos, network, options):
+    build_gallery(followed(photos, photos), tmp_path / "g", network, options=options)
+    photos.rename(tmp_path / "away")
+    photos.mkdir()
+    report = sync_gallery(tmp_path / "g", network, options=options)
+    assert [(one.code, one.photos) for one in report.held] == [("emptied", 10)]

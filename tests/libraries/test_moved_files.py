@@ -18,6 +18,10 @@ from index_builder import (
     sync_gallery,
     verify_gallery,
 )
+from index_builder.ingest.partial_update import update_gallery
+from index_builder.ingest.reviewing import Review
+from index_builder.scanning.scan import _Walk
+from index_builder.scanning.scope import Scope
 from tests.index_builder.pictures import photo_bytes, write_photo
 
 
@@ -304,3 +308,103 @@ def test_files_of_equal_size_are_told_apart(tmp_path, network, options):
     (tmp_path / "p" / "new.jpg").write_bytes(photo_bytes(50).ljust(2000, b"\0"))
     assert numbers(sync_gallery(tmp_path / "g", network, options=options)) == (1, 0, 1, 0, 3)
     assert ids(tmp_path / "g", network)["moved.jpg"] == before["0.jpg"]
+
+
+@pytest.mark.parametrize("which", ["to a folder already read", "out of a folder already read"])
+def test_a_photo_that_moves_while_the_folders_are_read_keeps_its_id(which, tmp_path, network, options, monkeypatch):
+    photos = tmp_path / "p"
+    for folder in "abcz":
+        for number in range(4):
+            write_photo(photos / folder / f"{number}.jpg", seed=ord(folder) * 10 + number)
+    build_gallery(photos, tmp_path / "g", network, options=options)
+    before = ids(tmp_path / "g", network)
+    old, new = ("z/1.jpg", "a/moved.jpg") if which.startswith("to") else ("a/1.jpg", "z/moved.jpg")
+    real = _Walk._enter
+
+    def enter(self, folder, folders):
+        if folder.raw_path == b"b" and (photos / old).exists():
+            (photos / new).parent.mkdir(exist_ok=True)
+            (photos / old).rename(photos / new)
+        yield from real(self, folder, folders)
+
+    monkeypatch.setattr(_Walk, "_enter", enter)
+    report = sync_gallery(tmp_path / "g", network, options=options)
+    assert numbers(report) == (0, 0, 1, 0, 15)
+    after = ids(tmp_path / "g", network)
+    assert after == {new if path == old else path: photo for path, photo in before.items()}
+
+
+def test_a_folder_that_moves_while_the_folders_are_read_keeps_its_ids(tmp_path, network, options, monkeypatch):
+    photos = tmp_path / "p"
+    for folder in ("a", "b", "z/deep"):
+        for number in range(4):
+            write_photo(photos / folder / f"{number}.jpg", seed=ord(folder[0]) * 10 + number)
+    build_gallery(photos, tmp_path / "g", network, options=options)
+    before = ids(tmp_path / "g", network)
+    real = _Walk._enter
+
+    def enter(self, folder, folders):
+        if folder.raw_path == b"b" and (photos / "z").exists():
+            (photos / "z").rename(photos / "a" / "z")
+        yield from real(self, folder, folders)
+
+    monkeypatch.setattr(_Walk, "_enter", enter)
+    assert numbers(sync_gallery(tmp_path / "g", network, options=options)) == (0, 0, 4, 0, 8)
+    assert set(ids(tmp_path / "g", network).values()) == set(before.values())
+
+
+def test_what_moves_when_it_is_too_late_to_read_it_waits_for_the_next_sync(
+    gallery, photos, network, options, monkeypatch
+):
+    before = ids(gallery, network)
+    (photos / "cat" / "1.jpg").rename(photos.parent / "aside.jpg")  # a folder that is moved file by file
+    real = Review.judge
+
+    def judge(self):
+        held = real(self)
+        shutil.move(photos.parent / "aside.jpg", photos / "dog" / "late.jpg")
+        return held
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Review, "judge", judge)
+        assert numbers(sync_gallery(gallery, network, options=options)) == (0, 0, 0, 0, 9)
+    assert numbers(sync_gallery(gallery, network, options=options)) == (0, 0, 1, 0, 9)
+    assert ids(gallery, network)["dog/late.jpg"] == before["cat/1.jpg"]
+
+
+@pytest.mark.parametrize("how", ["sync", "add", "events"])
+@pytest.mark.parametrize("left", ["an empty folder", "other photos", "held before"])
+def test_a_share_that_left_something_behind_has_not_moved(left, how, tmp_path, network, options):
+    """The mount point of a share stays when the share goes. Its photos return under their ids."""
+    write_photo(tmp_path / "one" / "0.jpg", seed=0)
+    for number in range(4):
+        write_photo(tmp_path / "two" / f"{number}.jpg", seed=10 + number)
+    both = [tmp_path / "one", tmp_path / "two"]
+    build_gallery(both, tmp_path / "g", network, options=options)
+    before = ids(tmp_path / "g", network)
+    if left == "held before":
+        aside = tmp_path / "aside"
+        aside.mkdir()
+        for number in range(1, 4):  # one photo is still there, the others come back
+            (tmp_path / "two" / f"{number}.jpg").rename(aside / f"{number}.jpg")
+        assert sync_gallery(tmp_path / "g", network, options=options).held
+    else:
+        (tmp_path / "two").rename(tmp_path / "aside")
+        (tmp_path / "two").mkdir()
+        if left == "other photos":
+            write_photo(tmp_path / "two" / "NOT MOUNTED.jpg", seed=90)
+    copy = tmp_path / "one" / "copy.jpg"
+    shutil.copy(tmp_path / "aside" / "1.jpg", copy)
+    if how == "add":
+        assert add_photos(tmp_path / "g", both, [copy], network, options=options).moved == 0
+    elif how == "events":
+        report = update_gallery(tmp_path / "g", network, Scope(files={b"one/copy.jpg"}), options=options)
+        assert report is not None
+        assert report.moved == 0
+    else:
+        assert sync_gallery(tmp_path / "g", network, options=options).moved == 0
+    for file in (tmp_path / "aside").iterdir():
+        file.rename(tmp_path / "two" / file.name)
+    sync_gallery(tmp_path / "g", network, options=options)
+    after = ids(tmp_path / "g", network)
+    assert {path: after[path] for path in before} == before

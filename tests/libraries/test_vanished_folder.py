@@ -9,12 +9,24 @@ from dataclasses import replace
 
 import pytest
 
-from index_builder import add_photos, build_gallery, gallery_info, rebuild_gallery, sync_gallery, verify_gallery
+from index_builder import (
+    GallerySnapshot,
+    add_photos,
+    build_gallery,
+    gallery_info,
+    rebuild_gallery,
+    sync_gallery,
+    verify_gallery,
+)
 from index_builder.comparing import places
+from index_builder.comparing.doubts import Loss, doubt_about
 from index_builder.gallery_errors import FolderAwayError, GalleryError
+from index_builder.ingest.partial_update import update_gallery
 from index_builder.ingest.pipeline import read_all
+from index_builder.photo_folders import MARKER
 from index_builder.scanning.scan import scan_folders
-from index_builder.store.folder_looks import NAME, FolderLooks
+from index_builder.scanning.scope import Scope
+from index_builder.store.folder_looks import NAME, FolderLooks, Look
 from tests.index_builder.conftest import tiny_network
 from tests.index_builder.pictures import write_photo
 
@@ -87,6 +99,11 @@ def nothing_encoded(network, monkeypatch):
     return forbid
 
 
+def ids(gallery, network):
+    snapshot = GallerySnapshot.load(gallery, network.identity)
+    return {snapshot.photo(row).path: snapshot.photo(row).photo_id for row in range(len(snapshot))}
+
+
 def codes(report):
     return [(held.code, held.photos) for held in report.held]
 
@@ -118,7 +135,7 @@ def test_a_folder_that_cannot_be_read_is_away(gallery, photos, monkeypatch, chan
             raise PermissionError(13, "Permission denied")
         return real(place)
 
-    monkeypatch.setattr("index_builder.comparing.believing.look_at", refuse)
+    monkeypatch.setattr("index_builder.comparing.doubts.look_at", refuse)
     report = change.sync(gallery)
     assert codes(report) == [("unreadable", 10)]
     assert "Permission denied" in report.held[0].reason
@@ -139,9 +156,9 @@ def test_all_may_go_where_everything_is_believed_but_an_empty_folder(gallery, ph
     for file in photos.rglob("*.jpg"):
         file.unlink()
     assert codes(change.sync(gallery, most_lost=100)) == [("emptied", 10)]
-    write_photo(photos / "new.jpg", seed=50)
+    write_photo(photos / "NOT MOUNTED.jpg", seed=50)  # as some people mark an empty mount point
     report = change.sync(gallery, most_lost=100)
-    assert (report.held, report.added, report.removed, report.photos) == ((), 1, 10, 1)
+    assert (codes(report), report.added, report.removed, report.photos) == ([("emptied", 10)], 1, 0, 11)
 
 
 def test_accepted_as_of_now(gallery, photos, change):
@@ -154,7 +171,45 @@ def test_accepted_as_of_now(gallery, photos, change):
     unmount(photos)
     photos.rmdir()
     report = change.sync(gallery, accept_loss=True)
+    assert (codes(report), report.photos) == ([("missing", 2)], 2), "nobody was shown this before"
+    report = change.sync(gallery, accept_loss=True)
     assert (report.removed, report.photos) == (2, 0)
+
+
+def test_only_what_was_shown_is_accepted(tmp_path, photos, change):
+    for number in range(4):
+        write_photo(tmp_path / "work" / f"{number}.jpg", seed=40 + number)
+    change.build([f"home={photos}", str(tmp_path / "work")], tmp_path / "g")
+    for file in sorted(photos.rglob("*.jpg"))[:8]:
+        file.unlink()
+    shown = change.sync(tmp_path / "g").held
+    assert [(one.folder, one.photos) for one in shown] == [("home", 8)]
+    unmount(tmp_path / "work")
+    report = change.sync(tmp_path / "g", accept_loss=True)
+    assert (report.removed, codes(report)) == (8, [("emptied", 4)])
+    assert change.sync(tmp_path / "g", accept_loss=shown).removed == 0, "another folder than the one that was shown"
+    next(iter(photos.rglob("*.jpg"))).unlink()
+    assert change.sync(tmp_path / "g").removed == 1
+
+
+def test_more_than_was_shown_is_not_accepted(gallery, photos, change):
+    files = sorted(photos.rglob("*.jpg"))
+    for file in files[:8]:
+        file.unlink()
+    change.sync(gallery)
+    files[8].unlink()
+    report = change.sync(gallery, accept_loss=True)
+    assert (codes(report), report.removed) == ([("most_lost", 9)], 0)
+    assert change.sync(gallery, accept_loss=True).removed == 9
+
+
+def test_what_cannot_be_read_is_never_accepted(gallery, monkeypatch, change):
+    def refuse(_place):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("index_builder.comparing.doubts.look_at", refuse)
+    for _ in range(3):
+        assert codes(change.sync(gallery, accept_loss=True)) == [("unreadable", 10)]
 
 
 def test_what_was_a_mount_point_and_is_none_has_lost_nothing(mounted, tmp_path, photos, change):
@@ -175,15 +230,110 @@ def test_another_device_has_lost_nothing(devices, tmp_path, photos, change):
     devices[str(photos)] = 8
     assert change.sync(tmp_path / "g").held == ()  # a restart may give another number
     devices[str(photos)] = 9
-    (photos / "cat" / "1.jpg").unlink()
-    assert codes(change.sync(tmp_path / "g")) == [("other_device", 1)]
+    for number in range(0, 10, 2):
+        (photos / "dog" / f"{number}.jpg").unlink()
+    assert codes(change.sync(tmp_path / "g")) == [("other_device", 5)]
     devices[str(photos)] = 8
-    assert change.sync(tmp_path / "g").removed == 1
+    assert change.sync(tmp_path / "g").removed == 5
+
+
+def test_a_new_device_with_most_of_the_photos_is_the_same_folder(devices, tmp_path, photos, change):
+    """A disk in another slot, or a share that got another number: one deletion meanwhile must not hold it for ever."""
+    change.build(photos, tmp_path / "g")
+    for number in (1, 3, 5):
+        devices[str(photos)] = 10 + number
+        (photos / "cat" / f"{number}.jpg").unlink()
+        report = change.sync(tmp_path / "g")
+        assert (report.removed, report.held) == (1, ())
+
+
+def test_another_disk_with_the_same_names_replaces_nothing(devices, tmp_path, photos, change):
+    """Camera cards number their photos alike. A copy of a photo elsewhere must not take its id either."""
+    for number in range(4):
+        write_photo(tmp_path / "work" / f"{number}.jpg", seed=40 + number)
+    both = [f"card={photos}", str(tmp_path / "work")]
+    change.build(both, tmp_path / "g")
+    before = ids(tmp_path / "g", change.network)
+    kept = {path: path.read_bytes() for path in photos.rglob("*.jpg")}
+    shutil.copy(photos / "cat" / "1.jpg", tmp_path / "work" / "copy.jpg")
+    devices[str(photos)] = 8
+    write_photo(photos / "cat" / "1.jpg", seed=90)  # one that differs tells
+    report = change.sync(tmp_path / "g")
+    assert (codes(report), report.changed, report.added, report.moved) == ([("other_device", 1)], 0, 1, 0)
+    for path, data in kept.items():
+        path.write_bytes(data)
+    devices.clear()
+    assert change.sync(tmp_path / "g").held == ()
+    after = ids(tmp_path / "g", change.network)
+    assert {path: after[path] for path in before} == before
+
+
+def test_a_number_that_changes_with_every_mount_says_nothing(tmp_path, monkeypatch):
+    class Share:
+        f_fsid = 0
+
+    monkeypatch.setattr(os, "statvfs", lambda _place: Share)
+    real = os.stat
+
+    def stat(place, **named):
+        status = list(real(place, **named))
+        status[2] = os.makedev(0, 57)
+        return os.stat_result(status)
+
+    monkeypatch.setattr(os, "stat", stat)
+    assert places.device_of(tmp_path) == 0
+    look = Look(mount=False, device=0)
+    assert doubt_about(Look(mount=False, device=9), look, look, Loss(10, 5, 0), 50) is None
+
+
+def pointer(file):
+    file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+
+
+def zeros(file):
+    file.write_bytes(b"\0" * file.stat().st_size)
+
+
+def other(file):
+    write_photo(file, seed=700 + int(file.stem))
+
+
+@pytest.mark.parametrize("become", [pointer, zeros, other])
+@pytest.mark.parametrize("by", ["sync", "build", "events"])
+def test_files_that_hold_something_else_all_at_once_are_not_believed(become, by, gallery, photos, change):
+    network = change.network
+    before = ids(gallery, network)
+    kept = {path: path.read_bytes() for path in photos.rglob("*.jpg")}
+    for file in kept:
+        become(file)
+    if by == "events":
+        assert update_gallery(gallery, network, Scope(folders={b"cat", b"dog"}), options=change.options) is None
+        assert update_gallery(gallery, network, Scope(files={b"cat/1.jpg"}), options=change.options) is not None
+    else:
+        report = change.sync(gallery) if by == "sync" else change.build(photos, gallery)
+        assert (codes(report), report.removed, report.changed) == ([("most_lost", 10)], 0, 0)
+        assert ids(gallery, network) == before
+        assert change.sync(gallery).photos == 10
+        if become is other:
+            assert change.sync(gallery, accept_loss=True).changed == 10
+            return
+    for path, data in kept.items():
+        path.write_bytes(data)
+    assert change.sync(gallery).held == ()
+
+
+def test_a_rebuild_does_not_drop_what_holds_something_else(gallery, photos, change):
+    for file in sorted(photos.rglob("*.jpg"))[:6]:
+        pointer(file)
+    with pytest.raises(FolderAwayError, match="6 photos cannot be encoded again"):
+        change.rebuild(gallery, tiny_network(1))
+    assert FolderLooks.read(gallery).held[0].photos == 6, "it was shown, and may be accepted"
+    assert change.rebuild(gallery, tiny_network(1), accept_loss=True).photos == 4
 
 
 @pytest.mark.parametrize("now", [None, "another"])
 def test_without_its_marker_nothing_of_a_folder_is_read(now, gallery, photos, change):
-    marker = photos / places.MARKER
+    marker = photos / MARKER
     marker.write_text("pets on the NAS")
     assert change.sync(gallery).held == ()
     marker.unlink() if now is None else marker.write_text(now)

@@ -18,7 +18,6 @@ for _command in (
     changing.rebuild,
     looking.verify,
     looking.info,
-    looking.duplicates,
     changing.index,
     looking.export,
 ):

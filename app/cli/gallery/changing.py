@@ -41,12 +41,12 @@ LostOption = Annotated[
         "--most-lost",
         min=0,
         max=100,
-        help="Per cent of a folder's photos that may be gone at once; more are held.",
+        help="Per cent of a folder's photos that may be gone or changed at once; more are held.",
         envvar="SKETCHSEEK_MOST_LOST",
     ),
 ]
 AcceptOption = Annotated[
-    bool, typer.Option("--accept-loss", help="Believe that all photos are gone whose files are not found.")
+    bool, typer.Option("--accept-loss", help="Believe the losses that the last command has shown as held, and no more.")
 ]
 MovedOption = Annotated[bool, typer.Option("--moved", help="The photos' folder is at a new place.")]
 
@@ -182,7 +182,7 @@ def _folders(
     encoding: EncodingOptions, photos: list[str] | None, exclude: list[str] | None, links: list[str] | None
 ) -> PhotoFolders:
     """Which photos a command is about."""
-    from index_builder.ingest.changes import chosen_folders
+    from index_builder.ingest.named_folders import chosen_folders
 
     return chosen_folders(encoding.gallery, photos, exclude=excluded_patterns(exclude), links_to=linked_folders(links))
 

@@ -126,7 +126,7 @@ async def reload(request: Request) -> Reloaded:
     summary="Confirm that held photos are gone",
 )
 async def accept_loss(request: Request) -> Response:
-    """Drops every photo whose file is not found now, whatever `held` of `GET /gallery` says. Of all folders."""
+    """Believes what `held` of `GET /gallery` lists at this moment. What is lost beyond that, or unreadable, stays."""
     service = service_of(request)
     service.gallery.serve()
     service.changes.folders()

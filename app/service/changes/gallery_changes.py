@@ -127,8 +127,10 @@ class GalleryChanges:
         return True
 
     async def accept_loss(self, job: Job) -> None:
-        """Drop all photos whose files are not found now, and record the outcome in `job`."""
-        said, gallery, options = self._settings.photo_folders, self._settings.gallery, self._options
+        """Believe the losses that are held now, and no more, and record the outcome in `job`."""
+        said, gallery = self._settings.photo_folders, self._settings.gallery
+        # Before the change waits for its turn: what is held by then, nobody was shown.
+        options = replace(self._options, accept_loss=FolderLooks.read(gallery).held)
         try:
             report = await self._runner.run(
                 "sync",
@@ -136,7 +138,7 @@ class GalleryChanges:
                     gallery,
                     self._network,
                     photos=said,
-                    options=replace(options, accept_loss=True),
+                    options=options,
                     progress=self._runner.report,
                 ),
             )

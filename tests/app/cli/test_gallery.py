@@ -159,7 +159,7 @@ def test_held_photos_are_reported_and_accepted(run, tmp_path, photos):
     photos.rename(tmp_path / "elsewhere")
     photos.mkdir()
     text = run("sync", code=3)
-    assert f"held 10 photos: the folder {photos} has no photos any more; mount it, or run" in text
+    assert f"held 10 photos: the folder {photos} has none of its photos any more; mount it, or run" in text
     assert "0 removed" in text
     values = run("sync", "--json", code=3)
     assert values["held"] == [
@@ -168,11 +168,11 @@ def test_held_photos_are_reported_and_accepted(run, tmp_path, photos):
             "place": str(photos),
             "photos": 10,
             "code": "emptied",
-            "reason": "has no photos any more",
+            "reason": "has none of its photos any more",
         }
     ]
     write_photo(photos / "new.jpg", 30)
-    assert run("sync", "--most-lost", 95, code=3).count("held 10 photos")
+    assert run("sync", "--most-lost", 100, code=3).count("held 10 photos")
     assert run("sync", "--accept-loss", "--json")["photos"] == 1
 
 
