@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from index_builder.ingest.rebuild import rebuild_gallery
     from index_builder.photo_folders import PhotoFolders
     from index_builder.photo_record import PhotoRecord
+    from index_builder.reading.duplicates import DuplicateGroup, find_duplicates
     from index_builder.reading.export import GalleryInfo, export_descriptors, gallery_info
     from index_builder.reading.snapshot import GallerySnapshot
     from index_builder.reading.verify import verify_gallery
@@ -25,6 +26,7 @@ _HOMES = {
     "BuildOptions": "index_builder.ingest.build_options",
     "BuildProgress": "index_builder.ingest.build_report",
     "BuildReport": "index_builder.ingest.build_report",
+    "DuplicateGroup": "index_builder.reading.duplicates",
     "Gallery": "index_builder.store.gallery",
     "GalleryInfo": "index_builder.reading.export",
     "GalleryMetadata": "index_builder.store.metadata",
@@ -35,6 +37,7 @@ _HOMES = {
     "Skipped": "index_builder.scanning.passed_over",
     "add_photos": "index_builder.ingest.changes",
     "build_gallery": "index_builder.ingest.changes",
+    "find_duplicates": "index_builder.reading.duplicates",
     "export_descriptors": "index_builder.reading.export",
     "gallery_info": "index_builder.reading.export",
     "latest_version": "index_builder.store.gallery",
@@ -48,6 +51,7 @@ __all__ = [
     "BuildOptions",
     "BuildProgress",
     "BuildReport",
+    "DuplicateGroup",
     "Gallery",
     "GalleryInfo",
     "GalleryMetadata",
@@ -59,6 +63,7 @@ __all__ = [
     "add_photos",
     "build_gallery",
     "export_descriptors",
+    "find_duplicates",
     "gallery_info",
     "latest_version",
     "rebuild_gallery",

@@ -19,6 +19,7 @@ from sketchseek_client.facet_documents import FacetCount, GalleryFacets
 from sketchseek_client.search_arguments import SearchArguments
 from sketchseek_client.search_documents import (
     CorrespondenceDocument,
+    Duplicate,
     Explanation,
     Result,
     SearchAnswer,
@@ -47,6 +48,7 @@ __all__ = [
     "Client",
     "ClientError",
     "CorrespondenceDocument",
+    "Duplicate",
     "Explanation",
     "FacetCount",
     "GalleryFacets",

@@ -32,10 +32,10 @@ class FilterArguments(TypedDict, total=False):
     as_of: str | None
 
 
-class SearchArguments(TypedDict, total=False):
+class SearchArguments(FilterArguments, total=False):
     """The arguments of a search beside the sketch. None, or leaving one out, takes the service's default.
 
-    What they mean: docs/api.md, under the same names; `tags` is `tag` there.
+    What they mean: docs/api.md, under the same names, but for those of `FilterArguments`.
     """
 
     strokes: Strokes | None
@@ -55,7 +55,7 @@ class SearchArguments(TypedDict, total=False):
     explain: bool
     offset: int
     min_score: float | None
-    tags: Sequence[str]
+    collapse: bool
 
 
 def search_body(sketch: Picture | None, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ _RESULT: dict[str, Any] = {
     "tags": ["pets"],
     "width": 1600,
     "height": 1200,
+    "taken": "2024-06-30T12:00:00",
     "contributions": {"sketch": 0.52, "expansion": 0.19},
 }
 _TIMINGS: dict[str, Any] = {"decode": 1.9, "queue": 0.3, "encode": 21.5, "recall": 0.6, "rerank": 61.0, "total": 85.6}
@@ -45,6 +46,15 @@ class CorrespondenceDocument(BaseModel):
     contribution: float = Field(description="What the pair adds to the relation logit; 0 where that is not known.")
 
 
+class Duplicate(BaseModel):
+    """A photo that is near-identical to a result, which stands for it."""
+
+    photo_id: str
+    path: str
+    url: Address
+    thumbnail_url: Address
+
+
 class Result(BaseModel):
     """One photo found."""
 
@@ -67,6 +77,20 @@ class Result(BaseModel):
     tags: list[str]
     width: int
     height: int
+    taken: str = Field(
+        description="When it was taken, such as 2024-06-30T12:00:00: by the camera's clock, which has no zone, or else "
+        "when its file was modified, in UTC."
+    )
+    count: int | None = Field(
+        default=None,
+        description="How many near-identical candidates it stands for, itself included; left out without `collapse`.",
+        exclude_if=lambda value: value is None,
+    )
+    duplicates: list[Duplicate] | None = Field(
+        default=None,
+        description="The others of them, best first; left out without `collapse`.",
+        exclude_if=lambda value: value is None,
+    )
     contributions: dict[str, float] = Field(
         description="What each part of the query gave to `recall_score`, and `expansion` what its first hits gave; "
         "together they are `recall_score`, but for rounding."
@@ -104,6 +128,7 @@ class SearchAnswer(BaseModel):
                 "reranked": True,
                 "parts": {"sketch": 1.0},
                 "total_photos": 10000,
+                "as_of": "2024-07-01T10:00:00.123456+00:00",
             }
         }
     )
@@ -118,6 +143,9 @@ class SearchAnswer(BaseModel):
         "weights."
     )
     total_photos: int = Field(description="Photos searched: the whole gallery, or those that the query lets through.")
+    as_of: str | None = Field(
+        description="Send it with the next pages, and they stay the same while photos are added; null without photos."
+    )
 
 
 class SimilarAnswer(BaseModel):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli.filter_options import FilterOptions, for_client
 from app.cli.opened_gallery import open_searcher
 from app.cli.option_groups import with_options
 from app.cli.part_options import PartOptions
@@ -34,6 +35,7 @@ class RemoteServiceError(SketchseekError):
     code = "remote_service"
 
 
+@with_options(FilterOptions, "filters")
 @with_options(PartOptions, "parts")
 def command(
     sketch: Annotated[Path | None, typer.Argument(help="A picture of a sketch.", show_default=False)] = None,
@@ -48,18 +50,17 @@ def command(
     candidates: Annotated[int | None, typer.Option(min=1, help="Depth of the recall stage.")] = None,
     rerank: Annotated[bool, typer.Option(help="Compare the candidates in detail.")] = True,
     expand: Annotated[bool, typer.Option(help="Widen the search by its first hits.")] = True,
-    tag: Annotated[
-        list[str] | None, typer.Option(help="Only photos with this tag; may be given several times.")
-    ] = None,
+    collapse: Annotated[bool, typer.Option("--collapse", help="Near-identical results become one.")] = False,
     as_json: JsonOption = False,
     parts: PartOptions,
+    filters: FilterOptions,
 ) -> None:
     """Find photos by a sketch, by words, by a photo, by photos you like, or by several of these."""
     from app.search.query_and_answer import Query
-    from index_builder.photo_record import composed_tags
 
     parts.check(sketch)
-    query = Query(top_k, candidates or max(100, top_k), rerank, tags=tuple(composed_tags(tag or ())), expand=expand)
+    depth = candidates or max(100, top_k)
+    query = Query(top_k, depth, rerank, only=filters.chosen(), expand=expand, collapse=collapse)
     if url:
         answer = _remote(url, key, parts.for_client(sketch), query)
     else:
@@ -71,7 +72,8 @@ def command(
         print(answer.model_dump_json())
         return
     for result in answer.results:
-        print(f"{result.rank:4d}  {result.score:.4f}  {result.path}")
+        more = f"  and {result.count - 1} like it" if result.count is not None and result.count > 1 else ""
+        print(f"{result.rank:4d}  {result.score:.4f}  {result.path}{more}")
 
 
 def _remote(url: str, key: str | None, parts: dict[str, Any], query: Query) -> SearchAnswer:
@@ -85,7 +87,8 @@ def _remote(url: str, key: str | None, parts: dict[str, Any], query: Query) -> S
                 candidates=query.candidates,
                 rerank=query.rerank,
                 expand=query.expand,
-                tags=query.tags,
+                collapse=query.collapse,
+                **for_client(query.only),
             )
     except ClientError as error:
         raise RemoteServiceError(str(error)) from None
@@ -93,13 +96,10 @@ def _remote(url: str, key: str | None, parts: dict[str, Any], query: Query) -> S
 
 def _local(settings: Settings, sketch: Path | None, parts: PartOptions, query: Query) -> SearchAnswer:
     from app.search.answer_documents import search_answer
-    from index_builder.gallery_errors import GalleryError
 
     searcher = open_searcher(settings)
     snapshot = searcher.snapshot
-    unknown = [name for name in query.tags if name not in snapshot.tags]
-    if unknown:
-        raise GalleryError(f"no photo has the tag {unknown[0]!r}; `sketchseek gallery info` lists the tags")
+    snapshot.check(query.only)
     started = time.perf_counter()
     prepared = parts.prepared(searcher, sketch)
     decoded = time.perf_counter()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from app.search.query_and_answer import Answer, Found
-from index_builder import GallerySnapshot
-from sketchseek_client import Result, SearchAnswer, Timings
+from index_builder import GallerySnapshot, PhotoRecord
+from sketchseek_client import Duplicate, Result, SearchAnswer, Timings
 
 
 def search_answer(
@@ -26,13 +26,14 @@ def search_answer(
         reranked=found.reranked,
         parts={str(name): weight for name, weight in found.parts.items()},
         total_photos=found.searched,
+        as_of=None if snapshot.as_of is None else snapshot.as_of.isoformat(),
     )
 
 
 def result_of(found: Found, root_path: str | None) -> Result:
     """One photo of the answer; `root_path` as in `search_answer`."""
-    photo = found.photo
-    url = None if root_path is None else f"{root_path}/photos/{photo.photo_id}"
+    photo, duplicates = found.photo, found.duplicates
+    url = _url(photo, root_path)
     return Result(
         rank=found.rank,
         photo_id=photo.photo_id,
@@ -41,13 +42,29 @@ def result_of(found: Found, root_path: str | None) -> Result:
         recall_score=_rounded(found.recall_score),
         recall_rank=found.recall_rank,
         url=url,
-        thumbnail_url=None if url is None else url + "/thumbnail",
+        thumbnail_url=_thumbnail(url),
         path=photo.path,
         tags=list(photo.tags),
         width=photo.width,
         height=photo.height,
+        taken=photo.taken.isoformat(timespec="seconds"),
+        count=None if duplicates is None else 1 + len(duplicates),
+        duplicates=None if duplicates is None else [_duplicate(one, root_path) for one in duplicates],
         contributions={name: _rounded(share) for name, share in found.contributions.items()},
     )
+
+
+def _duplicate(photo: PhotoRecord, root_path: str | None) -> Duplicate:
+    url = _url(photo, root_path)
+    return Duplicate(photo_id=photo.photo_id, path=photo.path, url=url, thumbnail_url=_thumbnail(url))
+
+
+def _url(photo: PhotoRecord, root_path: str | None) -> str | None:
+    return None if root_path is None else f"{root_path}/photos/{photo.photo_id}"
+
+
+def _thumbnail(url: str | None) -> str | None:
+    return None if url is None else url + "/thumbnail"
 
 
 def _rounded(score: float) -> float:

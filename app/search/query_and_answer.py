@@ -10,6 +10,7 @@ import numpy.typing as npt
 from app.search.combining import Combined
 from app.search.query_parts import PartName
 from index_builder import PhotoRecord
+from index_builder.photo_filter import ALL_PHOTOS, PhotoFilter
 from model.types import Encoding
 
 Rows = npt.NDArray[np.int64]
@@ -28,8 +29,9 @@ class Query:
         rerank: compare the candidates' tokens, if there is a sketch; otherwise the recall score alone decides.
         offset: results to skip.
         min_score: leave out results with a lower score; None keeps all.
-        tags: only photos with any of these; () searches all.
+        only: which photos are searched.
         expand: widen the query by its first hits, if the checkpoint declares an expansion rule.
+        collapse: of near-identical results, only the best one stays.
     """
 
     top_k: int = 20
@@ -37,8 +39,9 @@ class Query:
     rerank: bool = True
     offset: int = 0
     min_score: float | None = None
-    tags: tuple[str, ...] = ()
+    only: PhotoFilter = ALL_PHOTOS
     expand: bool = True
+    collapse: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +112,7 @@ class Found:
         recall_score: inner product of the photo's descriptor and the one that searched, the query's or its expansion.
         recall_rank: from 1, in the recall stage.
         contributions: part of the query, or "expansion" -> its share of the recall score.
+        duplicates: near-identical candidates that it stands for, best first; None if nobody asked to collapse.
     """
 
     rank: int
@@ -119,6 +123,7 @@ class Found:
     recall_score: float
     recall_rank: int
     contributions: dict[str, float] = field(default_factory=dict)
+    duplicates: tuple[PhotoRecord, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from app.search.query_and_answer import Asked, Candidates, Descriptors, Query, Rows, Scores
 from index_builder import GallerySnapshot
+from index_builder.photo_filter import PhotoFilter
 from model.config import ExpansionRule
 
 _DEEPER = 4  # times the candidates: so many are looked through before lengths are divided out
@@ -39,11 +40,11 @@ class RecallStage:
         """
         groups: dict[tuple[Hashable, ...], list[int]] = defaultdict(list)
         for number, (one, query) in enumerate(zip(asked, queries, strict=True)):
-            groups[query.tags, one.left_out, one.by_direction, query.expand].append(number)
+            groups[query.only, one.left_out, one.by_direction, query.expand].append(number)
         found: dict[int, Candidates] = {}
         for members in groups.values():
             together, query = [asked[number] for number in members], queries[members[0]]
-            allowed = self._allowed(query.tags, together[0].left_out)
+            allowed = self._allowed(query.only, together[0].left_out)
             if query.expand and expansion.neighbours:
                 together = self._expanded(together, allowed, expansion)
             depths = [queries[number].candidates for number in members]
@@ -55,9 +56,9 @@ class RecallStage:
         photos = self._snapshot.searched_descriptors(rows)
         return photos / np.maximum(np.linalg.norm(photos, axis=1, keepdims=True), 1e-12) if by_direction else photos
 
-    def _allowed(self, tags: tuple[str, ...], left_out: tuple[int, ...]) -> Allowed | None:
+    def _allowed(self, only: PhotoFilter, left_out: tuple[int, ...]) -> Allowed | None:
         """Which photos may be found [n] bool; None for all."""
-        allowed = self._snapshot.allowed(tags=tags) if tags else None
+        allowed = self._snapshot.allowed(only)
         if not left_out:
             return allowed
         allowed = np.ones(len(self._snapshot), dtype=bool) if allowed is None else allowed.copy()
@@ -82,7 +83,7 @@ class RecallStage:
     def _by_direction(self, asked: Asked, rows: Rows) -> tuple[Rows, Scores]:
         """The same photos by the cosine alone, best first."""
         scores = np.minimum(self.photos(rows, by_direction=True) @ asked.combined.descriptor, 1.0)
-        best = np.lexsort((rows, -scores))
+        best = np.lexsort((self._snapshot.newest_first[rows], -scores))
         return rows[best], scores[best]
 
     def _liked_first(self, asked: Asked, rows: Rows, scores: Scores, liked: list[int], searched: int) -> Candidates:
@@ -91,7 +92,7 @@ class RecallStage:
             return Candidates(rows, scores, searched, asked=asked)
         missed = np.setdiff1d(liked, rows)
         near = self.photos(missed, by_direction=asked.by_direction) @ asked.combined.descriptor
-        best = np.argsort(-near, kind="stable")
+        best = np.lexsort((self._snapshot.newest_first[missed], -near))
         rows, scores = np.concatenate([rows, missed[best]]), np.concatenate([scores, near[best]])
         places = np.argsort(~np.isin(rows, liked), kind="stable")
         return Candidates(rows[places], scores[places], searched, places + 1, len(liked), asked)

@@ -21,12 +21,13 @@ from PIL import Image
 from torch import Tensor
 
 from app.search.chunks import in_chunks
+from app.search.collapsing import collapsed
 from app.search.combining import combine, contributions
 from app.search.query_and_answer import Answer, Asked, Candidates, Found, Logits, Query, Rows
 from app.search.query_parts import PartName, QueryParts, Vector
 from app.search.recall_stage import RecallStage
 from app.search.stopwatch import Observe, Stopwatch, unobserved
-from index_builder import GallerySnapshot
+from index_builder import GallerySnapshot, PhotoRecord
 from model.images.preprocess import photo_tensor, sketch_tensor
 from model.networks.network import Network
 from model.types import Encoding
@@ -104,7 +105,8 @@ class TwoStageSearcher:
             candidates: what the recall stage found.
             query: with `rerank` false the recall scores decide.
         """
-        if self.network.config.score.keeps_recall_order:  # what is not shown need not be related
+        keeps_order = self.network.config.score.keeps_recall_order
+        if keeps_order and not query.collapse:  # what is not shown need not be related
             candidates = candidates.first(query.offset + query.top_k)
         logits = self._logits(sketch, candidates.rows) if query.rerank and sketch is not None else None
         return replace(self.order(candidates, logits, query), sketch=sketch)
@@ -192,7 +194,7 @@ class TwoStageSearcher:
         return self.network.score(torch.from_numpy(logits), cosines).numpy()
 
     def order(self, candidates: Candidates, logits: Logits | None, query: Query) -> Answer:
-        """Candidates by score, liked ones first, ties by photo id, cut to what `query` asks for.
+        """Candidates by score, liked ones first, ties the newest first, cut to what `query` asks for.
 
         Args:
             candidates: C of them.
@@ -203,10 +205,14 @@ class TwoStageSearcher:
         scores = cosines if logits is None else self.score(candidates, logits)
         relation = None if logits is None else torch.from_numpy(logits).sigmoid().numpy()
         others = np.arange(len(rows)) >= candidates.liked
-        order = np.lexsort((rows, -scores, others))  # a snapshot's rows are in the order of photo ids
+        order = np.lexsort((self.snapshot.newest_first[rows], -scores, others))
         if query.min_score is not None:
             order = order[scores[order] >= query.min_score]
-        shown = order[query.offset : query.offset + query.top_k]
+        groups = collapsed(self.snapshot, rows[order], int((~others[order]).sum())) if query.collapse else None
+        stays = np.arange(len(order)) if groups is None else np.array(list(groups), dtype=np.int64)
+        stays = stays[query.offset : query.offset + query.top_k]
+        shown = order[stays]
+        contributed = self._contributions(candidates, shown)
         ranks = np.arange(1, len(rows) + 1) if candidates.recall_ranks is None else candidates.recall_ranks
         results = [
             Found(
@@ -217,11 +223,10 @@ class TwoStageSearcher:
                 relation_score=None if relation is None else float(relation[place]),
                 recall_score=float(cosines[place]),
                 recall_rank=int(ranks[place]),
-                contributions=contributed,
+                contributions=contributed[number],
+                duplicates=None if groups is None else self._photos(rows[order[groups[int(stays[number])]]]),
             )
-            for number, (place, contributed) in enumerate(
-                zip(shown, self._contributions(candidates, shown), strict=True)
-            )
+            for number, place in enumerate(shown)
         ]
         return Answer(results, candidates.searched, reranked=logits is not None)
 
@@ -230,6 +235,9 @@ class TwoStageSearcher:
         asked = replace(self.ask(QueryParts(like=[row])), liked=(), left_out=(row,))
         query = Query(top_k=top_k, candidates=top_k, expand=False)
         return self.order(self.recall([asked], [query])[0], None, query)
+
+    def _photos(self, rows: Rows) -> tuple[PhotoRecord, ...]:
+        return tuple(self.snapshot.photo(int(row)) for row in rows)
 
     def _contributions(self, candidates: Candidates, places: Rows) -> list[dict[str, float]]:
         """What each part of the query gave to the recall scores of some of the candidates."""

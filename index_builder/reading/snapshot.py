@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -191,15 +191,9 @@ class GallerySnapshot:
         return self._recall.search(descriptors, k, allowed, self.newest_first)
 
     def allowed(
-        self,
-        tags: Collection[str] = (),
-        photo_ids: Collection[str] | None = None,
-        *,
-        chosen: PhotoFilter = ALL_PHOTOS,
+        self, chosen: PhotoFilter = ALL_PHOTOS, photo_ids: Collection[str] | None = None
     ) -> npt.NDArray[np.bool_] | None:
         """Which photos a filter lets through [n] bool, or None for all; arguments as of `PhotoTable.allowed`."""
-        if tags:
-            chosen = replace(chosen, tags=(*chosen.tags, *tags))
         return self._photos.allowed(chosen, photo_ids)
 
     def facets(self, chosen: PhotoFilter = ALL_PHOTOS) -> Facets:

@@ -84,8 +84,8 @@ def test_a_drawing_searches_and_explains_in_every_way(shared_gallery, network):
 
 
 def test_it_takes_every_field_of_a_request():
-    """Under the same name, apart from two."""
-    own = {"tag": "tags", "format": "kind"}
+    """Under the same name, apart from three."""
+    own = {"tag": "tags", "type": "types", "format": "kind"}
     search, explain = set(SearchArguments.__annotations__), set(inspect.signature(Client.explain_picture).parameters)
     for options, taken in ((SearchOptions, search), (ExplainOptions, explain)):
         pictures = {"self", "sketch", "strokes", "photo"}

@@ -18,6 +18,7 @@ for _command in (
     changing.rebuild,
     looking.verify,
     looking.info,
+    looking.duplicates,
     changing.index,
     looking.export,
 ):

@@ -1,11 +1,11 @@
-"""Commands that look at a gallery and change nothing: verify, info, export."""
+"""Commands that look at a gallery and change nothing: verify, info, duplicates, export."""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,9 @@ from app.cli.gallery.output import print_json, printable
 from app.cli.limit_options import LimitOptions
 from app.cli.option_groups import with_options
 from app.cli.shared_options import DEFAULT_GALLERY, GalleryOption, JsonOption
+
+if TYPE_CHECKING:
+    from index_builder.photo_record import PhotoRecord
 
 
 @with_options(LimitOptions, "costs")
@@ -58,6 +61,43 @@ def info(*, gallery: GalleryOption = DEFAULT_GALLERY, as_json: JsonOption = Fals
     width = max(map(len, values))
     for name, value in values.items():
         print(f"{name:<{width}}  {printable(str(value))}")
+
+
+def duplicates(
+    *,
+    gallery: GalleryOption = DEFAULT_GALLERY,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0.5, max=1, help="Least cosine of two near-identical photos; default: as a search collapses."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List photos that are there more than once: the same file, or the same picture resized, saved again or cropped."""
+    from index_builder.near_identical import NEAR_IDENTICAL
+    from index_builder.reading.duplicates import find_duplicates
+
+    photos, groups = find_duplicates(gallery, NEAR_IDENTICAL if threshold is None else threshold)
+    extra = sum(len(group.photos) - 1 for group in groups)
+    if as_json:
+        listed = [
+            {"same_content": group.same_content, "photos": [_listed(photo) for photo in group.photos]}
+            for group in groups
+        ]
+        print_json({"photos": photos, "extra": extra, "groups": listed})
+        return
+    for group in groups:
+        first = group.photos[0]
+        for photo in group.photos:
+            same = "  same content" if photo is not first and photo.content_hash == first.content_hash else ""
+            print(f"{photo.width:6d} x {photo.height:<6d} {photo.size:12,d} bytes  {printable(photo.path)}{same}")
+        print()
+    print(f"{len(groups)} groups: {extra} of {photos} photos are near-identical to a larger one or the same")
+
+
+def _listed(photo: PhotoRecord) -> dict[str, Any]:
+    """A photo of a group, for programs."""
+    shown = ("photo_id", "path", "width", "height", "size", "content_hash")
+    return {name: getattr(photo, name) for name in shown}
 
 
 def export(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, ValidationError
 
+from app.http.requests.filter_options import FilterOptions
 from app.http.requests.invalid_field import invalid_field
 from app.http.requests.part_options import PartOptions, check_parts
 from app.http.requests.query_request import PHOTO_FIELD, SKETCH_FIELDS, QueryRequest
@@ -14,7 +15,7 @@ MOST_EXPLAINED = 20
 """Most results that one search explains."""
 
 
-class SearchOptions(PartOptions):
+class SearchOptions(FilterOptions, PartOptions):
     """What to search for, and how; the same names as form fields and as members of the JSON body."""
 
     top_k: int = Field(20, ge=1, description="Results wanted.")
@@ -36,7 +37,11 @@ class SearchOptions(PartOptions):
     )
     offset: int = Field(0, ge=0, description="Results to skip, for paging within the candidates.")
     min_score: float | None = Field(None, ge=-1, le=1, description="Leave out results with a lower score.")
-    tag: list[str] = Field([], max_length=32, description="Only photos with any of these tags.")
+    collapse: bool = Field(
+        default=False,
+        description="Near-identical results become one, which counts and names the others: the same picture saved "
+        "again, resized or cropped a little.",
+    )
 
     @property
     def depth(self) -> int:
@@ -85,5 +90,6 @@ def parse_options(sent: QueryRequest, max_top_k: int, max_candidates: int) -> Se
         raise RequestError(
             "candidates_below_top_k", f"`candidates` ({options.depth}) must be at least `top_k` ({options.top_k})."
         )
+    options.check()
     check_parts(sent, options)
     return options

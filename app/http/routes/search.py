@@ -12,9 +12,10 @@ from app.http.access import require_read
 from app.http.disconnect import unless_client_leaves
 from app.http.documented_problems import problems
 from app.http.requests.documented_query_body import query_body
+from app.http.requests.filter_options import REPEATABLE
 from app.http.requests.query_request import QueryRequest, read_query
 from app.http.requests.search_options import SearchBody, SearchOptions, parse_options
-from app.http.requests.unknown_names import only_known_parameters, shown
+from app.http.requests.unknown_names import only_known_parameters
 from app.http.routes.service_of import service_of
 from app.search.answer_documents import search_answer
 from app.search.explaining import correspondence_documents, explain_found
@@ -26,15 +27,13 @@ from app.service.service import Service
 from app.service.serving.deadline import Deadline
 from app.service.serving.search_batches import SearchItem
 from app.service.serving.served_gallery import ServedVersion
-from app.service_errors import RequestError
-from index_builder.photo_record import composed_tags
 from model.images.opening import open_image
 from sketchseek_client import CorrespondenceDocument, Result, SearchAnswer
 
 router = APIRouter(tags=["search"])
 
 _EXPLAINED_TOGETHER = 5  # one pass over these keeps the device for less time than encoding a sketch does
-_REPEATABLE = frozenset({"tag", "like", "unlike"})
+_REPEATABLE = REPEATABLE | {"like", "unlike"}
 _BODY = query_body(
     SearchOptions, SearchBody, "SearchForm", {"top_k": 5, "candidates": 50}, alone=("text", "photo", "like")
 )
@@ -137,12 +136,8 @@ def query_of(options: SearchOptions, served: ServedVersion) -> Query:
     """The options as the searcher takes them.
 
     Raises:
-        RequestError: `unknown_tag`.
+        RequestError: `unknown_tag`, `unknown_folder`.
     """
-    tags = composed_tags(options.tag)
-    for tag in tags:
-        if tag not in served.snapshot.tags:
-            raise RequestError("unknown_tag", f"No photo has the tag “{shown(tag)}”; GET /gallery lists the tags.")
     return Query(
         top_k=options.top_k,
         candidates=options.depth,
@@ -150,5 +145,6 @@ def query_of(options: SearchOptions, served: ServedVersion) -> Query:
         expand=options.expand,
         offset=options.offset,
         min_score=options.min_score,
-        tags=tuple(sorted(tags)),
+        only=options.chosen(served.snapshot),
+        collapse=options.collapse,
     )

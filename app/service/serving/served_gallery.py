@@ -208,4 +208,4 @@ def _warm_up(searcher: TwoStageSearcher) -> None:
     """One whole search, so that the first client does not pay for one-time work."""
     size = searcher.network.preprocess.image_size
     next(searcher.search_many([QueryParts(torch.zeros(3, size, size))], [Query()]))
-    _ = searcher.snapshot.tags
+    searcher.snapshot.facets()  # makes the arrays that filters look at

@@ -3,6 +3,7 @@
 import base64
 import threading
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 
@@ -26,7 +27,7 @@ def search(service, data=None, **fields):
 def test_a_form_finds_photos_with_everything_the_interface_promises(service):
     answer = search(service, top_k="5")
     assert answer.keys() == {
-        "results", "timings_ms", "gallery_version", "checkpoint", "reranked", "parts", "total_photos"
+        "results", "timings_ms", "gallery_version", "checkpoint", "reranked", "parts", "total_photos", "as_of"
     }  # fmt: skip
     assert answer["timings_ms"].keys() == {"decode", "queue", "encode", "recall", "rerank", "total"}
     assert answer["timings_ms"]["total"] >= answer["timings_ms"]["encode"] > 0
@@ -41,10 +42,12 @@ def test_a_form_finds_photos_with_everything_the_interface_promises(service):
     assert -1 <= first["recall_score"] <= 1
 
 
-def test_the_order_is_that_of_the_scores_with_ties_by_photo_id(service):
+def test_the_order_is_that_of_the_scores_with_ties_newest_first(service):
     results = search(service)["results"]
     assert len(results) == 13
-    assert results == sorted(results, key=lambda r: (-r["score"], r["photo_id"]))
+    taken = [datetime.fromisoformat(result["taken"]).timestamp() for result in results]
+    places = [(-result["score"], -when) for result, when in zip(results, taken, strict=True)]
+    assert places == sorted(places)
 
 
 def test_the_service_finds_what_the_searcher_finds(service, shared_gallery, network):

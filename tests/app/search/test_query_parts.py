@@ -15,6 +15,7 @@ from app.search.query_parts import PartWeights, QueryParts
 from app.search.searcher import TwoStageSearcher
 from index_builder import GallerySnapshot
 from index_builder.gallery_errors import UnknownPhotoError
+from index_builder.photo_filter import PhotoFilter
 from model.images.opening import open_image
 from model.images.preprocess import photo_tensor
 from tests.app.conftest import encoded, picture, sketch
@@ -147,7 +148,7 @@ def test_an_unliked_photo_sinks_with_those_like_it(searcher, drawn):
 def test_the_filter_decides_about_liked_photos_too(searcher, drawn):
     things = {row for row in range(13) if "things" in searcher.snapshot.photo(row).tags}
     other = min({*range(13)} - things)
-    answer = found(searcher, QueryParts(drawn, like=[other, min(things)]), Query(tags=("things",)))
+    answer = found(searcher, QueryParts(drawn, like=[other, min(things)]), Query(only=PhotoFilter(tags=("things",))))
     assert set(rows(answer)) == things
     assert rows(answer)[0] == min(things)
 

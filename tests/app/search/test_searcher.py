@@ -11,6 +11,7 @@ from app.search.query_and_answer import Asked, Candidates, Query
 from app.search.query_parts import QueryParts
 from app.search.searcher import TwoStageSearcher
 from index_builder import GallerySnapshot
+from index_builder.photo_filter import PhotoFilter
 from model.config import ExpansionRule, ScoreRule
 from model.errors import DeviceError
 from model.evaluation.arms import expanded_queries
@@ -59,7 +60,8 @@ def test_expanded_queries_find_what_the_evaluation_finds(network, snapshot, monk
     rule = ExpansionRule(neighbours=3, weight=2.0)
     monkeypatch.setattr(network, "config", replace(network.config, score=ScoreRule(expansion=rule)))
     searcher = TwoStageSearcher(network, snapshot)
-    allowed = snapshot.allowed(tags=tags) if tags else np.ones(len(snapshot), bool)
+    only = PhotoFilter(tags=tags)
+    allowed = snapshot.allowed(only) if tags else np.ones(len(snapshot), bool)
     rows = np.flatnonzero(allowed)
     photos = torch.tensor(snapshot.descriptors(rows))
     for seed in range(4):
@@ -67,14 +69,14 @@ def test_expanded_queries_find_what_the_evaluation_finds(network, snapshot, monk
         asked = expanded_queries(encoding.descriptor.detach(), photos, torch.arange(len(rows)), rule)
         cosines = (asked @ photos.T)[0]
         best = cosines.argsort(descending=True)
-        found = searcher.search(image(seed), Query(rerank=False, tags=tags)).results
+        found = searcher.search(image(seed), Query(rerank=False, only=only)).results
         assert [one.recall_score for one in found] == pytest.approx(cosines[best[: len(found)]].tolist(), abs=2e-3)
         assert {one.row for one in found} <= set(rows.tolist())
-    mixed = [Query(tags=tags, expand=False), Query(tags=tags), Query(tags=tags, expand=False)]
+    mixed = [Query(only=only, expand=False), Query(only=only), Query(only=only, expand=False)]
     together = searcher.recall([Asked.of_sketch(encoding)] * 3, mixed)
     assert together[0].scores[0] != pytest.approx(together[1].scores[0], abs=1e-4)
     assert (together[0].scores == together[2].scores).all()
-    plain = searcher.recall([Asked.of_sketch(encoding)], [Query(tags=tags, expand=False)])
+    plain = searcher.recall([Asked.of_sketch(encoding)], [Query(only=only, expand=False)])
     assert plain[0].scores[0] == pytest.approx(float((photos @ encoding.descriptor[0].detach()).max()), abs=2e-3)
 
 
@@ -104,7 +106,8 @@ def test_all_are_related_where_the_rule_turns_the_order_round(network, snapshot,
 
 
 def test_batched_equals_single(searcher):
-    queries = [Query(top_k=13), Query(top_k=3, candidates=5), Query(rerank=False), Query(tags=("things",)), Query()]
+    filtered = Query(only=PhotoFilter(tags=("things",)))
+    queries = [Query(top_k=13), Query(top_k=3, candidates=5), Query(rerank=False), filtered, Query()]
     tensors = [searcher.prepare(image(seed)) for seed in range(len(queries))]
     together = list(searcher.search_many([QueryParts(one) for one in tensors], queries))
     for tensor, query, batched in zip(tensors, queries, together, strict=True):
@@ -122,12 +125,12 @@ def test_chunked_equals_whole(network, snapshot, searcher):
         assert [one.score for one in chunked] == pytest.approx([one.score for one in whole], abs=1e-5)
 
 
-def test_exact_ties_are_broken_by_photo_id(searcher):
+def test_exact_ties_come_newest_first_and_then_by_photo_id(searcher):
     rows = np.array([5, 2, 9, 0])
     found = searcher.order(Candidates(rows, np.ones(4, np.float32), 13), np.full(4, 0.5), Query()).results
-    assert [one.row for one in found] == [0, 2, 5, 9]
-    ids = [one.photo.photo_id for one in found]
-    assert ids == sorted(ids)
+    taken = [(-one.photo.taken.timestamp(), one.photo.photo_id) for one in found]
+    assert taken == sorted(taken)
+    assert {one.row for one in found} == set(rows.tolist())
 
 
 def test_scores_near_one_are_told_apart(searcher):

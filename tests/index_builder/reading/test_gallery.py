@@ -33,6 +33,7 @@ from index_builder.gallery_errors import (
     PhotosSkippedError,
     UnknownPhotoError,
 )
+from index_builder.photo_filter import PhotoFilter
 from index_builder.store.quantise import TokenShape
 from model.images.opening import read_image
 from model.images.preprocess import photo_tensor
@@ -261,13 +262,13 @@ def test_filters(tmp_path, photos, network, options):
     build_gallery(photos, tmp_path / "g", network, options=options)
     snapshot = GallerySnapshot.load(tmp_path / "g", network.identity)
     assert snapshot.allowed() is None
-    cats = snapshot.allowed(tags=["cat"])
+    cats = snapshot.allowed(PhotoFilter(tags=("cat",)))
     assert cats is not None
     assert [snapshot.photo(row).tags[0] for row in np.flatnonzero(cats).tolist()] == ["cat"] * 5
-    both = snapshot.allowed(tags=["cat", "dog"])
+    both = snapshot.allowed(PhotoFilter(tags=("cat", "dog")))
     assert both is not None
     assert both.all()
-    nothing = snapshot.allowed(tags=["bird"])
+    nothing = snapshot.allowed(PhotoFilter(tags=("bird",)))
     assert nothing is not None
     assert not nothing.any()
     chosen = [snapshot.photo(row).photo_id for row in (1, 4, 5)]
@@ -276,7 +277,7 @@ def test_filters(tmp_path, photos, network, options):
     assert np.flatnonzero(some).tolist() == [1, 4, 5]
     rows, _ = snapshot.recall(snapshot.descriptors([0]), 4, some)
     assert sorted(rows[0].tolist()) == [-1, 1, 4, 5]
-    crossed = snapshot.allowed(tags=["cat"], photo_ids=chosen)
+    crossed = snapshot.allowed(PhotoFilter(tags=("cat",)), photo_ids=chosen)
     assert crossed is not None
     assert set(np.flatnonzero(crossed)) == {row for row in (1, 4, 5) if cats[row]}
 

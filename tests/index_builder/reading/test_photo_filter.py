@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from index_builder.gallery_errors import UnknownFolderError, UnknownTagError
@@ -102,6 +102,7 @@ def lets_through(chosen: PhotoFilter, photo: PhotoRecord, row: dict[str, Any]) -
     )
 
 
+@settings(deadline=None, max_examples=100)
 @given(rows=photos, chosen=filters)
 def test_a_filter_lets_through_what_a_naive_loop_does(rows, chosen):
     table = table_of(rows)
@@ -110,6 +111,7 @@ def test_a_filter_lets_through_what_a_naive_loop_does(rows, chosen):
     assert (np.ones(len(rows), bool) if allowed is None else allowed).tolist() == expected
 
 
+@settings(deadline=None, max_examples=100)
 @given(rows=photos, chosen=filters)
 def test_what_the_gallery_lacks_is_named(rows, chosen):
     table = table_of(rows)
@@ -126,6 +128,7 @@ def test_what_the_gallery_lacks_is_named(rows, chosen):
         table.check(chosen)
 
 
+@settings(deadline=None, max_examples=100)
 @given(rows=photos)
 def test_the_newest_come_first_and_then_the_smallest_ids(rows):
     table = table_of(rows)
@@ -135,6 +138,7 @@ def test_the_newest_come_first_and_then_the_smallest_ids(rows):
     assert shown == sorted(shown, reverse=True)
 
 
+@settings(deadline=None, max_examples=100)
 @given(rows=photos)
 def test_as_of_lets_all_photos_through_that_are_there(rows):
     moment = table_of(rows).columns.as_of
@@ -160,6 +164,7 @@ def test_the_same_filter_is_equal_however_it_is_written():
     assert tuple(one.name.lower() for one in KNOWN) == FILE_TYPES
 
 
+@settings(deadline=None, max_examples=100)
 @given(rows=photos, chosen=filters)
 def test_facets_count_what_a_naive_loop_counts(rows, chosen):
     table = table_of(rows)

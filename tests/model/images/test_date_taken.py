@@ -4,7 +4,7 @@ import io
 from datetime import datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -81,6 +81,7 @@ def test_only_a_few_bytes_of_a_large_file_are_read():
     assert Counting.count < 2_000
 
 
+@settings(deadline=None, max_examples=100)
 @given(
     kind=st.sampled_from(FORMATS),
     place=st.floats(0, 1, exclude_max=True),
