@@ -58,7 +58,7 @@ def test_axe_finds_nothing(site: Site, open_page: OpenPage, axe: str, size: tupl
     assert violations(page, axe) == [], "at the start"
     wait_for_search(page, lambda: draw(page, circle()))
     page.get_by_role("button", name="Details").click()
-    page.get_by_role("button", name="Tags").click()
+    page.get_by_role("button", name="Filters").click()
     page.locator("#filter-tags .chip").first.click()
     expect(page.locator("#filter-chosen .chip")).to_have_count(1)
     assert violations(page, axe) == [], "with results, details and tags"

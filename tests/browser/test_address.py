@@ -22,7 +22,7 @@ def arrive(page: Page, cards: list[str]) -> None:
 
 
 def choose_tag(page: Page, tag: str) -> None:
-    page.get_by_role("button", name="Tags").click()
+    page.get_by_role("button", name="Filters").click()
     wait_for_search(page, lambda: page.get_by_role("button", name=f"{tag} 15 photos").click())
 
 

@@ -280,7 +280,7 @@ def test_recall_order_details_and_more_on_scroll(site: Site, open_page: OpenPage
 def test_filter_by_tag(site: Site, open_page: OpenPage) -> None:
     page = open_page(site)
     wait_for_search(page, lambda: draw(page, circle()))
-    page.get_by_role("button", name="Tags").click()
+    page.get_by_role("button", name="Filters").click()
     page.get_by_label("Find a tag").fill("tri")
     answer = wait_for_search(page, lambda: page.get_by_role("button", name="triangle 15 photos").click())
     assert {tag for result in answer["results"] for tag in result["tags"]} == {"triangle"}

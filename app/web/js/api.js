@@ -75,6 +75,12 @@ export async function explainPicture(sketch, photoId, format, among, signal) {
   return (await call("explain", { method: "POST", body, signal, headers: { Accept: "image/png" } })).blob();
 }
 
+/** How many photos each further filter would leave, given those that are set. */
+export const facets = (filters, signal) => {
+  const query = new URLSearchParams(Object.entries(filters).flatMap(([name, value]) => [value].flat().map((one) => [name, one])));
+  return json(`gallery/facets?${query}`, { signal });
+};
+
 export const gallery = (signal) => json("gallery", { signal });
 
 export async function addPhoto(file, signal) {

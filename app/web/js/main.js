@@ -13,7 +13,7 @@ import { startKeys } from "./keys.js";
 import { Judged } from "./judged.js";
 import { Match } from "./match.js";
 import { drawByKeys, drawByPointer } from "./pens.js";
-import { judgedPart, orderPart, photoPart, similarPart, sketchPart, tagsPart, wordsPart } from "./query_parts.js";
+import { filtersPart, judgedPart, orderPart, photoPart, similarPart, sketchPart, wordsPart } from "./query_parts.js";
 import { announce, toast } from "./say.js";
 import { Search } from "./search.js";
 import * as states from "./states.js";
@@ -45,7 +45,7 @@ const match = new Match();
 const address = new Address(
   [
     wordsPart(words),
-    tagsPart(search, filters),
+    filtersPart(search, filters),
     orderPart(search, showOrder),
     photoPart(wanted),
     sketchPart(surface),
@@ -83,8 +83,8 @@ search.addEventListener("waiting", () => {
 });
 
 search.addEventListener("blank", () => {
-  search.tags = [];
-  filters.choose([]);
+  search.filters = {};
+  filters.choose({});
   judged.choose({});
   address.write();
   grid.clear();
@@ -116,14 +116,17 @@ search.addEventListener("problem", ({ detail: { problem, appending } }) => {
   const passing = problem.status === 503 || problem.status === 429;
   if (passing) retry = setTimeout(() => search.now(), (problem.retryAfter || RETRY / 1000) * 1000);
   grid.clear();
-  byId("results-head").hidden = search.tags.length === 0;
+  byId("results-head").hidden = filters.isEmpty;
   byId("more").hidden = true;
-  byId("state").replaceChildren(states.trouble(problem, () => search.now(), unlock));
+  const gone = problem.code === "unknown_tag" || problem.code === "unknown_folder"; // a filter of an older link
+  byId("state").replaceChildren(
+    gone ? states.nothingFound(filters.labels, () => filters.reset()) : states.trouble(problem, () => search.now(), unlock),
+  );
   return undefined;
 });
 
 function head(answer, results) {
-  byId("results-head").hidden = results.length === 0 && search.tags.length === 0;
+  byId("results-head").hidden = results.length === 0 && filters.isEmpty;
   byId("back-to-sketch").hidden = search.like === null;
   document.body.classList.toggle("similar-view", search.like !== null);
   byId("order").hidden = search.like !== null || !gallery.reranks || search.sketch === null;
@@ -136,7 +139,7 @@ function head(answer, results) {
 async function nothing() {
   await gallery.refresh();
   if (gallery.photos === 0) return states.emptyGallery(() => add.open());
-  return states.nothingFound(search.tags, () => filters.reset());
+  return states.nothingFound(filters.labels, () => filters.reset());
 }
 
 // What the controls do
@@ -158,7 +161,7 @@ byId("details").addEventListener("click", () => {
   byId("details").setAttribute("aria-pressed", String(shown));
 });
 filters.addEventListener("change", () => {
-  search.tags = filters.chosen;
+  search.filters = filters.values;
   search.now();
 });
 byId("more-button").addEventListener("click", () => search.more());

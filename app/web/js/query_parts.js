@@ -68,16 +68,17 @@ export function photoPart(wanted) {
   };
 }
 
-/** The tags that a result may carry. */
-export function tagsPart(search, filters) {
+/** Which photos may be found. */
+export function filtersPart(search, filters) {
   return {
-    names: ["tag"],
-    write: () => ({ tag: search.tags }),
-    read({ tag }) {
-      search.tags = tag;
-      filters.choose(tag);
+    names: ["tag", "type", "taken_from", "taken_to", "orientation", "folder"],
+    write: () => search.filters,
+    read({ tag, type, ...others }) {
+      const single = Object.fromEntries(Object.entries(others).map(([name, [value = ""]]) => [name, value]));
+      filters.choose({ tag, type, ...single });
+      search.filters = filters.values;
     },
-    mark: () => search.tags.join("\n"),
+    mark: () => JSON.stringify(search.filters),
   };
 }
 

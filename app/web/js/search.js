@@ -11,7 +11,7 @@ const MOST = 480; // results of one search
 
 export class Search extends EventTarget {
   order = "rerank";
-  tags = [];
+  filters = {}; // which photos may be found, as fields of a search
   results = [];
   answer = null;
   like = null; // the result whose likes are shown, or null while the sketch is the query
@@ -81,7 +81,7 @@ export class Search extends EventTarget {
   /** Asks for the best `count`. Further pages look deeper, so they are asked for whole, and what is new is appended. */
   async #receive(line, count) {
     const reranked = this.order === "rerank";
-    const fields = { top_k: count, candidates: Math.max(CANDIDATES, count), rerank: reranked, tag: this.tags };
+    const fields = { top_k: count, candidates: Math.max(CANDIDATES, count), rerank: reranked, ...this.filters };
     const { like } = this;
     const parts = { sketch: this.sketch, text: this.#words.text || null, photo: this.#wanted.file, ...this.#judged.values };
     const appending = line === this.#more;

@@ -40,12 +40,12 @@ export function emptyGallery(add) {
   );
 }
 
-export function nothingFound(tags, reset) {
-  if (tags.length === 0) return box("No photo to show", make("p", {}, "The gallery holds no photo that could be compared."));
+export function nothingFound(chosen, reset) {
+  if (chosen.length === 0) return box("No photo to show", make("p", {}, "The gallery holds no photo that could be compared."));
   return box(
-    "Nothing with these tags",
-    make("p", {}, `No photo carries ${tags.map((tag) => `“${tag}”`).join(" or ")} any more.`),
-    action("Show all tags", reset),
+    "No photo passes these filters",
+    make("p", {}, `Chosen: ${chosen.join(", ")}. Take some away, or all.`),
+    action("Take all filters away", reset),
   );
 }
 
