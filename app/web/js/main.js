@@ -95,6 +95,7 @@ search.addEventListener("results", async ({ detail: { results, appended } }) => 
   const { answer } = search;
   byId("grid").classList.remove("waiting");
   byId("state").replaceChildren();
+  delete byId("state").dataset.code;
   if (results.length === 0) byId("state").append(await nothing());
   grid.show(results, search.like !== null);
   head(answer, results);
@@ -113,11 +114,17 @@ search.addEventListener("problem", ({ detail: { problem, appending } }) => {
   byId("grid").classList.remove("waiting");
   if (words.refused(problem)) return search.now(); // without them
   if (appending) return toast(problem.message || "More results cannot be had now.");
-  const passing = problem.status === 503 || problem.status === 429;
+  const passing = problem.code === "offline" || problem.status === 503 || problem.status === 429;
   if (passing) retry = setTimeout(() => search.now(), (problem.retryAfter || RETRY / 1000) * 1000);
+  byId("more").hidden = true;
+  if (passing && search.results.length > 0) {
+    // What was found stays. The problem is said once, not at every try.
+    if (byId("state").dataset.code !== problem.code) byId("state").replaceChildren(states.trouble(problem, () => search.now(), unlock));
+    byId("state").dataset.code = problem.code;
+    return undefined;
+  }
   grid.clear();
   byId("results-head").hidden = filters.isEmpty;
-  byId("more").hidden = true;
   const gone = problem.code === "unknown_tag" || problem.code === "unknown_folder"; // a filter of an older link
   byId("state").replaceChildren(
     gone ? states.nothingFound(filters.labels, () => filters.reset()) : states.trouble(problem, () => search.now(), unlock),
@@ -220,7 +227,7 @@ byId("key-form").addEventListener("submit", (event) => {
   api.key.set(byId("read-key").value.trim());
   byId("key").close();
   begin();
-  if (!surface.isEmpty) search.now();
+  if (!address.isEmpty) search.now();
 });
 document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault(); // the address is the query's

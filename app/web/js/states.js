@@ -50,7 +50,7 @@ export function nothingFound(chosen, reset) {
 }
 
 const WORDS = {
-  offline: ["The service does not answer", "Check that it is running (sketchseek serve) and that this device can reach it. Your drawing is safe; it is sent again when you retry."],
+  offline: ["The service does not answer", "Check that it is running (sketchseek serve) and that this device can reach it. Your drawing is safe, and what was found stays. It is tried again by itself."],
   429: ["Too many requests at once", "The service asks for a short pause. It is tried again by itself."],
   503: ["The service is getting ready", "It is loading its network and gallery, or busy. It is tried again by itself."],
   413: ["This picture is too large", "Send a smaller file, or a photo of lower resolution."],
