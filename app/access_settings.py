@@ -17,7 +17,9 @@ class AccessSettings(BaseSettings):
     """The part of `app.settings.Settings` that is about addresses, keys, other sites and rates."""
 
     host: str = Field(
-        "127.0.0.1", description="Address to listen on; 0.0.0.0 opens it to the network, and :: to IPv6 as well."
+        "127.0.0.1",
+        min_length=1,
+        description="Address to listen on; 0.0.0.0 opens it to the network, and :: to IPv6 as well.",
     )
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on.")
     admin_port: int = Field(

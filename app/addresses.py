@@ -9,7 +9,12 @@ from urllib.parse import urlsplit
 
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+){1,16}")
 _LONGEST_PREFIX = 200
-_LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what can be asked where everything is listened to
+_HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?")
+_ENCODED_OTHERWISE = re.compile("[\u00df\u03c2\u200c\u200d]")  # by browsers of today than by Python's codec
+_NO_ORIGIN = (
+    "an origin is a scheme and a host, such as https://shop.example or http://localhost:5173; a host takes no *, "
+    "and one with rare letters is written as browsers send it, as xn--..."
+)
 
 
 def prefix_of(text: str) -> str:
@@ -35,19 +40,37 @@ def origin_of(text: str) -> str:
     Raises:
         ValueError: it is no origin.
     """
-    origin = text.strip().rstrip("/").lower()
+    origin = text.strip().removesuffix("/").lower()
     if origin == "*":
         return origin
     try:
         parts = urlsplit(origin)
-        port = parts.port
+        host, port = _host_of_origin(parts.hostname or ""), parts.port
     except ValueError:
-        parts, port = urlsplit(""), None
+        raise ValueError(_NO_ORIGIN) from None
     usual = {"http": 80, "https": 443}.get(parts.scheme)
-    if usual is None or not parts.hostname or origin != f"{parts.scheme}://{parts.netloc}" or "@" in parts.netloc:
-        raise ValueError("an origin is a scheme and a host, such as https://shop.example or http://localhost:5173")
-    # Browsers leave the usual port out, so with it an origin would never match.
-    return origin.removesuffix(f":{port}") if port == usual else origin
+    plain = origin == f"{parts.scheme}://{parts.netloc}" and "@" not in parts.netloc
+    if usual is None or not plain or parts.netloc.endswith(":") or port == 0:
+        raise ValueError(_NO_ORIGIN)
+    # Browsers leave the usual port out, and zeros in front of any, so with them an origin would never match.
+    return f"{parts.scheme}://{host}" if port in (None, usual) else f"{parts.scheme}://{host}:{port}"
+
+
+def _host_of_origin(host: str) -> str:
+    """The host as browsers send it: other letters than ASCII's encoded, an IPv6 address short and in brackets.
+
+    Raises:
+        ValueError: no host has this name. UnicodeError is one of them.
+    """
+    if ":" in host:
+        return f"[{ipaddress.IPv6Address(host)}]"
+    if not host.isascii():
+        if _ENCODED_OTHERWISE.search(host):
+            raise ValueError(_NO_ORIGIN)
+        host = host.encode("idna").decode()
+    if not _HOST.fullmatch(host):
+        raise ValueError(_NO_ORIGIN)
+    return host
 
 
 def is_local_host(host: str) -> bool:
@@ -67,12 +90,18 @@ def bare(host: str) -> str:
 
 def listens_everywhere(host: str) -> bool:
     """Whether a service at `host` listens on all addresses of the machine."""
-    return bare(host) in _LOOPBACK_OF
+    try:
+        return ipaddress.ip_address(bare(host)).is_unspecified
+    except ValueError:
+        return False
 
 
 def reachable(host: str) -> str:
-    """The host to ask on this machine for what listens at `host`, without brackets."""
-    return _LOOPBACK_OF.get(bare(host), bare(host))
+    """The host to ask on this machine for what listens at `host`, without brackets.
+
+    What listens everywhere takes IPv4 as well, which every machine has on its loopback.
+    """
+    return "127.0.0.1" if listens_everywhere(host) else bare(host)
 
 
 def authority(host: str, port: int) -> str:
@@ -94,7 +123,7 @@ def listening_socket(host: str, port: int) -> socket.socket:
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(bare(host) != "::"))
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not listens_everywhere(host)))
         bound.bind(address)
     except OSError:
         bound.close()

@@ -18,7 +18,7 @@ from index_builder.index.settings import Choice, CodeSource
 from model.errors import ConfigurationError
 from model.images import default_limits
 from model.images.decoding_memory import UNSHARED, DecodingMemory
-from model.images.limits import ImageLimits
+from model.images.limits import SKETCH_FORMATS, ImageLimits
 
 if TYPE_CHECKING:
     from index_builder import RecallSettings
@@ -27,9 +27,12 @@ MEGABYTE = 1_000_000
 
 
 class Settings(GallerySettings, AccessSettings):
-    """Everything that can be set. 0 turns a limit off only if its sentence says so."""
+    """Everything that can be set. 0 turns a limit off only if its sentence says so.
 
-    model_config = SettingsConfigDict(env_prefix="SKETCHSEEK_", extra="forbid", frozen=True)
+    A variable that is empty counts as unset, since compose writes those so.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="SKETCHSEEK_", extra="forbid", frozen=True, env_ignore_empty=True)
 
     checkpoint: str = Field("zse-lite", description="Name or path of the checkpoint that encodes and compares.")
     device: str = Field("auto", description="Device of the network: auto, cpu, cuda or cuda:N.")
@@ -169,6 +172,7 @@ class Settings(GallerySettings, AccessSettings):
             max_pixels=self.max_sketch_pixels,
             max_bytes=self.max_body_bytes,
             max_memory=self.max_sketch_memory_bytes,
+            formats=SKETCH_FORMATS,
             together=UNSHARED,
         )
 

@@ -39,7 +39,7 @@ class RootPath:
 
         Args:
             app: what is surrounded.
-            root_path: where no proxy names one.
+            root_path: of the settings; "" takes what a trusted proxy names.
             taken: first parts of the service's own addresses, such as "/photos". A prefix of that name tells nothing
                 about whether it was stripped, so it counts as stripped.
         """
@@ -52,7 +52,7 @@ class RootPath:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        prefix = scope.get("root_path") or self._root_path
+        prefix = self._root_path or scope.get("root_path", "")
         path = scope["path"]
         if prefix and (prefix in self._taken or not f"{path}/".startswith(f"{prefix}/")):
             path = prefix + path

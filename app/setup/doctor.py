@@ -7,13 +7,14 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from importlib import import_module
 
 from app.addresses import authority, listening_socket
 from app.network_folders import share_kind
 from app.settings import Settings, usable_cores
 from app.setup.finding import Finding
-from app.setup.photo_checks import photos_finding, survey, watching_finding
+from app.setup.photo_checks import Survey, photos_finding, survey, watching_finding
 from index_builder.photo_folders import PhotoFolders
 from model.errors import SketchseekError
 
@@ -22,6 +23,7 @@ _LEAST_FREE_BYTES = 1_000_000_000
 
 def examine(settings: Settings) -> Iterator[Finding]:
     """Every check, in an order in which one failure does not hide behind a later one."""
+    look = cache(survey)  # at all folders, once
     checks: tuple[tuple[str, Callable[[Settings], Finding]], ...] = (
         ("python", _python),
         ("processor", _processor),
@@ -30,8 +32,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
         ("faiss", _faiss),
         ("checkpoint", _checkpoint),
         ("gallery", _gallery),
-        ("photos", _photos),
-        ("watching", _watching),
+        ("photos", lambda of: _photos(of, look)),
+        ("watching", lambda of: _watching(of, look)),
         ("disk", _disk),
         ("port", _port),
         ("keys", _keys),
@@ -122,18 +124,18 @@ def _gallery(settings: Settings) -> Finding:
     return Finding("gallery", "ok", f"{dataset.count_rows()} photos at {settings.gallery}, version {opened.version}")
 
 
-def _photos(settings: Settings) -> Finding:
+def _photos(settings: Settings, look: Callable[[PhotoFolders], Survey]) -> Finding:
     photos = _folders(settings)
     if photos is None:
         return Finding("photos", "ok", "no folder of photos is set")
-    return photos_finding(settings, photos, survey(photos))
+    return photos_finding(settings, photos, look(photos))
 
 
-def _watching(settings: Settings) -> Finding:
+def _watching(settings: Settings, look: Callable[[PhotoFolders], Survey]) -> Finding:
     photos = _folders(settings)
     if photos is None:
         return Finding("watching", "ok", "no folder of photos is set")
-    return watching_finding(photos, survey(photos))
+    return watching_finding(photos, look(photos))
 
 
 def _folders(settings: Settings) -> PhotoFolders | None:
@@ -141,13 +143,11 @@ def _folders(settings: Settings) -> PhotoFolders | None:
     from index_builder import Gallery
     from index_builder.gallery_errors import GalleryNotFoundError
 
-    if settings.photos is not None:
-        return settings.photos
     try:
         opened = Gallery.open(settings.gallery)
     except GalleryNotFoundError:
-        return None
-    return opened.metadata(opened.dataset()).folders
+        return None if settings.photos is None else settings.photo_folders
+    return settings.photo_folders.over(opened.metadata(opened.dataset()).folders)
 
 
 def _disk(settings: Settings) -> Finding:

@@ -12,6 +12,7 @@ from app.network_folders import share_kind
 from app.settings import Settings
 from app.setup.finding import Finding
 from index_builder.photo_folders import PhotoFolders
+from index_builder.scanning.exclusions import Exclusions, FolderRules
 
 INOTIFY = Path("/proc/sys/fs/inotify")
 _NAMED = 3  # unreadable places that are named; more are counted
@@ -23,7 +24,7 @@ class Survey:
     """What lies below the photos' folders.
 
     Attributes:
-        folders: how many there are, themselves included. Links are not followed.
+        folders: how many there are, themselves included. Links are not followed, excluded folders not counted.
         unreadable: folders that cannot be listed, and files that cannot be read. Of each folder, one file is tried.
     """
 
@@ -32,24 +33,28 @@ class Survey:
 
 
 def survey(photos: PhotoFolders) -> Survey:
-    """Walk through the photos' folders."""
-    found = Survey()
-    waiting = [str(folder.path) for folder in photos.folders]
+    """Walk through the photos' folders, without those that a gallery leaves out."""
+    found, exclusions = Survey(), Exclusions(photos)
+    waiting: list[tuple[bytes, FolderRules | None]] = [(os.fsencode(folder.name), None) for folder in photos.folders]
     while waiting:
-        place = waiting.pop()
+        folder, around = waiting.pop()
+        place = photos.absolute(folder)
         found.folders += 1
-        file = None
+        file: bytes | None = None
         try:
             with os.scandir(place) as entries:
+                rules, _ = exclusions.entered(folder, around)
                 for entry in entries:
+                    path = folder + b"/" + entry.name if folder else entry.name
                     if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
+                        if rules.for_folder(path, entry.name, entry.path) is None:
+                            waiting.append((path, rules))
                     elif file is None and entry.is_file(follow_symlinks=False):
-                        file = entry.path
+                        file = entry.path if rules.for_file(path, entry.name) is None else None
         except OSError:
-            found.unreadable.append(place)
+            found.unreadable.append(os.fsdecode(place))
         if file is not None and not os.access(file, os.R_OK):
-            found.unreadable.append(file)
+            found.unreadable.append(os.fsdecode(file))
     return found
 
 

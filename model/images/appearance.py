@@ -15,7 +15,8 @@ DARK = (64, 64, 64)
 
 _SAMPLED_SIDE = 256  # pixels
 _DIFFERENT = 32  # of 255, in any channel: what is closer to white is hardly seen on it
-_SEEN_SHARE = 0.05  # of what is opaque that has to be seen on white
+_SEEN_SHARE = 0.005  # of what is opaque that has to be seen on white: a thin outline is enough
+_SOLID = 0.95  # of the most opaque pixel; edges that fade out may be darker than what they belong to
 
 
 def photo_rgb(image: Image.Image, scaled: Callable[[Image.Image], Image.Image] = lambda photo: photo) -> Image.Image:
@@ -43,5 +44,5 @@ def ground_of(image: Image.Image) -> tuple[int, int, int]:
     pixels = np.asarray((sample.convert("LA") if sample.mode == "La" else sample).convert("RGBA"))
     opaque = pixels[..., 3].astype(np.float32)
     contrast = (255 - pixels[..., :3].min(axis=2)) * (opaque / 255)
-    seen = opaque[contrast >= _DIFFERENT].sum()
+    seen = opaque[(contrast >= _DIFFERENT) & (opaque >= _SOLID * opaque.max())].sum()
     return DARK if opaque.any() and seen < _SEEN_SHARE * opaque.sum() else WHITE

@@ -112,8 +112,14 @@ class ImageLimits:
             )
 
 
+SKETCH_FORMATS = tuple(name for name in FORMATS if name not in ("JXL", "RAW"))
+"""Of what anybody sends: neither camera files, nor files whose decoder nothing can end."""
+
 SKETCH_LIMITS = ImageLimits(
-    max_pixels=default_limits.SKETCH_PIXELS, max_memory=default_limits.SKETCH_MEMORY_BYTES, together=UNSHARED
+    max_pixels=default_limits.SKETCH_PIXELS,
+    max_memory=default_limits.SKETCH_MEMORY_BYTES,
+    formats=SKETCH_FORMATS,
+    together=UNSHARED,
 )
 """What a sketch may cost that anybody sends: little, and it never waits for photos."""
 

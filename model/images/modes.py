@@ -12,7 +12,7 @@ from model.images.colour_profiles import KEY, to_srgb
 
 WHITE = (255, 255, 255)
 _FULL_SCALES = (1023, 4095)  # of 10 and 12 bits, as scanners, microscopes and medical cameras fill them
-_STRIP = 256  # rows
+_STRIP = 2**19  # pixels, of which some copies have 8 bytes
 _EIGHT_BITS_IN_SIXTEEN = (256, 257)  # what 8 bits were multiplied by
 
 
@@ -55,8 +55,9 @@ def _on_ground(image: Image.Image, ground: tuple[int, int, int], profile: bytes 
 
 def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
     """Rows of the image with the number of the first; a copy of the whole would take as much memory again."""
-    for top in range(0, image.height, _STRIP):
-        yield top, image.crop((0, top, image.width, min(top + _STRIP, image.height)))
+    rows = max(1, _STRIP // image.width)
+    for top in range(0, image.height, rows):
+        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
 
 
 def full_scale(image: Image.Image) -> int:

@@ -14,8 +14,8 @@ from model.images.modes import in_8_bits, to_rgb
 _SMALL_PIXELS = 4_000_000  # below, all pixels are kept: exactness is cheap
 _REDUCIBLE = ("L", "RGB", "CMYK", "YCbCr", "RGBX", "I", "F")  # without a copy on the way
 _CONVERTED_LATER = ("L", "RGB", "CMYK")  # colours of the small picture, for a fraction of the time
-_PIECE = 2**20  # pixels that are converted at a time, or one row of blocks
-_PIECE_BYTES = 12  # per pixel of a piece: cut out, converted, put on a ground
+_PIECE = 2**19  # pixels that are converted at a time, or one row of blocks
+_PIECE_BYTES = 24  # per pixel of a piece: cut out, converted, put on a ground
 _TILE = 64  # rows of the result that are scaled at a time
 _REACH = 4  # rows of the result that one row of it may look at, on either side; LANCZOS looks at 3
 

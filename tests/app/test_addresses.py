@@ -21,7 +21,8 @@ ELSEWHERE = ", and at this machine's other addresses"
         ("localhost", "http://localhost:8000"),
         ("::1", "http://[::1]:8000"),
         ("[::1]", "http://[::1]:8000"),
-        ("::", f"http://[::1]:8000{ELSEWHERE}"),
+        ("::", f"http://127.0.0.1:8000{ELSEWHERE}"),
+        ("0::0", f"http://127.0.0.1:8000{ELSEWHERE}"),
         (ALL_IPV4, f"http://127.0.0.1:8000{ELSEWHERE}"),
         ("192.0.2.7", "http://192.0.2.7:8000"),
     ],
@@ -32,7 +33,13 @@ def test_the_address_that_is_printed_can_be_opened(host, said):
 
 @pytest.mark.parametrize(
     ("host", "by_ipv4", "by_ipv6"),
-    [("::", True, True), ("::1", False, True), ("127.0.0.1", True, False), (ALL_IPV4, True, False)],
+    [
+        ("::", True, True),
+        ("[0::0]", True, True),
+        ("::1", False, True),
+        ("127.0.0.1", True, False),
+        (ALL_IPV4, True, False),
+    ],
 )
 def test_who_reaches_what_listens_there(host, by_ipv4, by_ipv6):
     with listen(host, 0) as listener:

@@ -54,6 +54,13 @@ def test_it_asks_where_the_service_listens(host, monkeypatch, capsys):
     assert capsys.readouterr().out == "/healthz\n/readyz\n"
 
 
+def test_it_reaches_what_listens_everywhere_where_the_loopback_has_no_ipv6(monkeypatch):
+    monkeypatch.setenv("SKETCHSEEK_HOST", "::")
+    with answering(ALL_IPV4) as port:
+        monkeypatch.setenv("SKETCHSEEK_PORT", str(port))
+        assert main() == 0
+
+
 def test_it_asks_the_port_of_the_probes_if_there_is_one(monkeypatch):
     with answering("127.0.0.1") as port:
         monkeypatch.setenv("SKETCHSEEK_PORT", "1")

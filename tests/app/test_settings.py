@@ -99,3 +99,12 @@ def test_keys_are_never_shown(monkeypatch):
 )  # fmt: skip
 def test_which_hosts_are_local(host, local):
     assert is_local_host(host) == local
+
+
+def test_a_variable_that_is_empty_counts_as_unset(monkeypatch):
+    for name in Settings.model_fields:
+        monkeypatch.setenv(f"SKETCHSEEK_{name.upper()}", "")
+    assert load_settings().host == "127.0.0.1"
+    assert load_settings().port == 8000
+    with pytest.raises(ConfigurationError, match="SKETCHSEEK_HOST cannot be used"):
+        load_settings(host="")

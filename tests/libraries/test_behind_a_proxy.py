@@ -16,6 +16,7 @@ from model.errors import ConfigurationError
 from tests.app.conftest import LOCAL, WRITE_KEY, encoded, open_client, picture, settings_for, sketch
 from tests.app.live import live
 from tests.app.reverse_proxy import reverse_proxy
+from tests.paths import ROOT
 
 PREFIX = "/tools/seek"
 KEY = {"Authorization": f"Bearer {WRITE_KEY}"}
@@ -149,6 +150,20 @@ def test_such_a_path_is_warned_of(shared_gallery, network, capsys):
         with TestClient(create_app(settings_for(shared_gallery, root_path=prefix), network), base_url=LOCAL):
             pass
         assert ("has to strip" in capsys.readouterr().err) == warned
+
+
+def test_the_setting_wins_over_what_a_client_sent_through_a_proxy_that_passes_it_on(content, network):
+    with proxied(content, network, strip=True, named=False) as client:
+        answer = client.get(f"{PREFIX}/", headers={"X-Forwarded-Prefix": "/evil"})
+        assert (answer.status_code, "/evil/" in answer.text) == (200, False)
+        assert client.get(f"{PREFIX}/gallery", headers={"X-Forwarded-Prefix": "/evil"}).status_code == 200
+
+
+def test_the_examples_of_proxies_clear_the_header_that_they_do_not_set():
+    page = (ROOT / "docs" / "operations.md").read_text()
+    chapter = page[page.index("## Behind a proxy") :].split("\n## ")[0]
+    for block in chapter.split("```")[1::2]:
+        assert "stripprefix" in block or "X-Forwarded-Prefix" in block, block
 
 
 def test_a_prefix_is_believed_from_trusted_addresses_only(content, network, monkeypatch):

@@ -7,7 +7,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from app.service.files.renditions import rendition
 from model.config import PreprocessConfig
@@ -96,6 +96,24 @@ def test_white_on_transparent_gets_a_dark_ground():
 def test_anything_else_on_transparent_stays_on_white(line):
     icon = saved(drawing(line, (0, 0, 0, 0), "RGBA"), "PNG")
     assert photo_rgb(open_image(icon)).getpixel((0, 0)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("ink", [1, 2, 4])
+def test_a_white_picture_with_a_thin_dark_outline_stays_on_white(ink):
+    sticker = Image.new("RGBA", (600, 600))
+    ImageDraw.Draw(sticker).ellipse((50, 50, 550, 550), fill="white", outline="black", width=ink)
+    assert photo_rgb(open_image(saved(sticker, "PNG"))).getpixel((0, 0)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("scaled", [1, 3])
+def test_dark_fringes_of_white_icons_are_no_picture(scaled):
+    """Drawn onto black that is transparent, the edges of white letters are grey and fade out."""
+    icon = Image.new("RGBA", (200, 100))
+    ImageDraw.Draw(icon).text((10, 20), "white words", fill="white", font_size=30)
+    icon = icon.resize((200 * scaled, 100 * scaled), Image.Resampling.LANCZOS)
+    edges = np.asarray(icon)[..., 3]
+    assert ((edges > 0) & (edges < 255)).sum() > 0.1 * (edges > 0).sum()
+    assert photo_rgb(open_image(saved(icon, "PNG"))).getpixel((0, 0)) == DARK
 
 
 def test_nothing_at_all_stays_white():

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app.settings import load_settings
 from index_builder import GallerySnapshot, build_gallery, sync_gallery
 from index_builder.scanning import found_files
-from model.errors import DamagedImageError, ImageTooLargeError
+from model.errors import DamagedImageError, ImageFormatError, ImageTooLargeError
 from model.images.appearance import photo_rgb
 from model.images.formats import endings
 from model.images.formats.endings import ending_for, media_type_of, missing_extra
 from model.images.formats.signatures import is_picture, sniff
+from model.images.limits import SKETCH_LIMITS
 from model.images.opening import FORMATS, ImageLimits, open_image, read_image
 from tests.libraries.odd_looks import P3, patches, saved
 from tests.libraries.raw_files import dng
@@ -112,6 +114,23 @@ def test_jpeg_xl_keeps_to_the_limits_before_it_is_decoded():
     for cut in (2, 5, 20, len(data) // 2):
         with pytest.raises(DamagedImageError):
             read_image(data[:cut])
+
+
+@pytest.mark.parametrize("kind", [pytest.param("RAW", marks=raw), pytest.param("JXL", marks=jxl)])
+def test_sketches_of_strangers_are_neither_raw_nor_jpeg_xl(kind):
+    data = dng() if kind == "RAW" else jpeg_xl(picture())
+    for limits in (SKETCH_LIMITS, load_settings().sketch_limits()):
+        with pytest.raises(ImageFormatError, match=f"files of format {kind} are not accepted"):
+            open_image(data, limits)
+    assert open_image(data).width
+
+
+def test_a_format_without_its_extra_is_refused_by_the_extras_name(monkeypatch):
+    monkeypatch.setattr(endings, "_is_installed", lambda _: False)
+    without = ImageLimits(formats=("JPEG", "PNG", "TIFF"))
+    for data, extra in ((dng(), "raw"), (b"\xff\x0a" + bytes(50), "jxl"), (b"\0\0\0\x18ftypheic" + bytes(50), "heic")):
+        with pytest.raises(ImageFormatError, match=rf"needs an extra: pip install 'sketchseek\[{extra}\]'"):
+            open_image(data, without)
 
 
 def test_the_first_of_several_pictures_in_a_jpeg():

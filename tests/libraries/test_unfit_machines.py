@@ -131,13 +131,13 @@ def closed(monkeypatch):
     scandir, access = os.scandir, os.access
 
     def refusing(place):
-        if str(place) in paths:
+        if os.fsdecode(place) in paths:
             raise PermissionError(errno.EACCES, "Permission denied", place)
         return scandir(place)
 
     monkeypatch.setattr(os, "scandir", refusing)
     monkeypatch.setattr(
-        os, "access", lambda place, mode, **more: str(place) not in paths and access(place, mode, **more)
+        os, "access", lambda place, mode, **more: os.fsdecode(place) not in paths and access(place, mode, **more)
     )
     return paths
 
@@ -162,6 +162,27 @@ def test_what_this_user_may_not_read_is_named(tmp_path, shared_gallery, closed, 
     assert found.verdict == verdict
     assert f"user {os.getuid()} may not read '{root / shut}'" in found.says
     assert "PUID" in found.mend
+
+
+def test_what_the_gallery_leaves_out_may_be_closed_and_is_not_counted(tmp_path, shared_gallery, closed, monkeypatch):
+    settings, root = settings_of(tmp_path, shared_gallery)
+    before = findings(settings, "watching")["watching"].says
+    for name in ("lost+found", "#recycle", ".Trash-1000", "@eaDir", "mine"):
+        (root / name).mkdir()
+        closed.add(str(root / name))
+    (root / ".sketchseekignore").write_text("mine/\n")
+    listed: list[object] = []
+    scandir = os.scandir
+
+    def counted(place):
+        listed.append(place)
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", counted)
+    found = findings(settings, "photos", "watching")
+    assert found["photos"].verdict == "ok"
+    assert found["watching"].says == before
+    assert len(listed) == len(set(listed))
 
 
 def test_the_first_few_are_named_and_the_rest_counted(tmp_path, shared_gallery, closed):

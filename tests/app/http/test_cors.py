@@ -104,7 +104,12 @@ def test_with_a_key_the_pages_are_named(key):
 
 
 @pytest.mark.parametrize(
-    "text", ["shop.example", "null", "ftp://a", "https://a/b", "https://u@a", "https://a:x", "https://"]
+    "text",
+    [
+        *("shop.example", "null", "ftp://a", "https://a/b", "https://u@a", "https://a:x", "https://"),
+        *("https://*.shop.example", "https://shop.example:", "https://shop.example:0", "https://shop.example//"),
+        *("https://fa\u00df.example", "https://a..b", "https://[::g]", "https://" + "a" * 70 + "\u00fc"),
+    ],
 )
 def test_what_is_no_origin_is_refused(text):
     with pytest.raises(ConfigurationError, match="an origin is a scheme and a host"):
@@ -114,3 +119,17 @@ def test_what_is_no_origin_is_refused(text):
 def test_origins_are_taken_as_people_write_them(monkeypatch):
     monkeypatch.setenv("SKETCHSEEK_CORS_ORIGINS", "https://Shop.example/, http://localhost:5173,https://a.example:443")
     assert load_settings().cors_origins == (SHOP, "http://localhost:5173", "https://a.example")
+
+
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        ("https://b\u00fccher.example", "https://xn--bcher-kva.example"),
+        ("https://shop.example:0443", "https://shop.example"),
+        ("http://localhost:05173", "http://localhost:5173"),
+        ("http://[0:0::1]:5173", "http://[::1]:5173"),
+        ("HTTPS://Shop_1.example:8443/", "https://shop_1.example:8443"),
+    ],
+)
+def test_an_origin_is_what_browsers_send(text, sent):
+    assert load_settings(cors_origins=text).cors_origins == (sent,)
