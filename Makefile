@@ -11,6 +11,8 @@ PHOTOS  ?=
 EXTRA   ?= $(shell [ "$$(uname -sm)" = "Linux x86_64" ] && nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 ENGINE  ?= $(shell command -v docker || command -v podman || command -v buildah)
 IMAGE   ?= sketchseek:$(EXTRA)
+# Tests run in so many processes; 0 runs them in one that a debugger can stop.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(4, os.cpu_count() or 1))')
 
 # Tables of `make bench`; none named means all. SIZE is quick or full. DATA and CATEGORIES add what needs real photos.
 BENCH      ?=
@@ -63,8 +65,9 @@ lint: $(DEV) ## ruff: rules and format
 types: $(DEV) ## mypy --strict
 	$(BIN)/mypy
 
+# One thread of torch in each, so that they do not wait for each other's.
 tests: $(DEV) ## pytest; ARGS="-k name" runs some
-	$(BIN)/python -m pytest $(ARGS)
+	$(if $(filter-out 0,$(WORKERS)),OMP_NUM_THREADS=1 )$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile $(ARGS)
 
 format: $(DEV) ## rewrite the code in our format
 	$(BIN)/ruff check --fix .
