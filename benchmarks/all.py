@@ -39,6 +39,7 @@ TABLES: dict[str, tuple[str, str, str]] = {
     "following": ("following", "--folders 100 --seconds 3", ""),
     "recall": ("recall", "--sizes 100000 --queries 30", "--queries 60 --open 100000"),
     "hash": ("hash", "--sizes 100000 --queries 30", ""),
+    "filters": ("filters", "--photos 100000 --rounds 5", ""),
     "relate": ("relate", "--photos 50 --rounds 3", "--photos 50 --rounds 7"),
     "relate-trained": (
         "relate",

@@ -6,7 +6,7 @@ Random tokens take as long as real ones, but say nothing about quality.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from index_builder import GallerySnapshot, RecallSettings
 from index_builder.index.flat_and_ivf import RecallIndex, build_index
+from index_builder.photo_filter import ALL_PHOTOS, PhotoFilter
 from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import PhotoFile, photo_id
 from index_builder.store.metadata import GalleryMetadata
@@ -104,9 +105,14 @@ class SizedSnapshot:
         """See `GallerySnapshot.searched_descriptors`."""
         return self.index.descriptors(rows)
 
-    def allowed(self, tags: Sequence[str] = ()) -> None:
+    def allowed(self, chosen: PhotoFilter = ALL_PHOTOS) -> None:
         """No filter."""
-        assert not tags
+        assert chosen == ALL_PHOTOS
+
+    @property
+    def newest_first(self) -> Rows:
+        """All as old as each other."""
+        return np.arange(len(self))
 
     def encodings(self, rows: Rows) -> Encoding:
         """Tokens of other photos; the time it took is kept."""

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from index_builder.photo_filter import FILE_TYPES, ORIENTATIONS, PhotoFilter
-from index_builder.reading.photo_columns import Mask, PhotoColumns
+from index_builder.reading.photo_columns import Mask, PhotoColumns, all_of
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,12 @@ class Facets:
 
 def facets_of(columns: PhotoColumns, chosen: PhotoFilter) -> Facets:
     """The counts for a filter. Choices without photos are left out."""
-    masks = columns.masks(chosen)
+    masks = dict(columns.masks(chosen))
     everything = np.ones(len(columns), dtype=bool)
 
     def without(*own: str) -> Mask:
-        others = [mask for name, mask in masks.items() if name not in own]
-        return np.logical_and.reduce(others) if others else everything
+        others = all_of(mask for name, mask in masks.items() if name not in own)
+        return everything if others is None else others
 
     inside = without()
     return Facets(

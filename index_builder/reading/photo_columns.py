@@ -1,13 +1,12 @@
 """What filters, facets and ties look at, as arrays: one value per photo of a version, in the order of rows.
 
-A million photos take about 40 MB, and a filter over them a few milliseconds. Each array is made when it is first
-needed, and never changes.
+Each array is made when it is first needed, and never changes. docs/performance.md says what they cost.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 
@@ -47,33 +46,31 @@ class PhotoColumns:
     def __len__(self) -> int:
         return len(self._table)
 
-    def masks(self, chosen: PhotoFilter) -> dict[str, Mask]:
+    def masks(self, chosen: PhotoFilter) -> Iterator[tuple[str, Mask]]:
         """For each part of a filter that asks for something: [n] bool, the photos that it lets through.
 
-        Returns:
-            the masks by name: tags, tags_all, tags_none, taken, orientation, folder, types, as_of. Together (`all`)
-            they are the filter.
+        Yields:
+            name and mask, one after the other: tags, tags_all, tags_none, taken, orientation, folder, types, as_of.
+            `all_of` makes the filter of them.
         """
-        found: dict[str, Mask] = {}
         if chosen.tags:
-            found["tags"] = self._tagged(chosen.tags)
+            yield "tags", self._tagged(chosen.tags)
         if chosen.tags_all:
-            found["tags_all"] = np.logical_and.reduce([self._tagged([tag]) for tag in chosen.tags_all])
+            yield "tags_all", np.logical_and.reduce([self._tagged([tag]) for tag in chosen.tags_all])
         if chosen.tags_none:
-            found["tags_none"] = ~self._tagged(chosen.tags_none)
+            yield "tags_none", ~self._tagged(chosen.tags_none)
         if chosen.taken_from is not None or chosen.taken_to is not None:
             first = EARLIEST_NS if chosen.taken_from is None else day_ns(chosen.taken_from)
             last = LATEST_NS if chosen.taken_to is None else day_ns(chosen.taken_to) + DAY_NS - 1
-            found["taken"] = (self.taken_ns >= _within(first)) & (self.taken_ns <= _within(last))
+            yield "taken", (self.taken_ns >= _within(first)) & (self.taken_ns <= _within(last))
         if chosen.orientation is not None:
-            found["orientation"] = self.orientations == ORIENTATIONS.index(chosen.orientation)
+            yield "orientation", self.orientations == ORIENTATIONS.index(chosen.orientation)
         if chosen.folder:
-            found["folder"] = self._below(chosen.folder)
+            yield "folder", self._below(chosen.folder)
         if chosen.types:
-            found["types"] = np.logical_or.reduce([self.types == FILE_TYPES.index(name) for name in chosen.types])
+            yield "types", np.logical_or.reduce([self.types == FILE_TYPES.index(name) for name in chosen.types])
         if chosen.as_of is not None:
-            found["as_of"] = self.added_ns <= _within(time_ns(chosen.as_of))
-        return found
+            yield "as_of", self.added_ns <= _within(time_ns(chosen.as_of))
 
     @cached_property
     def rows_of_tags(self) -> dict[str, Rows]:
@@ -202,6 +199,17 @@ class PhotoColumns:
     def _numbers(self, name: str) -> Rows:
         values: Rows = self._table.column(name).to_numpy().astype(np.int64, copy=False)
         return values
+
+
+def all_of(masks: Iterable[Mask]) -> Mask | None:
+    """[n] bool: where all masks are true; None without any. One at a time, for memory is what costs the most."""
+    every: Mask | None = None
+    for mask in masks:
+        if every is None:
+            every = mask.copy()
+        else:
+            every &= mask
+    return every
 
 
 def day_ns(day: date) -> int:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from index_builder.gallery_errors import UnknownFolderError, UnknownPhotoError, UnknownTagError
 from index_builder.photo_filter import ALL_PHOTOS, PhotoFilter
 from index_builder.photo_record import NO_DATE, PhotoRecord, composed_tags, from_ns, shown_path
-from index_builder.reading.photo_columns import PhotoColumns
+from index_builder.reading.photo_columns import PhotoColumns, all_of
 from index_builder.store.metadata import DATE
 
 COLUMNS = ("photo_id", "path", "content_hash", "size", "modified_ns", "width", "height", "tags", "added_ns")
@@ -90,12 +90,12 @@ class PhotoTable:
         Returns:
             [n] bool, or None where everything is allowed.
         """
-        masks = list(self.columns.masks(chosen).values())
-        if photo_ids is not None:
-            named = np.zeros(len(self), dtype=bool)
-            named[[row for row in map(self._find, photo_ids) if row is not None]] = True
-            masks.append(named)
-        return np.logical_and.reduce(masks) if masks else None
+        mask = all_of(part for _, part in self.columns.masks(chosen))
+        if photo_ids is None:
+            return mask
+        named = np.zeros(len(self), dtype=bool)
+        named[[row for row in map(self._find, photo_ids) if row is not None]] = True
+        return named if mask is None else mask & named
 
     def check(self, chosen: PhotoFilter) -> None:
         """Check that the gallery has what a filter names.

@@ -73,6 +73,17 @@ def test_exact_ties_are_in_the_order_of_rows(copies, k):
     assert (np.diff(scores[0][np.isfinite(scores[0])]) <= 0).all()
 
 
+@pytest.mark.parametrize("copies", [2, 40, 500])
+@pytest.mark.parametrize("k", [1, 7, 60])
+def test_exact_ties_are_in_the_order_that_is_asked_for(copies, k):
+    different = unit(20)
+    descriptors = np.concatenate([different[:10], np.repeat(different[10:11], copies, axis=0), different[11:]])
+    ties = np.random.default_rng(copies).permutation(len(descriptors))
+    rows, _ = flat(descriptors).search(different[10:11], k, ties=ties)
+    tied = sorted(range(10, 10 + copies), key=lambda row: ties[row])
+    assert rows[0][: min(k, copies)].tolist() == tied[:k]
+
+
 def test_one_query_and_many_give_the_same():
     index, queries = flat(unit(500)), unit(8, seed=1)
     together = index.search(queries, 20)
