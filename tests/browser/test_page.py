@@ -268,6 +268,13 @@ def test_recall_order_details_and_more_on_scroll(site: Site, open_page: OpenPage
     expect(page.locator("#timings")).to_contain_text("rerank")
     expect(page.locator("#timings")).to_contain_text("encode")
     page.mouse.move(1000, 600)
+    pages: list[str] = []
+
+    def note(route: Route) -> None:
+        pages.append((route.request.post_data_buffer or b"").decode("latin-1"))
+        route.continue_()
+
+    page.route("**/search", note)
     for _ in range(12):
         page.mouse.wheel(0, 1500)
         page.wait_for_timeout(100)
@@ -275,6 +282,7 @@ def test_recall_order_details_and_more_on_scroll(site: Site, open_page: OpenPage
             break
     ids = shown(page)
     assert len(ids) == len(set(ids)) == 60, "scrolling brings every photo, none twice"
+    assert any('name="as_of"' in body for body in pages), "further pages are of the gallery as it was"
 
 
 def test_filter_by_tag(site: Site, open_page: OpenPage) -> None:

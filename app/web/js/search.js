@@ -85,6 +85,7 @@ export class Search extends EventTarget {
     const { like } = this;
     const parts = { sketch: this.sketch, text: this.#words.text || null, photo: this.#wanted.file, ...this.#judged.values };
     const appending = line === this.#more;
+    if (appending && this.answer?.as_of) fields.as_of = this.answer.as_of; // photos added since then would shift the pages
     try {
       const answer = await line.run((signal) =>
         like ? api.similar(like.photo_id, count, signal) : api.search({ ...parts, ...fields }, signal),
