@@ -4,9 +4,9 @@
 
 A gallery of drawn photos and a tiny network, so that many requests go through; the mishaps, in an order that the seed
 decides: an upload, a deletion, a change by another process and a reload, kill -9 (every other time while a photo is
-being uploaded) and a new start, a full disk, cut connections, 200 slow clients, file times of any year, a share that
-vanishes and returns. The exit code is 1 where an answer was
-wrong, a photo was lost, or a request failed that should not have.
+being uploaded) and a new start, a full disk, cut connections, 200 slow clients, a clock that jumps by hours and file
+times of any year, a share that vanishes and returns. The exit code is 1 where an answer was wrong, a photo was lost, or
+a request failed that should not have.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ DISK_MB = 64
 _OPTIONS = BuildOptions(workers=1, commit_photos=16, wait_s=60)
 _HEAD = b"POST /search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 _YEARS = (-11_644_473_600, -1, 0, 4_102_444_800, 2**63 // 10**9 + 1, 15_032_385_535)
-COMMAND = [sys.executable, "-c", "from app.cli import main; main()"]
+_JUMPS_H = (5, -5, 30, 0)
+COMMAND = [sys.executable, "-c", "import tests.fault.jumping_clock; from app.cli import main; main()"]
 
 
 def picture(seed: int) -> bytes:
@@ -94,6 +95,7 @@ class Service:
             "REQUEST_TIMEOUT_S": "30", "WATCH": "true", "RESCAN_S": "5",
         }  # fmt: skip
         environment = {**os.environ, **{f"SKETCHSEEK_{k}": v for k, v in settings.items()}, "OMP_NUM_THREADS": "1"}
+        environment["SOAK_CLOCK"] = str(self.folder / "clock")
         command = [*COMMAND, "serve", "--gallery", str(self.folder / "disk/gallery"), "--port", str(self.port)]
         command += ["--photos", str(self.folder / "disk/photos"), "--checkpoint", str(self.folder / "tiny.safetensors")]
         began = self._began = time.monotonic()
@@ -351,7 +353,15 @@ class Soak:
         self.disk_is_full.clear()
 
     def clock_jumps(self) -> None:
-        """Files of any year: NTFS's zero, before 1970, far ahead, and later than a gallery can store."""
+        """The service's clock jumps, both ways. Files of any year: NTFS's zero, before 1970, far ahead, unstorable."""
+        for hours in _JUMPS_H:
+            (self.folder / "clock").write_text(str(hours * 3600))
+            time.sleep(1)
+            late = self.disk / "photos" / "first" / f"clock-{next(self.seeds)}.png"
+            late.with_suffix(".part").write_bytes(picture(next(self.seeds)))
+            late.with_suffix(".part").rename(late)
+            self.wait_for(f"photo while the clock is {hours} h wrong", lambda: self.found() >= set(self.on_disk()))
+            self.learn()
         names = [f"jump-{next(self.seeds)}.png" for _ in _YEARS]
         for name, seconds in zip(names, _YEARS, strict=True):
             path = self.disk / "photos" / "first" / name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from contextlib import contextmanager
 from functools import partial
 
@@ -159,6 +160,46 @@ def test_rescans_alone_find_what_came_went_and_moved(photos, tmp_path, network, 
         wait_until(lambda: {one.split("/")[0] for one in paths(client)} == {"dog", "tom"})
         shutil.rmtree(photos / "tom")
         wait_until(lambda: {one.split("/")[0] for one in paths(client)} == {"dog"})
+
+
+@pytest.mark.parametrize("first", [5, -5])
+def test_following_goes_on_when_the_clock_jumps(photos, tmp_path, network, monkeypatch, first):
+    """By hours, forwards and backwards: events, looks at folders' times, and looks at every file."""
+    hours = [0]
+    real = {name: getattr(time, name) for name in ("time", "time_ns")}
+    monkeypatch.setattr(time, "time", lambda: real["time"]() + 3600 * hours[0])
+    monkeypatch.setattr(time, "time_ns", lambda: real["time_ns"]() + 3600 * 10**9 * hours[0])
+    monkeypatch.setattr(folder_follower, "_GLANCE_S", 0.1)
+
+    def write(path, seed):
+        path.write_bytes(photo_bytes(seed).ljust(3000, b"\0"))
+        os.utime(path, (time.time(), time.time()))  # the clock of the system jumps as well
+
+    with following(photos, tmp_path, network, rescan_s=0.4, full_rescan_s=1.2) as client:
+        for turn, jump in enumerate((first, -first, 0)):
+            hours[0] = jump
+            new = photos / "cat" / f"new{turn}.jpg"
+            write(new, 100 + turn)
+            wait_until(partial(has, client, f"cat/{new.name}"))
+            before = ids_of(client)
+            write(new, 200 + turn)  # of the same size, in place
+            wait_until(partial(has_other_ids, client, before))
+            (photos / "dog" / f"{2 * turn}.jpg").unlink()
+            wait_until(partial(lacks, client, f"dog/{2 * turn}.jpg"))
+        assert client.get("/gallery").json()["last_error"] is None
+        assert len(paths(client)) == 10
+
+
+def ids_of(client):
+    return set(service_in(client).gallery.serve().snapshot.photo_ids)
+
+
+def has_other_ids(client, before):
+    return ids_of(client) != before
+
+
+def lacks(client, path):
+    return not has(client, path)
 
 
 def test_a_look_at_every_file_finds_a_content_written_in_place(photos, tmp_path, network, monkeypatch):

@@ -106,6 +106,23 @@ def test_a_time_hides_a_change_only_around_the_reading():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("hours", [5, -5])
+def test_a_change_is_noticed_though_the_clock_was_hours_wrong_when_it_was_read(tmp_path, network, monkeypatch, hours):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    file = photos / "new.jpg"
+    file.write_bytes(photo_bytes(1).ljust(3000, b"\0"))
+    wrong = time.time_ns() + hours * 3600 * SECOND
+    with monkeypatch.context() as patch:
+        patch.setattr("index_builder.ingest.decode.time.time_ns", lambda: wrong)
+        build_gallery(photos, tmp_path / "g", network, options=OPTIONS)
+    modified = file.stat().st_mtime_ns
+    file.write_bytes(photo_bytes(2).ljust(3000, b"\0"))
+    if hours < 0:  # our clock was behind: no time of the file can be trusted
+        os.utime(file, ns=(modified, modified))
+    assert sync_gallery(tmp_path / "g", network, options=OPTIONS).changed == 1
+
+
 def test_a_photo_read_while_it_was_fresh_is_read_once_more_and_then_trusted(tmp_path, network, monkeypatch):
     """An upload is read as soon as it is written. That must not make every later comparison read it again."""
     photos = tmp_path / "photos"

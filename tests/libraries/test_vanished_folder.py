@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 from dataclasses import replace
+from pkgutil import resolve_name
 
 import pytest
 
@@ -485,36 +485,56 @@ def test_a_rebuild_does_not_drop_what_is_away(when, gallery, photos, monkeypatch
     assert change.rebuild(gallery, change.network, accept_loss=True).photos == 1
 
 
-@pytest.mark.parametrize("moment", range(0, 60, 4))
-def test_a_kill_at_any_moment_loses_nothing(moment, photos, monkeypatch, change):
-    """Cuts a sync off at its n-th look at a folder, commit or file written, with a share that is away."""
+class KilledError(BaseException):
+    """Stands for a process that ends here."""
+
+
+MOMENTS = {
+    "a folder is listed": ("os.scandir", lambda place: os.fsencode(place).endswith(b"/work")),
+    "a file is looked at": ("os.stat", lambda place, **_: os.fsencode(place).endswith(b"/work/1.jpg")),
+    "a photo is read": ("os.open", lambda place, *_: os.fsencode(place).endswith(b"/work/new.jpg")),
+    "photos are committed": ("index_builder.store.writer.GalleryWriter.put", None),
+    "checksums are written": ("index_builder.store.checksums.Ledger.record", None),
+    "photos are removed": ("index_builder.store.writer.GalleryWriter.remove", None),
+    "rows are deleted": ("index_builder.store.checked_commit.delete", None),
+    "what is held is written": ("index_builder.store.folder_looks.FolderLooks.write", None),
+    "its file gets its name": ("os.replace", lambda _old, new: os.fsencode(new).endswith(NAME.encode())),
+    "the change ends": ("index_builder.store.writer.GalleryWriter.finish", None),
+}
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_kill_at_any_moment_loses_nothing(moment, when, photos, monkeypatch, change):
+    """Cuts a sync off at a moment, with a share that is away and a photo that is gone from another one."""
     for index in range(3):
         write_photo(photos.parent / "work" / f"{index}.jpg", seed=70 + index)
-    both = [f"home={photos}", str(photos.parent / "work")]
-    change.build(both, photos.parent / "g2")
+    gallery = photos.parent / "g2"
+    change.build([f"home={photos}", str(photos.parent / "work")], gallery)
+    before = ids(gallery, change.network)
     unmount(photos)
     write_photo(photos.parent / "work" / "new.jpg", seed=80)
     (photos.parent / "work" / "0.jpg").unlink()
-    calls = 0
+    name, wanted = MOMENTS[moment]
+    real, killed = resolve_name(name), []
 
-    class KilledError(BaseException):
-        pass
-
-    def tick(real):
-        def counted(*some, **named):
-            nonlocal calls
-            calls += 1
-            if calls == moment:
-                raise KilledError
+    def cut(*some, **named):
+        if wanted is not None and not wanted(*some, **named):
             return real(*some, **named)
-
-        return counted
+        killed.append(moment)
+        if when == "after" and (opened := real(*some, **named)) and moment == "a folder is listed":
+            opened.close()
+        raise KilledError
 
     with monkeypatch.context() as patch:
-        for name in ("os.replace", "os.stat", "os.scandir", "os.open"):
-            patch.setattr(name, tick(getattr(os, name.removeprefix("os."))))
-        with contextlib.suppress(KilledError):
-            change.sync(photos.parent / "g2")
-    report = change.sync(photos.parent / "g2")
+        patch.setattr(name, cut)
+        with pytest.raises(KilledError):
+            change.sync(gallery)
+    assert killed == [moment]
+    assert before.items() - ids(gallery, change.network).items() <= {("work/0.jpg", before["work/0.jpg"])}
+    report = change.sync(gallery)
     assert codes(report) == [("emptied", 10)]
-    assert report.photos == 13
+    assert FolderLooks.read(gallery).held == report.held
+    after = ids(gallery, change.network)
+    assert after.keys() == before.keys() - {"work/0.jpg"} | {"work/new.jpg"}
+    assert verify_gallery(gallery, sample=0).whole
