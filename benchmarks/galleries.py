@@ -20,8 +20,8 @@ from index_builder.photo_filter import ALL_PHOTOS, PhotoFilter
 from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import PhotoFile, photo_id
 from index_builder.store.metadata import GalleryMetadata
+from index_builder.store.opening_writer import open_writer
 from index_builder.store.quantise import StoredTokens, TokenShape, record_of
-from index_builder.store.writer import open_writer
 from model.networks.network import CheckpointIdentity, Network
 from model.types import Encoding
 

@@ -30,6 +30,9 @@ class PhotoFolder:
     path: Path
     given: bool = field(default=True, compare=False)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", absolute_path(self.path))  # an earlier release stored `..`
+
     def __str__(self) -> str:
         return f"{self.name}={self.path}" if self.name else str(self.path)
 
@@ -142,8 +145,8 @@ class PhotoFolders:
     def renamed(self, remembered: PhotoFolders) -> list[tuple[PhotoFolder, PhotoFolder]]:
         """Folders that a gallery remembers under other names than those given here, each as it was and as it is."""
         before = {one.path: one for one in remembered.folders}
-        pairs = [(before[one.path], one) for one in self.folders if one.path in before and one.given]
-        return [(old, new) for old, new in pairs if old.name != new.name]
+        known = (one for one in self.folders if one.path in before and one.given)
+        return [(before[one.path], one) for one in known if one.name != before[one.path].name]
 
     def _with_names_of(self, remembered: PhotoFolders) -> tuple[PhotoFolder, ...]:
         names = {one.path: one.name for one in remembered.folders}
@@ -151,13 +154,8 @@ class PhotoFolders:
         lost = names.keys() - {one.path for one in self.folders}
         if len(new) == len(lost) == 1:  # the same folder at a new place
             names[new[0]] = names[lost.pop()]
-        alone = len(self.folders) == 1
-
-        def named(one: PhotoFolder) -> PhotoFolder:
-            name = names.get(one.path)
-            return one if one.given or name is None or not (name or alone) else replace(one, name=name)
-
-        folders = [named(one) for one in self.folders]
+        names = {path: name for path, name in names.items() if name or len(self.folders) == 1}
+        folders = [one if one.given else replace(one, name=names.get(one.path, one.name)) for one in self.folders]
         _check(folders)
         return tuple(folders)
 
@@ -175,9 +173,9 @@ class PhotoFolders:
     def from_stored(cls, stored: str | dict[str, Any]) -> PhotoFolders:
         """What `to_stored` gave; raises KeyError, TypeError or ValueError for anything else."""
         if isinstance(stored, str):
-            return cls((PhotoFolder("", absolute_path(stored)),), (), ())  # an earlier release kept `..` in it
+            return cls((PhotoFolder("", Path(stored)),), (), ())
         return cls(
-            tuple(PhotoFolder(str(name), absolute_path(path)) for name, path in stored["folders"]),
+            tuple(PhotoFolder(str(name), Path(path)) for name, path in stored["folders"]),
             tuple(Path(path) for path in stored["links_to"]),
             tuple(str(pattern) for pattern in stored["exclude"]),
         )
@@ -223,7 +221,7 @@ def _parsed(photos: str | Path) -> PhotoFolder:
         raise GalleryError(f"{photos} has no name before its `=`; write NAME=PATH, without a dot at the beginning")
     if not path:
         raise GalleryError(f"{photos} names no folder; write PATH or NAME=PATH")
-    return PhotoFolder(composed(name), absolute_path(path), given=bool(name))
+    return PhotoFolder(composed(name), Path(path), given=bool(name))
 
 
 def _check(folders: list[PhotoFolder]) -> None:

@@ -119,12 +119,12 @@ class Service:
         self.background.keep(self.gallery.follow, "follow_gallery")
         self.background.spawn(self._say_when_ready(), "say_when_ready")
         exists = await asyncio.to_thread(self.changes.exists)
+        if self.settings.write_key is not None and exists:
+            self.background.spawn(self.changes.adopt_uploads(), "adopt_uploads")
         if self.settings.watch:
             self.background.keep(self._follower.follow, _FOLLOWS)
         elif self.settings.photos and not exists:
             self.background.spawn(self.changes.reconcile(), "build")
-        elif self.settings.write_key is not None and exists:
-            self.background.spawn(self.changes.adopt_uploads(), "adopt_uploads")
 
     async def stop(self) -> None:
         """End. Work that waits for the device is finished; everything else is dropped."""

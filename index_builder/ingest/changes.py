@@ -30,7 +30,8 @@ from index_builder.scanning.scan import scan_folders
 from index_builder.scanning.second_look import ListedFolders, look_again
 from index_builder.store.gallery import Gallery
 from index_builder.store.metadata import GalleryMetadata
-from index_builder.store.writer import GalleryWriter, open_writer
+from index_builder.store.opening_writer import open_writer, starts_over
+from index_builder.store.writer import GalleryWriter
 
 if TYPE_CHECKING:
     from model.networks.network import Network
@@ -100,7 +101,19 @@ def add_photos(
     Raises:
         GalleryError: a path is not below the photos or cannot be read, or its folder is away.
     """
-    gallery, options = Path(gallery), options or BuildOptions()
+    return _add(Path(gallery), photos, list(paths), network, options=options or BuildOptions(), progress=progress)
+
+
+@starts_over
+def _add(
+    gallery: Path,
+    photos: Photos,
+    paths: list[str | Path],
+    network: Network,
+    *,
+    options: BuildOptions,
+    progress: OnProgress | None,
+) -> BuildReport:
     folders, remembered = named_folders(gallery, photos)
     report, started = BuildReport(on_passed_over=options.on_passed_over), time.monotonic()
     spelled = {spelled_on_disk(folders, folders.relative(path)) for path in paths}
@@ -109,7 +122,7 @@ def add_photos(
     belief.check_reachable(below)
     metadata = GalleryMetadata.of(network, folders)
     with (
-        open_writer(gallery, metadata, wait_s=options.wait_s, moved=options.moved) as writer,
+        open_writer(gallery, metadata, before=remembered, wait_s=options.wait_s, moved=options.moved) as writer,
         Difference(
             known := writer.known(),
             check_contents=options.check_contents,
@@ -132,6 +145,7 @@ def remove_photos(gallery: str | Path, photo_ids: Sequence[str], *, wait_s: floa
         return finish(writer, report, started, BuildOptions())
 
 
+@starts_over
 def _whole_folder(
     gallery: Path,
     photos: Photos | None,
@@ -164,7 +178,7 @@ def _whole_folder(
     first = next(files, None)  # fails before a gallery is made for something that is not a folder
     metadata = GalleryMetadata.of(network, folders)
     with (
-        open_writer(gallery, metadata, wait_s=options.wait_s, moved=options.moved) as writer,
+        open_writer(gallery, metadata, before=remembered, wait_s=options.wait_s, moved=options.moved) as writer,
         Difference(
             known := writer.known(),
             check_contents=options.check_contents,

@@ -18,7 +18,7 @@ def chosen_folders(
     exclude: tuple[str, ...] | None = None,
     links_to: tuple[Path, ...] | None = None,
 ) -> PhotoFolders:
-    """The folders that were named, with what the gallery remembers where nothing was said.
+    """What a user says of the photos. What he does not say stays open until the change begins.
 
     Args:
         gallery: its folder; it need not exist.
@@ -29,25 +29,26 @@ def chosen_folders(
     Raises:
         GalleryError: neither photos nor a gallery, or a pattern is none.
     """
-    folders, _ = named_folders(Path(gallery), photos)
-    if links_to is not None:
-        folders = replace(folders, links_to=links_to)
-    if exclude is None:
-        return folders
-    user_patterns(exclude)
-    return replace(folders, exclude=exclude)
+    said = PhotoFolders(()) if photos is None else PhotoFolders.of(photos)
+    if not said.folders:
+        Gallery.open(gallery)
+    user_patterns(exclude or ())
+    return replace(
+        said,
+        links_to=said.links_to if links_to is None else links_to,
+        exclude=said.exclude if exclude is None else exclude,
+    )
 
 
 def named_folders(gallery: Path, photos: Photos | None) -> tuple[PhotoFolders, PhotoFolders | None]:
     """The folders that were named, with what the gallery remembers where nothing was said; and what it remembers."""
+    said = PhotoFolders(()) if photos is None else PhotoFolders.of(photos)
     try:
-        opened = Gallery.open(gallery)
-        remembered = opened.metadata(opened.dataset()).folders
+        remembered = Gallery.folders_of(gallery)
     except GalleryNotFoundError:
-        if photos is None:
+        if not said.folders:
             raise
         remembered = None
-    folders = PhotoFolders.of(photos).over(remembered) if photos is not None else remembered
-    assert folders is not None  # noqa: S101 - or the exception was raised again
+    folders = said.over(remembered)
     user_patterns(folders.exclude or ())
     return folders, remembered

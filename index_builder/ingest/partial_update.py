@@ -26,13 +26,15 @@ from index_builder.scanning.found_files import FoundFile
 from index_builder.scanning.passed_over import Skipped
 from index_builder.scanning.scan import scan_folders
 from index_builder.scanning.scope import Scope
+from index_builder.store.gallery import Gallery
 from index_builder.store.metadata import GalleryMetadata
-from index_builder.store.writer import open_writer
+from index_builder.store.opening_writer import open_writer, starts_over
 
 if TYPE_CHECKING:
     from model.networks.network import Network
 
 
+@starts_over
 def update_gallery(
     gallery: str | Path,
     network: Network,
@@ -52,6 +54,7 @@ def update_gallery(
         GalleryError: see `index_builder.gallery_errors` for each kind.
     """
     gallery, options = Path(gallery), options or BuildOptions()
+    Gallery.open(gallery)
     report, started = BuildReport(on_passed_over=options.on_passed_over), time.monotonic()
     folders, remembered = named_folders(gallery, photos)
     belief = Belief(gallery, folders, remembered, most_lost=options.most_lost)
@@ -65,7 +68,7 @@ def update_gallery(
         return belief.reaches(raw_path) and is_gone(folders, raw_path)
 
     with (
-        open_writer(gallery, GalleryMetadata.of(network, folders), wait_s=options.wait_s) as writer,
+        open_writer(gallery, GalleryMetadata.of(network, folders), before=remembered, wait_s=options.wait_s) as writer,
         Difference(known := writer.known(), is_gone=gone_for_sure, lets_move=belief.lets_move) as difference,
     ):
         review = Review(difference, known, folders, unknown, belief, whole=False)

@@ -26,8 +26,9 @@ from index_builder.store.gallery import Gallery
 from index_builder.store.layout import lance_errors, ledger_path, write_pointer
 from index_builder.store.locks import writer_lock
 from index_builder.store.metadata import GalleryMetadata
+from index_builder.store.opening_writer import check_names, create_generation
 from index_builder.store.rows import KnownPhotos
-from index_builder.store.writer import GalleryWriter, create_generation
+from index_builder.store.writer import GalleryWriter
 from model.whole_file import remove_leftovers
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def rebuild_gallery(
         folders = remembered = old.metadata(dataset).folders
         if photos is not None:
             folders = PhotoFolders.of(photos).over(folders)
+            check_names(path, folders, remembered)
         belief = Belief(path, folders, remembered, most_lost=options.most_lost, accept_loss=options.accept_loss)
         generation = old.generation + 1
         writer = _resume_or_create(path, generation, GalleryMetadata.of(network, folders))

@@ -122,7 +122,7 @@ def verify_gallery(
     report.version = f"{opened.generation}.{dataset.version}"
     if sound:  # rows of damaged files would only repeat the finding, or crash the reader
         paths = _check_rows(opened, dataset, metadata, report)
-        folders = metadata.folders if photos is None else PhotoFolders.of(photos)
+        folders = metadata.folders if photos is None else PhotoFolders.of(photos).over(metadata.folders)
         chosen = random.Random(seed).sample(paths, min(sample, len(paths)))
         _check_photos(folders, chosen, limits, report)
     return report

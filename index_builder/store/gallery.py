@@ -44,11 +44,13 @@ class Gallery:
     Attributes:
         path: of its folder.
         generation: which dataset is current.
+        format: that it was last written in.
     """
 
-    def __init__(self, path: Path, generation: int) -> None:
+    def __init__(self, path: Path, generation: int, written_as: int = FORMAT) -> None:
         self.path = path
         self.generation = generation
+        self.format = written_as
 
     @staticmethod
     def open(path: str | Path) -> Gallery:
@@ -77,7 +79,7 @@ class Gallery:
             raise GalleryMismatchError(
                 f"the gallery {path} was written by a later version of Sketchseek; update Sketchseek, or build it again"
             )
-        return Gallery(path, generation)
+        return Gallery(path, generation, written_as)
 
     @property
     def dataset_path(self) -> Path:

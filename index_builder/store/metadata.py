@@ -15,7 +15,11 @@ from index_builder.store.quantise import TOKEN_ENCODING, TokenShape
 if TYPE_CHECKING:
     from model.networks.network import CheckpointIdentity, Network
 
-FORMAT = 1
+FORMAT = 2
+"""Of galleries that this release writes; it reads earlier ones as well.
+
+In 2, folders have names, links and patterns, and photos may be incomplete: a release that knows only 1 would lose that.
+"""
 DATE = "taken_ns"
 """Column of the date taken."""
 OPTIONAL_COLUMNS = {"incomplete": pa.bool_(), DATE: pa.int64()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,16 +14,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from index_builder.gallery_errors import GalleryError, GalleryMismatchError, GalleryNotFoundError, GalleryWriteError
+from index_builder.gallery_errors import GalleryError
 from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import PhotoFile
 from index_builder.store import checked_commit as commits
 from index_builder.store.checksums import Ledger
 from index_builder.store.gallery import Gallery
-from index_builder.store.layout import POINTER, dataset_path, lance_errors, latest_commit, ledger_path, write_pointer
-from index_builder.store.locks import writer_lock
+from index_builder.store.layout import lance_errors
 from index_builder.store.metadata import DATE, OPTIONAL_COLUMNS, GalleryMetadata
-from index_builder.store.processor import check_processor
 from index_builder.store.quantise import StoredTokens
 from index_builder.store.rows import FilePlace, KnownPhotos, PhotoCopy, copied, placed, rows_of
 from index_builder.store.tidy import (
@@ -35,8 +32,6 @@ from index_builder.store.tidy import (
     replaced_before,
     versions_to_keep,
 )
-from model.networks.network import CheckpointIdentity
-from model.whole_file import remove_leftovers
 
 _IDS_PER_DELETE = 2000
 
@@ -200,68 +195,3 @@ class GalleryWriter:
     def _record(self) -> None:
         with self._committing():
             self._ledger.record(self._place, self._dataset.version)
-
-
-@contextmanager
-def open_writer(
-    path: str | Path, metadata: GalleryMetadata | None = None, *, wait_s: float = 0.0, moved: bool = False
-) -> Iterator[GalleryWriter]:
-    """Write to a gallery, one writer at a time.
-
-    Args:
-        path: folder of the gallery.
-        metadata: what it must be bound to; a gallery that does not exist is then made. None takes what is there.
-        wait_s: seconds to wait for another writer.
-        moved: accept that `metadata` lacks a folder of photos that the gallery remembers.
-
-    Raises:
-        GalleryNotFoundError: no gallery there, and no metadata to make one.
-        GalleryMismatchError: bound to another checkpoint or another folder.
-        GalleryBusyError: another writer is at work.
-        GalleryWriteError: the disk is full or not writable.
-    """
-    path = Path(path)
-    if metadata is None and not (path / POINTER).is_file():
-        Gallery.open(path)  # raises an error that says what is missing
-        raise GalleryNotFoundError(f"there is no gallery at {path}")
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise GalleryWriteError(f"cannot make the folder {path}: {error.strerror}; choose another --gallery") from error
-    with writer_lock(path, wait_s):
-        remove_leftovers(path)
-        if metadata is not None and not (path / POINTER).exists():
-            create_generation(path, 1, metadata)
-            write_pointer(path, 1)
-        writer = GalleryWriter(path, Gallery.open(path).generation)
-        if metadata is not None:
-            _bind(writer, metadata, moved=moved)
-        yield writer
-
-
-def _bind(writer: GalleryWriter, metadata: GalleryMetadata, *, moved: bool) -> None:
-    """Check that the gallery is bound to `metadata`, and remember which photos belong to it from now on."""
-    writer.metadata.check(
-        CheckpointIdentity(metadata.checkpoint, metadata.checkpoint_sha256), preprocess=metadata.preprocess
-    )
-    old, new = writer.metadata.folders, metadata.folders.over(writer.metadata.folders)
-    if {one.path for one in old.folders} - {one.path for one in new.folders} and not moved:
-        raise GalleryMismatchError(
-            f"the gallery {writer.path} holds the photos of {old}, not of {new}; choose another --gallery, or add "
-            "--moved if it is the same folder at a new place"
-        )
-    if new.to_stored() != old.to_stored():
-        writer.remember(new)
-
-
-def create_generation(path: Path, generation: int, metadata: GalleryMetadata) -> None:
-    """Make an empty dataset of a generation, replacing what a killed attempt left there."""
-    check_processor()
-    place = dataset_path(path, generation)
-    with lance_errors(f"cannot write to the gallery {path}", writing=True):
-        import lance
-
-        if place.exists():
-            shutil.rmtree(place)
-        lance.write_dataset(metadata.schema().empty_table(), str(place), mode="create")
-        Ledger(ledger_path(path, generation)).record(place, latest_commit(place))

@@ -12,8 +12,9 @@ import pytest
 from app.main import create_app
 from app.service.changes.indexed_uploads import index_uploads
 from app.service.changes.stored_uploads import store_upload
+from app.service.changes.upload_notes import note, noted
 from app.settings import load_settings
-from index_builder import add_photos, build_gallery, sync_gallery
+from index_builder import add_photos, build_gallery, remove_photos, sync_gallery
 from index_builder.gallery_errors import GalleryWriteError
 from model.errors import SketchseekError
 from model.images.opening import read_image
@@ -270,12 +271,27 @@ def test_a_request_that_ends_in_a_defect_leaves_no_file(gallery, photos, network
 
 @pytest.mark.parametrize("watch", [False, True])
 def test_an_upload_that_was_stored_but_not_indexed_is_taken_at_the_next_start(gallery, photos, network, watch):
-    """What a service leaves that is killed in between: the file, whole, and no row."""
+    """What a service leaves that is killed in between: the file, whole, a note of it, and no row."""
     write_photo(photos / "uploads" / "left-0123456789abcdef.jpg", seed=50)
+    assert note(gallery, b"uploads/left-0123456789abcdef.jpg") is not None
+    note(gallery, b"uploads/never-written.jpg")
     with service_over(gallery, network, watch=watch, photos=photos if watch else None) as client:
         wait_until(lambda: photos_in(client) == 11)
         (known,) = send(client, photo_bytes(50)).json()["photos"]
         assert (known["path"], known["known"]) == ("uploads/left-0123456789abcdef.jpg", True)
+
+
+def test_an_upload_that_was_removed_from_the_gallery_stays_out_of_it(gallery, photos, network):
+    with service_over(gallery, network) as client:
+        (photo,) = send(client, photo_bytes(50)).json()["photos"]
+        send(client, b"no picture")
+    assert noted(gallery) == {}
+    remove_photos(gallery, [photo["photo_id"]])
+    note(gallery, b"uploads/never-written.jpg")
+    with service_over(gallery, network) as client:
+        wait_until(lambda: noted(gallery) == {})
+        assert photos_in(client) == 10
+    assert len(files_in(photos / "uploads")) == 1
 
 
 def test_a_service_that_ends_keeps_what_it_has_taken_in(gallery, photos, network, monkeypatch):
@@ -294,7 +310,7 @@ def test_a_service_that_ends_keeps_what_it_has_taken_in(gallery, photos, network
         assert answer.status_code == 202
         service_in(client).changes.stop()
         go_on.set()
-    assert len(files_in(photos / "uploads")) == 2
+    assert len(files_in(photos / "uploads")) == len(noted(gallery)) == 2
     with service_over(gallery, network) as client:
         wait_until(lambda: photos_in(client) == 12)
 

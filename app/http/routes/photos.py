@@ -195,7 +195,8 @@ async def _stored(service: Service, sent: list[UploadFile], folders: PhotoFolder
 
     def store(file: UploadFile) -> None:
         data, limits = file.file.read(), service.photo_limits
-        uploads.append(store_upload(file.filename, data, folders, place, limits=limits, photos_of=photos_of))
+        gallery = service.settings.gallery
+        uploads.append(store_upload(file.filename, data, folders, place, gallery, limits=limits, photos_of=photos_of))
 
     try:
         for file in sent:

@@ -164,14 +164,9 @@ class GalleryChanges:
 
     async def adopt_uploads(self) -> None:
         """Add uploads that were stored but not indexed when the service was ended."""
-        settings = self._settings
+        gallery, said = self._settings.gallery, self._settings.photo_folders
         with contextlib.suppress(SketchseekError):  # logged, counted and remembered
-            await self._runner.run(
-                "add",
-                lambda: adopt_uploads(
-                    settings.gallery, settings.photo_folders, settings.upload_folder, self._network, self._options
-                ),
-            )
+            await self._runner.run("add", lambda: adopt_uploads(gallery, said, self._network, self._options))
 
     async def remove(self, job: Job, photo: PhotoRecord) -> None:
         """Delete a photo and record the outcome in `job`: its file first, so that no sync brings it back, then its row.

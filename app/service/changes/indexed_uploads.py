@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from app.logs import get_logger
 from app.service.changes.jobs import Upload
+from app.service.changes.upload_notes import forget, noted
 from app.service.files import photo_files as files
 from index_builder import BuildOptions, BuildReport, Gallery, Skipped, add_photos, remove_photos
 from index_builder.gallery_errors import GalleryNotFoundError
@@ -65,7 +67,8 @@ def index_uploads(
     for raw_path, upload in waiting.items():
         photo = found.get(raw_path)
         if photo is not None:
-            upload.photo_id, upload.stored = photo.photo_id, None
+            upload.photo_id = photo.photo_id
+            upload.settle()
             continue
         reason = reasons.get(shown_path(raw_path), "its file is gone")
         _log.warning("an upload could not be indexed", path=shown_path(raw_path), reason=reason)
@@ -93,19 +96,20 @@ def refuse_pending(uploads: Sequence[Upload], code: str) -> None:
             upload.refuse(code, "The change of the gallery failed.")
 
 
-def adopt_uploads(gallery: Path, said: PhotoFolders, name: str, network: Network, options: BuildOptions) -> BuildReport:
+def adopt_uploads(gallery: Path, said: PhotoFolders, network: Network, options: BuildOptions) -> BuildReport:
     """Add uploads that were stored but not indexed when the service was ended.
 
     Args:
         gallery: its folder.
         said: what the settings say of the photos.
-        name: of the folder for uploads.
         network, options: as of `add_photos`.
     """
-    folder = Gallery.folders_of(gallery, said).upload_folder.path / name
-    if not folder.is_dir():
-        return _unchanged(gallery)
-    return add_photos(gallery, said, [folder], network, options=options)
+    folders, notes = Gallery.folders_of(gallery, said), noted(gallery)
+    left = [os.fsdecode(path) for path in notes.values() if os.path.lexists(folders.absolute(path))]
+    report = add_photos(gallery, said, left, network, options=options) if left else _unchanged(gallery)
+    for note in notes:
+        forget(note)
+    return report
 
 
 def _leave_out_known(uploads: Sequence[Upload], gallery: Path, folders: PhotoFolders) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from app.service.changes.upload_notes import forget
 from app.service_errors import BusyError, RequestError
 from index_builder.photo_record import PhotoRecord
 from model.errors import SketchseekError
@@ -29,6 +30,7 @@ class Upload:
         known: the gallery had this content already, so the file was not kept.
         content_hash: SHA-256 of the file.
         stored: where the file lies as long as it is not in the gallery.
+        note: file of the note that it is on its way, see `upload_notes`.
         first: another file of the same content that came with this one; both become one photo.
     """
 
@@ -40,6 +42,7 @@ class Upload:
     known: bool = False
     content_hash: bytes = b""
     stored: Path | None = None
+    note: Path | None = None
     first: Upload | None = None
 
     def is_there(self, photo: PhotoRecord) -> None:
@@ -53,9 +56,16 @@ class Upload:
 
     def discard(self) -> None:
         """Delete the file where it was stored, if it was."""
-        stored, self.stored = self.stored, None
+        stored = self.stored
+        self.settle()
         if stored is not None:
             stored.unlink(missing_ok=True)
+
+    def settle(self) -> None:
+        """It is known what became of the file: it is a photo now, or goes away."""
+        note, self.note, self.stored = self.note, None, None
+        if note is not None:
+            forget(note)
 
 
 @dataclass

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from app.service.changes.jobs import Upload
+from app.service.changes.upload_notes import note
 from app.service.files import photo_files as files
 from app.service_errors import RequestError
 from index_builder.photo_folders import PhotoFolders
@@ -23,6 +24,7 @@ def store_upload(
     data: bytes,
     folders: PhotoFolders,
     folder: Path,
+    gallery: Path,
     *,
     limits: ImageLimits,
     photos_of: Callable[[bytes], Sequence[PhotoRecord]],
@@ -34,6 +36,7 @@ def store_upload(
         data: its content.
         folders: of the photos.
         folder: where uploads go, inside one of them.
+        gallery: its folder, for a note as long as the file is not indexed.
         limits: of images.
         photos_of: the gallery's photos of a content, by its SHA-256.
 
@@ -50,7 +53,9 @@ def store_upload(
             return upload
     try:
         opened = read_image(data, limits, longest_side=64)
-        upload.stored = files.store(folder, folders, files.safe_name(name or "", opened.format), data)
+        own = files.safe_name(name or "", opened.format)
+        upload.note = note(gallery, folders.relative(folder / own))
+        upload.stored = files.store(folder, folders, own, data)
     except (ImageError, RequestError) as error:
         upload.refuse(error.code, str(error))
         return upload

@@ -12,7 +12,7 @@ from index_builder import GallerySnapshot, add_photos, build_gallery, rebuild_ga
 from index_builder.photo_filter import PhotoFilter
 from index_builder.store import metadata
 from index_builder.store.gallery import Gallery
-from index_builder.store.writer import open_writer
+from index_builder.store.opening_writer import open_writer
 from tests.index_builder.pictures import write_photo
 from tests.model.images.test_date_taken import ORIGINAL, with_exif
 

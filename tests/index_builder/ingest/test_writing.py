@@ -32,8 +32,8 @@ from index_builder.store import tidy
 from index_builder.store import writer as writer_module
 from index_builder.store.layout import dataset_path, ledger_path
 from index_builder.store.locks import writer_lock
+from index_builder.store.opening_writer import open_writer
 from index_builder.store.token_reader import TokenReader
-from index_builder.store.writer import open_writer
 from tests.index_builder.pictures import write_photo
 
 

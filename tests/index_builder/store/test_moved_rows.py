@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from index_builder import GallerySnapshot, build_gallery, verify_gallery
+from index_builder.store.opening_writer import open_writer
 from index_builder.store.rows import FilePlace
-from index_builder.store.writer import open_writer
 
 
 def rows(gallery):

@@ -1,0 +1,42 @@
+"""Notes of uploads that are stored but not indexed yet, in the gallery's folder: a service that was killed left them.
+
+Without them, the next start could not tell such files from photos that somebody has removed from the gallery.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from pathlib import Path
+
+FOLDER = "uploads"
+
+
+def note(gallery: Path, raw_path: bytes) -> Path | None:
+    """Note that a file is about to be stored. None where that fails: then a kill leaves a file that no start takes.
+
+    Args:
+        gallery: its folder; where there is none, none is made.
+        raw_path: of the file, as the gallery writes it.
+    """
+    place = gallery / FOLDER / hashlib.sha256(raw_path).hexdigest()[:32]
+    try:
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(raw_path)
+    except OSError:
+        return None
+    return place
+
+
+def forget(place: Path) -> None:
+    """The upload has come to its end."""
+    with contextlib.suppress(OSError):
+        place.unlink(missing_ok=True)
+
+
+def noted(gallery: Path) -> dict[Path, bytes]:
+    """All notes of a gallery, each with the path of its file."""
+    try:
+        return {place: place.read_bytes() for place in sorted((gallery / FOLDER).iterdir())}
+    except OSError:
+        return {}

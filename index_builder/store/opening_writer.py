@@ -1,0 +1,135 @@
+"""Opens a gallery for writing: one writer at a time, bound to one checkpoint and to the photos it remembers."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from index_builder.gallery_errors import GalleryError, GalleryMismatchError, GalleryNotFoundError, GalleryWriteError
+from index_builder.photo_folders import PhotoFolders
+from index_builder.store.checksums import Ledger
+from index_builder.store.gallery import Gallery
+from index_builder.store.layout import POINTER, dataset_path, lance_errors, latest_commit, ledger_path, write_pointer
+from index_builder.store.locks import writer_lock
+from index_builder.store.metadata import FORMAT, GalleryMetadata
+from index_builder.store.processor import check_processor
+from index_builder.store.writer import GalleryWriter
+from model.networks.network import CheckpointIdentity
+from model.whole_file import remove_leftovers
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@contextmanager
+def open_writer(
+    path: str | Path,
+    metadata: GalleryMetadata | None = None,
+    *,
+    before: PhotoFolders | None = None,
+    wait_s: float = 0.0,
+    moved: bool = False,
+) -> Iterator[GalleryWriter]:
+    """Write to a gallery, one writer at a time.
+
+    Args:
+        path: folder of the gallery.
+        metadata: what it must be bound to; a gallery that does not exist is then made. None takes what is there.
+        before: what the gallery remembered of its photos when `metadata` was made; None if there was no gallery.
+        wait_s: seconds to wait for another writer.
+        moved: accept that `metadata` lacks a folder of photos that the gallery remembers, or names one otherwise.
+
+    Raises:
+        GalleryNotFoundError: no gallery there, and no metadata to make one, or there was one a moment ago.
+        FoldersChangedError: the gallery remembers something else than `before` by now.
+        GalleryMismatchError: bound to another checkpoint or another folder.
+        GalleryBusyError: another writer is at work.
+        GalleryWriteError: the disk is full or not writable.
+    """
+    path = Path(path)
+    if (metadata is None or before is not None) and not (path / POINTER).is_file():
+        Gallery.open(path)  # raises an error that says what is missing
+        raise GalleryNotFoundError(f"there is no gallery at {path}")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise GalleryWriteError(f"cannot make the folder {path}: {error.strerror}; choose another --gallery") from error
+    with writer_lock(path, wait_s):
+        remove_leftovers(path)
+        if metadata is not None and before is None and not (path / POINTER).exists():
+            create_generation(path, 1, metadata)
+            write_pointer(path, 1)
+        opened = Gallery.open(path)
+        if opened.format < FORMAT:  # from now on, the release that made it must not write to it
+            write_pointer(path, opened.generation)
+        writer = GalleryWriter(path, opened.generation)
+        if metadata is not None:
+            if before is not None and writer.metadata.folders != before:
+                raise FoldersChangedError
+            _bind(writer, metadata, moved=moved)
+        yield writer
+
+
+class FoldersChangedError(GalleryError):
+    """Another command has changed meanwhile which photos belong to the gallery: what was found out no longer holds."""
+
+
+def starts_over(change: Callable[P, T]) -> Callable[P, T]:
+    """A change of a gallery that begins again if another command changed meanwhile which photos belong to it."""
+
+    @wraps(change)
+    def until_it_holds(*arguments: P.args, **options: P.kwargs) -> T:
+        while True:
+            try:
+                return change(*arguments, **options)
+            except FoldersChangedError:
+                continue
+
+    return until_it_holds
+
+
+def _bind(writer: GalleryWriter, metadata: GalleryMetadata, *, moved: bool) -> None:
+    """Check that the gallery is bound to `metadata`, and remember which photos belong to it from now on."""
+    writer.metadata.check(
+        CheckpointIdentity(metadata.checkpoint, metadata.checkpoint_sha256), preprocess=metadata.preprocess
+    )
+    old, new = writer.metadata.folders, metadata.folders.over(writer.metadata.folders)
+    if {one.path for one in old.folders} - {one.path for one in new.folders} and not moved:
+        raise GalleryMismatchError(
+            f"the gallery {writer.path} holds the photos of {old}, not of {new}; choose another --gallery, or add "
+            "--moved if it is the same folder at a new place"
+        )
+    if not moved:
+        check_names(writer.path, new, old)
+    if new.to_stored() != old.to_stored():
+        writer.remember(new)
+
+
+def check_names(gallery: Path, folders: PhotoFolders, remembered: PhotoFolders) -> None:
+    """Refuse a folder under another name than before: every photo in it would get another path and other tags.
+
+    Raises:
+        GalleryMismatchError: naming the folder.
+    """
+    for was, now in folders.renamed(remembered):
+        raise GalleryMismatchError(
+            f"the gallery {gallery} knows the folder {now.path} as {was.name!r}, not as {now.name!r}; leave the name "
+            "out, or run `sketchseek gallery sync` with --moved to rename it"
+        )
+
+
+def create_generation(path: Path, generation: int, metadata: GalleryMetadata) -> None:
+    """Make an empty dataset of a generation, replacing what a killed attempt left there."""
+    check_processor()
+    place = dataset_path(path, generation)
+    with lance_errors(f"cannot write to the gallery {path}", writing=True):
+        import lance
+
+        if place.exists():
+            shutil.rmtree(place)
+        lance.write_dataset(metadata.schema().empty_table(), str(place), mode="create")
+        Ledger(ledger_path(path, generation)).record(place, latest_commit(place))
