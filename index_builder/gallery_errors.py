@@ -51,6 +51,12 @@ class FolderAwayError(GalleryError):
     code = "folder_away"
 
 
+class PhotosUnreadableError(GalleryError):
+    """Photos cannot be read at the moment, and a rebuild would lose them."""
+
+    code = "photos_unreadable"
+
+
 class GalleryWriteError(GalleryError):
     """The gallery could not be written (disk full, no permission); what was committed before is whole."""
 

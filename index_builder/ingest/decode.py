@@ -182,4 +182,4 @@ def _bytes_to_read(place: bytes, most: int) -> int:
 
 
 def _failed(job: FileToRead, reason: str, *, unknown: bool = False) -> Failed:
-    return Failed(job.raw_path, Skipped(shown_path(job.raw_path), reason), unknown)
+    return Failed(job.raw_path, Skipped(shown_path(job.raw_path), reason, unknown=unknown), unknown)

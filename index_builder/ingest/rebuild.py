@@ -13,7 +13,7 @@ from index_builder.comparing.believing import Belief
 from index_builder.comparing.difference import Difference
 from index_builder.comparing.known_index import KnownIndex
 from index_builder.file_times import modified_ns
-from index_builder.gallery_errors import FolderAwayError, GalleryDamagedError
+from index_builder.gallery_errors import FolderAwayError, GalleryDamagedError, PhotosUnreadableError
 from index_builder.ingest.build_options import BuildOptions
 from index_builder.ingest.build_report import BuildReport, OnProgress
 from index_builder.ingest.photo_ids import PhotoIds
@@ -56,10 +56,12 @@ def rebuild_gallery(
 
     Raises:
         FolderAwayError: a folder is not believed (`index_builder.comparing.believing`), so its photos would be lost.
+        PhotosUnreadableError: photos cannot be read at the moment.
         GalleryError: see `index_builder.gallery_errors` for each kind; the old generation stays the current one.
     """
     path, options = Path(gallery), options or BuildOptions()
-    report, started = BuildReport(on_passed_over=options.on_passed_over), time.monotonic()
+    unread = _Unread(options.on_passed_over)
+    report, started = BuildReport(on_passed_over=unread.note), time.monotonic()
     Gallery.open(path)
     with writer_lock(path, options.wait_s):
         remove_leftovers(path)
@@ -79,6 +81,7 @@ def rebuild_gallery(
             files = _Files(dataset, folders, belief, report.pass_over)
             difference.add(files)
             _check_loss(belief, files.lost)
+            unread.check(accepted=options.accept_loss is True)
             report.removed = writer.remove([photo for photo, _ in difference.missing()])
             read_all(
                 writer,
@@ -93,6 +96,7 @@ def rebuild_gallery(
             )
             # A share may have been lost meanwhile, or hold something else by now.
             _check_loss(belief, *_not_encoded(earlier, writer.known()))
+            unread.check(accepted=options.accept_loss is True)
         writer.tidy()
         write_pointer(path, generation)
         belief.write()
@@ -138,12 +142,40 @@ class _Files:
                 status = os.stat(self._folders.absolute(raw_path))  # noqa: PTH116 - bytes
             except OSError as error:
                 self.lost.append((photo, raw_path))
-                self._skipped(Skipped(shown_path(raw_path), f"unreadable file: {error.strerror}"))
+                unknown = not isinstance(error, (FileNotFoundError, NotADirectoryError))
+                self._skipped(Skipped(shown_path(raw_path), f"unreadable file: {error.strerror}", unknown=unknown))
                 continue
             if stat.S_ISREG(status.st_mode):
                 yield FoundFile(raw_path, status.st_size, modified_ns(status))
             else:
                 self._skipped(Skipped(shown_path(raw_path), "not a regular file"))
+
+
+class _Unread:
+    """Counts photos that cannot be read now, but may well be read later. Also tells whoever wants to hear of them."""
+
+    def __init__(self, told: Report | None) -> None:
+        self._told, self._count, self._first = told, 0, ""
+
+    def note(self, skipped: Skipped) -> None:
+        """Something was passed over."""
+        if skipped.unknown:
+            self._first = self._first or f"{skipped.path}: {skipped.reason}"
+            self._count += 1
+        if self._told is not None:
+            self._told(skipped)
+
+    def check(self, *, accepted: bool) -> None:
+        """Refuse to go on without them.
+
+        Raises:
+            PhotosUnreadableError: there are any, and nobody has accepted their loss.
+        """
+        if self._count and not accepted:
+            raise PhotosUnreadableError(
+                f"photos cannot be read at the moment, {self._count} in all ({self._first}); mend that and run the "
+                "same command again, which goes on where it stopped, or add --accept-loss to leave them out"
+            )
 
 
 def _not_encoded(earlier: KnownIndex, now: KnownPhotos) -> tuple[list[tuple[str, bytes]], list[bytes]]:

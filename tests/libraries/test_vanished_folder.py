@@ -20,7 +20,7 @@ from index_builder import (
 )
 from index_builder.comparing import places
 from index_builder.comparing.doubts import Loss, doubt_about
-from index_builder.gallery_errors import FolderAwayError, GalleryError
+from index_builder.gallery_errors import FolderAwayError, GalleryError, PhotosUnreadableError
 from index_builder.ingest.partial_update import update_gallery
 from index_builder.ingest.pipeline import read_all
 from index_builder.photo_folders import MARKER
@@ -538,3 +538,26 @@ def test_a_kill_at_any_moment_loses_nothing(moment, when, photos, monkeypatch, c
     after = ids(gallery, change.network)
     assert after.keys() == before.keys() - {"work/0.jpg"} | {"work/new.jpg"}
     assert verify_gallery(gallery, sample=0).whole
+
+
+@pytest.mark.parametrize("call", ["stat", "open"])
+def test_a_rebuild_does_not_drop_what_cannot_be_read_at_the_moment(call, gallery, photos, monkeypatch, change):
+    (photos / "cat" / "1.jpg").rename(photos / "cat" / "one.jpg")
+    change.sync(gallery)
+    other, before = tiny_network(1), gallery_info(gallery).version
+    real = getattr(os, call)
+
+    def refuse(what, *rest, **named):
+        if isinstance(what, bytes) and what.endswith(b"cat/one.jpg"):
+            raise OSError(5, "Input/output error")
+        return real(what, *rest, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, refuse)
+        with pytest.raises(PhotosUnreadableError, match=r"1 in all .*Input/output error.*--accept-loss"):
+            change.rebuild(gallery, other)
+    assert gallery_info(gallery).version == before
+    assert change.rebuild(gallery, other).photos == 10
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, refuse)
+        assert change.rebuild(gallery, change.network, accept_loss=True).photos == 9

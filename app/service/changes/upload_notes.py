@@ -9,6 +9,8 @@ import contextlib
 import hashlib
 from pathlib import Path
 
+from index_builder.store.layout import POINTER
+
 FOLDER = "uploads"
 
 
@@ -16,9 +18,11 @@ def note(gallery: Path, raw_path: bytes) -> Path | None:
     """Note that a file is about to be stored. None where that fails: then a kill leaves a file that no start takes.
 
     Args:
-        gallery: its folder; where there is none, none is made.
+        gallery: its folder; where there is no gallery, nothing is written.
         raw_path: of the file, as the gallery writes it.
     """
+    if not (gallery / POINTER).is_file():
+        return None
     place = gallery / FOLDER / hashlib.sha256(raw_path).hexdigest()[:32]
     try:
         place.parent.mkdir(exist_ok=True)
