@@ -36,8 +36,22 @@ def command(
         ),
     ] = None,
     checkpoint: Annotated[str, typer.Option(help="Name of a bundled checkpoint, or a file.")] = DEFAULT_CHECKPOINT,
+    text: Annotated[
+        str | None,
+        typer.Option(
+            help="Ask by words instead of sketches: `names` of the categories, or a CSV file (category, kind, text).",
+            show_default=False,
+        ),
+    ] = None,
+    with_text: Annotated[
+        bool, typer.Option("--with-text", help="Ask by each sketch and the name of its category together.")
+    ] = False,
+    text_weight: Annotated[float, typer.Option(help="Of the name beside the sketch.", min=0, max=10)] = 1.0,
     candidates: Annotated[str, typer.Option(help="Depths of the two-stage arms.")] = "25,50,100,200",
-    arms: Annotated[str, typer.Option(help="Arms to measure.")] = "recall,relation,two_stage,fused",
+    arms: Annotated[
+        str | None,
+        typer.Option(help="Arms to measure. Default: recall,relation,two_stage,fused, and recall with --text."),
+    ] = None,
     expansion: Annotated[
         bool,
         typer.Option(
@@ -70,12 +84,14 @@ def command(
     from model.evaluation.seen import seen_before, trained_categories
 
     options = EvaluationOptions(
-        arms=tuple(name.strip() for name in arms.split(",")),
+        arms=_arms(arms, text),
         candidates=_numbers(candidates),
         expansion=expansion,
         max_sketches=max_sketches,
         seed=seed,
         batch_size=batch_size,
+        with_text=with_text,
+        text_weight=text_weight,
         strict=strict,
     )
     task = _task(
@@ -86,6 +102,7 @@ def command(
         pairs=pairs,
         categories=categories,
         protocol=protocol,
+        text=text,
     )
     if plots is not None:
         prepare_plots(plots)  # fails before hours of measuring if nothing can be drawn
@@ -99,6 +116,14 @@ def command(
     print(json.dumps(evaluation.report, indent=2) if as_json else tables(evaluation.report), flush=True)
     if plots is not None:
         _draw(evaluation, plots)
+
+
+def _arms(arms: str | None, text: str | None) -> tuple[str, ...]:
+    from model.evaluation.options import ARMS
+
+    if arms is None:
+        return ("recall",) if text is not None else ARMS
+    return tuple(name.strip() for name in arms.split(","))
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -117,11 +142,17 @@ def _task(
     pairs: Path | None,
     categories: Path | None,
     protocol: str | None,
+    text: str | None,
 ) -> Task:
     from model.data.splits import read_category_list
     from model.evaluation.tasks import file_list_task, folder_task, pairs_task
+    from model.evaluation.text_queries import text_task
 
     names = read_category_list(categories) if categories is not None else ()
+    if text is not None:
+        if photos is None or sketches is not None or file_lists is not None or pairs is not None:
+            raise ConfigurationError("--text goes with --photos alone: words ask in place of sketches")
+        return text_task(photos, text, protocol or "inter-category", names)
     folders = sketches is not None or photos is not None
     if sum((folders, file_lists is not None, pairs is not None)) != 1:
         raise ConfigurationError("give one of: --sketches with --photos, --file-lists, or --pairs")

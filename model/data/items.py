@@ -45,6 +45,7 @@ class Item:
         source: where it comes from, by its file name's prefix; "" where it has none.
         strokes: the drawing itself, where the file holds strokes and no image: (x, y) lists per stroke.
         key: names the drawing within its file; "" for images.
+        text: what asks in place of a sketch; "" where an image does.
     """
 
     path: Path
@@ -53,6 +54,7 @@ class Item:
     source: str = ""
     strokes: Drawing | None = None
     key: str = ""
+    text: str = ""
 
 
 @dataclass(frozen=True)

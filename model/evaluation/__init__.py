@@ -1,4 +1,4 @@
 """How well a checkpoint retrieves: protocols, arms, metrics, reports.
 
-Imports `model.networks`, `model.ranking`, `model.data`, `model.images`.
+Imports `model.networks`, `model.layers`, `model.ranking`, `model.text`, `model.data`, `model.images`.
 """

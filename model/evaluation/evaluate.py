@@ -7,7 +7,7 @@ benchmark of its own measures the quality that costs.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -30,8 +30,10 @@ from model.evaluation.options import EvaluationOptions
 from model.evaluation.protocols import CategoryTask
 from model.evaluation.report import arm_values, category_values, source_values
 from model.evaluation.tasks import Task, sampled, without_photos, without_sketches
+from model.evaluation.text_queries import map_of, only_recalled, text_encoding, with_names
 from model.evaluation.timing import time_queries
 from model.networks.network import Network
+from model.types import Encoding
 
 _TIMED_SKETCHES = 4
 _NAMED_AT_MOST = 100  # images in the report
@@ -71,20 +73,21 @@ def evaluate(
     asked = sampled(task, options.max_sketches, options.seed)
     photos = _encoded(network, asked.photos, options, step(progress, "photos"))
     paired = without_photos(asked, photos.unusable)
-    sketches = _encoded(network, paired.sketches, options, step(progress, "sketches"))
-    task = without_sketches(paired, sketches.unusable)
-    skipped = (*sketches.unusable.values(), *photos.unusable.values())
+    queries = _queries(network, paired.sketches, options, step(progress, "sketches"))
+    task = without_sketches(paired, queries.unusable)
+    skipped = (*queries.unusable.values(), *photos.unusable.values())
     arms = score_arms(
-        network, sketches.encoding, photos.encoding, protocols.tie_order(task.photos), options, progress=progress
+        network, queries.encoding, photos.encoding, protocols.tie_order(task.photos), options, progress=progress
     )
-    shown = torch.stack([prepare(item, network.preprocess) for item in task.sketches[:_TIMED_SKETCHES]])
     expansion = expansion_rule(network, options)
     depths, exhaustive = related_depths(options), arms.logits is not None
-    times = time_queries(network, shown, photos.encoding, depths, expansion=expansion, exhaustive=exhaustive)
+    encoding = _encodes(network, task.sketches[:_TIMED_SKETCHES], options)
+    times = time_queries(network, encoding, photos.encoding, depths, expansion=expansion, exhaustive=exhaustive)
     outcomes = measure_arms(arms, task, options, progress)
     report: dict[str, Any] = {
         "protocol": "instance" if isinstance(task, Pairs) else task.name,
         "checkpoint": {"name": network.identity.name, "sha256": network.identity.sha256},
+        "query": query_of(task.sketches, options),
         "device": str(network.device),
         "dtype": str(network.dtype).removeprefix("torch."),
         "counts": {
@@ -94,7 +97,7 @@ def evaluate(
             "categories": len({category_key(item.category) for item in task.sketches}),
         },
         "skipped": {
-            "sketches": len(sketches.unusable),
+            "sketches": len(queries.unusable),
             "photos": len(photos.unusable),
             "sketches_without_photo": len(asked.sketches) - len(paired.sketches),
             "images": list(skipped[:_NAMED_AT_MOST]),
@@ -117,6 +120,43 @@ def evaluate(
         if outcome.curve is not None
     }
     return Evaluation(report, skipped, curves)
+
+
+def query_of(items: Sequence[Item], options: EvaluationOptions) -> str:
+    """What asks: "sketch", "text", or "sketch and text"."""
+    if items[0].text:
+        return "text"
+    return "sketch and text" if options.with_text else "sketch"
+
+
+def _queries(
+    network: Network, items: Sequence[Item], options: EvaluationOptions, progress: Callable[[int, int], None]
+) -> Encoded:
+    """What asks, encoded: sketches, texts, or sketches and the names of their categories."""
+    if items[0].text:
+        only_recalled(options)
+        return Encoded(text_encoding(network, items), {})
+    if options.with_text:
+        map_of(network)  # fails before sketches are encoded
+    encoded = _encoded(network, items, options, progress)
+    if options.with_text:
+        usable = [item for row, item in enumerate(items) if row not in encoded.unusable]
+        encoded = replace(encoded, encoding=with_names(network, encoded.encoding, usable, options.text_weight))
+    return encoded
+
+
+def _encodes(network: Network, items: Sequence[Item], options: EvaluationOptions) -> Callable[[int], Encoding]:
+    """What encodes one of some queries, their images read before."""
+    if items[0].text:
+        return lambda row: text_encoding(network, [items[row % len(items)]])
+    images = torch.stack([prepare(item, network.preprocess) for item in items])
+
+    def encode(row: int) -> Encoding:
+        row %= len(items)
+        sketch = network.encode_sketch(images[row : row + 1])
+        return with_names(network, sketch, items[row : row + 1], options.text_weight) if options.with_text else sketch
+
+    return encode
 
 
 def _encoded(

@@ -22,6 +22,8 @@ class EvaluationOptions:
         max_sketches: measure with a balanced sample of so many sketches; 0 takes all.
         seed: of that sample.
         batch_size: images encoded at once.
+        with_text: move each sketch's descriptor towards the name of its category, as a person who draws and types.
+        text_weight: of the name beside the sketch.
         strict: an image that cannot be used is an error; otherwise it is left out, counted and named.
     """
 
@@ -31,6 +33,8 @@ class EvaluationOptions:
     max_sketches: int = 0
     seed: int = 0
     batch_size: int = 64
+    with_text: bool = False
+    text_weight: float = 1.0
     strict: bool = False
 
     def __post_init__(self) -> None:
@@ -39,6 +43,8 @@ class EvaluationOptions:
             raise ConfigurationError(f"unknown arm {', '.join(unknown) or '(none)'}; choose from {', '.join(ARMS)}")
         if not self.candidates or min(self.candidates) < 1 or len(set(self.candidates)) < len(self.candidates):
             raise ConfigurationError("candidates must be different positive numbers, such as 25,50,100,200")
+        if not 0 <= self.text_weight <= 10:
+            raise ConfigurationError(f"text-weight must be from 0 to 10, not {self.text_weight}")
         if self.max_sketches < 0 or self.batch_size < 1:
             raise ConfigurationError("max-sketches must be 0 or more and batch-size at least 1")
         if not 0 <= self.seed < 2**63:

@@ -12,6 +12,7 @@ from model.evaluation.protocols import Outcome
 
 Key: TypeAlias = tuple[str, int | None]
 Outcomes: TypeAlias = Mapping[Key, Outcome]
+_ASKED = {"sketch": "sketches", "text": "texts", "sketch and text": "sketches with their categories' names"}
 STAGED = ("two_stage", "fused_two_stage")
 _SHOWN = ("hit_1", "hit_5", "precision_10", "mean_reciprocal_rank", "map_all", "map_200_strict", "precision_100")
 _SHOWN_INSTANCE = (
@@ -92,7 +93,7 @@ def tables(report: Mapping[str, Any]) -> str:
     counts = report["counts"]
     checkpoint = report["checkpoint"]
     lines = [
-        f"{report['protocol']}: {counts['sketches']} sketches, {counts['photos']} photos, "
+        f"{report['protocol']}: {counts['sketches']} {_ASKED[report['query']]}, {counts['photos']} photos, "
         f"{counts['categories']} categories; checkpoint {checkpoint['name']} {checkpoint['sha256'][:12]}; "
         f"{report['device']}, {report['dtype']}"
     ]
@@ -121,7 +122,8 @@ def tables(report: Mapping[str, Any]) -> str:
         upstream = [name for name in rows[0][1] if name.startswith("upstream_")]
         lines += ["", "upstream's own variants:", *_table(rows, upstream)]
     for source, part in report["sources"].items():
-        lines += ["", f"{source}: {part['sketches']} sketches", *_table(list(_rows(part["arms"])), list(names))]
+        head = f"{source}: {part['sketches']} {_ASKED[report['query']]}"
+        lines += ["", head, *_table(list(_rows(part["arms"])), list(names))]
     return "\n".join(lines)
 
 

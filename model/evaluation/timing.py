@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import count
 from statistics import median
 
 import torch
-from torch import Tensor
 
 from model.config import ExpansionRule
 from model.networks.network import Network
@@ -21,18 +22,18 @@ _ENOUGH_SECONDS = 10.0
 @torch.inference_mode()
 def time_queries(
     network: Network,
-    images: Tensor,
+    encode: Callable[[int], Encoding],
     photos: Encoding,
     candidates: Sequence[int],
     *,
     expansion: ExpansionRule = ExpansionRule(),
     exhaustive: bool,
 ) -> dict[str, float]:
-    """Median milliseconds of a query's steps over a few sketches, after a warm-up.
+    """Median milliseconds of a query's steps over a few queries, after a warm-up.
 
     Args:
         network: on its device.
-        images: [n, 3, S, S] prepared sketches to measure with; reading the files is not counted.
+        encode: encodes one query, of any number; reading its file is not counted.
         photos: P encodings on the CPU, as a gallery hands them over.
         candidates: depths at which the relation of k photos is measured.
         expansion: how the recall stage expands queries.
@@ -42,40 +43,31 @@ def time_queries(
         "encode", "recall", and "relate_K" for each depth and "relate_all" where asked for.
     """
     descriptors = photos.descriptor.to(network.device)
-    sketches = network.encode_sketch(images)
+    query_encoding = encode(0)
     depths = {f"relate_{k}": min(k, len(photos)) for k in candidates}
     if exhaustive:
         depths["relate_all"] = len(photos)
 
-    def recall(row: int) -> None:
-        query = sketches.descriptor[row].float()
+    def recall() -> None:
+        query = query_encoding.descriptor[0].float()
         if expansion.neighbours:
             first = (descriptors @ query).topk(min(expansion.neighbours, len(photos))).indices
             query = expand(query[None], descriptors[first][None], expansion.weight)[0]
         (descriptors @ query).topk(min(max(candidates, default=1), len(photos)))
 
-    def relate(depth: int) -> Callable[[int], None]:
-        some = photos[:depth]  # which photos does not matter to the cost
-
-        def step(row: int) -> None:
-            network.relate(sketches[row : row + 1], some)
-
-        return step
-
-    steps: dict[str, Callable[[int], object]] = {
-        "encode": lambda row: network.encode_sketch(images[row : row + 1]),
-        "recall": recall,
-    }
-    steps |= {name: relate(depth) for name, depth in depths.items()}
-    return {name: _median_ms(step, len(images), network.device) for name, step in steps.items()}
+    numbers = count()
+    steps: dict[str, Callable[[], object]] = {"encode": lambda: encode(next(numbers)), "recall": recall}
+    # which photos are related does not matter to the cost
+    steps |= {name: partial(network.relate, query_encoding, photos[:depth]) for name, depth in depths.items()}
+    return {name: _median_ms(step, network.device) for name, step in steps.items()}
 
 
-def _median_ms(step: Callable[[int], object], rows: int, device: torch.device) -> float:
+def _median_ms(step: Callable[[], object], device: torch.device) -> float:
     times: list[float] = []
     began = time.perf_counter()
     for repeat in range(_REPEATS + 1):
         start = time.perf_counter()
-        step(repeat % rows)
+        step()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         times.append((time.perf_counter() - start) * 1000)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-PENALTY = 10.0
-"""On squared weights; chosen on validation categories by `train/text_map.py --choose`."""
+PENALTY = 0.03
+"""On squared weights, where a category weighs 1; chosen on validation categories by `train/text_map.py --choose`."""
 
 
 class TextMap(nn.Module):
@@ -38,20 +38,21 @@ class TextMap(nn.Module):
         return F.normalize(centred @ self.matrix, dim=-1)
 
     @torch.no_grad()
-    def fit(self, photos: Tensor, names: Tensor, labels: Tensor, penalty: float = PENALTY) -> None:
-        """Learn from photos whose category has a name.
+    def fit(self, images: Tensor, names: Tensor, labels: Tensor, penalty: float = PENALTY) -> None:
+        """Learn from images whose category has a name. Every category weighs the same.
 
         Args:
-            photos: descriptors [P, E]; their length does not matter.
+            images: descriptors [M, E] of photos and sketches; their length does not matter.
             names: embeddings [C, T] of the categories' names, L2-normalised.
-            labels: [P] int64, rows of `names`.
-            penalty: on squared weights, beside squared errors of unit vectors.
+            labels: [M] int64, rows of `names`; those without an image do not count.
+            penalty: on squared weights, beside the mean squared error of a category, summed over categories.
         """
-        described = names[sorted(set(labels.tolist()))].double()
-        mean = described.mean(dim=0)
-        target = F.normalize(names.double() - mean, dim=-1)[labels]
-        photo = F.normalize(photos.double(), dim=-1)
-        gram = photo.T @ photo + penalty * torch.eye(photo.shape[1], dtype=torch.float64, device=photo.device)
-        weights = torch.linalg.solve(gram, photo.T @ target)  # [E, T]
+        images, names = F.normalize(images.double(), dim=-1), names.double()
+        counts = torch.bincount(labels, minlength=len(names))
+        mean = names[counts > 0].mean(dim=0)
+        target = F.normalize(names - mean, dim=-1)[labels]
+        weighted = images / counts[labels, None]
+        gram = weighted.T @ images + penalty * torch.eye(images.shape[1], dtype=torch.float64, device=images.device)
+        weights: Tensor = torch.linalg.solve(gram, weighted.T @ target)  # [E, T]
         self.mean.copy_(mean)
-        self.matrix.copy_(weights.T / weights.norm())
+        self.matrix.copy_(weights.T / weights.norm())  # its scale does not matter; half precision holds this one

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from model.data.items import category_key
 from model.errors import MissingExtraError
-from model.text.sentence_encoder import readable, sentence_encoder
+from model.text.sentence_encoder import phrase, readable, sentence_encoder
 from model.whole_file import whole_file
 
 PROMPT = "a picture of a {}"
@@ -39,6 +39,16 @@ def embed_names(names: Sequence[str], cache: Path | None = None) -> Tensor:
             with whole_file(cache) as unfinished:
                 save_file(known, unfinished)
     return F.normalize(torch.stack([known[category_key(name)] for name in names]).float(), dim=1)
+
+
+def embed_phrases(names: Sequence[str]) -> Tensor:
+    """Embeddings of names as a person asks for them (`phrase`), for a map of words: [C, 384] float32, L2-normalised.
+
+    Raises:
+        MissingExtraError: the sentence encoder is not installed.
+    """
+    encoder = sentence_encoder()
+    return torch.stack([encoder.embedding(phrase(readable(name))) for name in names])
 
 
 def imagenet_names() -> list[str]:

@@ -37,7 +37,7 @@ def fit_whitening(network: Network, sketches: ImageArrays, photos: ImageArrays, 
     whitening.reset()
     with torch.inference_mode():
         (sketch, of_sketch), (photo, of_photo) = (
-            _encoded(network, images, modality, seed, batch)
+            encoded_sample(network, images, modality, seed, batch)
             for images, modality in ((sketches, "sketch"), (photos, "photo"))
         )
         whitening.fit(sketch, photo)
@@ -59,8 +59,10 @@ def _encodings(network: Network, images: ImageArrays, modality: str, rows: Tenso
     return Encoding.concatenate([encode(plain(part, network.preprocess)) for part in parts])
 
 
-def _encoded(network: Network, images: ImageArrays, modality: str, seed: int, batch: int) -> tuple[Tensor, Tensor]:
-    """Descriptors [M, E] of a sample, and their labels [M]."""
+def encoded_sample(
+    network: Network, images: ImageArrays, modality: str, seed: int, batch: int
+) -> tuple[Tensor, Tensor]:
+    """Descriptors [M, E] of at most `PER_CATEGORY` images of each category, and their labels [M]."""
     rows = _sample(images.labels.cpu(), seed)
     descriptors = _encodings(network, images, modality, rows, batch).descriptor
     return descriptors, images.labels.cpu()[rows].to(descriptors.device)

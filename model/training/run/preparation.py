@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from model.backbones.timm_backbones import create_classifier
-from model.checkpoints.files import load_tensors, read_checkpoint
+from model.checkpoints.files import TEXT_MAP, load_tensors, read_checkpoint
 from model.config import NetworkConfig
 from model.data.descriptions import bundled_descriptions, read_descriptions
 from model.data.items import Dataset
@@ -37,6 +37,7 @@ from model.training.objectives.objective import ContrastiveObjective, Semantics,
 from model.training.objectives.text_aligned import TextAlignedObjective
 
 WHITENING = "whitening."  # how its tensors' names begin
+FITTED = (WHITENING, TEXT_MAP)  # when training ends
 Report = Callable[[dict[str, Any]], None]
 Objective = ContrastiveObjective | UpstreamObjective
 OBJECTIVES: dict[str, type[ContrastiveObjective]] = {
@@ -135,9 +136,9 @@ def start_network(
     network = build_network(network_config, None if initial else start, seed=config.seed)
     if initial is not None:
         _, tensors = read_checkpoint(initial)
-        # a whitening is fitted when training ends; until then there is none
+        # a whitening and a map of words are fitted when training ends; until then there are none
         own = {name: value for name, value in network.state_dict().items() if name.startswith(WHITENING)}
-        kept = {name: value for name, value in tensors.items() if not name.startswith(WHITENING)}
+        kept = {name: value for name, value in tensors.items() if not name.startswith(FITTED)}
         load_tensors(network, {**kept, **own}, str(initial))
     elif semantics.projection is not None:
         network.start_from(semantics.projection)

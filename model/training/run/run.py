@@ -13,13 +13,17 @@ from torch import nn
 
 from model.checkpoints.files import load_tensors, read_checkpoint, save_checkpoint
 from model.config import NetworkConfig
-from model.data.items import Dataset
+from model.data.arrays import ImageArrays
+from model.data.items import Dataset, Modality
 from model.data.pairs import Pairs
-from model.errors import StoppedError
+from model.errors import MissingExtraError, StoppedError
 from model.evaluation.calibrate import ChosenRule
 from model.evaluation.seen import learnt_from
+from model.networks.network import Network
 from model.training.config import TrainConfig
 from model.training.material.material import Material
+from model.training.material.name_embeddings import embed_phrases
+from model.training.run.fit_text_map import fit_text_map
 from model.training.run.fit_whitening import fit_whitening
 from model.training.run.loop import Trainer, learning_rate
 from model.training.run.preparation import Report, build_objective, make_batches, prepare_material, start_network
@@ -194,10 +198,26 @@ class _Run:
             for part in ("expansion", "standard"):
                 rule |= {f"{part}_{name}": value for name, value in rule.pop(part).items()}
             self.report({"calibrated": step, **rule, **reached(chosen)})
+        if material.names is not None:
+            self._fit_words(network, material)
         path = self.plan.folder / CHECKPOINT
         story = {"training": json.dumps(self._story(step, validation, material.categories))}
         digest = save_checkpoint(network, path, torch.float16 if fits_half(network) else None, story)
         self.report({"saved": str(path), "sha256": digest})
+
+    def _fit_words(self, network: Network, material: Material) -> None:
+        """Give the network a map of words, where the sentence encoder is there to embed the names."""
+        try:
+            names = embed_phrases(material.categories)
+        except MissingExtraError as error:
+            self.report({"text_map": False, "because": str(error)})
+            return
+        sources: list[tuple[ImageArrays | None, Modality]] = [
+            (material.photos, "photo"),
+            (material.sketches, "sketch"),
+            (material.extra, "sketch"),
+        ]
+        self.report({"text_map": fit_text_map(network, sources, names, self.trainer.config.seed)})
 
     def _validate(self) -> Validation | None:
         """The validation of the averaged weights of this step; the best ones are set aside."""

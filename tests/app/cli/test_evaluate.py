@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from PIL import Image, ImageDraw
+from torch.nn import functional as F
 
 from app.cli import main
 from model.checkpoints.files import save_checkpoint
@@ -19,6 +20,7 @@ from model.evaluation.options import EvaluationOptions
 from model.evaluation.tasks import file_list_task, folder_task, pairs_task
 from model.networks.registry import build_network
 from model.presets import ZSE_TINY
+from model.text.sentence_encoder import WIDTH
 
 METRICS = {"map_all", "map_200_strict", "map_200_lenient", "precision_100", "precision_200", "ms_per_query"}
 
@@ -393,3 +395,114 @@ def test_options_are_checked():
         EvaluationOptions(arms=())
     with pytest.raises(ConfigurationError, match="candidates"):
         EvaluationOptions(candidates=(0,))
+
+
+# --- words
+
+
+class Spelling:
+    """In place of the sentence encoder: a text's letters decide where it lies."""
+
+    def embedding(self, text):
+        drawn = torch.Generator().manual_seed(sum(map(ord, text)))
+        return F.normalize(torch.randn(WIDTH, generator=drawn), dim=0)
+
+
+@pytest.fixture(scope="module")
+def worded_checkpoint(tmp_path_factory):
+    config = replace(ZSE_TINY, encoder=replace(ZSE_TINY.encoder, text_width=WIDTH))
+    worded = build_network(config, seed=0)
+    assert worded.text_map is not None
+    torch.nn.init.normal_(worded.text_map.matrix, generator=torch.Generator().manual_seed(2))
+    path = tmp_path_factory.mktemp("worded") / "worded.safetensors"
+    save_checkpoint(worded, path)
+    return path
+
+
+@pytest.fixture
+def words(command, worded_checkpoint, monkeypatch):
+    monkeypatch.setattr("model.evaluation.text_queries.sentence_encoder", Spelling)
+
+    def call(*arguments):
+        code, out, err = command("--checkpoint", worded_checkpoint, "--json", *arguments)
+        return (code, json.loads(out), err) if not code else (code, None, err)
+
+    return call
+
+
+def test_names_ask_in_place_of_sketches(words, data):
+    code, report, err = words("--text", "names", "--photos", data / "photo", "--categories", data / "unseen.txt")
+    assert code == 0, err
+    assert report["query"] == "text"
+    assert report["counts"] == {"sketches": 2, "sketches_available": 2, "photos": 8, "categories": 2}
+    assert set(report["arms"]) == {"recall"}
+    assert 0 < report["arms"]["recall"]["map_all"] <= 1
+    assert report["arms"]["recall"]["ms_per_query"] > 0
+
+
+def test_texts_of_a_file_are_measured_kind_by_kind(words, data, tmp_path):
+    texts = tmp_path / "texts.csv"
+    texts.write_text("category,kind,text\nant,name,ant\nANT,plural,ants\nbee,name,bee\ncow,name,cow\nelk,name,elk\n")
+    code, report, err = words("--text", texts, "--photos", data / "photo")
+    assert code == 0, err
+    assert {kind: part["sketches"] for kind, part in report["sources"].items()} == {"name": 3, "plural": 1}
+    names = words("--text", "names", "--photos", data / "photo")[1]["arms"]["recall"]["map_all"]
+    assert report["sources"]["name"]["arms"]["recall"]["map_all"] == pytest.approx(names)
+    generalised = words("--text", texts, "--photos", data / "photo", "--categories", data / "unseen.txt",
+                        "--protocol", "generalised")[1]  # fmt: skip
+    assert generalised["counts"]["photos"] == 12
+    assert generalised["counts"]["sketches"] == 3
+
+
+def test_a_sketch_and_its_name_ask_together(words, data):
+    reports = {weight: words(*folders(data), "--with-text", "--text-weight", weight)[1] for weight in ("0", "1", "10")}
+    alone = words(*folders(data))[1]
+    assert {report["query"] for report in reports.values()} == {"sketch and text"}
+    assert alone["query"] == "sketch"
+    for arm in ("recall", "relation", "fused"):
+        for metric, value in alone["arms"][arm].items():
+            if metric != "ms_per_query":
+                assert reports["0"]["arms"][arm][metric] == pytest.approx(value, abs=1e-6), (arm, metric)
+    found = {weight: report["arms"]["recall"]["map_all"] for weight, report in reports.items()}
+    assert found["1"] != found["0"]
+    text = words("--text", "names", "--photos", data / "photo")[1]["categories"]["ant"]["arms"]["recall"]["map_all"]
+    with_sketch = reports["10"]["categories"]["ant"]["arms"]["recall"]["map_all"]
+    assert with_sketch == pytest.approx(text, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--text", "names"), "--text goes with --photos alone"),
+        (("--text", "names", "--photos", "{photo}", "--sketches", "{sketch}"), "--text goes with --photos alone"),
+        (("--text", "names", "--photos", "{photo}", "--arms", "recall,relation"), "leave out relation"),
+        (("--text", "names", "--photos", "{photo}", "--with-text"), "leave out --with-text"),
+        (("--text", "names", "--photos", "{photo}", "--protocol", "instance"), "inter-category or generalised"),
+        (("--text", "none.csv", "--photos", "{photo}"), "cannot read the texts of none.csv"),
+        (("--text", "{lines}", "--photos", "{photo}"), "line 3: it needs the columns category, kind, text"),
+        (("--text", "{few}", "--photos", "{photo}"), "has no text for: bee, cow"),
+    ],
+)
+def test_words_that_cannot_ask_are_refused(words, data, tmp_path, arguments, said):
+    (tmp_path / "lines.csv").write_text("category,kind,text\nant,name,ant\nbee,name\n")
+    (tmp_path / "few.csv").write_text("category,kind,text\nant,name,ant\n")
+    places = {"photo": data / "photo", "sketch": data / "sketch"}
+    places |= {name: tmp_path / f"{name}.csv" for name in ("lines", "few")}
+    code, _, err = words(*(str(argument).format(**places) for argument in arguments))
+    assert code == 1
+    assert said in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("weight", [-0.1, 10.1, float("nan")])
+def test_a_weight_out_of_range_is_refused(weight):
+    with pytest.raises(ConfigurationError, match="from 0 to 10"):
+        EvaluationOptions(text_weight=weight)
+
+
+@pytest.mark.parametrize("arguments", [("--text", "names"), ("--with-text", "--sketches", "{sketch}")])
+def test_a_checkpoint_without_a_map_says_so(command, data, arguments):
+    given = [argument.format(sketch=data / "sketch") for argument in arguments]
+    code, _, err = command(*given, "--photos", data / "photo")
+    assert code == 1
+    assert "has no map of words" in err

@@ -96,8 +96,13 @@ def test_ties_among_candidates_follow_the_tie_order():
     assert arms.two_stage(3)(torch.tensor([0])).tolist() == [[1, 3, 0, 2]]
 
 
+def one_sketch(network):
+    images = torch.randn(1, 3, 64, 64)
+    return lambda _: network.encode_sketch(images)
+
+
 def test_times_cover_every_step(network, encoded):
-    times = time_queries(network, torch.randn(2, 3, 64, 64), encoded[1], (3, 50), exhaustive=True)
+    times = time_queries(network, one_sketch(network), encoded[1], (3, 50), exhaustive=True)
     assert set(times) == {"encode", "recall", "relate_3", "relate_50", "relate_all"}
     assert all(value > 0 for value in times.values())
 
@@ -110,10 +115,9 @@ def test_the_time_of_recall_includes_expansion(network, encoded, monkeypatch):
         return expand(queries, *rest)
 
     monkeypatch.setattr("model.evaluation.timing.expand", counted)
-    images = torch.randn(2, 3, 64, 64)
-    time_queries(network, images, encoded[1], (3,), exhaustive=False)
+    time_queries(network, one_sketch(network), encoded[1], (3,), exhaustive=False)
     assert not expanded
-    time_queries(network, images, encoded[1], (3,), expansion=ExpansionRule(4, 1.0), exhaustive=False)
+    time_queries(network, one_sketch(network), encoded[1], (3,), expansion=ExpansionRule(4, 1.0), exhaustive=False)
     assert set(expanded) == {1}
 
 

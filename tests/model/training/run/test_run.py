@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch.nn import functional as F
 
 from model.checkpoints.files import load_checkpoint, read_checkpoint
 from model.config import ScoreRule
@@ -101,6 +102,31 @@ def test_a_whitening_is_fitted_when_training_ends_and_the_rule_is_chosen_behind_
     # a run that begins there learns without it, and fits its own
     again = replace(plan, folder=plan.folder / "again", initial=plan.folder / "checkpoint.safetensors")
     train(config, tiny(steps=1), again, CPU, reports)
+
+
+def test_a_run_that_reads_names_leaves_a_map_of_words(plan, tmp_path, monkeypatch):
+    asked = []
+
+    def embed(names):
+        asked.append(list(names))
+        return F.normalize(torch.randn(len(names), 8, generator=torch.Generator().manual_seed(1)), dim=1)
+
+    monkeypatch.setattr("model.training.run.run.embed_phrases", embed)
+    keep_names(tmp_path, plan.train.categories)
+    reports = Reports()
+    named = replace(plan, cache=tmp_path)
+    train(ZSE_TINY, tiny(steps=1, weights=LossWeights(distil=0.0)), named, CPU, reports)
+    assert reports.of("text_map")[0]["text_map"] is True
+    assert asked == [list(plan.train.categories)]
+    network = load_checkpoint(plan.folder / "checkpoint.safetensors", "cpu", "float32", trainable=True)
+    assert network.config.encoder.text_width == 8
+    assert network.text_map is not None
+    learnt = network.text_map(embed(plan.train.categories))
+    assert float((learnt @ learnt.T).fill_diagonal_(0).max()) < 0.999  # a word is not like any other
+    # a run that begins there learns without it, and fits its own
+    again = replace(named, folder=plan.folder / "again", initial=plan.folder / "checkpoint.safetensors")
+    train(ZSE_TINY, tiny(steps=1), again, CPU, reports)
+    assert load_checkpoint(again.folder / "checkpoint.safetensors", "cpu").text_map is None
 
 
 def test_training_never_meets_the_validation_categories(plan, monkeypatch):
@@ -289,6 +315,9 @@ def test_names_ask_for_their_extra(plan, tmp_path):
 def test_kept_embeddings_of_names_need_no_encoder(plan, tmp_path):
     keep_names(tmp_path / "kept", plan.train.categories)
     reports = run(replace(plan, cache=tmp_path / "kept"), tiny(steps=1, weights=LossWeights(distil=0.0)))
+    (said,) = reports.of("text_map")
+    assert said["text_map"] is False
+    assert "sketchseek[text]" in said["because"]
     assert reports.of("step")[0]["text"] > 0
     embedded = embed_names(["Ant"], tmp_path / "kept" / "names.safetensors")
     torch.testing.assert_close(embedded.norm(dim=1), torch.ones(1))
