@@ -23,7 +23,9 @@ from index_builder.comparing.doubts import Loss, doubt_about
 from index_builder.gallery_errors import FolderAwayError, GalleryError, PhotosUnreadableError
 from index_builder.ingest.partial_update import update_gallery
 from index_builder.ingest.pipeline import read_all
-from index_builder.photo_folders import MARKER
+from index_builder.photo_folders import MARKER, PhotoFolders
+from index_builder.scanning.announced import Announced
+from index_builder.scanning.folder_times import FolderTimes
 from index_builder.scanning.scan import scan_folders
 from index_builder.scanning.scope import Scope
 from index_builder.store.folder_looks import NAME, FolderLooks, Look
@@ -561,3 +563,22 @@ def test_a_rebuild_does_not_drop_what_cannot_be_read_at_the_moment(call, gallery
     with monkeypatch.context() as patch:
         patch.setattr(os, call, refuse)
         assert change.rebuild(gallery, change.network, accept_loss=True).photos == 9
+
+
+def test_without_its_marker_nothing_is_read_by_events_either(gallery, photos, change):
+    (photos / MARKER).write_text("pets on the NAS")
+    change.sync(gallery)
+    before = ids(gallery, change.network)
+    (photos / MARKER).unlink()
+    write_photo(photos / "stranger.jpg", seed=60)
+    write_photo(photos / "cat" / "1.jpg", seed=61)
+    for scope in (Scope(files={b"stranger.jpg", b"cat/1.jpg"}), Scope(folders={b"", b"cat"})):
+        assert update_gallery(gallery, change.network, scope, options=change.options) is None
+        assert ids(gallery, change.network) == before
+
+
+def test_an_event_of_the_marker_means_everything(gallery, photos):
+    folders = PhotoFolders.of(photos)
+    announced = Announced(folders, FolderTimes(folders), gallery)
+    assert announced.matters(str(photos / MARKER))
+    assert announced.scope([str(photos / MARKER)]).everything
