@@ -47,7 +47,7 @@ class TextEncoder:
         self._remembered = lru_cache(_KEPT)(self._encode)
 
     def descriptor(self, text: str) -> npt.NDArray[np.float32]:
-        """[E] float32, L2-normalised and not to be written to: where photos of what the text says would lie.
+        """[E] float32, L2-normalised: where photos of what the text says would lie.
 
         Raises:
             TextQueryError: see there.
@@ -57,7 +57,7 @@ class TextEncoder:
             raise TextQueryError("the text is empty: write what the photo shows, such as 'a red umbrella'")
         if len(words) > MOST_CHARACTERS:
             raise TextQueryError(f"the text has {len(words)} characters; at most {MOST_CHARACTERS} are read")
-        return self._remembered(words)
+        return self._remembered(words).copy()  # what is remembered stays as it is
 
     def _encode(self, words: str) -> npt.NDArray[np.float32]:
         if self._map is None:
@@ -76,5 +76,4 @@ class TextEncoder:
             raise TextQueryError("the text has no word that the sentence encoder knows: write it in English")
         with torch.inference_mode():
             descriptor: npt.NDArray[np.float32] = self._map(encoder.embedding(phrase(words))[None])[0].numpy()
-        descriptor.flags.writeable = False  # it is shared by all who ask for the same text
         return descriptor

@@ -56,11 +56,10 @@ def test_a_text_is_a_unit_vector_among_the_descriptors(network, spelling):
 def test_answers_are_kept_and_blanks_make_no_difference(network, spelling):
     encoder = TextEncoder(network)
     first = encoder.descriptor("red umbrella")
-    again = encoder.descriptor("  red \n umbrella ")
-    assert again is first
+    kept = first.copy()
+    first[:] = 0.0  # whoever asks may write to the answer
+    np.testing.assert_array_equal(encoder.descriptor("  red \n umbrella "), kept)
     assert spelling.asked == ["a red umbrella"]
-    with pytest.raises(ValueError, match="read-only"):
-        first[0] = 0.0
 
 
 @pytest.mark.parametrize("text", ["", "  \n", "x" * (MOST_CHARACTERS + 1), "傘傘"])
