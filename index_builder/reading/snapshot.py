@@ -212,7 +212,7 @@ class GallerySnapshot:
         return self._tokens.encodings(np.asarray(rows, dtype=np.int64))
 
     def descriptors(self, rows: Rows | Sequence[int]) -> Descriptors:
-        """Rows [k] -> their descriptors [k, E] float32, as queries for similar photos."""
+        """Rows [k] -> their descriptors [k, E] float32, as the network made them, from disk."""
         return self._tokens.descriptors(np.asarray(rows, dtype=np.int64))
 
     def searched_descriptors(self, rows: Rows | Sequence[int]) -> Descriptors:

@@ -125,7 +125,7 @@ def test_similar_photos_of_a_version_cleaned_up_on_disk_come_from_the_new_one(ga
     with open_client(create_app(settings_for(gallery, follow_interval_s=1000), network)) as client:
         one, *others = results(client)
         served = service_in(client).gallery
-        old, read = served.serve().snapshot, GallerySnapshot.descriptors
+        old, read = served.serve().snapshot, GallerySnapshot.searched_descriptors
         remove_photos(gallery, [other["photo_id"] for other in others[:3]])
 
         def gone(self, rows):
@@ -133,7 +133,7 @@ def test_similar_photos_of_a_version_cleaned_up_on_disk_come_from_the_new_one(ga
                 raise GalleryVersionGoneError("cleaned up")
             return read(self, rows)
 
-        monkeypatch.setattr(GallerySnapshot, "descriptors", gone)
+        monkeypatch.setattr(GallerySnapshot, "searched_descriptors", gone)
         answer = client.get(one["url"] + "/similar")
         assert (answer.status_code, len(answer.json()["results"])) == (200, 9)
         old = served.serve().snapshot
