@@ -17,7 +17,7 @@ from app.http.access import require_read
 from app.http.middleware import RequestMiddleware
 from app.http.problems import PROBLEM_JSON, error_handler
 from app.http.root_path import RootPath
-from app.http.routes import docs, explain, gallery, health, jobs, photos, search
+from app.http.routes import docs, explain, gallery, health, jobs, photos, search, search_batch
 from app.http.routes.page import add_page, own_names
 from app.logs import get_logger
 from app.metrics import Metrics
@@ -61,7 +61,15 @@ def create_app(settings: Settings | None = None, network: Network | None = None)
         finally:
             await service.stop()
 
-    routers = [search.router, explain.router, photos.router, jobs.router, gallery.router, docs.router]
+    routers = [
+        search.router,
+        search_batch.router,
+        explain.router,
+        photos.router,
+        jobs.router,
+        gallery.router,
+        docs.router,
+    ]
     if not settings.admin_port:
         routers.append(health.router)
     app = _application(settings, "Sketchseek", lifespan, routers)

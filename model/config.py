@@ -15,14 +15,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from model.errors import ConfigurationError
-
-# What a stored configuration may ask for: a damaged or forged file must not make us build something enormous.
-Count = Annotated[int, Field(ge=0, le=256)]
-Width = Annotated[int, Field(ge=0, le=16_384)]
-Radius = Annotated[float, Field(ge=0, le=256)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+from model.score_rules import KindRules, QueryKind, ScoreRule
+from model.stored_numbers import Count, Finite, Positive, Radius, Width
 
 
 @dataclass(frozen=True)
@@ -161,75 +155,6 @@ class RelationConfig:
 
 
 @dataclass(frozen=True)
-class ExpansionRule:
-    """How the recall stage widens a query by its own first hits (`model/ranking/expansion.py`).
-
-    Attributes:
-        neighbours: first hits that are read; 0 searches once, with the sketch's descriptor alone.
-        weight: of their mean direction beside the sketch's.
-    """
-
-    neighbours: Count = 0
-    weight: Finite = 1.0
-
-    def __post_init__(self) -> None:
-        if self.neighbours < 0 or self.weight < 0:
-            raise ConfigurationError(f"query expansion needs neighbours and a weight of at least 0, not {self}")
-
-
-@dataclass(frozen=True)
-class Standard:
-    """What is usual among a query's candidates, on validation categories; scores are standardised with it
-    (`model/ranking/score.py`).
-
-    Attributes:
-        logit_mean, logit_deviation: of relation logits.
-        recall_mean, recall_deviation: of recall scores.
-        count: how many candidates these weigh as much as, beside a query's own.
-    """
-
-    logit_mean: Finite = 0.0
-    logit_deviation: NotNegative = 0.0
-    recall_mean: Finite = 0.0
-    recall_deviation: NotNegative = 0.0
-    count: Positive = 5.0
-
-    @property
-    def used(self) -> bool:
-        """Whether scores are standardised at all; earlier checkpoints' are not."""
-        return self.logit_deviation > 0 and self.recall_deviation > 0
-
-
-@dataclass(frozen=True)
-class ScoreRule:
-    """What results are ordered by: sigmoid(relation_weight * logit + recall_weight * cosine + bias).
-
-    The default is the relation score itself. A fusion is calibrated on validation categories, never on test categories,
-    and stored with the checkpoint, and so is whether the recall stage expands queries. The cosine is the recall score
-    of the descriptor that searched last: less where a photo's descriptor is shorter than 1
-    (`model/layers/familiarity.py`).
-
-    Attributes:
-        relation_weight, recall_weight, bias: as above.
-        expansion: of queries in the recall stage.
-        standard: where it is used, logit and cosine are first standardised within a query's candidates.
-        level: then weighs how near the candidates are on the whole, so that a query that nothing resembles scores low.
-    """
-
-    relation_weight: Finite = 1.0
-    recall_weight: Finite = 0.0
-    bias: Finite = 0.0
-    expansion: ExpansionRule = field(default_factory=ExpansionRule)
-    standard: Standard = field(default_factory=Standard)
-    level: Finite = 0.0
-
-    @property
-    def keeps_recall_order(self) -> bool:
-        """Whether relating changes no order, so that it only explains."""
-        return not self.relation_weight and self.recall_weight > 0
-
-
-@dataclass(frozen=True)
 class NetworkConfig:
     """What every network's configuration holds; each kind of network adds its own parts.
 
@@ -238,7 +163,8 @@ class NetworkConfig:
         preset: the configuration's name.
         preprocess: how images are prepared.
         encoder: from images to tokens.
-        score: what results are ordered by.
+        score: what results of a sketch are ordered by.
+        kinds: the same for other kinds of query.
     """
 
     architecture: ClassVar[str] = ""
@@ -246,6 +172,14 @@ class NetworkConfig:
     preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     score: ScoreRule = field(default_factory=ScoreRule)
+    kinds: KindRules = field(default_factory=KindRules)
+
+    def rule_for(self, kind: QueryKind) -> ScoreRule | None:
+        """What results of such a query are ordered by; None: by the recall score as it is."""
+        if kind == "sketch":
+            return self.score
+        own: ScoreRule | None = getattr(self.kinds, kind)
+        return self.score if own is None and kind == "sketch_and_more" else own
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ names.
 """
 
 from sketchseek_client.async_client import AsyncClient
+from sketchseek_client.batch_documents import BatchAnswer, BatchItem
 from sketchseek_client.client import Client
 from sketchseek_client.errors import ClientError, ServiceAnswerError, ServiceUnreachableError
 from sketchseek_client.facet_documents import FacetCount, GalleryFacets
-from sketchseek_client.search_arguments import SearchArguments
+from sketchseek_client.search_arguments import BatchQuery, SearchArguments
 from sketchseek_client.search_documents import (
     CorrespondenceDocument,
     Duplicate,
@@ -43,6 +44,9 @@ from sketchseek_client.service_documents import (
 
 __all__ = [
     "AsyncClient",
+    "BatchAnswer",
+    "BatchItem",
+    "BatchQuery",
     "ChangedPhoto",
     "CheckpointInfo",
     "Client",

@@ -10,10 +10,11 @@ from typing import Self, Unpack
 import httpx2
 
 from sketchseek_client import calls
+from sketchseek_client.batch_documents import BatchAnswer
 from sketchseek_client.calls import Call, Document, DocumentCall, Drawn, Rendition
 from sketchseek_client.errors import ServiceAnswerError, ServiceUnreachableError
 from sketchseek_client.facet_documents import GalleryFacets
-from sketchseek_client.search_arguments import FilterArguments, Picture, SearchArguments, Strokes
+from sketchseek_client.search_arguments import BatchQuery, FilterArguments, Picture, SearchArguments, Strokes
 from sketchseek_client.search_documents import Explanation, SearchAnswer, SimilarAnswer
 from sketchseek_client.service_documents import GalleryInfo, Health, Job, Reloaded
 
@@ -50,6 +51,10 @@ class AsyncClient:
     async def search(self, sketch: Picture | None = None, **arguments: Unpack[SearchArguments]) -> SearchAnswer:
         """As `Client.search`."""
         return await self._document(calls.search(sketch, **arguments))
+
+    async def search_batch(self, queries: Sequence[BatchQuery]) -> BatchAnswer:
+        """As `Client.search_batch`."""
+        return await self._document(calls.search_batch(queries))
 
     async def explain(self, sketch: Picture | None, photo_id: str, *, strokes: Strokes | None = None) -> Explanation:
         """As `Client.explain`."""

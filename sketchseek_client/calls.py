@@ -10,12 +10,15 @@ from typing import Any, Generic, Literal, TypeVar, Unpack
 
 from pydantic import BaseModel
 
+from sketchseek_client.batch_documents import BatchAnswer
 from sketchseek_client.facet_documents import GalleryFacets
 from sketchseek_client.search_arguments import (
+    BatchQuery,
     FilterArguments,
     Picture,
     SearchArguments,
     Strokes,
+    batch_body,
     fields_of,
     picture_body,
     search_body,
@@ -57,6 +60,11 @@ class DocumentCall(Call, Generic[Document]):
 def search(sketch: Picture | None, **arguments: Unpack[SearchArguments]) -> DocumentCall[SearchAnswer]:
     """`POST /search`."""
     return DocumentCall("POST", "/search", search_body(sketch, arguments), document=SearchAnswer)
+
+
+def search_batch(queries: Sequence[BatchQuery]) -> DocumentCall[BatchAnswer]:
+    """`POST /search/batch`."""
+    return DocumentCall("POST", "/search/batch", batch_body(queries), document=BatchAnswer)
 
 
 def explain(sketch: Picture | None, photo_id: str, strokes: Strokes | None) -> DocumentCall[Explanation]:

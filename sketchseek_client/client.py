@@ -10,10 +10,11 @@ from typing import Self, Unpack
 import httpx2
 
 from sketchseek_client import calls
+from sketchseek_client.batch_documents import BatchAnswer
 from sketchseek_client.calls import Call, Document, DocumentCall, Drawn, Rendition
 from sketchseek_client.errors import ServiceAnswerError, ServiceUnreachableError
 from sketchseek_client.facet_documents import GalleryFacets
-from sketchseek_client.search_arguments import FilterArguments, Picture, SearchArguments, Strokes
+from sketchseek_client.search_arguments import BatchQuery, FilterArguments, Picture, SearchArguments, Strokes
 from sketchseek_client.search_documents import Explanation, SearchAnswer, SimilarAnswer
 from sketchseek_client.service_documents import GalleryInfo, Health, Job, Reloaded
 
@@ -64,6 +65,14 @@ class Client:
             ValueError: nothing to search for, or `sketch` and `strokes`.
         """
         return self._document(calls.search(sketch, **arguments))
+
+    def search_batch(self, queries: Sequence[BatchQuery]) -> BatchAnswer:
+        """Up to 64 searches at once; each is answered, or refused, as if it had come alone. Raises as `search`.
+
+        Args:
+            queries: each a dictionary of what `search` takes, such as {"sketch": "cat.png", "top_k": 5}.
+        """
+        return self._document(calls.search_batch(queries))
 
     def explain(self, sketch: Picture | None, photo_id: str, *, strokes: Strokes | None = None) -> Explanation:
         """Which patches of a sketch matched which of a photo. With `strokes`, `sketch` is None. Raises as `search`."""

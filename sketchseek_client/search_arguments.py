@@ -58,6 +58,29 @@ class SearchArguments(FilterArguments, total=False):
     collapse: bool
 
 
+class BatchQuery(SearchArguments, total=False):
+    """One search of a batch: the arguments of a search, and its sketch."""
+
+    sketch: Picture | None
+
+
+def batch_body(queries: Sequence[BatchQuery]) -> dict[str, Any]:
+    """The body of a batch. Raises as `search_body`."""
+    return {"json": {"queries": [_as_json(query) for query in queries]}}
+
+
+def _as_json(query: BatchQuery) -> dict[str, Any]:
+    given: dict[str, Any] = dict(query)
+    sketch = given.pop("sketch", None)
+    body = search_body(sketch, given)
+    if "json" in body:
+        plain: dict[str, Any] = body["json"]
+        return plain
+    pictures = {"image": sketch, "photo": given.get("photo")}
+    options = {name: value for name, value in fields_of(given).items() if name != "photo"}
+    return {**options, **{name: _as_uri(file) for name, file in pictures.items() if file is not None}}
+
+
 def search_body(sketch: Picture | None, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The body of a search: JSON, or a form where a picture comes as a file.
 

@@ -27,6 +27,16 @@ _RESULT: dict[str, Any] = {
 _TIMINGS: dict[str, Any] = {"decode": 1.9, "queue": 0.3, "encode": 21.5, "recall": 0.6, "rerank": 61.0, "total": 85.6}
 _SERVED: dict[str, Any] = {"gallery_version": "1.42", "checkpoint": "zse-lite"}
 
+EXAMPLE_ANSWER: dict[str, Any] = {
+    "results": [_RESULT],
+    "timings_ms": _TIMINGS,
+    **_SERVED,
+    "reranked": True,
+    "parts": {"sketch": 1.0},
+    "total_photos": 10000,
+    "as_of": "2024-07-01T10:00:00.123456+00:00",
+}
+
 Share = Annotated[float, Field(ge=0, le=1)]
 # The command line answers with the same documents and has no address to give. The service always has one, so its
 # interface does not mention null.
@@ -119,19 +129,7 @@ class Timings(BaseModel):
 class SearchAnswer(BaseModel):
     """What was found."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "results": [_RESULT],
-                "timings_ms": _TIMINGS,
-                **_SERVED,
-                "reranked": True,
-                "parts": {"sketch": 1.0},
-                "total_photos": 10000,
-                "as_of": "2024-07-01T10:00:00.123456+00:00",
-            }
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"example": EXAMPLE_ANSWER})
 
     results: list[Result]
     timings_ms: Timings

@@ -16,11 +16,11 @@ from torch import nn
 
 from app.search.searcher import TwoStageSearcher
 from index_builder import GallerySnapshot
-from model.config import ScoreRule
 from model.layers.convolution import FusedConvolution
 from model.layers.linear import linear
 from model.networks.registry import build_network
 from model.presets import ZSE_TINY
+from model.score_rules import ScoreRule
 from tests.paths import ROOT
 
 FOLDER = ROOT / "benchmarks"

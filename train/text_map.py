@@ -18,7 +18,6 @@ from torch.nn import functional as F
 from zse_lite import VALIDATION
 
 from model.checkpoints.files import find_checkpoint, load_checkpoint, read_checkpoint, save_checkpoint
-from model.config import ScoreRule
 from model.data.folders import read_folders
 from model.data.items import Dataset, Item, category_key
 from model.data.splits import read_category_list, reserved_categories
@@ -29,6 +28,7 @@ from model.evaluation.metrics import average_precision, hit_at, rank_photos
 from model.evaluation.protocols import generalised, tie_order
 from model.layers.text_map import PENALTY, TextMap
 from model.networks.network import EncoderNetwork
+from model.score_rules import ScoreRule
 from model.training.material.holdout import thinned
 from model.training.material.name_embeddings import embed_phrases
 from model.training.run.fit_text_map import give_text_map

@@ -19,7 +19,6 @@ from torch import Tensor
 from zse_lite import VALIDATION
 
 from model.checkpoints.files import load_checkpoint
-from model.config import ExpansionRule
 from model.data.arrays import ImageArrays, decode
 from model.data.augment import plain
 from model.data.folders import read_folders
@@ -30,6 +29,7 @@ from model.evaluation.metrics import average_precision, precision_at, rank_photo
 from model.evaluation.protocols import generalised, inter_category, tie_order
 from model.networks.network import Network
 from model.networks.zse_sbir import ZseNetwork
+from model.score_rules import ExpansionRule
 from model.training.material.holdout import thinned
 from model.training.run.fit_whitening import PER_CATEGORY, fit_whitening
 

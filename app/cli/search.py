@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +14,7 @@ from app.cli.filter_options import FilterOptions, for_client
 from app.cli.opened_gallery import open_searcher
 from app.cli.option_groups import with_options
 from app.cli.part_options import PartOptions
+from app.cli.search_folder import Ask, as_text, search_each
 from app.cli.shared_options import (
     DEFAULT_CHECKPOINT,
     DEFAULT_GALLERY,
@@ -30,15 +33,24 @@ if TYPE_CHECKING:
 
 
 class RemoteServiceError(SketchseekError):
-    """The service cannot be reached, or answered with an error."""
+    """The service cannot be reached, or answered with an error.
 
-    code = "remote_service"
+    Attributes:
+        status: of its answer; None if it cannot be reached.
+    """
+
+    def __init__(self, message: str, code: str, status: int | None) -> None:
+        super().__init__(message)
+        self.code, self.status = code, status
 
 
 @with_options(FilterOptions, "filters")
 @with_options(PartOptions, "parts")
 def command(
-    sketch: Annotated[Path | None, typer.Argument(help="A picture of a sketch.", show_default=False)] = None,
+    sketch: Annotated[
+        Path | None,
+        typer.Argument(help="A picture of a sketch, or a folder: each picture in it searches.", show_default=False),
+    ] = None,
     *,
     gallery: GalleryOption = DEFAULT_GALLERY,
     url: Annotated[str | None, typer.Option(help="Ask the service at this address instead.")] = None,
@@ -62,48 +74,60 @@ def command(
     depth = candidates or max(100, top_k)
     query = Query(top_k, depth, rerank, only=filters.chosen(), expand=expand, collapse=collapse)
     if url:
-        answer = _remote(url, key, parts.for_client(sketch), query)
+        asking = _remote(url, key, parts, query)
     else:
         from app.settings import load_settings
 
         settings = load_settings(gallery=gallery, checkpoint=checkpoint, device=device, recall=recall)
-        answer = _local(settings, sketch, parts, query)
-    if as_json:
-        print(answer.model_dump_json())
-        return
-    for result in answer.results:
-        more = f"  and {result.count - 1} like it" if result.count is not None and result.count > 1 else ""
-        print(f"{result.rank:4d}  {result.score:.4f}  {result.path}{more}")
+        asking = _local(settings, parts, query)
+    with asking as ask:
+        if sketch is not None and sketch.is_dir():
+            search_each(sketch, ask, as_json=as_json)
+            return
+        answer = ask(sketch)
+    print(answer.model_dump_json() if as_json else as_text(answer))
 
 
-def _remote(url: str, key: str | None, parts: dict[str, Any], query: Query) -> SearchAnswer:
+@contextmanager
+def _remote(url: str, key: str | None, parts: PartOptions, query: Query) -> Iterator[Ask]:
+    """What asks a service."""
     from sketchseek_client import Client, ClientError
 
-    try:
-        with Client(url, key) as client:
-            return client.search(
-                **parts,
-                top_k=query.top_k,
-                candidates=query.candidates,
-                rerank=query.rerank,
-                expand=query.expand,
-                collapse=query.collapse,
-                **for_client(query.only),
-            )
-    except ClientError as error:
-        raise RemoteServiceError(str(error)) from None
+    with Client(url, key) as client:
+
+        def ask(sketch: Path | None) -> SearchAnswer:
+            try:
+                return client.search(
+                    **parts.for_client(sketch),
+                    top_k=query.top_k,
+                    candidates=query.candidates,
+                    rerank=query.rerank,
+                    expand=query.expand,
+                    collapse=query.collapse,
+                    **for_client(query.only),
+                )
+            except ClientError as error:
+                raise RemoteServiceError(str(error), error.code, getattr(error, "status", None)) from None
+
+        yield ask
 
 
-def _local(settings: Settings, sketch: Path | None, parts: PartOptions, query: Query) -> SearchAnswer:
+@contextmanager
+def _local(settings: Settings, parts: PartOptions, query: Query) -> Iterator[Ask]:
+    """What asks a gallery on this machine."""
     from app.search.answer_documents import search_answer
 
     searcher = open_searcher(settings)
     snapshot = searcher.snapshot
     snapshot.check(query.only)
-    started = time.perf_counter()
-    prepared = parts.prepared(searcher, sketch)
-    decoded = time.perf_counter()
-    found = next(searcher.search_many([prepared], [query]))
-    timings = {"decode": (decoded - started) * 1000, "queue": 0.0, **found.stages_ms}
-    timings["total"] = (time.perf_counter() - started) * 1000
-    return search_answer(found, snapshot, timings_ms=timings, root_path=None)
+
+    def ask(sketch: Path | None) -> SearchAnswer:
+        started = time.perf_counter()
+        prepared = parts.prepared(searcher, sketch)
+        decoded = time.perf_counter()
+        found = next(searcher.search_many([prepared], [query]))
+        timings = {"decode": (decoded - started) * 1000, "queue": 0.0, **found.stages_ms}
+        timings["total"] = (time.perf_counter() - started) * 1000
+        return search_answer(found, snapshot, timings_ms=timings, root_path=None)
+
+    yield ask

@@ -7,6 +7,7 @@ import contextlib
 import ipaddress
 import math
 import time
+from functools import partial
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -106,7 +107,9 @@ class RequestMiddleware:
     def _admit(self, scope: Scope, headers: Headers) -> None:
         """Refuse a request to an unknown host name, or one request too many."""
         self._check_host(headers.get("host", ""))
-        self._check_rate(self._caller(scope, headers))
+        caller = self._caller(scope, headers)
+        self._check_rate(caller)
+        scope["state"]["charge"] = partial(self._limiter.charge, caller)
 
     def _check_rate(self, caller: str) -> None:
         wait = self._limiter.wait(caller)

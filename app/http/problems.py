@@ -63,13 +63,12 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?", "!")) else ".")
 
 
-def problem_response(error: Exception) -> Response:
-    """The answer to `error`. Shows its text only if that was written for users."""
-    headers: dict[str, str] = {}
+def problem_of(error: Exception) -> Problem:
+    """The problem document for `error`. Shows its text only if that was written for users."""
     members: dict[str, Any] = {}
     if isinstance(error, ServiceError):
         code, status, detail = error.code, error.status, str(error)
-        headers, members = error.headers, error.members
+        members = error.members
     elif isinstance(error, SketchseekError) and error.code in STATUS_OF_CODE:
         code, status, detail = error.code, STATUS_OF_CODE[error.code], str(error)
     elif isinstance(error, RequestValidationError):
@@ -78,12 +77,17 @@ def problem_response(error: Exception) -> Response:
     elif isinstance(error, HTTPException):
         code, status = code_of(error), error.status_code
         detail = _DETAIL_OF_STATUS.get(status, str(error.detail))
-        headers = dict(error.headers or {})
     else:
         code, status = "internal_error", 500
         detail = "Something went wrong inside the service; its log says more under this request id."
-    document = problem(code, status, detail, **members)
-    return JSONResponse(document, status, headers, media_type=PROBLEM_JSON)
+    return problem(code, status, detail, **members)
+
+
+def problem_response(error: Exception) -> Response:
+    """The answer to `error`."""
+    document = problem_of(error)
+    headers = dict(error.headers or {}) if isinstance(error, ServiceError | HTTPException) else {}
+    return JSONResponse(document, document["status"], headers, media_type=PROBLEM_JSON)
 
 
 _CODE_OF_STATUS = {404: "not_found", 405: "method_not_allowed"}

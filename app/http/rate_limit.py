@@ -24,6 +24,12 @@ class RateLimiter:
         self._clock = clock
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
+    def charge(self, caller: str, tokens: int) -> None:
+        """Take more tokens of `caller`, who may owe them for a while: one request did the work of several."""
+        if self._rate and caller in self._buckets:
+            left, seen = self._buckets[caller]
+            self._buckets[caller] = (left - tokens, seen)
+
     def wait(self, caller: str) -> float:
         """Take one token of `caller` and return 0.0; if it has none, return the seconds until it has one."""
         if self._rate == 0:

@@ -11,6 +11,7 @@ from app.search.combining import Combined
 from app.search.query_parts import PartName
 from index_builder import PhotoRecord
 from index_builder.photo_filter import ALL_PHOTOS, PhotoFilter
+from model.score_rules import QueryKind
 from model.types import Encoding
 
 Rows = npt.NDArray[np.int64]
@@ -26,7 +27,8 @@ class Query:
     Attributes:
         top_k: results wanted.
         candidates: depth of the recall stage.
-        rerank: compare the candidates' tokens, if there is a sketch; otherwise the recall score alone decides.
+        rerank: order by the checkpoint's rule, for which the candidates' tokens are compared if there is a sketch;
+            otherwise the recall score alone decides.
         offset: results to skip.
         min_score: leave out results with a lower score; None keeps all.
         only: which photos are searched.
@@ -52,14 +54,19 @@ class Asked:
         combined: the vector that is searched with.
         liked: rows that come first wherever the query lets them through.
         left_out: rows that are not found at all.
-        by_direction: compare the directions of descriptors alone. Familiar photos have shorter ones
-            (`model/layers/familiarity.py`), which is meant for sketches and words, not for photos among photos.
+        kind: which of the checkpoint's rules is meant for it.
     """
 
     combined: Combined
     liked: tuple[int, ...] = ()
     left_out: tuple[int, ...] = ()
-    by_direction: bool = False
+    kind: QueryKind = "sketch"
+
+    @property
+    def by_direction(self) -> bool:
+        """Whether the directions of descriptors alone are compared. Familiar photos have shorter ones
+        (`model/layers/familiarity.py`), which is meant for sketches and words, not for photos among photos."""
+        return self.kind == "photo"
 
     @staticmethod
     def of_sketch(sketch: Encoding) -> Asked:
@@ -77,7 +84,7 @@ class Candidates:
         searched: photos looked at: the gallery's, or those that the query lets through.
         recall_ranks: [C] int64 from 1, places by score; None where that is the order of `rows`.
         liked: how many come first whatever their score is.
-        asked: the query as it searched last; None if nobody asks for contributions.
+        asked: the query as it searched last; None for a sketch alone of which nobody asks for contributions.
     """
 
     rows: Rows
@@ -86,6 +93,11 @@ class Candidates:
     recall_ranks: Rows | None = None
     liked: int = 0
     asked: Asked | None = None
+
+    @property
+    def kind(self) -> QueryKind:
+        """Of the query."""
+        return "sketch" if self.asked is None else self.asked.kind
 
     def first(self, count: int) -> Candidates:
         """The first `count` of them."""

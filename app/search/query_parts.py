@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from model.score_rules import QueryKind
+
 PartName = Literal["sketch", "text", "photo", "like", "unlike"]
 PART_NAMES: tuple[PartName, ...] = ("sketch", "text", "photo", "like", "unlike")
 """In the order in which they are added up, so that it does not matter in which order they come."""
@@ -61,6 +63,13 @@ class QueryParts:
         given: dict[PartName, Any] = {name: getattr(self, name) for name in PART_NAMES}
         there = [name for name, value in given.items() if value is not None and len(value)]
         return {name: self.weights.of(name) for name in there if self.weights.of(name) > 0}
+
+    @property
+    def kind(self) -> QueryKind:
+        """Which of the checkpoint's rules is meant for it."""
+        if "sketch" in self.used:
+            return "sketch_and_more" if self.used.keys() - {"sketch", "unlike"} else "sketch"
+        return "text" if "text" in self.used else "photo"
 
     @property
     def liked(self) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from app.search.query_and_answer import Asked, Candidates, Descriptors, Query, Rows, Scores
 from index_builder import GallerySnapshot
 from index_builder.photo_filter import PhotoFilter
-from model.config import ExpansionRule
+from model.score_rules import ExpansionRule, QueryKind
 
 _DEEPER = 4  # times the candidates: so many are looked through before lengths are divided out
 Allowed = npt.NDArray[np.bool_]
@@ -30,21 +30,24 @@ class RecallStage:
     def __init__(self, snapshot: GallerySnapshot) -> None:
         self._snapshot = snapshot
 
-    def find(self, asked: Sequence[Asked], queries: Sequence[Query], expansion: ExpansionRule) -> list[Candidates]:
+    def find(
+        self, asked: Sequence[Asked], queries: Sequence[Query], expansion_of: Callable[[QueryKind], ExpansionRule]
+    ) -> list[Candidates]:
         """Candidates of each query; those that search the same photos in the same way are looked up together.
 
         Args:
             asked: Q of them.
             queries: Q of them.
-            expansion: the checkpoint's, which queries may decline.
+            expansion_of: the checkpoint's, for each kind of query, which queries may decline.
         """
         groups: dict[tuple[Hashable, ...], list[int]] = defaultdict(list)
         for number, (one, query) in enumerate(zip(asked, queries, strict=True)):
-            groups[query.only, one.left_out, one.by_direction, query.expand].append(number)
+            groups[query.only, one.left_out, one.kind, query.expand].append(number)
         found: dict[int, Candidates] = {}
         for members in groups.values():
             together, query = [asked[number] for number in members], queries[members[0]]
             allowed = self._allowed(query.only, together[0].left_out)
+            expansion = expansion_of(together[0].kind)
             if query.expand and expansion.neighbours:
                 together = self._expanded(together, allowed, expansion)
             depths = [queries[number].candidates for number in members]

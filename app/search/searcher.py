@@ -28,8 +28,11 @@ from app.search.query_parts import PartName, QueryParts, Vector
 from app.search.recall_stage import RecallStage
 from app.search.stopwatch import Observe, Stopwatch, unobserved
 from index_builder import GallerySnapshot, PhotoRecord
+from model.config import NetworkConfig
 from model.images.preprocess import photo_tensor, sketch_tensor
 from model.networks.network import Network
+from model.ranking.score import score_of
+from model.score_rules import ScoreRule
 from model.types import Encoding
 
 
@@ -105,7 +108,8 @@ class TwoStageSearcher:
             candidates: what the recall stage found.
             query: with `rerank` false the recall scores decide.
         """
-        keeps_order = self.network.config.score.keeps_recall_order
+        rule = self.network.config.rule_for(candidates.kind)
+        keeps_order = rule is None or rule.keeps_recall_order
         if keeps_order and not query.collapse:  # what is not shown need not be related
             candidates = candidates.first(query.offset + query.top_k)
         logits = self._logits(sketch, candidates.rows) if query.rerank and sketch is not None else None
@@ -162,7 +166,7 @@ class TwoStageSearcher:
             combine(vectors, parts.used),
             liked=tuple(parts.liked),
             left_out=tuple(parts.unliked),
-            by_direction=not parts.used.keys() & {"sketch", "text"},
+            kind=parts.kind,
         )
 
     def recall(self, asked: Sequence[Asked], queries: Sequence[Query]) -> list[Candidates]:
@@ -172,7 +176,8 @@ class TwoStageSearcher:
             asked: Q of them.
             queries: Q of them.
         """
-        return self._recall.find(asked, queries, self.network.config.score.expansion)
+        config: NetworkConfig = self.network.config
+        return self._recall.find(asked, queries, lambda kind: (config.rule_for(kind) or config.score).expansion)
 
     def tokens(self, rows: Rows) -> Encoding:
         """Encodings of the photos of `rows` [C], dequantised, on the network's device."""
@@ -183,26 +188,31 @@ class TwoStageSearcher:
         with torch.inference_mode():
             return self.network.relate(sketch, photos).logit[0]
 
-    def score(self, candidates: Candidates, logits: Logits) -> npt.NDArray[np.float64]:
+    def score(self, candidates: Candidates, logits: Logits | None) -> npt.NDArray[np.float64]:
         """[C] float64, what one query's candidates are ordered by: the checkpoint's rule over all of them at once.
 
         Args:
             candidates: C of them, all that were related.
-            logits: [C] float64, their relation logits. In float32 the sigmoid would tie scores near 1.
+            logits: [C] float64, their relation logits. In float32 the sigmoid would tie scores near 1. None if nothing
+                was related: then only a rule that reads recall scores alone can be followed.
         """
-        cosines = torch.from_numpy(candidates.scores.astype(np.float64))
-        return self.network.score(torch.from_numpy(logits), cosines).numpy()
+        rule: ScoreRule | None = self.network.config.rule_for(candidates.kind)
+        cosines = candidates.scores.astype(np.float64)
+        if rule is None or (logits is None and not rule.keeps_recall_order):
+            return cosines
+        related = np.zeros_like(cosines) if logits is None else logits
+        return score_of(rule, torch.from_numpy(related), torch.from_numpy(cosines)).numpy()
 
     def order(self, candidates: Candidates, logits: Logits | None, query: Query) -> Answer:
         """Candidates by score, liked ones first, ties the newest first, cut to what `query` asks for.
 
         Args:
             candidates: C of them.
-            logits: [C] float64; None orders by recall score.
+            logits: [C] float64; None if nothing was related.
             query: how many are wanted, from where on, and with which score.
         """
         rows, cosines = candidates.rows, candidates.scores.astype(np.float64)
-        scores = cosines if logits is None else self.score(candidates, logits)
+        scores = self.score(candidates, logits) if query.rerank else cosines
         relation = None if logits is None else torch.from_numpy(logits).sigmoid().numpy()
         others = np.arange(len(rows)) >= candidates.liked
         order = np.lexsort((self.snapshot.newest_first[rows], -scores, others))

@@ -16,12 +16,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from model.config import ExpansionRule, ScoreRule
 from model.evaluation.metrics import rank_photos
 from model.evaluation.protocols import Rank
 from model.networks.network import Network
 from model.ranking.expansion import expand
 from model.ranking.score import mixture
+from model.score_rules import ExpansionRule, ScoreRule
 from model.types import Encoding
 
 Progress = Callable[[int, int], None]

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.config import ExpansionRule, ScoreRule, Standard
 from model.evaluation.metrics import average_precision, hit_at, precision_at, rank_photos
 from model.ranking.score import level_of, mixture
+from model.score_rules import ExpansionRule, ScoreRule, Standard
 
 SHARES = tuple(step / 10 for step in range(11))
 CANDIDATES = 100

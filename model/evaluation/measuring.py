@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from model.config import ExpansionRule, ScoreRule
 from model.data.pairs import Pairs
 from model.evaluation import protocols
 from model.evaluation.arms import (
@@ -25,6 +24,7 @@ from model.evaluation.options import EvaluationOptions
 from model.evaluation.protocols import Outcome, Rank
 from model.evaluation.tasks import Task
 from model.networks.network import Network
+from model.score_rules import ExpansionRule, ScoreRule
 from model.types import Encoding
 
 Progress: TypeAlias = Callable[[str, int, int], None]

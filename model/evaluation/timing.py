@@ -10,9 +10,9 @@ from statistics import median
 
 import torch
 
-from model.config import ExpansionRule
 from model.networks.network import Network
 from model.ranking.expansion import expand
+from model.score_rules import ExpansionRule
 from model.types import Encoding
 
 _REPEATS = 5

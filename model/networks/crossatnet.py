@@ -32,11 +32,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.config import NetworkConfig, Width
+from model.config import NetworkConfig
 from model.errors import ConfigurationError
 from model.networks.encoder import Modality, make_encoder
 from model.networks.network import EncoderNetwork
 from model.presets import ZSE_LITE, ZSE_TINY
+from model.stored_numbers import Width
 from model.types import Encoding, Relation
 
 

@@ -13,12 +13,13 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from model.config import NetworkConfig, PreprocessConfig, ScoreRule
+from model.config import NetworkConfig, PreprocessConfig
 from model.layers.folding import fold_batch_norms
 from model.layers.text_map import TextMap
 from model.layers.whitening import Whitening
 from model.networks.encoder import Features, HybridEncoder, Modality
 from model.ranking.score import score_of
+from model.score_rules import ScoreRule
 from model.types import Encoding, Relation, RelationAttention
 
 

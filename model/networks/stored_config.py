@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import asdict, fields, is_dataclass
 from functools import cache
-from typing import Any, TypeVar, get_type_hints
+from types import NoneType
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from model.config import NetworkConfig, ScoreRule
+from model.config import NetworkConfig
 from model.errors import ConfigurationError
+from model.score_rules import ScoreRule
 
 C = TypeVar("C", bound=NetworkConfig)
+_ADDED_LATER = {"kinds"}
+"""Parts that earlier checkpoints lack, and whose defaults say the same."""
 
 
 def config_from_json(kind: type[C], values: Any) -> C:
@@ -25,7 +29,7 @@ def config_from_json(kind: type[C], values: Any) -> C:
         ConfigurationError: an entry is missing, unknown or of the wrong kind.
     """
     try:
-        missing = {each.name for each in fields(kind)} - dict(values).keys()
+        missing = {each.name for each in fields(kind)} - dict(values).keys() - _ADDED_LATER
         if missing:
             raise ValueError(f"missing entries: {', '.join(sorted(missing))}")
         config: C = _part_from_json(kind, values)
@@ -56,6 +60,10 @@ def to_json(config: NetworkConfig) -> dict[str, Any]:
 
 def _part_from_json(kind: Any, values: Any) -> Any:
     """A dataclass from a mapping, anything else checked against its type (lists become tuples)."""
+    if NoneType in get_args(kind):
+        if values is None:
+            return None
+        (kind,) = [one for one in get_args(kind) if one is not NoneType] if len(get_args(kind)) == 2 else [kind]
     if not is_dataclass(kind):
         try:
             return _checker(kind).validate_python(values)

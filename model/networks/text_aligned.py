@@ -32,7 +32,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from model.config import Count, CrossAttentionConfig, EncoderConfig, NetworkConfig, RelationConfig
+from model.config import CrossAttentionConfig, EncoderConfig, NetworkConfig, RelationConfig
 from model.errors import ConfigurationError
 from model.layers.cross_attention import CrossAttention
 from model.layers.matches import matches_of
@@ -40,6 +40,7 @@ from model.layers.relation import PooledRelation
 from model.networks.encoder import make_encoder
 from model.networks.network import EncoderNetwork, join_relations
 from model.presets import ZSE_LITE, ZSE_LITE0, ZSE_TINY
+from model.stored_numbers import Count
 from model.types import Encoding, Relation
 
 

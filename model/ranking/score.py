@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from model.config import ScoreRule, Standard
+from model.score_rules import ScoreRule, Standard
 
 
 def score_of(rule: ScoreRule, logit: Tensor, cosine: Tensor) -> Tensor:

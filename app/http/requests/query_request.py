@@ -102,7 +102,7 @@ async def read_query(
     kind = media_type(request)
     if kind == "application/json":
         body = await read_body(request, settings.max_body_bytes, settings.body_timeout_s)
-        return _from_json(body, settings, takes_photo=takes_photo)
+        return query_from_json(parse_json(body, most_values(settings)), settings, takes_photo=takes_photo)
     if kind == "multipart/form-data":
         return await _from_form(request, settings, repeatable, ("sketch", "photo") if takes_photo else ("sketch",))
     raise RequestError(
@@ -110,9 +110,14 @@ async def read_query(
     )
 
 
-def _from_json(body: bytes, settings: Settings, *, takes_photo: bool) -> QueryRequest:
-    # x, y and perhaps the time of each point, one or two empty lists per stroke, and the options.
-    values = parse_json(body, 3 * settings.max_points + 4 * settings.max_strokes + 1000)
+def most_values(settings: Settings) -> int:
+    """Most values of a JSON body: x, y and perhaps the time of each point, one or two empty lists per stroke, and
+    options."""
+    return 3 * settings.max_points + 4 * settings.max_strokes + 1000
+
+
+def query_from_json(values: dict[str, Any], settings: Settings, *, takes_photo: bool) -> QueryRequest:
+    """The pictures and the other members of a JSON object, of which only these stay in it. Raises as `read_query`."""
     strokes, image = values.pop("strokes", None), values.pop("image", None)
     photo = values.pop(PHOTO_FIELD, None) if takes_photo else None
     if strokes is not None and image is not None:

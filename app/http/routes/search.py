@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 from functools import partial
 
 from fastapi import APIRouter, Depends, Request
@@ -52,32 +53,53 @@ async def search(request: Request) -> Response:
     service = service_of(request)
     service.gallery.serve()  # rejects a client before it has sent megabytes, while nothing is served
     sent = await read_query(request, service.settings, _REPEATABLE, takes_photo=True)
-    arrived, deadline = time.perf_counter(), service.deadline()
+    deadline = service.deadline()
     options = parse_options(sent, service.settings.max_top_k, service.settings.max_candidates)
+    one = OneSearch(service, sent, options, request.scope.get("root_path", ""), deadline)
+    answer = await unless_client_leaves(request, service.gallery.answer(one.answer), service.metrics)
+    return Response(answer.model_dump_json(), media_type="application/json", headers={"Cache-Control": "no-store"})
 
-    async def attempt(served: ServedVersion) -> SearchAnswer:
-        query, clock = query_of(options, served), Stopwatch()
-        parts = await service.decode(lambda: _parts(service, served, sent, options), deadline)
+
+@dataclass(frozen=True)
+class OneSearch:
+    """A search that waits for its answer.
+
+    Attributes:
+        service: that answers.
+        sent: what the client sent.
+        options: how to search.
+        root_path: what the service's addresses start with.
+        deadline: when it must be answered.
+        arrived: seconds, on the clock of `time.perf_counter`.
+    """
+
+    service: Service
+    sent: QueryRequest
+    options: SearchOptions
+    root_path: str
+    deadline: Deadline
+    arrived: float = field(default_factory=time.perf_counter)
+
+    async def answer(self, served: ServedVersion) -> SearchAnswer:
+        """The answer from one version of the gallery."""
+        query, clock, service = query_of(self.options, served), Stopwatch(), self.service
+        parts = await service.decode(lambda: _parts(service, served, self.sent, self.options), self.deadline)
         clock.lap("decode")
         service.metrics.observe_stage("decode", clock.laps_ms["decode"] / 1000)
         item = SearchItem(served.searcher, parts, query)
-        found = await service.search(item, deadline)
+        found = await service.search(item, self.deadline)
         clock.lap("search")
-        answer = search_answer(
-            found,
-            served.snapshot,
-            timings_ms={**_stages(clock.laps_ms, found.stages_ms), "total": (time.perf_counter() - arrived) * 1000},
-            root_path=request.scope.get("root_path", ""),
-        )
-        if options.explain:
-            await _explain(service, item, found, answer.results, deadline)
+        timings = {**_stages(clock.laps_ms, found.stages_ms), "total": self._milliseconds()}
+        answer = search_answer(found, served.snapshot, timings_ms=timings, root_path=self.root_path)
+        if self.options.explain:
+            await _explain(service, item, found, answer.results, self.deadline)
             clock.lap("explain")
             answer.timings_ms.explain = round(clock.laps_ms["explain"], 2)
-            answer.timings_ms.total = round((time.perf_counter() - arrived) * 1000, 2)
+            answer.timings_ms.total = round(self._milliseconds(), 2)
         return answer
 
-    answer = await unless_client_leaves(request, service.gallery.answer(attempt), service.metrics)
-    return Response(answer.model_dump_json(), media_type="application/json", headers={"Cache-Control": "no-store"})
+    def _milliseconds(self) -> float:
+        return (time.perf_counter() - self.arrived) * 1000
 
 
 def _parts(service: Service, served: ServedVersion, sent: QueryRequest, options: SearchOptions) -> QueryParts:

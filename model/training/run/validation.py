@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.config import ExpansionRule, PreprocessConfig
+from model.config import PreprocessConfig
 from model.data.arrays import ImageArrays
 from model.data.augment import plain
 from model.data.items import Dataset
@@ -20,6 +20,7 @@ from model.evaluation.calibrate import ChosenRule, choose_score_rule
 from model.evaluation.metrics import average_precision, hit_at, precision_at, rank_photos
 from model.evaluation.protocols import tie_order
 from model.networks.network import Network
+from model.score_rules import ExpansionRule
 from model.training.material.material import Material, load_material
 from model.types import Encoding
 

@@ -131,6 +131,31 @@ def test_what_search_cannot_do_is_one_line(capsys, shared_gallery, checkpoint, d
     assert err.count("\n") == 1
 
 
+@pytest.mark.usefixtures("in_float32")
+def test_each_picture_of_a_folder_searches(capsys, shared_gallery, network, checkpoint, tmp_path):
+    (tmp_path / "more").mkdir()
+    for name, data in (("b.png", sketch()), ("more/a.PNG", sketch(4)), ("c.png", b"no picture"), ("notes.txt", b"x")):
+        (tmp_path / name).write_bytes(data)
+    local = ["--gallery", shared_gallery, "--checkpoint", checkpoint, "--device", "cpu"]
+    with serving(shared_gallery, network) as url:
+        for where in (local, ["--url", url, "--key", READ_KEY]):
+            code, out, _ = run(capsys, "search", tmp_path, *where, "--top-k", "2", "--json")
+            assert code == 1, "one of them is no picture"
+            documents = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+            assert [one["sketch"] for one in documents] == ["b.png", "c.png", "more/a.PNG"]
+            assert documents[1]["problem"]["code"] == "unreadable_image"
+            _, alone, _ = run(capsys, "search", tmp_path / "more" / "a.PNG", *where, "--top-k", "2", "--json")
+            paths = [one["path"] for one in json.loads(alone.splitlines()[-1])["results"]]
+            assert [one["path"] for one in documents[2]["answer"]["results"]] == paths
+        code, out, err = run(capsys, "search", tmp_path, "--url", url, "--key", "wrong")
+        assert (code, err.count("sketchseek: ")) == (1, 1), "a wrong key is said once"
+    (tmp_path / "c.png").unlink()
+    code, out, _ = run(capsys, "search", tmp_path, *local, "--top-k", "2")
+    assert (code, len(out.splitlines())) == (0, 6)
+    code, _, err = run(capsys, "search", shared_gallery, *local)
+    assert (code, "no picture in" in err) == (1, True)
+
+
 def test_doctor_finds_what_is_wrong_and_says_how_to_mend_it(capsys, shared_gallery, checkpoint, tmp_path):
     code, out, _ = run(
         capsys, "doctor", "--gallery", shared_gallery, "--checkpoint", checkpoint, "--port", "0", "--json"

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from app.cli import main
 from model.checkpoints.files import save_checkpoint
-from model.config import ExpansionRule, ScoreRule
 from model.errors import ConfigurationError
 from model.evaluation.encode import encode_usable
 from model.evaluation.evaluate import evaluate
@@ -20,6 +19,7 @@ from model.evaluation.options import EvaluationOptions
 from model.evaluation.tasks import file_list_task, folder_task, pairs_task
 from model.networks.registry import build_network
 from model.presets import ZSE_TINY
+from model.score_rules import ExpansionRule, ScoreRule
 from model.text.sentence_encoder import WIDTH
 
 METRICS = {"map_all", "map_200_strict", "map_200_lenient", "precision_100", "precision_200", "ms_per_query"}

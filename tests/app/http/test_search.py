@@ -11,8 +11,8 @@ from app.search import explaining
 from app.search.query_and_answer import Query
 from app.search.searcher import TwoStageSearcher
 from index_builder import GallerySnapshot
-from model.config import ExpansionRule
 from model.images.opening import open_image
+from model.score_rules import ExpansionRule
 from tests.app.conftest import service_in, sketch, wait_until
 
 STROKES = [[[0, 50, 100], [0, 80, 10]], [[5, 90], [90, 90]]]

@@ -1,6 +1,7 @@
 """Queries of several parts against slow and simple ways to compute the same, and what a person may rely on."""
 
 import itertools
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -18,6 +19,7 @@ from index_builder.gallery_errors import UnknownPhotoError
 from index_builder.photo_filter import PhotoFilter
 from model.images.opening import open_image
 from model.images.preprocess import photo_tensor
+from model.score_rules import ExpansionRule, KindRules, ScoreRule
 from tests.app.conftest import encoded, picture, sketch
 
 ALL = Query(top_k=13)
@@ -187,3 +189,42 @@ def test_what_is_not_in_the_gallery_cannot_be_liked(searcher):
 def test_a_photo_is_prepared_as_the_gallery_prepares_photos(searcher):
     opened = open_image(encoded(picture(1)))
     assert (searcher.prepare_photo(opened) == photo_tensor(opened, searcher.network.preprocess)).all()
+
+
+PHOTO_RULE = ScoreRule(0.0, 5.0, -2.0)
+MIXED_RULE = ScoreRule(0.0, 3.0, 0.5, expansion=ExpansionRule(neighbours=3, weight=2.0))
+
+
+@pytest.fixture
+def ruled(searcher, network, monkeypatch):
+    """The same searcher, of a checkpoint with rules for queries that are more than a sketch."""
+    kinds = KindRules(sketch_and_more=MIXED_RULE, text=replace(PHOTO_RULE, bias=1.0), photo=PHOTO_RULE)
+    monkeypatch.setattr(network, "config", replace(network.config, kinds=kinds))
+    return searcher
+
+
+def test_each_kind_of_query_has_its_own_rule(ruled, drawn, shown, network):
+    words = np.eye(1, network.descriptor_size, dtype=np.float32)[0]
+    cases = (
+        (QueryParts(photo=shown), -2.0, 5.0),
+        (QueryParts(like=[2]), -2.0, 5.0),
+        (QueryParts(text=words, photo=shown), 1.0, 5.0),
+        (QueryParts(drawn, text=words), 0.5, 3.0),
+        (QueryParts(drawn, like=[2]), 0.5, 3.0),
+    )
+    for parts, bias, slope in cases:
+        answer = found(ruled, parts)
+        assert answer.reranked == (parts.sketch is not None)
+        for one in answer.results:
+            assert one.score == pytest.approx(1 / (1 + np.exp(-(slope * one.recall_score + bias))), abs=1e-6)
+        plain = found(ruled, parts, RECALL)
+        assert all(one.score == one.recall_score for one in plain.results)
+    alone = found(ruled, QueryParts(drawn, unlike=[2]))
+    assert [one.score for one in alone.results] == pytest.approx([one.relation_score for one in alone.results])
+
+
+def test_each_kind_of_query_has_its_own_expansion(ruled, drawn, shown):
+    both = QueryParts(drawn, photo=shown)
+    assert "expansion" in found(ruled, both).results[0].contributions
+    for parts, query in ((both, replace(ALL, expand=False)), (QueryParts(drawn), ALL), (QueryParts(photo=shown), ALL)):
+        assert "expansion" not in found(ruled, parts, query).results[0].contributions

@@ -12,10 +12,10 @@ from app.search.query_parts import QueryParts
 from app.search.searcher import TwoStageSearcher
 from index_builder import GallerySnapshot
 from index_builder.photo_filter import PhotoFilter
-from model.config import ExpansionRule, ScoreRule
 from model.errors import DeviceError
 from model.evaluation.arms import expanded_queries
 from model.images.opening import open_image
+from model.score_rules import ExpansionRule, ScoreRule
 from tests.app.conftest import sketch
 
 

@@ -20,9 +20,10 @@ from model.checkpoints.files import (
     save_checkpoint,
     with_config,
 )
-from model.config import PreprocessConfig, ScoreRule
+from model.config import PreprocessConfig
 from model.errors import CheckpointError, CheckpointNotFoundError, ConfigurationError, DeviceError, SketchseekError
 from model.presets import ZSE_TINY
+from model.score_rules import ScoreRule
 from tests.model.tiny_networks import UPSTREAM_TINY, VIT_POOLED, build, images
 
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from model.config import ExpansionRule, ScoreRule
 from model.evaluation.arms import Arms, checkpoint_fusion, relate_all, relate_candidates, standardised_fusion
 from model.evaluation.calibrate import calibration_loss, choose_score_rule
 from model.evaluation.metrics import average_precision, precision_at, rank_photos
@@ -15,6 +14,7 @@ from model.networks.registry import build_network
 from model.presets import ZSE_TINY
 from model.ranking.expansion import expand
 from model.ranking.score import score_of
+from model.score_rules import ExpansionRule, ScoreRule
 
 SKETCHES, PHOTOS = 5, 12
 

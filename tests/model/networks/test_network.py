@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from model.checkpoints.files import with_config
-from model.config import ScoreRule
 from model.layers.linear import linear
 from model.layers.relation import PooledRelation, UpstreamRelation
+from model.score_rules import ScoreRule
 from tests.model import naive
 from tests.model.tiny_networks import CONFIGS, UPSTREAM_TINY, build, encodings, images
 

@@ -1,14 +1,17 @@
 """Configurations as checkpoints hold them: what survives, and what is refused before anything is built."""
 
 import json
+from dataclasses import replace
+from typing import get_args
 
 import pytest
 
-from model.config import ScoreRule, ZseConfig
+from model.config import ZseConfig
 from model.errors import ConfigurationError
 from model.networks.registry import ARCHITECTURES, PRESETS
 from model.networks.stored_config import config_from_json, score_rule_from_json, to_json
 from model.presets import ZSE_LITE
+from model.score_rules import KindRules, QueryKind, ScoreRule
 from tests.model.tiny_networks import UPSTREAM_TINY, VIT_POOLED
 
 
@@ -43,12 +46,28 @@ def test_configurations_survive_json(config):
         ("score", "expansion", {"neighbours": 10**9}),
         ("score", "expansion", None),
         ("relation", "colour", "red"),
+        ("kinds", "photo", {"relation_weight": 0.5, "recall_weight": float("nan")}),
+        ("kinds", "photo", 5),
+        ("kinds", "song", None),
     ],
 )
 def test_a_value_that_cannot_be_is_named(part, name, value):
     values = to_json(ZSE_LITE)
     with pytest.raises(ConfigurationError, match=rf"{part}: .*{name}"):
         config_from_json(ZseConfig, {**values, part: {**values[part], name: value}})
+
+
+def test_rules_of_other_kinds_of_query_survive_and_may_be_missing():
+    own = replace(ZSE_LITE, kinds=KindRules(ScoreRule(1.0, 2.0), photo=ScoreRule(0.0, 5.0, -1.0)))
+    values = json.loads(json.dumps(to_json(own)))
+    assert config_from_json(ZseConfig, values) == own
+    del values["kinds"]
+    assert config_from_json(ZseConfig, values) == ZSE_LITE
+    assert [own.rule_for(kind) for kind in get_args(QueryKind)] == [
+        own.score, own.kinds.sketch_and_more, None, own.kinds.photo]  # fmt: skip
+    assert ZSE_LITE.rule_for("sketch_and_more") is ZSE_LITE.score
+    with pytest.raises(ConfigurationError, match="order of recall"):
+        KindRules(text=ScoreRule())
 
 
 @pytest.mark.parametrize(

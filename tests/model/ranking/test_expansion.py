@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from model.config import ExpansionRule
 from model.evaluation.arms import expanded_queries
 from model.ranking.expansion import expand
+from model.score_rules import ExpansionRule
 
 
 @given(count=st.integers(0, 5), weight=st.floats(0, 4), seed=st.integers(0, 99))

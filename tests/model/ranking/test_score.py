@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.config import ScoreRule, Standard
 from model.ranking.score import mixture, score_of, standardised
+from model.score_rules import ScoreRule, Standard
 
 STANDARD = Standard(1.0, 2.0, 0.3, 0.1, count=5.0)
 RULE = ScoreRule(0.4, 0.6, 0.1, standard=STANDARD, level=1.5)

@@ -9,11 +9,11 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from model.checkpoints.files import load_checkpoint, read_checkpoint
-from model.config import ScoreRule
 from model.data.items import category_key
 from model.errors import ConfigurationError, DatasetError, MissingExtraError, StoppedError
 from model.networks.zse_sbir import ZseNetwork
 from model.presets import ZSE_TINY, ZSE_VIT_B16
+from model.score_rules import ScoreRule
 from model.training.config import UPSTREAM_RECIPE, LossWeights, with_setting
 from model.training.material.holdout import thinned
 from model.training.material.material import load_material

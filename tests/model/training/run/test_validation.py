@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from model.config import ExpansionRule
 from model.networks.registry import build_network
 from model.presets import ZSE_TINY
+from model.score_rules import ExpansionRule
 from model.training.run.fit_whitening import PER_CATEGORY, fit_whitening
 from model.training.run.validation import EXPANSION, Validation, mean_quality
 
