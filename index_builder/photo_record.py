@@ -9,11 +9,12 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 ID_BYTES = 16
 NO_DATE = -(2**63)
 """In place of a date taken: the file was looked at, and says none."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ID = re.compile("[a-z2-7]{26}")  # 16 bytes in base 32 without padding
 
 
@@ -119,5 +120,5 @@ def composed_tags(tags: Iterable[str]) -> list[str]:
 
 
 def from_ns(nanoseconds: int) -> datetime:
-    """A time in nanoseconds since 1970 as a datetime in UTC."""
-    return datetime.fromtimestamp(nanoseconds / 1e9, tz=UTC)
+    """A time in nanoseconds since 1970 as a datetime in UTC, rounded down, so that no day becomes the next one."""
+    return _EPOCH + timedelta(microseconds=nanoseconds // 1000)

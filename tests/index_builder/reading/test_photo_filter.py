@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from index_builder.gallery_errors import UnknownFolderError, UnknownTagError
@@ -44,6 +44,9 @@ photos = st.lists(
     max_size=12,
 )
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LAST_MOMENT: dict[str, Any] = {
+    "folder": "", "name": "a.jpg", "modified_ns": -1, "taken_ns": None, "added_ns": 0, "width": 1, "height": 1
+}  # fmt: skip
 days = st.one_of(st.none(), st.dates(date(1969, 12, 28), date(1970, 1, 5)), st.sampled_from([date.min, date.max]))
 some_tags = st.lists(st.sampled_from(["cat", "dog", "2024", "Café", NFD, "x", "none of them"]), max_size=3).map(tuple)
 filters = st.builds(
@@ -166,6 +169,7 @@ def test_the_same_filter_is_equal_however_it_is_written():
 
 @settings(deadline=None, max_examples=100)
 @given(rows=photos, chosen=filters)
+@example(rows=[LAST_MOMENT], chosen=PhotoFilter())
 def test_facets_count_what_a_naive_loop_counts(rows, chosen):
     table = table_of(rows)
     records = [table.photo(row) for row in range(len(rows))]
