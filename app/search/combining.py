@@ -19,9 +19,10 @@ from app.search.query_parts import PART_NAMES, PartName, Vector
 from model.ranking.expansion import expand
 
 UNLIKE = 0.3
-"""Length of what one unit of `unlike` subtracts, beside a length of 1 of all other parts together."""
-MOST_UNLIKE = 0.75
-"""The same at most, so that the query keeps pointing to what is wanted, however large the weight."""
+"""Length of what one unit of `unlike` subtracts, beside a length of 1 of all other parts together: between the best for
+an unliked photo alone (0.2) and beside a liked one (0.5), on validation categories by `train/query_rules.py`."""
+MOST_UNLIKE = 0.4
+"""The same at most, however large the weight: with more, an unliked photo alone does more harm than good there."""
 EXPANSION = "expansion"
 _NOTHING = 1e-9
 Exact = npt.NDArray[np.float64]
