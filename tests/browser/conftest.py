@@ -180,7 +180,7 @@ def sample_site() -> Iterator[Site]:
         yield Site(url)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it is open, an event loop runs on this thread: other tests could start none
 def browser() -> Iterator[Browser]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
