@@ -116,7 +116,7 @@ define install
 endef
 
 $(RUN): $(PINS) | $(BIN)/python
-	$(call install,$(EXTRA)$(comma)heic$(comma)jxl$(comma)raw)
+	$(call install,$(EXTRA)$(comma)heic$(comma)jxl$(comma)raw$(comma)text)
 	@touch $@
 
 $(DEV): $(PINS) | $(BIN)/python
