@@ -9,6 +9,7 @@ import resource
 import shutil
 import socket
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from typer.testing import CliRunner
 from app.cli.gallery import cli
 from index_builder import BuildOptions, BuildReport, Skipped, build_gallery, sync_gallery
 from index_builder.gallery_errors import PhotosSkippedError
+from index_builder.scanning import scan
 from index_builder.scanning.passed_over import NAMED, OTHER_ENDINGS, OTHER_REASONS, Kind, Tally
 from model.checkpoints.files import save_checkpoint
 from tests.index_builder.pictures import photo_bytes, write_photo
@@ -43,7 +45,7 @@ def entries(folder: Path, entered: set[tuple[int, int]]) -> int:
 
 
 class Folders:
-    """Which folders a build has entered."""
+    """Which folders a scan has entered. A look for missing photos opens others too."""
 
     def __init__(self, monkeypatch):
         self.entered: set[tuple[int, int]] = set()
@@ -51,8 +53,9 @@ class Folders:
 
         def scandir(place):
             listed = real(place)
-            status = os.stat(place)  # noqa: PTH116 - bytes
-            self.entered.add((status.st_dev, status.st_ino))
+            if sys._getframe(1).f_code.co_filename == scan.__file__ and sys._getframe(1).f_code.co_name == "_enter":
+                status = os.stat(place)  # noqa: PTH116 - bytes
+                self.entered.add((status.st_dev, status.st_ino))
             return listed
 
         monkeypatch.setattr(os, "scandir", scandir)
@@ -154,6 +157,20 @@ def test_any_mix_of_odd_files_is_accounted_for(tmp_path, network, monkeypatch, f
         second = checked(lambda _root, *rest, **named: sync_gallery(*rest, **named), root, gallery, network, patched)
     assert first.photos == first.added
     assert second.photos >= second.indexed
+
+
+def test_a_linked_photo_whose_folder_is_left_out_later(tmp_path, photos, network, monkeypatch):
+    folder = photos / "c"
+    folder.mkdir()
+    write_photo(folder / "a.jpg", 90)
+    (folder / "b.jpg").symlink_to("a.jpg")
+    with monkeypatch.context() as patched:
+        checked(build_gallery, photos, tmp_path / "g", network, patched)
+        (photos / ".sketchseekignore").write_text("/c/\n")
+        report = checked(
+            lambda _root, *rest, **named: sync_gallery(*rest, **named), photos, tmp_path / "g", network, patched
+        )
+    assert report.removed == 2
 
 
 def checked(build, root, gallery, network, patched):
