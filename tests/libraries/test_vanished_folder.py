@@ -492,9 +492,9 @@ class KilledError(BaseException):
 
 
 MOMENTS = {
-    "a folder is listed": ("os.scandir", lambda place: os.fsencode(place).endswith(b"/work")),
-    "a file is looked at": ("os.stat", lambda place, **_: os.fsencode(place).endswith(b"/work/1.jpg")),
-    "a photo is read": ("os.open", lambda place, *_: os.fsencode(place).endswith(b"/work/new.jpg")),
+    "a folder is listed": ("os.scandir", lambda place: os.fsencode(place).endswith(b"/office")),
+    "a file is looked at": ("os.stat", lambda place, **_: os.fsencode(place).endswith(b"/office/1.jpg")),
+    "a photo is read": ("os.open", lambda place, *_: os.fsencode(place).endswith(b"/office/new.jpg")),
     "photos are committed": ("index_builder.store.writer.GalleryWriter.put", None),
     "checksums are written": ("index_builder.store.checksums.Ledger.record", None),
     "photos are removed": ("index_builder.store.writer.GalleryWriter.remove", None),
@@ -510,13 +510,13 @@ MOMENTS = {
 def test_a_kill_at_any_moment_loses_nothing(moment, when, photos, monkeypatch, change):
     """Cuts a sync off at a moment, with a share that is away and a photo that is gone from another one."""
     for index in range(3):
-        write_photo(photos.parent / "work" / f"{index}.jpg", seed=70 + index)
+        write_photo(photos.parent / "office" / f"{index}.jpg", seed=70 + index)
     gallery = photos.parent / "g2"
-    change.build([f"home={photos}", str(photos.parent / "work")], gallery)
+    change.build([f"home={photos}", str(photos.parent / "office")], gallery)
     before = ids(gallery, change.network)
     unmount(photos)
-    write_photo(photos.parent / "work" / "new.jpg", seed=80)
-    (photos.parent / "work" / "0.jpg").unlink()
+    write_photo(photos.parent / "office" / "new.jpg", seed=80)
+    (photos.parent / "office" / "0.jpg").unlink()
     name, wanted = MOMENTS[moment]
     real, killed = resolve_name(name), []
 
@@ -533,12 +533,12 @@ def test_a_kill_at_any_moment_loses_nothing(moment, when, photos, monkeypatch, c
         with pytest.raises(KilledError):
             change.sync(gallery)
     assert killed == [moment]
-    assert before.items() - ids(gallery, change.network).items() <= {("work/0.jpg", before["work/0.jpg"])}
+    assert before.items() - ids(gallery, change.network).items() <= {("office/0.jpg", before["office/0.jpg"])}
     report = change.sync(gallery)
     assert codes(report) == [("emptied", 10)]
     assert FolderLooks.read(gallery).held == report.held
     after = ids(gallery, change.network)
-    assert after.keys() == before.keys() - {"work/0.jpg"} | {"work/new.jpg"}
+    assert after.keys() == before.keys() - {"office/0.jpg"} | {"office/new.jpg"}
     assert verify_gallery(gallery, sample=0).whole
 
 
