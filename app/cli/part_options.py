@@ -100,11 +100,5 @@ class PartOptions:
             photo=None if photo is None else lambda: open_image(readable(photo), None, side),
             like=self.like or (),
             unlike=self.unlike or (),
-            weights=PartWeights(
-                sketch=self.sketch_weight,
-                text=self.text_weight,
-                photo=self.photo_weight,
-                like=self.like_weight,
-                unlike=self.unlike_weight,
-            ),
+            weights=PartWeights.among(self),
         )

@@ -28,6 +28,11 @@ class PartWeights:
     like: float = 1.0
     unlike: float = 1.0
 
+    @classmethod
+    def among(cls, options: object) -> PartWeights:
+        """What the attributes `sketch_weight`, `text_weight` and so on of a client's options say."""
+        return cls(**{name: getattr(options, f"{name}_weight") for name in PART_NAMES})
+
     def of(self, name: PartName) -> float:
         """The weight of one part."""
         weight: float = getattr(self, name)

@@ -111,13 +111,6 @@ def _parts(service: Service, served: ServedVersion, sent: QueryRequest, options:
         UnknownPhotoError: a photo that is liked or not is not there.
     """
     limits, side = service.sketch_limits, served.searcher.network.preprocess.image_size
-    weights = PartWeights(
-        sketch=options.sketch_weight,
-        text=options.text_weight,
-        photo=options.photo_weight,
-        like=options.like_weight,
-        unlike=options.unlike_weight,
-    )
     return prepare_parts(
         served.searcher,
         sketch=None if sent.sketch is None else partial(sent.sketch.open, limits),
@@ -125,7 +118,7 @@ def _parts(service: Service, served: ServedVersion, sent: QueryRequest, options:
         photo=None if sent.photo is None else partial(open_image, sent.photo, limits, side),
         like=options.like,
         unlike=options.unlike,
-        weights=weights,
+        weights=PartWeights.among(options),
     )
 
 
