@@ -16,18 +16,15 @@ _BLOCK, _LEADERS_AT_ONCE = 512, 32_768  # 64 MB of cosines at a time
 Places = npt.NDArray[np.int64]
 
 
-def leaders_of(
-    descriptors: npt.NDArray[np.float32], threshold: float = NEAR_IDENTICAL, *, block: int = _BLOCK
-) -> Places:
+def leaders_of(descriptors: npt.NDArray[np.float32], threshold: float = NEAR_IDENTICAL) -> Places:
     """Groups of near-identical photos. Each photo, in order, joins the leader it is most like, or becomes one.
 
     So the first photo of each group leads it, every other one is near-identical to it, and chains of small changes do
-    not join what differs. Costs n times the number of leaders; memory stays flat but for a copy of the descriptors.
+    not join what differs. Costs n times the number of leaders; memory is that of three times the descriptors.
 
     Args:
         descriptors: [n, E], of any length, in the order in which photos are preferred as leaders.
         threshold: least cosine of two near-identical photos.
-        block: photos compared at a time; it changes nothing.
 
     Returns:
         [n] int64, the place of each photo's leader; its own for a leader.
@@ -37,8 +34,8 @@ def leaders_of(
     chosen = np.empty(len(units), dtype=np.int64)
     leading = np.empty_like(units)
     count = 0
-    for start in range(0, len(units), block):
-        part = units[start : start + block]
+    for start in range(0, len(units), _BLOCK):
+        part = units[start : start + _BLOCK]
         best, cosine = _nearest(part, leading[:count])
         among = part @ part.T
         for place in range(len(part)):

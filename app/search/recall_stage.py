@@ -79,7 +79,9 @@ class RecallStage:
         found = self._snapshot.recall(np.stack([one.combined.descriptor for one in asked]), deepest, allowed)
         for one, places, near, depth in zip(asked, *found, depths, strict=True):
             there = places >= 0
-            rows, scores = self._by_direction(one, places[there]) if by_direction else (places[there], near[there])
+            rows, scores = places[there], near[there]
+            if by_direction:  # among as many as if it had come alone
+                rows, scores = self._by_direction(one, rows[: depth * _DEEPER])
             liked = [row for row in one.liked if allowed is None or allowed[row]]
             yield self._liked_first(one, rows[:depth], scores[:depth], liked, searched)
 

@@ -243,7 +243,7 @@ class TwoStageSearcher:
     def similar(self, row: int, top_k: int) -> Answer:
         """Photos like that of `row`, which is left out: a query that likes this photo alone, looked up once."""
         asked = replace(self.ask(QueryParts(like=[row])), liked=(), left_out=(row,))
-        query = Query(top_k=top_k, candidates=top_k, expand=False)
+        query = Query(top_k=top_k, candidates=max(Query.candidates, top_k), expand=False)
         return self.order(self.recall([asked], [query])[0], None, query)
 
     def _photos(self, rows: Rows) -> tuple[PhotoRecord, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
 
 from index_builder.near_identical import NEAR_IDENTICAL, leaders_of
 from index_builder.photo_record import PhotoRecord
@@ -50,7 +51,8 @@ def find_duplicates(gallery: str | Path, threshold: float = NEAR_IDENTICAL) -> t
         table = dataset.to_table(columns=["width", "height", "size", "modified_ns", "path", "descriptor"])
     number = {name: table.column(name).to_numpy() for name in ("width", "height", "size", "modified_ns")}
     pixels = number["width"].astype(np.int64) * number["height"]
-    order = np.lexsort((table.column("path").to_pylist(), number["modified_ns"], -number["size"], -pixels))
+    by_path = pc.sort_indices(table.column("path")).to_numpy()  # an array of paths would be as wide as the longest
+    order = by_path[np.lexsort((number["modified_ns"][by_path], -number["size"][by_path], -pixels[by_path]))]
     leaders = leaders_of(fixed_size(table, "descriptor")[order], threshold)
     members: dict[int, list[int]] = defaultdict(list)
     for place, leader in enumerate(leaders.tolist()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -47,7 +48,8 @@ def test_groups_are_those_of_a_plain_loop_whatever_the_blocks(seed, count, kinds
     threshold = 0.9
     while count and np.abs(cosines - threshold).min() < 1e-5:  # where rounding would decide
         threshold += 3e-5
-    assert leaders_of(vectors, threshold, block=block).tolist() == naive(vectors, threshold)
+    with patch("index_builder.near_identical._BLOCK", block):
+        assert leaders_of(vectors, threshold).tolist() == naive(vectors, threshold)
 
 
 def test_every_member_is_near_its_leader_and_chains_do_not_join():
@@ -61,7 +63,8 @@ def test_many_leaders_are_compared_in_parts(monkeypatch):
     vectors = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
     whole = leaders_of(vectors, 0.95)
     monkeypatch.setattr("index_builder.near_identical._LEADERS_AT_ONCE", 7)
-    assert leaders_of(vectors, 0.95, block=11).tolist() == whole.tolist()
+    monkeypatch.setattr("index_builder.near_identical._BLOCK", 11)
+    assert leaders_of(vectors, 0.95).tolist() == whole.tolist()
     assert 7 < len(set(whole.tolist())) < 60
 
 

@@ -16,7 +16,7 @@ from index_builder import GallerySnapshot
 from index_builder.gallery_errors import UnknownFolderError, UnknownTagError
 from index_builder.photo_filter import FileType, Orientation, PhotoFilter
 
-_MOST_TAGS = 32
+_MOST_NAMED = 32
 
 
 def _day(value: Any) -> date:
@@ -44,9 +44,9 @@ class FilterOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    tag: list[str] = Field([], max_length=_MOST_TAGS, description="Only photos with any of these tags.")
-    tag_all: list[str] = Field([], max_length=_MOST_TAGS, description="Only photos with all of these tags.")
-    tag_none: list[str] = Field([], max_length=_MOST_TAGS, description="Only photos with none of these tags.")
+    tag: list[str] = Field([], max_length=_MOST_NAMED, description="Only photos with any of these tags.")
+    tag_all: list[str] = Field([], max_length=_MOST_NAMED, description="Only photos with all of these tags.")
+    tag_none: list[str] = Field([], max_length=_MOST_NAMED, description="Only photos with none of these tags.")
     taken_from: Day | None = Field(
         None, description="Only photos taken on this day or later, such as 2024-06-01; see `taken` of a result."
     )
@@ -57,7 +57,9 @@ class FilterOptions(BaseModel):
     folder: str = Field(
         "", description="Only photos in this folder or below it, such as holidays/2024; whole names of folders."
     )
-    type: list[FileType] = Field([], description="Only files of any of these types, by the endings of their names.")
+    type: list[FileType] = Field(
+        [], max_length=_MOST_NAMED, description="Only files of any of these types, by the endings of their names."
+    )
     as_of: Moment | None = Field(
         None,
         description="Only photos that were in the gallery at this time. Send the `as_of` of the first answer with the "

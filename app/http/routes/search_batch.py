@@ -46,7 +46,11 @@ async def search_batch(request: Request) -> Response:
         items: list[BatchItem] = []
         for start in range(0, len(queries), service.settings.batch_limit):  # others get their turn in between
             part = queries[start : start + service.settings.batch_limit]
-            items += await asyncio.gather(*(_item(service, served, values, root_path) for values in part))
+            waiting = (_item(service, served, values, root_path) for values in part)
+            for item in await asyncio.gather(*waiting, return_exceptions=True):  # none goes on behind a failure
+                if isinstance(item, BaseException):
+                    raise item
+                items.append(item)
         return BatchAnswer(answers=items)
 
     answer = await unless_client_leaves(request, service.gallery.answer(attempt), service.metrics)

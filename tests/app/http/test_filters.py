@@ -118,6 +118,7 @@ def test_client_and_command_line_find_the_same(shared_gallery, network, run, cap
         ({"taken_from": "2024-06-30", "taken_to": "2024-06-29"}, "invalid_taken_to"),
         ({"orientation": "round"}, "invalid_orientation"),
         ({"type": ["exe"]}, "invalid_type"),
+        ({"type": ["png"] * 33}, "invalid_type"),
         ({"as_of": "later"}, "invalid_as_of"),
         ({"collapse": "perhaps"}, "invalid_collapse"),
         ({"tags_all": ["things"]}, "unknown_field"),
