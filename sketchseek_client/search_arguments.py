@@ -131,7 +131,8 @@ def picture_body(
 
 
 def _says_something(value: Any) -> bool:
-    return value is not None and not (isinstance(value, Sequence) and len(value) == 0)
+    """Whether it is there. An empty text or picture is a mistake, which the service names; an empty list is none."""
+    return value is not None and (isinstance(value, str | bytes) or not isinstance(value, Sequence) or len(value) > 0)
 
 
 def _content(picture: Picture) -> bytes:

@@ -13,6 +13,7 @@ from app.cli.files import readable
 if TYPE_CHECKING:
     from app.search.query_parts import QueryParts
     from app.search.searcher import TwoStageSearcher
+    from app.search.text_encoder import TextEncoder
 
 _PANEL = "Parts of the query"
 
@@ -76,7 +77,7 @@ class PartOptions:
             "unlike_weight": self.unlike_weight,
         }
 
-    def prepared(self, searcher: TwoStageSearcher, sketch: Path | None) -> QueryParts:
+    def prepared(self, searcher: TwoStageSearcher, texts: TextEncoder, sketch: Path | None) -> QueryParts:
         """The parts, decoded and looked up.
 
         Raises:
@@ -86,7 +87,6 @@ class PartOptions:
         """
         from app.search.preparing import prepare_parts
         from app.search.query_parts import PartWeights
-        from app.search.text_encoder import TextEncoder
         from model.images.opening import open_image
         from model.images.preprocess import SKETCH_LONGEST_SIDE
 
@@ -96,7 +96,7 @@ class PartOptions:
             sketch=None
             if sketch is None
             else lambda: open_image(readable(sketch), None, SKETCH_LONGEST_SIDE, whole=True),
-            text=None if text is None else lambda: TextEncoder(searcher.network).descriptor(text),
+            text=None if text is None else lambda: texts.descriptor(text),
             photo=None if photo is None else lambda: open_image(readable(photo), None, side),
             like=self.like or (),
             unlike=self.unlike or (),

@@ -72,6 +72,8 @@ def command(
 
     parts.check(sketch)
     depth = candidates or max(100, top_k)
+    if depth < top_k:
+        raise typer.BadParameter(f"--candidates ({depth}) must be at least --top-k ({top_k})")
     query = Query(top_k, depth, rerank, only=filters.chosen(), expand=expand, collapse=collapse)
     if url:
         asking = _remote(url, key, parts, query)
@@ -116,14 +118,15 @@ def _remote(url: str, key: str | None, parts: PartOptions, query: Query) -> Iter
 def _local(settings: Settings, parts: PartOptions, query: Query) -> Iterator[Ask]:
     """What asks a gallery on this machine."""
     from app.search.answer_documents import search_answer
+    from app.search.text_encoder import TextEncoder
 
     searcher = open_searcher(settings)
-    snapshot = searcher.snapshot
+    snapshot, texts = searcher.snapshot, TextEncoder(searcher.network)
     snapshot.check(query.only)
 
     def ask(sketch: Path | None) -> SearchAnswer:
         started = time.perf_counter()
-        prepared = parts.prepared(searcher, sketch)
+        prepared = parts.prepared(searcher, texts, sketch)
         decoded = time.perf_counter()
         found = next(searcher.search_many([prepared], [query]))
         timings = {"decode": (decoded - started) * 1000, "queue": 0.0, **found.stages_ms}

@@ -28,7 +28,7 @@ def fill_dates(writer: GalleryWriter, folders: PhotoFolders, reaches: Callable[[
     """
 
     def look(raw_path: bytes) -> int | None:
-        return _stated(folders.absolute(raw_path)) if reaches(raw_path) else None
+        return _stated(folders, raw_path) if reaches(raw_path) else None
 
     undated = list(writer.undated().items())
     with ThreadPoolExecutor(max(1, workers), thread_name_prefix="dates") as threads:
@@ -42,9 +42,10 @@ def fill_dates(writer: GalleryWriter, folders: PhotoFolders, reaches: Callable[[
             writer.write_dates(found)
 
 
-def _stated(place: bytes) -> int | None:
-    """As `PhotoFile.taken_ns`; None where the file cannot be read."""
+def _stated(folders: PhotoFolders, raw_path: bytes) -> int | None:
+    """As `PhotoFile.taken_ns`; None where the file cannot be read, or lies in none of the folders."""
     try:
+        place = folders.absolute(raw_path)
         handle = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would block for ever
         with open(handle, "rb", buffering=0) as file:  # noqa: PTH123 - a descriptor, no path
             return taken_ns_of(file) if stat.S_ISREG(os.fstat(handle).st_mode) else None

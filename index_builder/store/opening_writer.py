@@ -64,13 +64,12 @@ def open_writer(
             create_generation(path, 1, metadata)
             write_pointer(path, 1)
         opened = Gallery.open(path)
+        writer = GalleryWriter(path, opened.generation)
+        bound = None if metadata is None else _bound(writer, metadata, before, moved=moved)
         if opened.format < FORMAT:  # from now on, the release that made it must not write to it
             write_pointer(path, opened.generation)
-        writer = GalleryWriter(path, opened.generation)
-        if metadata is not None:
-            if before is not None and writer.metadata.folders != before:
-                raise FoldersChangedError
-            _bind(writer, metadata, moved=moved)
+        if bound is not None and bound.to_stored() != writer.metadata.folders.to_stored():
+            writer.remember(bound)
         yield writer
 
 
@@ -92,8 +91,12 @@ def starts_over(change: Callable[P, T]) -> Callable[P, T]:
     return until_it_holds
 
 
-def _bind(writer: GalleryWriter, metadata: GalleryMetadata, *, moved: bool) -> None:
-    """Check that the gallery is bound to `metadata`, and remember which photos belong to it from now on."""
+def _bound(
+    writer: GalleryWriter, metadata: GalleryMetadata, before: PhotoFolders | None, *, moved: bool
+) -> PhotoFolders:
+    """Which photos belong to the gallery from now on, if it is bound to `metadata`. Nothing is written."""
+    if before is not None and writer.metadata.folders != before:
+        raise FoldersChangedError
     writer.metadata.check(
         CheckpointIdentity(metadata.checkpoint, metadata.checkpoint_sha256), preprocess=metadata.preprocess
     )
@@ -105,8 +108,7 @@ def _bind(writer: GalleryWriter, metadata: GalleryMetadata, *, moved: bool) -> N
         )
     if not moved:
         check_names(writer.path, new, old)
-    if new.to_stored() != old.to_stored():
-        writer.remember(new)
+    return new
 
 
 def check_names(gallery: Path, folders: PhotoFolders, remembered: PhotoFolders) -> None:

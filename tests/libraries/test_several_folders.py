@@ -23,6 +23,7 @@ from index_builder.photo_folders import PhotoFolders
 from index_builder.store.checksums import write_json
 from index_builder.store.gallery import Gallery
 from index_builder.store.metadata import FORMAT
+from tests.index_builder.conftest import tiny_network
 from tests.index_builder.pictures import write_photo
 
 
@@ -165,7 +166,9 @@ def test_a_gallery_of_an_earlier_release_opens_and_is_closed_to_that_release_onc
     build_gallery(photos, gallery, network, options=options)
     write_json(gallery / "gallery.json", {"format": 1, "generation": 1})
     assert gallery_info(gallery).photos == 10
-    assert Gallery.open(gallery).format == 1
+    with pytest.raises(GalleryMismatchError):
+        sync_gallery(gallery, tiny_network(7), options=options)
+    assert Gallery.open(gallery).format == 1, "what was refused changes nothing"
     assert sync_gallery(gallery, network, options=options).unchanged == 10
     assert Gallery.open(gallery).format == FORMAT == 2
     write_json(gallery / "gallery.json", {"format": FORMAT + 1, "generation": 1})

@@ -2,10 +2,10 @@
 
 import { PAPER } from "./history.js";
 
-export const INK = "#141311";
+const INK = "#141311";
 export const WHITE = "#ffffff";
 
-export function paintPaper(context) {
+function paintPaper(context) {
   context.fillStyle = WHITE;
   context.fillRect(0, 0, PAPER, PAPER);
 }

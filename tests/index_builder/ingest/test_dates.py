@@ -6,10 +6,13 @@ import os
 import shutil
 from datetime import date, datetime
 
+import pyarrow as pa
 import pytest
 
 from index_builder import GallerySnapshot, add_photos, build_gallery, rebuild_gallery, sync_gallery, verify_gallery
+from index_builder.ingest.dates import fill_dates
 from index_builder.photo_filter import PhotoFilter
+from index_builder.photo_folders import PhotoFolders
 from index_builder.store import metadata
 from index_builder.store.gallery import Gallery
 from index_builder.store.opening_writer import open_writer
@@ -109,7 +112,7 @@ def test_an_old_gallery_takes_every_change_before_and_after(old_gallery, library
 
 def test_a_file_that_cannot_be_read_is_looked_at_again(old_gallery, network, options, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr("index_builder.ingest.dates._stated", lambda _: None)
+        patched.setattr("index_builder.ingest.dates._stated", lambda *_: None)
         sync_gallery(old_gallery, network, options=options)
     assert has_column(old_gallery)
     assert dates(old_gallery, network) == {}
@@ -128,3 +131,19 @@ def test_dates_stay_when_small_files_are_merged(old_gallery, library, network, o
     assert dates(old_gallery, network)["more/4.jpg"] == TAKEN.replace(day=5)
     assert len(dates(old_gallery, network)) == 6
     assert verify_gallery(old_gallery).whole
+
+
+def test_a_photo_below_no_folder_has_no_date_yet(photos, tmp_path):
+    class Undated:
+        written: object = None
+
+        def undated(self):
+            return {0: pa.table({"photo_id": ["a"], "path": [b"renamed/1.jpg"]})}
+
+        def write_dates(self, found):
+            self.written = found
+
+    writer = Undated()
+    folders = PhotoFolders.of([f"home={photos}", f"second={tmp_path / 'other'}"])
+    fill_dates(writer, folders, lambda _: True, workers=1)  # type: ignore[arg-type]
+    assert writer.written == {}
