@@ -62,7 +62,7 @@ class PhotoColumns:
         if chosen.taken_from is not None or chosen.taken_to is not None:
             first = EARLIEST_NS if chosen.taken_from is None else day_ns(chosen.taken_from)
             last = LATEST_NS if chosen.taken_to is None else day_ns(chosen.taken_to) + DAY_NS - 1
-            yield "taken", (self.taken_ns >= _within(first)) & (self.taken_ns <= _within(last))
+            yield "taken", (self.taken_ns >= first) & (self.taken_ns <= last)
         if chosen.orientation is not None:
             yield "orientation", self.orientations == ORIENTATIONS.index(chosen.orientation)
         if chosen.folder:
@@ -70,7 +70,7 @@ class PhotoColumns:
         if chosen.types:
             yield "types", np.logical_or.reduce([self.types == FILE_TYPES.index(name) for name in chosen.types])
         if chosen.as_of is not None:
-            yield "as_of", self.added_ns <= _within(time_ns(chosen.as_of))
+            yield "as_of", self.added_ns <= time_ns(chosen.as_of)
 
     @cached_property
     def rows_of_tags(self) -> dict[str, Rows]:
@@ -221,10 +221,6 @@ def time_ns(moment: datetime) -> int:
     """A time in nanoseconds since 1970; without a zone it is in UTC."""
     aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
     return (aware - _EPOCH) // timedelta(microseconds=1) * 1000
-
-
-def _within(nanoseconds: int) -> int:
-    return min(max(nanoseconds, EARLIEST_NS), LATEST_NS)
 
 
 def _ending(end: bytes) -> bytes:

@@ -47,6 +47,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LAST_MOMENT: dict[str, Any] = {
     "folder": "", "name": "a.jpg", "modified_ns": -1, "taken_ns": None, "added_ns": 0, "width": 1, "height": 1
 }  # fmt: skip
+FIRST_MOMENT = {**LAST_MOMENT, "taken_ns": -(2**63) + 1}
 days = st.one_of(st.none(), st.dates(date(1969, 12, 28), date(1970, 1, 5)), st.sampled_from([date.min, date.max]))
 some_tags = st.lists(st.sampled_from(["cat", "dog", "2024", "Café", NFD, "x", "none of them"]), max_size=3).map(tuple)
 filters = st.builds(
@@ -107,6 +108,7 @@ def lets_through(chosen: PhotoFilter, photo: PhotoRecord, row: dict[str, Any]) -
 
 @settings(deadline=None, max_examples=100)
 @given(rows=photos, chosen=filters)
+@example(rows=[FIRST_MOMENT], chosen=PhotoFilter(taken_to=date.min))
 def test_a_filter_lets_through_what_a_naive_loop_does(rows, chosen):
     table = table_of(rows)
     expected = [lets_through(chosen, table.photo(row), values) for row, values in enumerate(rows)]
