@@ -412,6 +412,25 @@ def test_without_a_service_the_page_says_so_and_tries_again(site: Site, open_pag
     site.console.clear()
 
 
+def test_a_page_that_loads_before_its_service_tries_again(site: Site, open_page: OpenPage) -> None:
+    page = open_page(site)
+    page.route("**/gallery", lambda route: route.abort())
+    page.reload()
+    expect(page.locator("#state [role=alert]")).to_contain_text("does not answer")
+    page.unroute("**/gallery")
+    expect(page.locator(".doodle").first).to_be_visible()
+    site.console.clear()
+
+
+def test_an_empty_paper_says_how_to_begin_whatever_the_order(site: Site, open_page: OpenPage) -> None:
+    page = open_page(site)
+    wait_for_search(page, lambda: draw(page, circle()))
+    page.evaluate("document.querySelector('[data-order=recall]').click()")
+    expect(page).to_have_url(re.compile("order=recall"))
+    page.locator("#clear").click()
+    expect(page.locator(".doodle").first).to_be_visible()
+
+
 def test_a_running_build_shows_its_progress_and_its_end(site: Site, open_page: OpenPage) -> None:
     page = open_page(site)
     expect(page.locator("#build")).to_be_hidden()

@@ -82,6 +82,7 @@ export class AddPhotos {
     this.#say("");
     this.#update();
     const outcomes = { added: 0, known: 0 };
+    let stopped = false; // by a problem that is said, and must stay so
     for (const entry of this.#files.filter((one) => !one.done)) {
       entry.status.textContent = "sending…";
       entry.status.classList.remove("bad");
@@ -94,10 +95,12 @@ export class AddPhotos {
         if (problem.code in KEY_ADVICE) {
           api.key.set(before); // the key that was good for looking stays
           this.#sayOfKey(KEY_ADVICE[problem.code]);
+          stopped = true;
           break;
         }
         if (problem.code in ADVICE) {
           this.#say(ADVICE[problem.code], true);
+          stopped = true;
           break;
         }
       }
@@ -107,19 +110,19 @@ export class AddPhotos {
     const said = [];
     if (outcomes.added > 0) said.push(`${plural(outcomes.added, "photo")} added.`);
     if (outcomes.known > 0) said.push(`${plural(outcomes.known, "photo was", "photos were")} already there.`);
-    if (said.length > 0) this.#say(said.join(" "));
+    if (said.length > 0 && !stopped) this.#say(said.join(" "));
     if (outcomes.added > 0) await this.#gallery.refresh();
   }
 
   /** Sends one file; whether the gallery had it already. */
   async #add(entry) {
     let job = await api.addPhoto(entry.file);
-    entry.done = true;
     while (job.status === "running") {
       entry.status.textContent = "being added…";
       await new Promise((resolve) => setTimeout(resolve, AGAIN));
       job = await api.job(job.job_id);
     }
+    entry.done = true; // until here, it may be sent again: a photo that is there already stays one
     const [photo] = job.photos;
     if (job.status === "failed" || !photo) throw new api.Problem({ code: job.code ?? "failed", detail: job.refused[0]?.detail ?? "" });
     entry.status.replaceChildren(photo.known ? "already there" : "added", ...this.#actions(entry, photo));

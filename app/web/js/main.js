@@ -88,7 +88,7 @@ search.addEventListener("blank", () => {
   judged.choose({});
   address.write();
   grid.clear();
-  begin();
+  begin(true);
 });
 
 search.addEventListener("results", async ({ detail: { results, appended } }) => {
@@ -114,8 +114,7 @@ search.addEventListener("problem", ({ detail: { problem, appending } }) => {
   byId("grid").classList.remove("waiting");
   if (words.refused(problem)) return search.now(); // without them
   if (appending) return toast(problem.message || "More results cannot be had now.");
-  const passing = problem.code === "offline" || problem.status === 503 || problem.status === 429;
-  if (passing) retry = setTimeout(() => search.now(), (problem.retryAfter || RETRY / 1000) * 1000);
+  const passing = retryIfPassing(problem, () => search.now());
   byId("more").hidden = true;
   if (passing && search.results.length > 0) {
     // What was found stays. The problem is said once, not at every try.
@@ -200,7 +199,15 @@ gallery.addEventListener("change", () => {
   else begin();
 });
 
-async function begin() {
+/** Tries again by itself what may go well later; whether it does. */
+function retryIfPassing(problem, again) {
+  const passing = problem.code === "offline" || problem.status === 503 || problem.status === 429;
+  if (passing) retry = setTimeout(again, problem.retryAfter ? problem.retryAfter * 1000 : RETRY);
+  return passing;
+}
+
+/** Shows how to begin, where `nothingAsked`: what is asked for by the address, a search is about to show. */
+async function begin(nothingAsked = address.isEmpty) {
   byId("more").hidden = true;
   byId("results-head").hidden = true;
   clearTimeout(retry);
@@ -210,11 +217,11 @@ async function begin() {
       filters.tags = gallery.tags;
     }
   } catch (problem) {
-    byId("state").replaceChildren(states.trouble(problem, begin, unlock));
-    if (problem.status === 503 || problem.status === 429) retry = setTimeout(begin, (problem.retryAfter || RETRY / 1000) * 1000);
+    byId("state").replaceChildren(states.trouble(problem, () => begin(nothingAsked), unlock));
+    retryIfPassing(problem, () => begin(nothingAsked));
     return;
   }
-  if (search.answer || !address.isEmpty) return;
+  if (search.answer || !nothingAsked) return;
   const draw = (doodle) => surface.draw(doodle.strokes);
   byId("state").replaceChildren(gallery.photos === 0 ? states.emptyGallery(() => add.open()) : states.welcome(gallery.photos, draw));
 }
