@@ -71,6 +71,13 @@ def obvious_doubt(before: Look | None, now: Look | Doubt | None) -> Doubt | None
     return _NOT_MOUNTED if before.mount and not now.mount else None
 
 
+def is_another_device(before: Look | Doubt | None, now: Look | Doubt | None) -> bool:
+    """Whether a place lies on another file system than before, as far as their numbers tell."""
+    if not isinstance(before, Look) or not isinstance(now, Look):
+        return False
+    return 0 not in (before.device, now.device) and before.device != now.device
+
+
 def doubt_about(
     before: Look | None, first: Look | Doubt | None, now: Look | None, loss: Loss, most_lost: float
 ) -> Doubt | None:
@@ -95,8 +102,7 @@ def doubt_about(
         if earlier.mount and not now.mount:
             return _NOT_MOUNTED
         # With most photos where they were, and not one of them another, it is the same folder on a new device.
-        swapped = 0 not in (earlier.device, now.device) and earlier.device != now.device
-        if swapped and (loss.changed or 2 * loss.missing >= loss.known):
+        if is_another_device(earlier, now) and (loss.changed or 2 * loss.missing >= loss.known):
             return _OTHER_DEVICE
     if loss.missing and loss.missing >= loss.known:
         return _EMPTIED

@@ -68,7 +68,8 @@ class Places:
         self._folders = folders
         named = [folder.path for folder in folders.folders] + list(folders.links_to or ())
         self.roots = list({os.path.realpath(place): place for place in reversed(named)}.values())[::-1]
-        below = {place for root in self.roots for place in _mounts_below(root)}
+        mounted = mount_points()
+        below = {place for root in self.roots for place in _mounts_below(root, mounted)}
         below |= {Path(place) for place, look in remembered.items() if look.mount and self._is_below_a_root(place)}
         self.all = self.roots + sorted(below - set(self.roots))
         self._names = frozenset(map(str, self.all))
@@ -161,9 +162,9 @@ class Places:
         return any(Path(place).is_relative_to(root) for root in self.roots)
 
 
-def _mounts_below(root: Path) -> Iterator[Path]:
+def _mounts_below(root: Path, mounted: Iterable[str]) -> Iterator[Path]:
     real = Path(os.path.realpath(root))
-    for mount in mount_points():
+    for mount in mounted:
         if Path(mount).is_relative_to(real) and Path(mount) != real:
             yield root / Path(mount).relative_to(real)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from index_builder.reading.photo_columns import PhotoColumns, all_of
 from index_builder.store.metadata import DATE
 
 COLUMNS = ("photo_id", "path", "content_hash", "size", "modified_ns", "width", "height", "tags", "added_ns")
+_PATHS_AT_ONCE = 65_536
 
 
 def columns_of(dataset: Any) -> list[str]:
@@ -128,6 +129,12 @@ class PhotoTable:
         """The path of the photo in a row, relative to the photos' root."""
         path: bytes = self._table.column("path")[row].as_py()
         return path
+
+    def raw_paths(self) -> Iterator[bytes]:
+        """Every photo's path, in the order of rows."""
+        for chunk in self._table.column("path").chunks:
+            for start in range(0, len(chunk), _PATHS_AT_ONCE):
+                yield from chunk.slice(start, _PATHS_AT_ONCE).to_pylist()
 
     def row_of(self, photo_id: str) -> int:
         """The row of a photo id.

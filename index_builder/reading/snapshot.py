@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -226,6 +226,10 @@ class GallerySnapshot:
             IndexError: a row outside [0, n).
         """
         return self._photos.photo(row)
+
+    def raw_paths(self) -> Iterator[bytes]:
+        """Every photo's path as the gallery writes it, in the order of rows."""
+        return self._photos.raw_paths()
 
     def row_of(self, photo_id: str) -> int:
         """The row of a photo id.

@@ -9,12 +9,15 @@ import pytest
 
 from app.main import create_app
 from app.service.changes.gallery_changes import GalleryChanges
+from app.service.changes.held_photos import HeldPhotos
 from app.service.following import folder_follower
 from app.service.following.look_schedule import LookSchedule
+from app.service_errors import RequestError
 from index_builder import BuildOptions, GallerySnapshot, build_gallery, sync_gallery
 from index_builder.comparing import places
 from index_builder.photo_folders import PhotoFolders
 from index_builder.scanning.walking import identity_of
+from index_builder.store.folder_looks import FolderLooks
 from tests.app.conftest import WRITE_KEY, open_client, settings_for, wait_until
 from tests.index_builder.pictures import photo_bytes, write_photo
 
@@ -71,6 +74,33 @@ def test_a_disk_with_another_number_that_has_the_photos_takes_uploads(tmp_path, 
     devices[str(photos)] = 8
     with served(tmp_path / "g", network, photos=str(photos)) as client:
         assert send(client, 500).status_code == 201
+
+
+def test_a_folder_without_photos_takes_uploads_whatever_number_its_disk_has(tmp_path, photos, network, devices):
+    (empty := tmp_path / "empty").mkdir()
+    folders = f"uploads={empty}:photos={photos}"
+    build_gallery(PhotoFolders.from_setting(folders), tmp_path / "g", network, options=OPTIONS)
+    devices[str(empty)] = 8
+    with served(tmp_path / "g", network, photos=folders) as client:
+        assert send(client, 500).status_code == 201
+
+
+def test_a_folder_whose_photos_come_last_is_known_by_its_photos(tmp_path, photos, network, devices):
+    build_gallery(photos, tmp_path / "g", network, options=OPTIONS)
+    note = FolderLooks.read(tmp_path / "g")
+    (other := tmp_path / "other").mkdir()
+    look = note.looks[str(photos)]
+    FolderLooks({str(photos): look, str(other): look}).write(tmp_path / "g")
+    devices[str(other)] = 8
+    folders = PhotoFolders.of([f"photos={photos}", f"other={other}"])
+
+    def paths():
+        return iter([b"photos/%d.jpg" % number for number in range(10_000)] + [b"other/1.jpg"])
+
+    with pytest.raises(RequestError):
+        HeldPhotos(tmp_path / "g").check_deletion(folders, b"other/2.jpg", paths)
+    (other / "1.jpg").touch()
+    HeldPhotos(tmp_path / "g").check_deletion(folders, b"other/2.jpg", paths)
 
 
 def test_the_disk_of_the_uploads_alone_is_away(tmp_path, photos, network, monkeypatch):

@@ -37,7 +37,6 @@ from sketchseek_client import SimilarAnswer
 router = APIRouter(tags=["photos"])
 
 _A_FILE_ALONE = "default-src 'none'; frame-ancestors 'none'; sandbox"  # whatever else the picture's bytes may be
-_SPREAD = 4096
 _FOR_A_DAY = "private, max-age=86400"
 
 
@@ -234,10 +233,8 @@ async def delete(request: Request, photo_id: PhotoId) -> Response:
 
 
 def _paths(service: Service) -> Iterator[bytes]:
-    """Paths of some photos from all over the gallery."""
-    snapshot = service.gallery.current.snapshot if service.gallery.current is not None else ()
-    step = max(1, len(snapshot) // _SPREAD)
-    return (snapshot.photo(row).raw_path for row in range(0, len(snapshot), step)) if snapshot else iter(())
+    """Paths of all photos that are served, as the gallery writes them."""
+    return service.gallery.current.snapshot.raw_paths() if service.gallery.current is not None else iter(())
 
 
 @contextmanager

@@ -11,14 +11,13 @@ from itertools import islice
 from pathlib import Path
 
 from app.service_errors import RequestError
-from index_builder.comparing.places import Places, look_at
+from index_builder.comparing.doubts import is_another_device, look_or_doubt, obvious_doubt
+from index_builder.comparing.places import Places
 from index_builder.photo_folders import PhotoFolders
 from index_builder.store.folder_looks import NAME, FolderLooks, Held
 
 _AWAY = frozenset(("missing", "unreadable", "not_mounted", "other_device", "emptied", "marker"))
-_TRIED = 32  # photos of a folder that are looked for before it counts as another disk
-_LOOK_OVER = 4096  # photos among which these are found
-
+_TRIED = 32  # about how many photos of a folder are looked for before it counts as another disk
 
 Paths = Callable[[], Iterable[bytes]]
 
@@ -60,7 +59,7 @@ class HeldPhotos:
         Args:
             folders: of the photos.
             name: of the folder for uploads.
-            photos: gives paths of the gallery's photos.
+            photos: gives the paths of all photos of the gallery, each time it is called.
 
         Raises:
             RequestError: `folder_away`.
@@ -78,7 +77,7 @@ class HeldPhotos:
         Args:
             folders: of the photos.
             raw_path: of the photo.
-            photos: gives paths of the gallery's photos.
+            photos: gives the paths of all photos of the gallery, each time it is called.
 
         Raises:
             RequestError: `folder_away`.
@@ -100,20 +99,16 @@ class HeldPhotos:
             return False
         if any(held.place == place and held.code in _AWAY for held in note.held):
             return True
-        try:
-            now = look_at(Path(place))
-        except OSError:
+        before, now = note.looks.get(place), look_or_doubt(Path(place))
+        if obvious_doubt(before, now) is not None:
             return True
-        before = note.looks.get(place)
-        if before is None:
-            return False
-        if (before.mount and not now.mount) or before.marker not in (None, now.marker):
-            return True
-        if before.device == now.device:
+        if not is_another_device(before, now):
             return False
         # The system may give a disk another number at each start. Another disk has none of the photos.
-        of_place = (path for path in islice(photos(), _LOOK_OVER) if places.of(path) == place)
-        return not any(_is_there(folders, path) for path in islice(of_place, _TRIED))
+        known = sum(places.of(path) == place for path in photos())
+        of_place = (path for path in photos() if places.of(path) == place)
+        spread = islice(of_place, 0, None, max(1, known // _TRIED))
+        return known > 0 and not any(_is_there(folders, path) for path in spread)
 
     def _read(self) -> FolderLooks:
         try:

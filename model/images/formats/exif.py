@@ -15,7 +15,8 @@ from model.images.formats.iso import item_place
 _MOST_BYTES = 1_000_000
 """Longest block that is read; a JPEG's has at most 65 533."""
 _HEAD_BYTES = 262_144  # where phones keep the boxes of a HEIC file
-_MOST_SEGMENTS, _MOST_CHUNKS = 100, 1_000
+_MOST_SEGMENTS, _MOST_CHUNKS = 4_096, 4_096
+_FILL = 0xFFFF  # any number of bytes of ones may stand before a marker (ITU T.81, B.1.1.2)
 _PREFIX = b"Exif\0\0"
 
 
@@ -52,6 +53,9 @@ def _of_jpeg(file: BinaryIO) -> bytes:
     for _ in range(_MOST_SEGMENTS):
         head = _read(file, position, 4 + len(_PREFIX))
         marker, length = struct.unpack_from(">HH", head)
+        if marker == _FILL:
+            position += 1
+            continue
         if marker == 0xFFE1 and head[4:] == _PREFIX:
             return _read(file, position + 4, length - 2)
         if not 0xFFC0 <= marker <= 0xFFFE or marker == 0xFFDA:  # the pixels, or no marker

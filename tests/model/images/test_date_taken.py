@@ -68,6 +68,12 @@ def test_files_without_a_date_say_nothing():
         assert date_taken(io.BytesIO(data)) is None
 
 
+@pytest.mark.parametrize("before", [b"\xff" * 300, 300 * b"\xff\xee\0\x04ab"], ids=["fill bytes", "many segments"])
+def test_a_jpeg_may_hold_much_before_its_date(before):
+    data = with_exif(below={ORIGINAL: "2019:06:30 01:00:00"})
+    assert taken(data[:2] + before + data[2:]) == datetime(2019, 6, 30, 1)
+
+
 def test_only_a_few_bytes_of_a_large_file_are_read():
     class Counting(io.BytesIO):
         count = 0
