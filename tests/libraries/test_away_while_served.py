@@ -79,7 +79,7 @@ def test_a_disk_with_another_number_that_has_the_photos_takes_uploads(tmp_path, 
 def test_a_folder_without_photos_takes_uploads_whatever_number_its_disk_has(tmp_path, photos, network, devices):
     (empty := tmp_path / "empty").mkdir()
     folders = f"uploads={empty}:photos={photos}"
-    build_gallery(PhotoFolders.from_setting(folders), tmp_path / "g", network, options=OPTIONS)
+    build_gallery([f"uploads={empty}", f"photos={photos}"], tmp_path / "g", network, options=OPTIONS)
     devices[str(empty)] = 8
     with served(tmp_path / "g", network, photos=folders) as client:
         assert send(client, 500).status_code == 201
