@@ -281,6 +281,29 @@ def test_an_upload_that_was_stored_but_not_indexed_is_taken_at_the_next_start(ga
         assert (known["path"], known["known"]) == ("uploads/left-0123456789abcdef.jpg", True)
 
 
+def test_a_stored_upload_waits_until_its_folder_is_back(gallery, photos, network, options):
+    write_photo(photos / "uploads" / "left.jpg", seed=50)
+    left = note(gallery, b"uploads/left.jpg")
+    photos.rename(photos.with_name("away"))
+    with service_over(gallery, network) as client:
+        wait_until(lambda: client.get("/readyz").status_code == 200)
+    assert list(noted(gallery)) == [left]
+    photos.with_name("away").rename(photos)
+    with service_over(gallery, network) as client:
+        wait_until(lambda: photos_in(client) == 11)
+    assert noted(gallery) == {}
+
+
+def test_a_note_of_a_folder_that_left_the_gallery_stops_no_other(tmp_path, photos, network, options):
+    build_gallery([f"mine={photos}"], tmp_path / "g", network, options=options)
+    write_photo(photos / "uploads" / "left.jpg", seed=50)
+    note(tmp_path / "g", b"mine/uploads/left.jpg")
+    note(tmp_path / "g", b"theirs/uploads/left.jpg")
+    with service_over(tmp_path / "g", network) as client:
+        wait_until(lambda: photos_in(client) == 11)
+    assert noted(tmp_path / "g") == {}
+
+
 def test_an_upload_that_was_removed_from_the_gallery_stays_out_of_it(gallery, photos, network):
     with service_over(gallery, network) as client:
         (photo,) = send(client, photo_bytes(50)).json()["photos"]

@@ -12,7 +12,9 @@ from app.service.changes.jobs import Upload
 from app.service.changes.upload_notes import forget, noted
 from app.service.files import photo_files as files
 from index_builder import BuildOptions, BuildReport, Gallery, Skipped, add_photos, remove_photos
-from index_builder.gallery_errors import GalleryNotFoundError
+from index_builder.comparing.believing import Belief
+from index_builder.gallery_errors import FolderAwayError
+from index_builder.ingest.named_folders import named_folders
 from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import PhotoRecord, shown_path
 from index_builder.reading.photos_of_content import photos_of_content
@@ -42,10 +44,7 @@ def index_uploads(
     Raises:
         GalleryError: nothing was added, and the files still lie where they were stored.
     """
-    try:
-        folders = Gallery.folders_of(gallery, said)
-    except GalleryNotFoundError:
-        folders = said.over(None)
+    folders, _ = named_folders(gallery, said)
     _leave_out_known(uploads, gallery, folders)
     waiting = {folders.relative(one.stored): one for one in uploads if one.stored is not None}
     if not waiting:
@@ -97,17 +96,30 @@ def refuse_pending(uploads: Sequence[Upload], code: str) -> None:
 
 
 def adopt_uploads(gallery: Path, said: PhotoFolders, network: Network, options: BuildOptions) -> BuildReport:
-    """Add uploads that were stored but not indexed when the service was ended.
+    """Add uploads that were stored but not indexed when the service was ended, where their folder is there.
 
     Args:
         gallery: its folder.
         said: what the settings say of the photos.
         network, options: as of `add_photos`.
     """
-    folders, notes = Gallery.folders_of(gallery, said), noted(gallery)
-    left = [os.fsdecode(path) for path in notes.values() if os.path.lexists(folders.absolute(path))]
+    folders, _ = named_folders(gallery, said)
+    belief = Belief(gallery, folders, folders)
+    left, ended = list[str](), list[Path]()
+    for note, path in noted(gallery).items():
+        try:
+            belief.check_reachable([path])
+            is_there = os.path.lexists(folders.absolute(path))
+        except FolderAwayError:
+            continue  # a start at which it is back takes the file
+        except FileNotFoundError:
+            _log.warning("the folder of a stored upload does not belong to the gallery any more", path=shown_path(path))
+            is_there = False
+        ended.append(note)
+        if is_there:
+            left.append(os.fsdecode(path))
     report = add_photos(gallery, said, left, network, options=options) if left else _unchanged(gallery)
-    for note in notes:
+    for note in ended:
         forget(note)
     return report
 
