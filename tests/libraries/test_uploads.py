@@ -281,7 +281,7 @@ def test_an_upload_that_was_stored_but_not_indexed_is_taken_at_the_next_start(ga
         assert (known["path"], known["known"]) == ("uploads/left-0123456789abcdef.jpg", True)
 
 
-def test_a_stored_upload_waits_until_its_folder_is_back(gallery, photos, network, options):
+def test_a_stored_upload_waits_until_its_folder_is_back(gallery, photos, network):
     write_photo(photos / "uploads" / "left.jpg", seed=50)
     left = note(gallery, b"uploads/left.jpg")
     photos.rename(photos.with_name("away"))
