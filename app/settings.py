@@ -42,6 +42,8 @@ class Settings(GallerySettings, AccessSettings):
     max_body_bytes: int = Field(10 * MEGABYTE, ge=1, description="Largest body of a search, counted as it streams.")
     max_upload_bytes: int = Field(100 * MEGABYTE, ge=1, description="Largest body of an upload of photos.")
     max_upload_files: int = Field(50, ge=1, description="Most photos in one upload.")
+    max_archive_photos: int = Field(1000, ge=1, description="Most photos in one archive to download.")
+    max_archive_bytes: int = Field(2000 * MEGABYTE, ge=1, description="Most bytes of the photos in one archive.")
     body_timeout_s: float = Field(
         30.0, gt=0, description="Seconds a client may take to send its headers, and again to send its body."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +13,7 @@ import httpx2
 from sketchseek_client import calls
 from sketchseek_client.batch_documents import BatchAnswer
 from sketchseek_client.calls import Call, Document, DocumentCall, Drawn, Rendition
+from sketchseek_client.downloads import download
 from sketchseek_client.errors import ServiceAnswerError, ServiceUnreachableError
 from sketchseek_client.facet_documents import GalleryFacets
 from sketchseek_client.search_arguments import BatchQuery, FilterArguments, Picture, SearchArguments, Strokes
@@ -83,6 +85,20 @@ class AsyncClient:
     async def thumbnail(self, photo_id: str) -> bytes:
         """As `Client.thumbnail`."""
         return await self._bytes(calls.thumbnail(photo_id))
+
+    async def archive(self, photo_ids: Sequence[str], path: str | Path) -> None:
+        """As `Client.archive`."""
+        call = calls.archive(photo_ids)
+        try:
+            async with self._http.stream(call.method, call.path, **call.parts) as answer:
+                if answer.is_error:
+                    await answer.aread()
+                    raise ServiceAnswerError(answer)
+                with download(path) as file:
+                    async for piece in answer.aiter_bytes():
+                        await asyncio.to_thread(file.write, piece)
+        except httpx2.TransportError as error:
+            raise ServiceUnreachableError.at(self._http.base_url, error) from error
 
     async def add(self, photos: Sequence[str | Path]) -> Job:
         """As `Client.add`."""

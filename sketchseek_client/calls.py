@@ -97,6 +97,11 @@ def thumbnail(photo_id: str) -> Call:
     return Call("GET", f"/photos/{photo_id}/thumbnail")
 
 
+def archive(photo_ids: Sequence[str]) -> Call:
+    """`POST /archive`."""
+    return Call("POST", "/archive", {"json": {"photos": list(photo_ids)}})
+
+
 @contextmanager
 def adding(photos: Sequence[str | Path]) -> Iterator[DocumentCall[Job]]:
     """`POST /photos`. The files are open inside the block, so that they are sent piece by piece."""

@@ -12,6 +12,7 @@ import httpx2
 from sketchseek_client import calls
 from sketchseek_client.batch_documents import BatchAnswer
 from sketchseek_client.calls import Call, Document, DocumentCall, Drawn, Rendition
+from sketchseek_client.downloads import download
 from sketchseek_client.errors import ServiceAnswerError, ServiceUnreachableError
 from sketchseek_client.facet_documents import GalleryFacets
 from sketchseek_client.search_arguments import BatchQuery, FilterArguments, Picture, SearchArguments, Strokes
@@ -107,6 +108,25 @@ class Client:
     def thumbnail(self, photo_id: str) -> bytes:
         """A small version of a photo, as WebP. Raises as `search`."""
         return self._bytes(calls.thumbnail(photo_id))
+
+    def archive(self, photo_ids: Sequence[str], path: str | Path) -> None:
+        """Download several photos as one ZIP archive. It appears at `path` whole or not at all. Raises as `search`.
+
+        Args:
+            photo_ids: of the photos. Those whose files are gone are named in `left-out.txt` inside the archive.
+            path: of the new file, which takes the place of an old one.
+        """
+        call = calls.archive(photo_ids)
+        try:
+            with self._http.stream(call.method, call.path, **call.parts) as answer:
+                if answer.is_error:
+                    answer.read()
+                    raise ServiceAnswerError(answer)
+                with download(path) as file:
+                    for piece in answer.iter_bytes():
+                        file.write(piece)
+        except httpx2.TransportError as error:
+            raise ServiceUnreachableError.at(self._http.base_url, error) from error
 
     def add(self, photos: Sequence[str | Path]) -> Job:
         """Add photos. If that takes a while, the job still runs; `job` says how far it is. Raises as `search`."""

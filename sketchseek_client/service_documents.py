@@ -48,6 +48,8 @@ class Limits(BaseModel):
     max_body_bytes: int
     max_upload_bytes: int
     max_upload_files: int
+    max_archive_photos: int
+    max_archive_bytes: int
     max_pixels: int
     max_strokes: int
     max_points: int
@@ -86,6 +88,8 @@ class GalleryInfo(BaseModel):
                     "max_body_bytes": 10_000_000,
                     "max_upload_bytes": 100_000_000,
                     "max_upload_files": 50,
+                    "max_archive_photos": 1000,
+                    "max_archive_bytes": 2_000_000_000,
                     "max_pixels": 50_000_000,
                     "max_strokes": 2000,
                     "max_points": 100_000,

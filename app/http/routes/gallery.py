@@ -64,6 +64,8 @@ async def gallery(request: Request) -> GalleryInfo:
             max_body_bytes=settings.max_body_bytes,
             max_upload_bytes=settings.max_upload_bytes,
             max_upload_files=settings.max_upload_files,
+            max_archive_photos=settings.max_archive_photos,
+            max_archive_bytes=settings.max_archive_bytes,
             max_pixels=settings.max_sketch_pixels,
             max_strokes=settings.max_strokes,
             max_points=settings.max_points,

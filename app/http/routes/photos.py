@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Annotated, BinaryIO, Literal
 
@@ -18,6 +17,7 @@ from app.http.documented_problems import problems
 from app.http.requests.photo_id import PhotoId
 from app.http.requests.photo_upload import UPLOAD_BODY, uploaded_photos
 from app.http.requests.unknown_names import only_known_parameters
+from app.http.routes.away_folders import away_explained
 from app.http.routes.jobs import change_answer, wait_a_while
 from app.http.routes.service_of import service_of
 from app.search.answer_documents import result_of
@@ -29,7 +29,6 @@ from app.service.service import Service
 from app.service.serving.served_gallery import ServedVersion
 from app.service_errors import RequestError
 from index_builder.photo_folders import PhotoFolders
-from index_builder.photo_record import PhotoRecord
 from model.images.formats.endings import media_type_of
 from sketchseek_client import Job as JobDocument
 from sketchseek_client import SimilarAnswer
@@ -65,7 +64,7 @@ async def photo(
     served = service.gallery.serve()
     record = served.photo(photo_id)
     etag = f'"{record.content_hash[:32]}"'
-    with _away_explained(service, served.folders, record):
+    with away_explained(service, served.folders, record):
         file = await service.open_file(lambda: files.open_photo(served.folders, record), service.deadline())
     # An id stands for one content, so browsers may keep the file, unless it was changed a moment ago.
     unchanged = files.is_unchanged(file, record)
@@ -114,7 +113,7 @@ async def _smaller(request: Request, photo_id: str, kind: renditions.Renditions)
     headers = {"ETag": kind.etag(record), "Cache-Control": _FOR_A_DAY}
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
-    with _away_explained(service, served.folders, record):
+    with away_explained(service, served.folders, record):
         deadline = service.deadline()
         data, unchanged = await service.decode_photo(lambda: kind.get(served.folders, record, deadline.at), deadline)
     if not unchanged:
@@ -235,16 +234,3 @@ async def delete(request: Request, photo_id: PhotoId) -> Response:
 def _paths(service: Service) -> Iterator[bytes]:
     """Paths of all photos that are served, as the gallery writes them."""
     return service.gallery.current.snapshot.raw_paths() if service.gallery.current is not None else iter(())
-
-
-@contextmanager
-def _away_explained(service: Service, folders: PhotoFolders, record: PhotoRecord) -> Iterator[None]:
-    """Say of a photo whose file is not there that its folder is away, if that is known."""
-    try:
-        yield
-    except RequestError as error:
-        if error.code != "photo_gone" or not service.held.keeps(folders, record.raw_path):
-            raise
-        raise RequestError(
-            "photo_gone", "The folder of this photo is not there at the moment; the photo shows again when it is.", 404
-        ) from None

@@ -81,6 +81,12 @@ export const facets = (filters, signal) => {
   return json(`gallery/facets?${query}`, { signal });
 };
 
+/** The files of several photos as one ZIP archive. */
+export const archive = async (photoIds, signal) => {
+  const body = JSON.stringify({ photos: photoIds });
+  return (await call("archive", { method: "POST", body, signal, headers: { "Content-Type": "application/json" } })).blob();
+};
+
 export const gallery = (signal) => json("gallery", { signal });
 
 export async function addPhoto(file, signal) {
