@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from app.setup.sample import FLUENT_COUNT
+from app.setup.sample_icons import ICON_COUNT
+from app.setup.sample_photos import PHOTO_COUNT
 from index_builder.index.faiss_search import GPU_MOST
 from index_builder.index.settings import RecallSettings
 from index_builder.store.checksums import TAIL
@@ -18,6 +19,7 @@ NETWORK = load_checkpoint("zse-lite", "cpu")
 PHOTO_BYTES = TokenShape.of(NETWORK).bytes_per_photo
 HALF_BYTES, CODE_BYTES = 2 * NETWORK.descriptor_size, RecallSettings().hash_bits // 8
 CATEGORIES = len(bundled_descriptions().categories)
+SAMPLE = f"{PHOTO_COUNT} photos and {ICON_COUNT} icons"
 WORDS = {10: "ten", 1: "a"}
 
 REPEATED = [
@@ -26,9 +28,9 @@ REPEATED = [
     ("CHANGELOG.md", r"keeps (\d+) bytes per photo in memory", str(CODE_BYTES)),
     ("CHANGELOG.md", r"per photo in memory instead of (\d+)", str(HALF_BYTES)),
     ("docs/hash-codes.md", r"descriptor: (\d+ bytes instead of \d+)", f"{CODE_BYTES} bytes instead of {HALF_BYTES}"),
-    ("README.md", r"sample gallery of (\d+) pictures", str(FLUENT_COUNT)),
-    ("docs/index.md", r"fetches (\d+) pictures", str(FLUENT_COUNT)),
-    ("CHANGELOG.md", r"sample gallery of (\d+) pictures", str(FLUENT_COUNT)),
+    ("README.md", r"sample gallery of (\d+ photos and \d+ icons)", SAMPLE),
+    ("docs/index.md", r"fetches (\d+ photos and \d+ icons)", SAMPLE),
+    ("CHANGELOG.md", r"sample gallery of (\d+ photos and \d+ icons)", SAMPLE),
     ("docs/networks.md", r"describes (\d+) categories", str(CATEGORIES)),
     ("docs/training.md", r"added to the (\d+) that come along", str(CATEGORIES)),
     ("docs/gallery.md", r"flat up to (\d+) million photos, IVF from there", str(RecallSettings().ivf_from // 10**6)),

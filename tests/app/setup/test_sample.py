@@ -9,9 +9,11 @@ import tarfile
 import pytest
 
 from app.setup import npm_packages as npm
-from app.setup import sample
+from app.setup import sample, sample_icons
 from app.setup.npm_packages import NpmPackage
-from app.setup.sample import SampleError, chosen_names, ensure_sample
+from app.setup.sample import SampleError, ensure_sample
+from app.setup.sample_icons import chosen_names
+from app.setup.sample_photos import PHOTO_COUNT, PackedPhoto, packed_photos
 
 
 def entry(hexcode, annotation, group="objects", subgroups="tool", skintone=""):
@@ -41,8 +43,11 @@ def archive(files):
     return stream.getvalue()
 
 
+MEMBER = "package/images/ada-lovelace-7.jpg"
+
+
 class Registry:
-    """A stand-in for npm on PATH that packs two small packages and writes down what it was asked for."""
+    """A stand-in for npm on PATH that packs three small packages and writes down what it was asked for."""
 
     def __init__(self, folder, monkeypatch):
         self.folder = folder
@@ -51,17 +56,33 @@ class Registry:
         self.log = folder / "asked"
         self.serve("pictures", {f"package/assets/{code}.webp": data for code, data in PICTURES.items()})
         self.serve("names", {"package/data/openmoji.json": json.dumps(TABLE).encode()})
-        self.script(f'echo "$@" >> "{self.log}"; for last; do :; done; cp "{folder}/${{last%@*}}.tgz" .')
+        self.serve("@shop/photos", {MEMBER: b"chair"})
+        self.script(
+            f'echo "$@" >> "{self.log}"\n'
+            "for spec; do case $spec in -*|pack) ;; *) file=$(echo ${spec#@} | tr /@ --).tgz\n"
+            f'cp "{self.folder}/$file" . ;; esac; done'
+        )
         monkeypatch.setenv("PATH", f"{self.bin}:/usr/bin:/bin")
-        monkeypatch.setattr(sample, "PICTURES", NpmPackage("pictures@1.0.0", self.digest("pictures")))
-        monkeypatch.setattr(sample, "NAMES", NpmPackage("names@1.0.0", self.digest("names")))
-        monkeypatch.setattr(sample, "FLUENT_COUNT", 3)
+        self.pin(monkeypatch)
+        monkeypatch.setattr(sample_icons, "ICON_COUNT", 3)
+
+    def pin(self, monkeypatch):
+        """Expect the packages as they are now."""
+        for module in (sample, sample_icons):
+            for name in ("pictures", "names"):
+                monkeypatch.setattr(module, name.upper(), self.package(name))
+        photo = PackedPhoto(self.package("@shop/photos"), MEMBER, "photos/chairs/stool.jpg", "Ada Lovelace", "CC0")
+        for place in ("app.setup.sample.packed_photos", "app.setup.sample_photos.packed_photos"):
+            monkeypatch.setattr(place, lambda: iter([photo]))
+
+    def package(self, name):
+        return NpmPackage(f"{name}@1.0.0", hashlib.sha512(self.archive(name).read_bytes()).hexdigest())
+
+    def archive(self, name):
+        return self.folder / f"{name.removeprefix('@').replace('/', '-')}-1.0.0.tgz"
 
     def serve(self, name, files):
-        (self.folder / f"{name}.tgz").write_bytes(archive(files))
-
-    def digest(self, name):
-        return hashlib.sha512((self.folder / f"{name}.tgz").read_bytes()).hexdigest()
+        self.archive(name).write_bytes(archive(files))
 
     def script(self, text):
         (self.bin / "npm").write_text(f"#!/bin/sh\n{text}\n")
@@ -102,19 +123,23 @@ def names(folder):
 def test_pictures_get_readable_names_in_folders_that_become_tags(tmp_path):
     photos = ensure_sample(tmp_path / "sample")
     assert names(photos) == [
-        "objects/clothing/man's shoe.webp",
-        "objects/tool/hammer.webp",
-        "travel-places/transport-air/airplane.webp",
+        "icons/objects/clothing/man's shoe.webp",
+        "icons/objects/tool/hammer.webp",
+        "icons/travel-places/transport-air/airplane.webp",
+        "photos/chairs/stool.jpg",
     ]
-    assert (photos / "objects/tool/hammer.webp").read_bytes() == b"hammer"
-    assert "MIT" in (tmp_path / "sample" / "LICENCES.md").read_text()
+    assert (photos / "icons/objects/tool/hammer.webp").read_bytes() == b"hammer"
+    assert (photos / "photos/chairs/stool.jpg").read_bytes() == b"chair"
+    licences = (tmp_path / "sample" / "LICENCES.md").read_text()
+    assert "| photos/chairs/stool.jpg | Ada Lovelace | CC0 | `@shop/photos@1.0.0` |" in licences
+    assert "MIT" in licences
 
 
 def test_a_second_run_asks_for_nothing(registry, tmp_path):
     ensure_sample(tmp_path / "sample")
     asked = registry.asked()
-    assert len(asked) == 2
-    assert all("--ignore-scripts" in line for line in asked)
+    assert len(asked) == 1
+    assert "--ignore-scripts" in asked[0]
     ensure_sample(tmp_path / "sample")
     assert registry.asked() == asked
 
@@ -122,8 +147,8 @@ def test_a_second_run_asks_for_nothing(registry, tmp_path):
 @pytest.mark.usefixtures("registry")
 def test_photos_deleted_by_the_user_stay_deleted(tmp_path):
     photos = ensure_sample(tmp_path / "sample")
-    (photos / "objects/tool/hammer.webp").unlink()
-    assert "objects/tool/hammer.webp" not in names(ensure_sample(tmp_path / "sample"))
+    (photos / "icons/objects/tool/hammer.webp").unlink()
+    assert "icons/objects/tool/hammer.webp" not in names(ensure_sample(tmp_path / "sample"))
 
 
 @pytest.mark.usefixtures("scikit_image")
@@ -131,7 +156,7 @@ def test_photos_deleted_by_the_user_stay_deleted(tmp_path):
     ("script", "reason"),
     [
         ("echo 'npm error code E404' >&2; exit 1", "E404"),
-        ("echo not an archive > pictures-1.0.0.tgz", "SHA-512 differs"),
+        ("echo not an archive > shop-photos-1.0.0.tgz", "SHA-512 differs"),
         ("true", "left no archive"),
     ],
 )
@@ -164,7 +189,7 @@ def test_npm_installed_later_brings_the_full_sample_and_keeps_what_was_added(reg
     registry.script(npm_script.partition("\n")[2])
     ensure_sample(tmp_path / "sample")
     assert (photos / "uploads" / "mine.jpg").read_bytes() == b"mine"
-    assert (photos / "objects/tool/hammer.webp").exists()
+    assert (photos / "icons/objects/tool/hammer.webp").exists()
     assert not (photos / "animals/cat.png").exists()
 
 
@@ -178,7 +203,7 @@ def test_with_neither_the_error_says_what_to_do(registry, tmp_path):
 
 @pytest.mark.usefixtures("registry", "no_scikit_image")
 def test_a_wrong_number_of_pictures_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(sample, "FLUENT_COUNT", 4)
+    monkeypatch.setattr(sample_icons, "ICON_COUNT", 4)
     with pytest.raises(SampleError):
         ensure_sample(tmp_path / "sample")
     assert not (tmp_path / "sample" / "photos").exists()
@@ -190,19 +215,19 @@ def test_an_interrupted_run_leaves_nothing_and_the_next_one_succeeds(tmp_path, m
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(sample, "_unpack_named", interrupted)
+        patch.setattr(sample_icons, "_unpack_named", interrupted)
         with pytest.raises(KeyboardInterrupt):
             ensure_sample(tmp_path / "sample")
     assert list((tmp_path / "sample").iterdir()) == []
-    assert len(names(ensure_sample(tmp_path / "sample"))) == 3
+    assert len(names(ensure_sample(tmp_path / "sample"))) == 4
 
 
 def test_names_inside_an_archive_are_never_used_as_paths(registry, tmp_path, monkeypatch):
     files = {f"package/assets/{code}.webp": data for code, data in PICTURES.items()}
     registry.serve("pictures", {**files, "../../escaped.webp": b"x", "package/assets/../1f528.webp": b"x"})
-    monkeypatch.setattr(sample, "PICTURES", NpmPackage("pictures@1.0.0", registry.digest("pictures")))
+    registry.pin(monkeypatch)
     photos = ensure_sample(tmp_path / "sample")
-    assert (photos / "objects/tool/hammer.webp").read_bytes() == b"hammer"
+    assert (photos / "icons/objects/tool/hammer.webp").read_bytes() == b"hammer"
     assert not list(tmp_path.rglob("escaped*"))
 
 
@@ -228,9 +253,25 @@ def test_look_alikes_symbols_and_unsafe_names_are_left_out_or_made_safe():
         entry("9", ".."),
     ]
     assert chosen_names(table) == {
-        "2": "people-body/person-activity/person running",
-        "4": "smileys-emotion/heart/red heart",
-        "5": "objects/tool/etcpasswd",
-        "6": "objects/tool/AXE",
-        "9": "objects/tool/unnamed",
+        "2": "icons/people-body/person-activity/person running",
+        "4": "icons/smileys-emotion/heart/red heart",
+        "5": "icons/objects/tool/etcpasswd",
+        "6": "icons/objects/tool/AXE",
+        "9": "icons/objects/tool/unnamed",
     }
+
+
+@pytest.mark.usefixtures("scikit_image")
+def test_a_package_without_its_photo_is_refused(registry, tmp_path, monkeypatch):
+    registry.serve("@shop/photos", {"package/README.md": b"moved"})
+    registry.pin(monkeypatch)
+    said: list[str] = []
+    photos = ensure_sample(tmp_path / "sample", said.append)
+    assert MEMBER in said[-1]
+    assert names(photos) == sorted(sample.SCIKIT_IMAGE_PHOTOS.values())
+
+
+def test_each_photo_has_a_place_of_its_own_a_name_and_a_checked_package():
+    photos = list(packed_photos())
+    assert len(photos) == PHOTO_COUNT == len({photo.path.lower() for photo in photos})
+    assert all(photo.by and photo.licence and len(photo.package.sha512) == 128 for photo in photos)
