@@ -1,12 +1,9 @@
 """The real server in a process of its own: it starts, is killed under load, and ends well."""
 
 import json
-import os
 import select
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 
@@ -15,10 +12,9 @@ import pytest
 
 from app.cli import main
 from tests.app.conftest import sketch, wait_until
+from tests.forked import Command
 
 pytestmark = pytest.mark.timeout(900)  # starting a process may take a minute on a busy machine
-
-COMMAND = [sys.executable, "-c", "from app.cli import main; main()"]
 
 
 def free_port() -> int:
@@ -36,22 +32,14 @@ class Running:
         self.probes = f"http://127.0.0.1:{environment.get('ADMIN_PORT', self.port)}"
         self.log = log
         settings = {"TORCH_THREADS": "1", "RATE_LIMIT_PER_MINUTE": "0", "DRAIN_S": "1", **environment}
-        with log.open("w") as file:
-            self.process = subprocess.Popen(
-                [
-                    *COMMAND,
-                    "serve",
-                    "--gallery",
-                    gallery,
-                    "--checkpoint",
-                    checkpoint,
-                    "--port",
-                    str(self.port),
-                    *arguments,
-                ],
-                env={**os.environ, "OMP_NUM_THREADS": "1", **{f"SKETCHSEEK_{k}": v for k, v in settings.items()}},
-                stderr=file,
-            )
+        given = ["--gallery", str(gallery), "--checkpoint", str(checkpoint), "--port", str(self.port), *arguments]
+        log.write_text("")
+        self.process = Command(
+            ["serve", *given],
+            {f"SKETCHSEEK_{name}": value for name, value in settings.items()},
+            output=log.with_name("out"),
+            errors=log,
+        )
 
     def get(self, path):
         return httpx2.get(self.url + path, timeout=100)
@@ -66,11 +54,6 @@ class Running:
 
         wait_until(ready, 300)
 
-    def end(self):
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-
 
 @pytest.fixture
 def start(shared_gallery, checkpoint, tmp_path):
@@ -84,7 +67,7 @@ def start(shared_gallery, checkpoint, tmp_path):
 
     yield started
     for one in running:
-        one.end()
+        one.process.end()
 
 
 def hold_back(running: Running, count: int) -> list[socket.socket]:
@@ -99,16 +82,16 @@ def hold_back(running: Running, count: int) -> list[socket.socket]:
 
 
 def test_slow_clients_keep_nobody_waiting_and_sigterm_during_load_loses_no_request(start):
-    running = start(BODY_TIMEOUT_S="20")
+    running = start(BODY_TIMEOUT_S="10")
     slow = hold_back(running, 200)
+    silent = socket.create_connection(("127.0.0.1", running.port))
+    silent.sendall(b"GET /gallery HTTP/1.1\r\nHost: 127")
     answer = httpx2.post(running.url + "/search", files={"sketch": sketch()}, timeout=100)
     assert answer.status_code == 200
     readable, _, _ = select.select(slow, [], [], 0)
     assert readable == [], "the fast client was answered only after the slow ones had been given up"
     slow[0].settimeout(200)
     assert slow[0].recv(100).startswith(b"HTTP/1.1 408")
-    silent = socket.create_connection(("127.0.0.1", running.port))
-    silent.sendall(b"GET /gallery HTTP/1.1\r\nHost: 127")
     silent.settimeout(200)
     assert silent.recv(100) == b"", "a client that never ends its headers is let go"
     for one in (silent, *slow):
@@ -181,8 +164,7 @@ def load_and_terminate(running: Running) -> tuple[list[int], list[float], list[s
 def test_a_killed_service_is_ready_again_with_everything_and_probes_have_a_port_of_their_own(start):
     running = start()
     before = running.get("/gallery").json()["photos"]
-    running.process.kill()
-    running.process.wait()
+    running.process.end()
     port = free_port()
     again = start(ADMIN_PORT=str(port))
     assert again.get("/gallery").json()["photos"] == before

@@ -8,8 +8,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 import warnings
@@ -26,6 +24,7 @@ from index_builder import BuildOptions, build_gallery
 from model.checkpoints.files import load_checkpoint, save_checkpoint
 from model.networks.registry import build_network
 from model.presets import ZSE_TINY
+from tests.forked import Command
 from tests.paths import ROOT
 
 WRITE_KEY = "a-write-key"
@@ -97,37 +96,29 @@ def _fill(root: Path, count: int) -> None:
 
 @contextlib.contextmanager
 def serve(gallery: Path, **settings: str | Path) -> Iterator[str]:
-    """`sketchseek serve` in a process of its own, as users run it."""
+    """`sketchseek serve` in a process of its own."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SKETCHSEEK_")}
-    environment["OMP_WAIT_POLICY"] = "PASSIVE"
-    environment |= {f"SKETCHSEEK_{name.upper()}": str(value) for name, value in settings.items()}
+    environment = {f"SKETCHSEEK_{name.upper()}": str(value) for name, value in settings.items()}
     environment |= {
         "SKETCHSEEK_GALLERY": str(gallery),
         "SKETCHSEEK_FOLLOW_INTERVAL_S": "0.2",
         "SKETCHSEEK_DRAIN_S": "0.01",
     }
     log = Path(tempfile.gettempdir()) / f"sketchseek-test-{port}.log"
-    command = [sys.executable, "-c", "from app.cli import main; main()", "serve", "--port", str(port)]
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
-    url = f"http://127.0.0.1:{port}/"
+    process = Command(["serve", "--port", str(port)], environment, output=log, errors=log)
     try:
         _wait_until_open(port, process, log)
-        yield url
+        yield f"http://127.0.0.1:{port}/"
     finally:
         process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        log.unlink()
+        process.wait(60)
+        process.end()
+        log.unlink(missing_ok=True)
 
 
-def _wait_until_open(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until_open(port: int, process: Command, log: Path) -> None:
     end = time.monotonic() + 150
     while time.monotonic() < end:
         if process.poll() is not None:

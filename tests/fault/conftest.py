@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import multiprocessing.forkserver
 import signal
 import time
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ import pytest
 
 from index_builder import GallerySnapshot, verify_gallery
 from tests.fault import jobs
+from tests.forked import fork_context
 
 
 @dataclass(frozen=True)
@@ -28,8 +27,7 @@ class Runner:
     """Runs jobs in processes of their own."""
 
     def __init__(self) -> None:
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["tests.fault.jobs"])
+        self._context = fork_context()
 
     def run(
         self, job: str, root: Path, gallery: Path, *, kill_after_s: float | None = None, file_limit: int | None = None
@@ -61,8 +59,7 @@ class Runner:
 
 @pytest.fixture(scope="session")
 def runner():
-    yield Runner()
-    multiprocessing.forkserver._forkserver._stop()  # type: ignore[attr-defined]
+    return Runner()
 
 
 def contents(gallery, identity) -> dict[str, tuple[bytes, np.ndarray, np.ndarray]]:

@@ -17,6 +17,7 @@ from model.errors import ConfigurationError
 from model.presets import ZSE_TINY, ZSE_VIT_B16
 from model.training.config import UPSTREAM_RECIPE, TrainConfig
 from model.training.material.sources import decoding_side, starting_weights
+from tests.forked import Command
 from tests.model.training.conftest import draw_collection
 from tests.paths import ROOT
 
@@ -146,14 +147,12 @@ def environment():
 def test_a_killed_run_ends_bit_equal_to_an_undisturbed_one(data, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     succeed(arguments(data, whole, steps=12))
-    command = [sys.executable, "-c", "from app.cli import main; main()", *arguments(data, killed, "--json", steps=12)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment()) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if json.loads(line).get("step") == 5:
-                process.send_signal(signal.SIGKILL)
-                break
-        assert process.wait() == -signal.SIGKILL
+    os.mkfifo(told := tmp_path / "told")
+    process = Command(arguments(data, killed, "--json", steps=12), environment(), output=told, errors=tmp_path / "said")
+    with told.open() as lines:
+        next(line for line in lines if json.loads(line).get("step") == 5)
+        process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
     assert not (killed / "run" / "checkpoint.safetensors").exists()
     assert int(torch.load(killed / "run" / "state.pt", weights_only=True)["step"]) in range(4, 12)
     succeed(arguments(data, killed, steps=12))

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 from torch import distributed, nn
-from torch.multiprocessing.spawn import spawn
+from torch.multiprocessing.spawn import start_processes
 
 from model.errors import ConfigurationError
 from model.presets import ZSE_TINY
@@ -16,6 +16,7 @@ from model.training.run.loop import Trainer, set_training
 from model.training.run.preparation import build_objective, start_network
 from model.training.run.processes import Process, joined
 from model.training.sampling import generator_for
+from tests.forked import fork_context
 from tests.model.training.conftest import CPU, tiny
 
 
@@ -70,7 +71,8 @@ def test_gradients_are_the_mean_over_two_processes(tmp_path, dataset, cache):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         (tmp_path / "port").write_text(str(probe.getsockname()[1]))
-    spawn(together, (tmp_path, dataset, cache), nprocs=2)
+    fork_context()
+    start_processes(together, (tmp_path, dataset, cache), nprocs=2, start_method="forkserver")
     assert {path.name for path in tmp_path.iterdir()} >= {"done-0", "done-1"}
 
 
