@@ -54,6 +54,7 @@ class CorrespondenceDocument(BaseModel):
     weight: Share = Field(description="Strength: geometric mean of the weights in both directions.")
     mutual: bool = Field(description="Each is the other's best match.")
     contribution: float = Field(description="What the pair adds to the relation logit; 0 where that is not known.")
+    clear: bool = Field(description="It weighs far more than most patches of the two pictures: it is worth showing.")
 
 
 class Duplicate(BaseModel):
@@ -188,6 +189,7 @@ class Explanation(BaseModel):
                         "weight": 0.37,
                         "mutual": True,
                         "contribution": 0.12,
+                        "clear": True,
                     }
                 ],
                 "checkpoint": "zse-lite",

@@ -149,5 +149,5 @@ def _tell(explanation: Explanation, path: str) -> None:
         print(
             f"  sketch row {row + 1:2d} column {column + 1:2d}  ->  photo row {photo_row + 1:2d} column "
             f"{photo_column + 1:2d}   strength {100 * pair.weight:3.0f} %   adds {pair.contribution:+.3f}"
-            f"{'   mutual' if pair.mutual else ''}"
+            f"{'   mutual' if pair.mutual else ''}{'   clear' if pair.clear else ''}"
         )

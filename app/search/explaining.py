@@ -193,6 +193,7 @@ def correspondence_documents(
             "weight": round(one.weight, 6),
             "mutual": one.mutual,
             "contribution": round(one.contribution, 6),
+            "clear": one.clear,
         }
         for one in pair.correspondences
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -98,17 +98,6 @@ class Candidates:
     def kind(self) -> QueryKind:
         """Of the query."""
         return "sketch" if self.asked is None else self.asked.kind
-
-    def first(self, count: int) -> Candidates:
-        """The first `count` of them."""
-        ranks = None if self.recall_ranks is None else self.recall_ranks[:count]
-        return replace(
-            self,
-            rows=self.rows[:count],
-            scores=self.scores[:count],
-            recall_ranks=ranks,
-            liked=min(self.liked, count),
-        )
 
 
 @dataclass(frozen=True)

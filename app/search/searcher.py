@@ -109,11 +109,17 @@ class TwoStageSearcher:
             query: with `rerank` false the recall scores decide.
         """
         rule = self.network.config.rule_for(candidates.kind)
-        keeps_order = rule is None or rule.keeps_recall_order
-        if keeps_order and not query.collapse:  # what is not shown need not be related
-            candidates = candidates.first(query.offset + query.top_k)
-        logits = self._logits(sketch, candidates.rows) if query.rerank and sketch is not None else None
-        return replace(self.order(candidates, logits, query), sketch=sketch)
+        if sketch is None or not query.rerank:
+            return replace(self.order(candidates, None, query), sketch=sketch)
+        if rule is not None and not rule.keeps_recall_order:
+            return replace(self.order(candidates, self._logits(sketch, candidates.rows), query), sketch=sketch)
+        answer = self.order(candidates, None, query)  # what is not shown need not be related
+        shown = np.array([found.row for found in answer.results], dtype=np.int64)
+        results = [
+            replace(found, relation_score=score)
+            for found, score in zip(answer.results, _probabilities(self._logits(sketch, shown)), strict=True)
+        ]
+        return replace(answer, results=results, reranked=True, sketch=sketch)
 
     def _logits(self, sketch: Encoding, rows: Rows) -> Logits:
         """Relation logits [C] of one sketch and the photos of `rows`, in chunks that fit the device's memory."""
@@ -213,7 +219,7 @@ class TwoStageSearcher:
         """
         rows, cosines = candidates.rows, candidates.scores.astype(np.float64)
         scores = self.score(candidates, logits) if query.rerank else cosines
-        relation = None if logits is None else torch.from_numpy(logits).sigmoid().numpy()
+        relation = None if logits is None else _probabilities(logits)
         others = np.arange(len(rows)) >= candidates.liked
         order = np.lexsort((self.snapshot.newest_first[rows], -scores, others))
         if query.min_score is not None:
@@ -230,7 +236,7 @@ class TwoStageSearcher:
                 row=int(rows[place]),
                 photo=self.snapshot.photo(int(rows[place])),
                 score=float(scores[place]),
-                relation_score=None if relation is None else float(relation[place]),
+                relation_score=None if relation is None else relation[place],
                 recall_score=float(cosines[place]),
                 recall_rank=int(ranks[place]),
                 contributions=contributed[number],
@@ -266,6 +272,10 @@ class TwoStageSearcher:
         encoded = encode(torch.stack(there))
         places = iter(range(len(there)))
         return [None if image is None else encoded[(place := next(places)) : place + 1] for image in images]
+
+
+def _probabilities(logits: Logits) -> list[float]:
+    return [float(value) for value in torch.from_numpy(logits).sigmoid()]
 
 
 def _unit(vector: Vector) -> Vector:

@@ -4,6 +4,7 @@ Imports `model.networks`, `model.layers`.
 """
 
 from model.explain.correspondences import (
+    CLEAR,
     Correspondence,
     PairMaps,
     correspondences,
@@ -24,6 +25,7 @@ from model.explain.pictures import attention_picture, overlay
 from model.explain.synthesis import Source, synthesise
 
 __all__ = [
+    "CLEAR",
     "Correspondence",
     "NotExplainableError",
     "PairExplanation",

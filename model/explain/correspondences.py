@@ -19,6 +19,10 @@ from model.types import Encoding, RelationAttention
 
 FloatArray = NDArray[np.float32]
 
+CLEAR = 5.0
+"""How many times the median weight of a sketch and a photo a match must weigh to be worth showing. With a photo of
+something else, four matches in a hundred weigh so much: see docs/explanations.md."""
+
 
 @dataclass(frozen=True, slots=True)
 class Correspondence:
@@ -31,6 +35,7 @@ class Correspondence:
         mutual: each is the other's best match.
         contribution: what the pair adds to the relation logit (negative: it speaks against the match), as far as the
             photo patch's importance is known; see `model.explain.importance`. 0 where it was not asked for.
+        clear: it weighs at least `CLEAR` times the median weight of all patches of the two pictures.
     """
 
     sketch_patch: int
@@ -38,6 +43,7 @@ class Correspondence:
     weight: float
     mutual: bool
     contribution: float = 0.0
+    clear: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,6 +130,7 @@ def correspondences(
     best_photo = weights.argmax(axis=1)
     best_sketch = weights.argmax(axis=0)
     pairs = set(enumerate(best_photo.tolist())) | {(i, j) for j, i in enumerate(best_sketch.tolist())}
+    clear = weights >= CLEAR * np.median(weights)
     columns = np.maximum(weights.sum(axis=0), np.finfo(np.float32).tiny)
     adds = np.zeros_like(weights) if importance is None else weights * (importance / columns)
     rows, photos = (np.fromiter(side, dtype=np.int64, count=len(pairs)) for side in zip(*pairs, strict=True))
@@ -135,6 +142,7 @@ def correspondences(
             weights[rows, photos].tolist(),
             ((best_photo[rows] == photos) & (best_sketch[photos] == rows)).tolist(),
             adds[rows, photos].tolist(),
+            clear[rows, photos].tolist(),
             strict=True,
         )
     ]

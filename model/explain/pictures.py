@@ -48,7 +48,8 @@ def overlay(
     Args:
         sketch: as prepared for the network (square).
         photo: upright, any shape.
-        pairs: best first. Mutual ones are drawn, so that no patch has two numbers; as many as the palette has colours.
+        pairs: best first. Clear mutual ones are drawn, so that no patch has two numbers; as many as the palette has
+            colours.
         grid: side of the patch grid.
         photo_box: from a photo patch to its box in the photo, as shares of its sides.
         lines: how many of the pairs are joined by a line.
@@ -68,8 +69,8 @@ def overlay(
     draw = ImageDraw.Draw(canvas)
     for corner, size in ((left, (panel, panel)), (right, fitted.size)):
         draw.rectangle((*corner, corner[0] + size[0] - 1, corner[1] + size[1] - 1), outline="#c9c4ba", width=_FINE)
-    mutual = [pair for pair in pairs if pair.mutual]
-    shown = list(zip(mutual, PALETTE, range(1, len(PALETTE) + 1), strict=False))
+    worth_showing = [pair for pair in pairs if pair.mutual and pair.clear]
+    shown = list(zip(worth_showing, PALETTE, range(1, len(PALETTE) + 1), strict=False))
     boxes = [
         (
             _placed(sketch_patch_box(pair.sketch_patch, grid), left, (panel, panel)),

@@ -39,7 +39,7 @@ def test_back_forward_reload_and_a_sent_link(site: Site, open_page: OpenPage) ->
     last, last_paper = shown(page), seen(page)
     page.locator(".card").first.hover()
     page.locator(".card-similar").first.click()
-    expect(page.locator("#results-title")).to_contain_text("Like ")
+    expect(page.locator("#results-title")).to_contain_text("like this one")
 
     page.go_back()
     arrive(page, last)

@@ -73,7 +73,7 @@ def test_the_page_works_under_the_path(way: Way, with_setting: int, without_sett
         photo = page.locator("#picture-photo img")
         expect(photo).to_be_visible()
         page.wait_for_function("() => document.querySelector('#picture-photo img').naturalWidth > 0")
-        address = page.locator("#match-open").evaluate("link => link.href")
+        address = page.locator("#viewer-open").evaluate("link => link.href")
         assert address.startswith(f"{front}{PREFIX}/photos/")
         page.goto(f"{front}{PREFIX}/docs")
         assert page.locator("main").evaluate("main => getComputedStyle(main).maxWidth") != "none"

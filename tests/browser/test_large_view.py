@@ -22,9 +22,10 @@ def test_a_photo_that_the_browser_cannot_show_is_shown_as_a_picture(site: Site, 
     photo = page.locator("#picture-photo img")
     expect(photo).to_have_attribute("src", re.compile("rendition=screen$"))
     page.wait_for_function("() => document.querySelector('#picture-photo img').naturalWidth > 0")
-    expect(page.locator("#match-original")).to_be_visible()
-    expect(page.locator("#match-open")).to_have_attribute("href", re.compile("rendition=screen$"))
-    expect(page.locator("#match-help")).not_to_contain_text("cannot be loaded")
+    page.get_by_role("button", name="Details").last.click()
+    expect(page.locator("#viewer-original")).to_be_visible()
+    expect(page.locator("#viewer-open")).to_have_attribute("href", re.compile("rendition=screen$"))
+    expect(page.locator("#viewer-problem")).to_be_hidden()
     page.unroute_all(behavior="ignoreErrors")
 
 
@@ -50,7 +51,7 @@ def test_bytes_that_come_late_are_not_the_next_photos(site: Site, open_page: Ope
     page.route("**/search", as_scans)
     wait_for_search(page, lambda: draw(page, circle()))
     page.locator(".card-open").first.click()
-    page.get_by_role("button", name="Next").click()
+    page.get_by_role("button", name="Next result").click()
     page.wait_for_function("() => document.querySelector('#picture-photo img').naturalWidth > 0")
     second = page.locator("#picture-photo img").get_attribute("src")
     with page.expect_response(re.compile("rendition=screen$")):

@@ -34,6 +34,7 @@ def test_a_result_says_that_there_are_no_matches_and_shows_where_the_network_loo
     page = open_page(unmatched_site, 1440, 900)
     wait_for_search(page, lambda: draw(page, circle()))
     page.locator(".card").first.click()
+    page.get_by_role("button", name="Why?").click()
     expect(page.locator("#match-help")).to_contain_text("without matching them")
     expect(page.locator("#synthesis-kind button:visible")).to_have_count(1)
     expect(page.locator("#synthesis-kind button[data-kind=attention]")).to_have_attribute("aria-pressed", "true")

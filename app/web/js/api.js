@@ -63,9 +63,6 @@ function form(fields) {
 /** A search by parts: `sketch` and `photo` are Blobs, `text` is words; those that are null are left out. */
 export const search = (fields, signal) => json("search", { method: "POST", body: form(fields), signal });
 
-export const similar = (photoId, topK, signal) =>
-  json(`photos/${encodeURIComponent(photoId)}/similar?top_k=${topK}`, { signal });
-
 export const explain = (sketch, photoId, signal) =>
   json("explain", { method: "POST", body: form({ sketch, photo_id: photoId }), signal });
 
@@ -107,6 +104,9 @@ export const isShown = (path) => SHOWN.test(path);
 
 /** Where a picture is that the browser shows: the photo itself, or a picture of it. */
 export const pictureOf = (photo) => (isShown(photo.path) ? photo.url : screenOf(photo));
+
+/** The small picture of a photo of which no more than its id may be known. */
+export const thumbnailOf = ({ photo_id: photoId }) => `photos/${encodeURIComponent(photoId)}/thumbnail`;
 
 /** A picture of the photo that every browser shows. */
 export const screenOf = ({ url }) => `${url}?rendition=screen`;

@@ -71,12 +71,6 @@ export class Filters extends EventTarget {
     if (!this.#panel.hidden) this.#ask();
   }
 
-  /** Whether filters make no sense for what is shown now. */
-  set hidden(hidden) {
-    this.#button.hidden = hidden;
-    if (hidden) this.#toggle(false, false);
-  }
-
   reset() {
     this.choose({});
     this.dispatchEvent(new Event("change"));
@@ -104,11 +98,11 @@ export class Filters extends EventTarget {
     return this.#set(name, chosen.includes(value) ? chosen.filter((one) => one !== value) : [...chosen, value]);
   }
 
-  #toggle(open, focus = true) {
+  #toggle(open) {
     this.#panel.hidden = !open;
     this.#button.setAttribute("aria-expanded", String(open));
     if (open) this.#ask();
-    if (open && focus) this.#search.focus();
+    if (open) this.#search.focus();
   }
 
   /** Asks how many photos each choice would leave. Without an answer, the panel stays as it is. */

@@ -2,6 +2,7 @@
 
 import { showPhoto } from "./api.js";
 import { calm, icon, make, title } from "./dom.js";
+import { nameOf } from "./names.js";
 
 const shape = ({ width, height }) => Math.min(1.9, Math.max(0.62, width && height ? width / height : 1));
 const decimals = (value) => (value === null || value === undefined ? null : value.toFixed(3));
@@ -64,7 +65,8 @@ export class Grid extends EventTarget {
       return button;
     });
     const actions = make("div", { class: "card-actions" }, ...judges, similar);
-    const card = make("li", { class: "card", dataset: { photo: result.photo_id } }, open, actions, make("div", { class: "card-facts" }));
+    const frame = make("div", { class: "card-frame" }, open, make("span", { class: "card-count", attributes: { "aria-hidden": "true" } }));
+    const card = make("li", { class: "card", dataset: { photo: result.photo_id } }, frame, actions, make("div", { class: "card-facts" }));
     card.style.setProperty("--shape", shape(result));
     open.addEventListener("click", () => this.#tell("open", result.photo_id));
     similar.addEventListener("click", () => this.#tell("similar", result.photo_id));
@@ -76,9 +78,11 @@ export class Grid extends EventTarget {
   }
 
   #fill(card, result, likesOnly) {
-    const name = title(result.path);
-    const percent = `score ${decimals(result.score)}`;
-    card.querySelector(".card-open").setAttribute("aria-label", `${result.rank}. ${name}, ${percent}`);
+    const name = nameOf(result);
+    const alike = result.count > 1 ? `${result.count} alike` : "";
+    card.querySelector(".card-open").setAttribute("aria-label", [`${result.rank}. ${name}`, alike].filter(Boolean).join(", "));
+    card.querySelector(".card-count").textContent = alike;
+    card.querySelector(".card-count").hidden = !alike;
     card.querySelector(".card-open").title = name;
     card.querySelector(".card-similar").setAttribute("aria-label", `More like ${name}`);
     for (const button of card.querySelectorAll(".judge")) {
@@ -97,7 +101,7 @@ export class Grid extends EventTarget {
       stages.unshift(make("span", { class: "moved", title: words }, said));
     }
     card.querySelector(".card-facts").replaceChildren(
-      make("p", { class: "card-name" }, name),
+      make("p", { class: "card-name" }, title(result.path)),
       make("p", { class: "card-score" }, decimals(result.score), meter),
       make("p", { class: "card-stages" }, ...stages),
     );

@@ -11,7 +11,9 @@ const MOST = 32; // of each kind; a service takes no more
 const SAID = { like: "more of this", unlike: "less of this" };
 
 export class Judged extends EventTarget {
+  chosen = null; // id of the photo that is the query: there is no second opinion of it
   #verdicts = new Map(); // photo id to "like" or "unlike"
+  #aside = null; // opinions that wait, as values
 
   /** "like", "unlike" or null. */
   of(photoId) {
@@ -27,6 +29,7 @@ export class Judged extends EventTarget {
 
   /** Judges a photo; the same verdict again takes it back. */
   judge(photoId, verdict) {
+    if (photoId === this.chosen) return toast("This is the photo that you chose. The others are like it.");
     if (this.of(photoId) === verdict) this.#verdicts.delete(photoId);
     else if ((this.values[verdict]?.length ?? 0) >= MOST) return toast(`${MOST} photos are enough. Take one away first.`);
     else this.#verdicts.set(photoId, verdict);
@@ -34,14 +37,26 @@ export class Judged extends EventTarget {
     return this.dispatchEvent(new Event("change"));
   }
 
-  /** Lets the buttons of the open result (match.js) judge it. */
-  follow(match) {
-    const buttons = byId("match").querySelectorAll("[data-verdict]");
+  /** Begins without opinions. Those that were there wait. */
+  setAside() {
+    const aside = this.#aside ?? this.values;
+    this.choose({});
+    this.#aside = aside;
+  }
+
+  /** Opinions that wait are in force again. */
+  bringBack() {
+    this.choose(this.#aside ?? {});
+  }
+
+  /** Lets the buttons of the open result (viewer/viewer.js) judge it. */
+  follow(viewer) {
+    const buttons = byId("viewer").querySelectorAll("[data-verdict]");
     let shown = null;
     const press = () => {
       for (const button of buttons) button.setAttribute("aria-pressed", String(this.of(shown) === button.dataset.verdict));
     };
-    match.addEventListener("shown", ({ detail }) => {
+    viewer.addEventListener("shown", ({ detail }) => {
       shown = detail;
       press();
     });
@@ -55,6 +70,7 @@ export class Judged extends EventTarget {
 
   /** Shows these as judged, {like, unlike}: [photo id], and tells nobody. */
   choose({ like = [], unlike = [] }) {
+    this.#aside = null;
     this.#verdicts = new Map([...like.map((id) => [id, "like"]), ...unlike.map((id) => [id, "unlike"])]);
     this.#show();
   }

@@ -4,14 +4,14 @@ import { AddPhotos } from "./add.js";
 import { Address } from "./address.js";
 import * as api from "./api.js";
 import { Surface } from "./canvas.js";
-import { byId, milliseconds, painted, plural, title } from "./dom.js";
+import { byId, milliseconds, painted, plural } from "./dom.js";
 import { Filters } from "./filters.js";
 import { GalleryState } from "./gallery.js";
 import { Grid } from "./grid.js";
 import { startIntake } from "./intake.js";
 import { startKeys } from "./keys.js";
 import { Judged } from "./judged.js";
-import { Match } from "./match.js";
+import { nameOf } from "./names.js";
 import { drawByKeys, drawByPointer } from "./pens.js";
 import { filtersPart, judgedPart, orderPart, photoPart, similarPart, sketchPart, wordsPart } from "./query_parts.js";
 import { announce, toast } from "./say.js";
@@ -20,6 +20,7 @@ import * as states from "./states.js";
 import { startTheme } from "./theme.js";
 import { showTimings } from "./timings.js";
 import { startTools } from "./tools.js";
+import { Viewer } from "./viewer/viewer.js";
 import { WantedPhoto } from "./wanted_photo.js";
 import { Words } from "./words.js";
 
@@ -41,7 +42,7 @@ const grid = new Grid(byId("grid"));
 const filters = new Filters();
 const gallery = new GalleryState();
 const add = new AddPhotos(gallery);
-const match = new Match();
+const viewer = new Viewer(search, words);
 const address = new Address(
   [
     wordsPart(words),
@@ -101,7 +102,7 @@ search.addEventListener("results", async ({ detail: { results, appended } }) => 
   head(answer, results);
   byId("more").hidden = !search.canGrow;
   if (appended) return;
-  announce(results.length ? `${plural(results.length, "result")}, first ${title(results[0].path)}` : "No results");
+  announce(results.length ? `${plural(results.length, "result")}, first ${nameOf(results[0])}` : "No results");
   const since = penUp;
   penUp = 0;
   await painted();
@@ -134,10 +135,10 @@ search.addEventListener("problem", ({ detail: { problem, appending } }) => {
 function head(answer, results) {
   byId("results-head").hidden = results.length === 0 && filters.isEmpty;
   byId("back-to-sketch").hidden = search.like === null;
-  document.body.classList.toggle("similar-view", search.like !== null);
+  byId("like-picture").hidden = search.like === null;
+  if (search.like) api.showPhoto(byId("like-picture"), api.thumbnailOf(search.like)).catch(() => {});
   byId("order").hidden = search.like !== null || !gallery.reranks || search.sketch === null;
-  filters.hidden = search.like !== null;
-  byId("results-title").textContent = search.like ? `Like ${title(search.like.path)}` : "Results";
+  byId("results-title").textContent = search.like ? "Photos like this one" : "Results";
   const time = answer.timings_ms ? ` in ${milliseconds(answer.timings_ms.total)} ms` : "";
   byId("results-note").textContent = results.length ? `${results.length} of ${plural(answer.total_photos, "photo")}${time}` : "";
 }
@@ -180,14 +181,14 @@ const similar = (result) => {
   search.similarTo(result);
   byId("results").scrollIntoView({ block: "nearest" });
 };
-grid.addEventListener("open", ({ detail }) => match.open(search.results, detail, search.sketch));
+grid.addEventListener("open", ({ detail }) => viewer.open(detail));
 grid.verdictOf = (photoId) => judged.of(photoId);
 grid.addEventListener("judge", ({ detail: { photoId, verdict } }) => judged.judge(photoId, verdict));
-judged.follow(match);
+judged.follow(viewer);
 judged.addEventListener("change", () => search.now());
 grid.addEventListener("similar", ({ detail }) => similar(resultOf(detail)));
-match.addEventListener("similar", ({ detail }) => similar(detail));
-match.addEventListener("closed", ({ detail }) => grid.focus(detail));
+viewer.addEventListener("similar", ({ detail }) => similar(detail));
+viewer.addEventListener("closed", ({ detail }) => grid.focus(detail));
 byId("back-to-sketch").addEventListener("click", () => search.backToSketch());
 
 // The gallery

@@ -104,14 +104,14 @@ export function orderPart(search, show) {
   };
 }
 
-/** The photo whose likes are shown instead of what the sketch finds. */
+/** The photo that is the query instead of the paper. */
 export function similarPart(search) {
   return {
     names: ["similar"],
     write: () => ({ similar: search.like?.photo_id ?? "" }),
     read({ similar: [photoId] }) {
       const known = [search.like, ...search.results].find((result) => result?.photo_id === photoId);
-      search.like = photoId ? (known ?? { photo_id: photoId, path: "this photo" }) : null;
+      search.like = photoId ? (known ?? { photo_id: photoId }) : null;
     },
     mark: () => search.like?.photo_id ?? "",
   };

@@ -8,18 +8,22 @@ import { Debounce, Latest } from "./query.js";
 const PAGE = 48;
 const CANDIDATES = 96; // depth of the recall stage, until one scrolls further than that
 const MOST = 480; // results of one search
+const DEEPEST = 1000; // candidates
+
+/** How many photos stand behind others that are near-identical to them. */
+const hiddenAmong = (results) => results.reduce((sum, { duplicates }) => sum + (duplicates?.length ?? 0), 0);
 
 export class Search extends EventTarget {
   order = "rerank";
   filters = {}; // which photos may be found, as fields of a search
   results = [];
   answer = null;
-  like = null; // the result whose likes are shown, or null while the sketch is the query
   sketch = null; // PNG of the sketch that the results belong to
   #surface;
   #words;
   #wanted;
   #judged;
+  #like = null;
   #latest = new Latest();
   #more = new Latest();
   #soon = new Debounce(() => this.now());
@@ -38,13 +42,23 @@ export class Search extends EventTarget {
     this.#judged = judged;
   }
 
+  /** The photo that alone is the query, with the filters and opinions of its own; null while the paper and what is beside it are. */
+  get like() {
+    return this.#like;
+  }
+
+  set like(photo) {
+    this.#like = photo;
+    this.#judged.chosen = photo?.photo_id ?? null;
+  }
+
   /** The sketch changed: ask again once the hand is quiet for `delay` ms. */
   soon(delay) {
-    this.like = null;
+    this.#leave();
     this.#soon.in(delay);
   }
 
-  /** Asks again at once: the sketch, or the likes of a photo. */
+  /** Asks again at once. */
   async now() {
     this.#soon.stop();
     this.#more.cancel();
@@ -57,14 +71,21 @@ export class Search extends EventTarget {
     return this.#receive(this.#latest, PAGE);
   }
 
+  /** Asks for photos like a result. Opinions of what the sketch found wait until it is asked for again. */
   async similarTo(result) {
+    this.#judged.setAside();
     this.like = result;
     await this.now();
   }
 
   async backToSketch() {
-    this.like = null;
+    this.#leave();
     await this.now();
+  }
+
+  #leave() {
+    if (this.like) this.#judged.bringBack();
+    this.like = null;
   }
 
   get canGrow() {
@@ -81,28 +102,35 @@ export class Search extends EventTarget {
   /** Asks for the best `count`. Further pages look deeper, so they are asked for whole, and what is new is appended. */
   async #receive(line, count) {
     const reranked = this.order === "rerank";
-    const fields = { top_k: count, candidates: Math.max(CANDIDATES, count), rerank: reranked, ...this.filters };
-    const { like } = this;
-    const parts = { sketch: this.sketch, text: this.#words.text || null, photo: this.#wanted.file, ...this.#judged.values };
     const appending = line === this.#more;
+    const depth = Math.min(DEEPEST, Math.max(CANDIDATES, count + (appending ? hiddenAmong(this.results) : 0)));
+    const fields = { top_k: count, candidates: depth, rerank: reranked, collapse: true, ...this.filters };
+    const parts = this.#parts();
     if (appending && this.answer?.as_of) fields.as_of = this.answer.as_of; // photos added since then would shift the pages
     try {
-      const answer = await line.run((signal) =>
-        like ? api.similar(like.photo_id, count, signal) : api.search({ ...parts, ...fields }, signal),
-      );
-      if (answer) this.#show(answer, count, appending);
+      const answer = await line.run((signal) => api.search({ ...parts, ...fields }, signal));
+      if (answer) this.#show(answer, count, depth, appending);
     } catch (problem) {
       if (problem.code === "blank_sketch") this.#blank();
       else this.dispatchEvent(new CustomEvent("problem", { detail: { problem, appending } }));
     }
   }
 
-  #show(answer, count, appending) {
-    const shown = appending ? this.results : [];
-    const known = new Set(shown.map((result) => result.photo_id));
-    const fresh = answer.results.filter((result) => !known.has(result.photo_id));
-    this.results = [...shown, ...fresh.map((result, i) => ({ ...result, rank: shown.length + i + 1 }))];
-    this.#complete = answer.results.length < count || count >= MOST;
+  #parts() {
+    const { like = [], unlike = [] } = this.#judged.values;
+    if (this.like) return { like: [this.like.photo_id, ...like], unlike };
+    return { sketch: this.sketch, text: this.#words.text || null, photo: this.#wanted.file, like, unlike };
+  }
+
+  #show(answer, count, depth, appending) {
+    const found = new Map(answer.results.map((result) => [result.photo_id, result]));
+    // A deeper look may find more photos that are alike, and moves nothing that is shown.
+    const shown = (appending ? this.results : []).map((result) => ({ ...(found.get(result.photo_id) ?? result), rank: result.rank }));
+    for (const { photo_id: known } of shown) found.delete(known);
+    this.results = [...shown, ...[...found.values()].map((result, i) => ({ ...result, rank: shown.length + i + 1 }))];
+    const looked = answer.results.length + hiddenAmong(answer.results);
+    this.#complete = (answer.results.length < count && looked < depth) || count >= MOST || depth >= DEEPEST;
+    if (this.like) this.like = this.results.find(({ photo_id: id }) => id === this.like.photo_id) ?? this.like;
     if (!appending) this.answer = answer;
     this.dispatchEvent(new CustomEvent("results", { detail: { results: this.results, appended: appending } }));
   }

@@ -80,7 +80,10 @@ def test_expanded_queries_find_what_the_evaluation_finds(network, snapshot, monk
     assert plain[0].scores[0] == pytest.approx(float((photos @ encoding.descriptor[0].detach()).max()), abs=2e-3)
 
 
-def test_only_what_is_shown_is_related_where_the_rule_gives_the_relation_no_weight(network, snapshot, monkeypatch):
+@pytest.mark.parametrize("collapse", [False, True])
+def test_only_what_is_shown_is_related_where_the_rule_gives_the_relation_no_weight(
+    network, snapshot, monkeypatch, collapse
+):
     rule = ScoreRule(relation_weight=0.0, recall_weight=5.0, bias=-1.0)
     monkeypatch.setattr(network, "config", replace(network.config, score=rule))
     searcher = TwoStageSearcher(network, snapshot)
@@ -91,11 +94,14 @@ def test_only_what_is_shown_is_related_where_the_rule_gives_the_relation_no_weig
         return torch.zeros(len(photos))
 
     monkeypatch.setattr(searcher, "relate", relate)
-    found = searcher.search(image(1), Query(top_k=4, offset=2, candidates=13)).results
-    assert related == [6]
-    plain = searcher.search(image(1), Query(top_k=4, offset=2, candidates=13, rerank=False)).results
-    assert [one.photo for one in found] == [one.photo for one in plain]
-    assert all(one.relation_score is not None for one in found)
+    query = Query(top_k=4, offset=0 if collapse else 2, candidates=13, collapse=collapse)
+    answer = searcher.search(image(1), query)
+    assert answer.reranked
+    assert 0 < len(answer.results) <= 4
+    assert related == [len(answer.results)]
+    plain = searcher.search(image(1), replace(query, rerank=False)).results
+    assert [one.photo for one in answer.results] == [one.photo for one in plain]
+    assert all(one.relation_score == 0.5 for one in answer.results)
 
 
 def test_all_are_related_where_the_rule_turns_the_order_round(network, snapshot, monkeypatch):

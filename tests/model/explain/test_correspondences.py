@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.explain import PairMaps, correspondences, pair_maps, strongest_correspondences
+from model.explain import CLEAR, PairMaps, correspondences, pair_maps, strongest_correspondences
 from tests.model.explain.conftest import Planted
 
 MATCHES = {0: 15, 5: 10, 6: 9, 12: 3}
@@ -24,6 +24,15 @@ def test_planted_matches_come_first_and_are_mutual(planted: Planted) -> None:
     assert all(pair.mutual for pair in first)
     assert not any(pair.mutual and pair not in first and pair.weight > 0.3 for pair in found)
     assert [pair.weight for pair in first] == sorted((pair.weight for pair in first), reverse=True)
+
+
+def test_what_weighs_much_more_than_most_is_clear(planted: Planted) -> None:
+    maps = pair_maps(*planted(MATCHES, SKETCH, PHOTO))
+    weights = np.full_like(maps.weights, 0.1)
+    weights[0, 5], weights[3, 2] = 1.01 * CLEAR * 0.1, 0.99 * CLEAR * 0.1
+    found = correspondences(replace(maps, weights=weights))
+    assert [(pair.sketch_patch, pair.photo_patch) for pair in found if pair.clear] == [(SKETCH[0], PHOTO[5])]
+    assert len(found) > 1
 
 
 def test_positions_are_those_of_the_original_grid_in_any_order(planted: Planted) -> None:

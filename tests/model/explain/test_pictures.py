@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -55,7 +56,7 @@ def near(image: Image.Image, colour: str) -> np.ndarray:
 
 def test_the_overlay_marks_a_match_on_both_sides_in_one_colour() -> None:
     sketch, photo = Image.new("RGB", (64, 64), "white"), Image.new("RGB", (200, 100), "white")
-    pairs = [Correspondence(0, 15, 0.9, mutual=True), Correspondence(12, 3, 0.5, mutual=True)]
+    pairs = [Correspondence(*patches, 0.9, mutual=True, clear=True) for patches in ((0, 15), (12, 3))]
     picture = overlay(sketch, photo, pairs, GRID, box, lines=0)
     assert picture.width == 960
     for number in range(2):
@@ -72,11 +73,13 @@ def test_the_overlay_marks_a_match_on_both_sides_in_one_colour() -> None:
     gap = slice(470, 490)
     assert near(joined, PALETTE[0][0])[:, gap].any(), "a line crosses from one picture to the other"
     assert not near(picture, PALETTE[0][0])[:, gap].any()
+    unclear = overlay(sketch, photo, [replace(pair, clear=False) for pair in pairs], GRID, box)
+    assert not near(unclear, PALETTE[0][0]).any(), "what is not worth showing is not drawn"
 
 
 @pytest.mark.parametrize("size", [(200, 100), (90, 300), (1, 1)])
 def test_the_overlay_takes_photos_of_any_shape(size: tuple[int, int]) -> None:
-    pairs = [Correspondence(i, 15 - i, 0.5, mutual=True) for i in range(12)]
+    pairs = [Correspondence(i, 15 - i, 0.5, mutual=True, clear=True) for i in range(12)]
     picture = overlay(Image.new("L", (64, 64), 255), Image.new("RGBA", size, "white"), pairs, GRID, box)
     assert picture.size[0] == 960
     assert picture.mode == "RGB"

@@ -2,7 +2,7 @@
 //
 // Event: "point" ({detail: patch or null}) when the pointer or the focus comes to a patch or leaves the picture.
 
-import { make } from "./dom.js";
+import { make } from "../dom.js";
 
 const REACH = 2.2; // patch sizes: how far from a patch one may point and still mean it
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
