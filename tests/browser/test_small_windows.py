@@ -37,3 +37,12 @@ def test_labels_are_whole_and_a_photo_is_in_view(site: Site, open_page: OpenPage
     assert top < height - 24, "no photo is in view"
     for name in ("Upload", "Paste", "Camera"):
         expect(page.get_by_role("button", name=name)).to_be_visible()
+    page.locator(".card-open").first.click()
+    page.get_by_role("button", name="Why?").click()
+    expect(page.locator("#pairs button").first).to_be_visible()
+    assert page.evaluate(_BROKEN) == []
+    assert page.evaluate("document.getElementById('viewer').scrollWidth <= innerWidth"), "a result scrolls sideways"
+    photo = page.locator("#picture-photo").bounding_box()
+    assert photo is not None
+    assert photo["height"] > 0.25 * height, "beside its reasons, the photo is small"
+    expect(page.locator("#viewer-similar")).to_be_in_viewport(ratio=1)

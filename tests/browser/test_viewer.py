@@ -99,7 +99,7 @@ def test_fingers_turn_and_zoom_the_photo(site: Site, open_page: OpenPage) -> Non
     assert scale(page) == 1
 
 
-def test_the_reason_names_every_part_of_the_query(site: Site, open_page: OpenPage, tmp_path: Path) -> None:
+def test_the_viewer_finds_words_for_photos_reasons_and_matches(site: Site, open_page: OpenPage, tmp_path: Path) -> None:
     page = open_page(site)
 
     def reason(contributions: dict[str, float], **query: Any) -> str:
@@ -122,21 +122,28 @@ def test_the_reason_names_every_part_of_the_query(site: Site, open_page: OpenPag
     assert reason({"like": 0.4}, similar={}) == "This photo is like the photo you chose."
     assert reason({}) == ""
 
+    names = page.evaluate(
+        "async photos => { const { nameOf } = await import('./js/names.js');"
+        " return photos.map(([path, ...tags]) => nameOf({ path, tags })) }",
+        [
+            ["sky/umbrella.webp", "sky"],
+            ["bee/n02206856_1089.jpg", "bee"],
+            ["pets/ceiling_fan/2024/IMG_1.JPG", "pets", "ceiling_fan", "2024"],
+            ["IMG_2033.jpg"],
+            ["a.jpg", "animals"],
+        ],
+    )
+    assert names == ["umbrella", "bee", "ceiling fan", "IMG 2033", "animals"]
+
     file = tmp_path / "photo.png"
     shape(1).save(file)
     wait_for_search(page, lambda: page.locator("#wanted-file").set_input_files(file))
-    page.locator(".card-open").first.click()
-    page.get_by_role("button", name="Why?").click()
-    expect(page.locator("#why-words")).to_contain_text("This photo is like the photo you gave.")
-    expect(page.locator("#why-sketch")).to_be_hidden()
-
-
-def test_matches_that_are_not_clear_are_not_shown(site: Site, open_page: OpenPage) -> None:
-    page = open_page(site)
     page.route("**/explain", lambda route: route.fulfill(json={**route.fetch().json(), "correspondences": []}))
     wait_for_search(page, lambda: draw(page, circle()))
     page.locator(".card-open").first.click()
     page.get_by_role("button", name="Why?").click()
+    expect(page.locator("#why-words")).to_contain_text("the photo you gave")
+    expect(page.locator("#why-words")).to_contain_text("your drawing")
     expect(page.locator("#match-help")).to_contain_text("No single part of your drawing clearly matches")
     expect(page.locator("#pairs")).to_be_hidden()
     expect(page.locator("#viewer .patch")).to_have_count(0)
