@@ -17,7 +17,7 @@ from app.http.access import require_read
 from app.http.middleware import RequestMiddleware
 from app.http.problems import PROBLEM_JSON, error_handler
 from app.http.root_path import RootPath
-from app.http.routes import archive, docs, explain, gallery, health, jobs, photos, search, search_batch
+from app.http.routes import archive, docs, explain, gallery, gallery_events, health, jobs, photos, search, search_batch
 from app.http.routes.page import add_page, own_names
 from app.logs import get_logger
 from app.metrics import Metrics
@@ -69,6 +69,7 @@ def create_app(settings: Settings | None = None, network: Network | None = None)
         photos.router,
         jobs.router,
         gallery.router,
+        gallery_events.router,
         docs.router,
     ]
     if not settings.admin_port:

@@ -60,6 +60,7 @@ class Settings(GallerySettings, AccessSettings):
     max_connections: int = Field(
         4096, ge=1, description="Connections that may wait between requests; beyond, the longest silent one is closed."
     )
+    max_listeners: int = Field(64, ge=0, description="Clients that may be told of changes at once; 0 lets none listen.")
     max_image_bytes: int = Field(default_limits.FILE_BYTES, ge=1, description="Largest file of one photo.")
     max_pixels: int = Field(
         default_limits.PIXELS, ge=1, description="Most pixels of a photo, read from its header before it is decoded."

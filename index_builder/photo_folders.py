@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from index_builder.gallery_errors import GalleryError
-from index_builder.photo_record import composed
+from index_builder.photo_record import composed, shown_path
 
 MARKER = ".sketchseek-folder"
 """A file that the user puts into a folder: without it, or with another content, the folder is not the one meant."""
@@ -80,6 +80,11 @@ class PhotoFolders:
         if not value:
             return None
         return cls.of(value if Path(value).is_dir() else [part for part in value.split(os.pathsep) if part])
+
+    @property
+    def names(self) -> list[str]:
+        """What people call the folders: their name, or the last part of their path."""
+        return [one.name or composed(shown_path(os.fsencode(one.path.name))) or "/" for one in self.folders]
 
     @property
     def upload_folder(self) -> PhotoFolder:

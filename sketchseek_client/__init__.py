@@ -30,6 +30,7 @@ from sketchseek_client.search_documents import (
 from sketchseek_client.service_documents import (
     ChangedPhoto,
     CheckpointInfo,
+    GalleryEvent,
     GalleryInfo,
     Health,
     HeldFolder,
@@ -55,6 +56,7 @@ __all__ = [
     "Duplicate",
     "Explanation",
     "FacetCount",
+    "GalleryEvent",
     "GalleryFacets",
     "GalleryInfo",
     "Health",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self, Unpack
@@ -18,7 +19,7 @@ from sketchseek_client.errors import ServiceAnswerError, ServiceUnreachableError
 from sketchseek_client.facet_documents import GalleryFacets
 from sketchseek_client.search_arguments import BatchQuery, FilterArguments, Picture, SearchArguments, Strokes
 from sketchseek_client.search_documents import Explanation, SearchAnswer, SimilarAnswer
-from sketchseek_client.service_documents import GalleryInfo, Health, Job, Reloaded
+from sketchseek_client.service_documents import GalleryEvent, GalleryInfo, Health, Job, Reloaded
 
 
 class AsyncClient:
@@ -88,17 +89,10 @@ class AsyncClient:
 
     async def archive(self, photo_ids: Sequence[str], path: str | Path) -> None:
         """As `Client.archive`."""
-        call = calls.archive(photo_ids)
-        try:
-            async with self._http.stream(call.method, call.path, **call.parts) as answer:
-                if answer.is_error:
-                    await answer.aread()
-                    raise ServiceAnswerError(answer)
-                with download(path) as file:
-                    async for piece in answer.aiter_bytes():
-                        await asyncio.to_thread(file.write, piece)
-        except httpx2.TransportError as error:
-            raise ServiceUnreachableError.at(self._http.base_url, error) from error
+        async with self._streamed(calls.archive(photo_ids)) as answer:
+            with download(path) as file:
+                async for piece in answer.aiter_bytes():
+                    await asyncio.to_thread(file.write, piece)
 
     async def add(self, photos: Sequence[str | Path]) -> Job:
         """As `Client.add`."""
@@ -117,6 +111,13 @@ class AsyncClient:
     async def gallery(self) -> GalleryInfo:
         """As `Client.gallery`."""
         return await self._document(calls.GALLERY)
+
+    async def events(self) -> AsyncIterator[GalleryEvent]:
+        """As `Client.events`, for `async for`."""
+        async with self._streamed(calls.EVENTS) as answer:
+            async for line in answer.aiter_lines():
+                if (event := calls.event_of(line)) is not None:
+                    yield event
 
     async def facets(self, **filters: Unpack[FilterArguments]) -> GalleryFacets:
         """As `Client.facets`."""
@@ -142,6 +143,17 @@ class AsyncClient:
         if answer.is_error:
             raise ServiceAnswerError(answer)
         return answer.content
+
+    @asynccontextmanager
+    async def _streamed(self, call: Call) -> AsyncIterator[httpx2.Response]:
+        try:
+            async with self._http.stream(call.method, call.path, **call.parts) as answer:
+                if answer.is_error:
+                    await answer.aread()
+                    raise ServiceAnswerError(answer)
+                yield answer
+        except httpx2.TransportError as error:
+            raise ServiceUnreachableError.at(self._http.base_url, error) from error
 
     async def _answer(self, call: Call) -> httpx2.Response:
         try:

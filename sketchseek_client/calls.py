@@ -24,7 +24,7 @@ from sketchseek_client.search_arguments import (
     search_body,
 )
 from sketchseek_client.search_documents import Explanation, SearchAnswer, SimilarAnswer
-from sketchseek_client.service_documents import GalleryInfo, Health, Job, Reloaded
+from sketchseek_client.service_documents import GalleryEvent, GalleryInfo, Health, Job, Reloaded
 
 Drawn = Literal["overlay", "synthesis", "attention"]
 Rendition = Literal["original", "screen"]
@@ -125,6 +125,13 @@ def facets(**filters: Unpack[FilterArguments]) -> DocumentCall[GalleryFacets]:
     return DocumentCall("GET", "/gallery/facets", {"params": fields_of(filters)}, document=GalleryFacets)
 
 
+def event_of(line: str) -> GalleryEvent | None:
+    """The event in a line of the answer to `EVENTS`; None in those that only keep the connection open."""
+    field, _, data = line.partition(":")
+    return GalleryEvent.model_validate_json(data) if field == "data" else None
+
+
+EVENTS = Call("GET", "/gallery/events")
 GALLERY = DocumentCall("GET", "/gallery", document=GalleryInfo)
 RELOAD = DocumentCall("POST", "/gallery/reload", document=Reloaded)
 ACCEPT_LOSS = DocumentCall("POST", "/gallery/accept-loss", document=Job)

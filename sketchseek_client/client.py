@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self, Unpack
@@ -17,7 +18,7 @@ from sketchseek_client.errors import ServiceAnswerError, ServiceUnreachableError
 from sketchseek_client.facet_documents import GalleryFacets
 from sketchseek_client.search_arguments import BatchQuery, FilterArguments, Picture, SearchArguments, Strokes
 from sketchseek_client.search_documents import Explanation, SearchAnswer, SimilarAnswer
-from sketchseek_client.service_documents import GalleryInfo, Health, Job, Reloaded
+from sketchseek_client.service_documents import GalleryEvent, GalleryInfo, Health, Job, Reloaded
 
 
 class Client:
@@ -116,17 +117,9 @@ class Client:
             photo_ids: of the photos. Those whose files are gone are named in `left-out.txt` inside the archive.
             path: of the new file, which takes the place of an old one.
         """
-        call = calls.archive(photo_ids)
-        try:
-            with self._http.stream(call.method, call.path, **call.parts) as answer:
-                if answer.is_error:
-                    answer.read()
-                    raise ServiceAnswerError(answer)
-                with download(path) as file:
-                    for piece in answer.iter_bytes():
-                        file.write(piece)
-        except httpx2.TransportError as error:
-            raise ServiceUnreachableError.at(self._http.base_url, error) from error
+        with self._streamed(calls.archive(photo_ids)) as answer, download(path) as file:
+            for piece in answer.iter_bytes():
+                file.write(piece)
 
     def add(self, photos: Sequence[str | Path]) -> Job:
         """Add photos. If that takes a while, the job still runs; `job` says how far it is. Raises as `search`."""
@@ -145,6 +138,13 @@ class Client:
     def gallery(self) -> GalleryInfo:
         """What is being served. Raises as `search`."""
         return self._document(calls.GALLERY)
+
+    def events(self) -> Iterator[GalleryEvent]:
+        """How the gallery stands, now and after each change, until the service ends. Raises as `search`."""
+        with self._streamed(calls.EVENTS) as answer:
+            for line in answer.iter_lines():
+                if (event := calls.event_of(line)) is not None:
+                    yield event
 
     def facets(self, **filters: Unpack[FilterArguments]) -> GalleryFacets:
         """How many photos each further filter would leave, among those that pass these. Raises as `search`."""
@@ -174,6 +174,18 @@ class Client:
         if answer.is_error:
             raise ServiceAnswerError(answer)
         return answer.content
+
+    @contextmanager
+    def _streamed(self, call: Call) -> Iterator[httpx2.Response]:
+        """The answer, to be read piece by piece inside the block."""
+        try:
+            with self._http.stream(call.method, call.path, **call.parts) as answer:
+                if answer.is_error:
+                    answer.read()
+                    raise ServiceAnswerError(answer)
+                yield answer
+        except httpx2.TransportError as error:
+            raise ServiceUnreachableError.at(self._http.base_url, error) from error
 
     def _answer(self, call: Call) -> httpx2.Response:
         try:

@@ -83,6 +83,7 @@ class GalleryInfo(BaseModel):
                 "last_error": None,
                 "held": [],
                 "following": "events",
+                "folders": ["photos"],
                 "writable": False,
                 "limits": {
                     "max_body_bytes": 10_000_000,
@@ -118,8 +119,25 @@ class GalleryInfo(BaseModel):
         description="How it follows its folder of photos: told of changes at once, or by rescans now and then. "
         "down: not at the moment, the log says why. null: it does not.",
     )
+    folders: list[str] = Field(
+        default_factory=list, description="What its folders of photos are called, without the folders above them."
+    )
     writable: bool = Field(description="Whether the write routes are on.")
     limits: Limits
+
+
+class GalleryEvent(BaseModel):
+    """How the gallery stands at one moment."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"version": "1.42", "photos": 10000, "building": {"step": "encoding", "done": 120, "total": 480}}
+        }
+    )
+
+    version: str | None = Field(default=None, description="GENERATION.COMMIT; null while there is none yet.")
+    photos: int
+    building: Progress | None = Field(default=None, description="null while nothing is being built.")
 
 
 class ChangedPhoto(BaseModel):

@@ -9,6 +9,12 @@ class BodyNotWantedError(Exception):
     """The headers are sent; whatever is still being read for a body need not be."""
 
 
+def is_body_not_wanted(error: Exception) -> bool:
+    """Whether this is all that `error` says; what streams in several tasks raises it in a group."""
+    rest = error.split(BodyNotWantedError)[1] if isinstance(error, ExceptionGroup) else error
+    return rest is None or isinstance(rest, BodyNotWantedError)
+
+
 def as_get(scope: Scope, send: Send) -> tuple[Scope, Send]:
     """A HEAD request as its route shall see it, and where the answer goes. Any other request stays as it is.
 

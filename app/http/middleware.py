@@ -17,7 +17,7 @@ from app.addresses import is_local_host
 from app.http.access import SECURITY_HEADERS, may_read
 from app.http.admission import Admission, Held
 from app.http.cors import readable_for
-from app.http.head import BodyNotWantedError, as_get
+from app.http.head import as_get, is_body_not_wanted
 from app.http.problems import code_of, is_expected, problem_response
 from app.http.rate_limit import RateLimiter
 from app.http.root_path import address_in
@@ -73,9 +73,9 @@ class RequestMiddleware:
             else:
                 self._admit(scope, headers)
                 await self._serve(scope, receive, send_with_headers)
-        except BodyNotWantedError:
-            pass
         except Exception as error:
+            if is_body_not_wanted(error):
+                return
             state["problem_code"] = code_of(error)
             if not is_expected(error):
                 _log.error("request failed", exc_info=error)

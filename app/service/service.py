@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -22,6 +23,7 @@ from app.service.changes.held_photos import HeldPhotos
 from app.service.changes.jobs import Jobs
 from app.service.files.renditions import Renditions
 from app.service.following.folder_follower import FolderFollower
+from app.service.news import Listeners, news_of
 from app.service.serving.deadline import Deadline
 from app.service.serving.search_batches import SearchItem, Worker, run_searches
 from app.service.serving.served_gallery import ServedGallery
@@ -63,6 +65,7 @@ class Service:
         changes: changes the gallery.
         texts: encodes words that search.
         held: photos that stay although their files were not found.
+        listeners: who is told how the gallery stands.
         worker: owns the device.
         background: what runs beside the requests.
         photo_limits: what a photo may cost, indexed, uploaded or shown.
@@ -104,6 +107,8 @@ class Service:
         self.background = Background(metrics)
         self._draining = False
         self._calls_waiting = 0
+        now = partial(news_of, self.gallery, self.changes)
+        self.listeners = Listeners(now, lambda: self._draining, settings.max_listeners, settings.retry_after_s)
         metrics.watch_value(metrics.ready, lambda: float(self.readiness().status == "ready"))
         metrics.watch_value(metrics.held_photos, lambda: float(self.held.photos))
         metrics.watch_value(metrics.device_memory, self._device_memory)

@@ -40,6 +40,9 @@ def reverse_proxy(port: int, prefix: str, *, strip: bool, headers: dict[str, str
             with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=100)) as connection:
                 connection.request(self.command, path, body, sent | (headers or {}))
                 answer = connection.getresponse()
+                if answer.getheader("Content-Type", "").startswith("text/event-stream"):
+                    self._pass_pieces_on(answer)
+                    return
                 data = answer.read()
             with contextlib.suppress(ConnectionError):  # a browser leaves as soon as it wants something else
                 self._answer(answer, data)
@@ -54,6 +57,16 @@ def reverse_proxy(port: int, prefix: str, *, strip: bool, headers: dict[str, str
                 self.send_header("Content-Length", length)
             self.end_headers()
             self.wfile.write(data)
+
+        def _pass_pieces_on(self, answer: http.client.HTTPResponse) -> None:
+            """An answer that may never end, until the client leaves."""
+            self.close_connection = True
+            with contextlib.suppress(ConnectionError):
+                self.send_response(answer.status)
+                self.send_header("Content-Type", "text/event-stream")
+                self.end_headers()
+                while piece := answer.read1(4096):
+                    self.wfile.write(piece)
 
         def log_message(self, *_given: Any) -> None:
             """Say nothing."""

@@ -82,7 +82,7 @@ def hold_back(running: Running, count: int) -> list[socket.socket]:
 
 
 def test_slow_clients_keep_nobody_waiting_and_sigterm_during_load_loses_no_request(start):
-    running = start(BODY_TIMEOUT_S="10")
+    running = start(BODY_TIMEOUT_S="10", SHUTDOWN_TIMEOUT_S="100")
     slow = hold_back(running, 200)
     silent = socket.create_connection(("127.0.0.1", running.port))
     silent.sendall(b"GET /gallery HTTP/1.1\r\nHost: 127")
@@ -97,8 +97,13 @@ def test_slow_clients_keep_nobody_waiting_and_sigterm_during_load_loses_no_reque
     for one in (silent, *slow):
         one.close()
 
+    listener = socket.create_connection(("127.0.0.1", running.port))
+    listener.sendall(b"GET /gallery/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    began = time.monotonic()
     statuses, late, unready = load_and_terminate(running)
     assert running.process.wait(200) == 0
+    assert time.monotonic() - began < 90, "who listens for changes delays no end"
+    listener.close()
     assert "draining" in unready
     assert set(statuses) == {200}
     # The door closes a second after the signal; who knocks at that very moment may be turned away, nobody before.

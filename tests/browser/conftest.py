@@ -57,11 +57,13 @@ class Site:
 
     Attributes:
         url: where the page is.
+        photos: its folder of photos, if a test may change that.
         console: errors that any page of it wrote to its console, or threw; a test fails with one left in here.
         foreign: requests to any other host.
     """
 
     url: str
+    photos: Path | None = None
     console: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
 
@@ -154,11 +156,12 @@ def site(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture(scope="session")
 def empty_site(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A service whose folder of photos is empty."""
+    """A service that follows an empty folder of photos."""
     place = tmp_path_factory.mktemp("empty")
-    (place / "photos").mkdir()
-    with serve(place / "gallery", photos=place / "photos", checkpoint=checkpoint, write_key=WRITE_KEY) as url:
-        yield Site(url)
+    photos = place / "photos"
+    photos.mkdir()
+    with serve(place / "gallery", photos=photos, checkpoint=checkpoint, write_key=WRITE_KEY, watch="true") as url:
+        yield Site(url, photos)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import statistics
@@ -387,7 +388,7 @@ def test_an_empty_gallery_says_what_to_do_and_notices_photos(
 ) -> None:
     page = open_page(empty_site, *PHONE)
     expect(page.get_by_role("heading", name="The gallery is empty")).to_be_visible()
-    expect(page.locator("#state")).to_contain_text("sketchseek gallery build")
+    expect(page.locator("#state")).to_contain_text("follows the folder “photos”: copy photos there")
     wait_for_search(page, lambda: draw(page, circle()))
     expect(page.get_by_role("heading", name="The gallery is empty")).to_be_visible()
     file = tmp_path / "first.png"
@@ -399,6 +400,10 @@ def test_an_empty_gallery_says_what_to_do_and_notices_photos(
         page.get_by_role("button", name="Add to the gallery").click()
     page.get_by_role("button", name="Close").click()
     expect(page.locator(".card")).to_have_count(1)
+    # What is copied into the folder shows by itself, long before the page would ask again.
+    assert empty_site.photos is not None
+    shape(1).save(empty_site.photos / "second.png")
+    expect(page.locator(".card")).to_have_count(2, timeout=15_000)
 
 
 def test_without_a_service_the_page_says_so_and_tries_again(site: Site, open_page: OpenPage) -> None:
@@ -442,7 +447,12 @@ def test_a_running_build_shows_its_progress_and_its_end(site: Site, open_page: O
         state = route.fetch().json()
         route.fulfill(json={**state, "building": building or None})
 
+    def tell(route: Any) -> None:
+        event = {"version": "1.1", "photos": 60, "building": building or None}
+        route.fulfill(content_type="text/event-stream", body=f"data: {json.dumps(event)}\n\n")
+
     page.route("**/gallery", answer)
+    page.route("**/gallery/events", tell)
     page.reload()
     expect(page.locator("#build-text")).to_contain_text("12 of 48 photos")
     expect(page.locator("#build-progress")).to_have_attribute("value", "12")

@@ -46,6 +46,7 @@ async def gallery(request: Request) -> GalleryInfo:
     served = service.gallery.current
     standing = service.changes.progress
     problem = service.changes.problem or service.gallery.problem
+    known = settings.photos if served is None else served.folders
     identity, rule = service.network.identity, service.network.config.score
     return GalleryInfo(
         photos=0 if served is None else len(served.snapshot),
@@ -59,6 +60,7 @@ async def gallery(request: Request) -> GalleryInfo:
             for one in service.held.now
         ],
         following=service.following,
+        folders=[] if known is None else known.names,
         writable=settings.write_key is not None,
         limits=Limits(
             max_body_bytes=settings.max_body_bytes,

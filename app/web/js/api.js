@@ -86,6 +86,23 @@ export const archive = async (photoIds, signal) => {
 
 export const gallery = (signal) => json("gallery", { signal });
 
+const SILENCE = 45000; // ms after which a stream that sends something every 15 s is dead
+
+/** How the gallery stands, now and after each change: `version`, `photos` and `building`. `ending` ends it. EventSource could send no key. */
+export async function* galleryEvents(ending) {
+  const response = await call("gallery/events", { signal: ending.signal });
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  for (;;) {
+    const timer = setTimeout(() => ending.abort(), SILENCE);
+    const { value, done } = await reader.read().finally(() => clearTimeout(timer));
+    if (done) return;
+    const lines = (text + value).split("\n");
+    text = lines.pop();
+    for (const line of lines) if (line.startsWith("data:")) yield JSON.parse(line.slice(5));
+  }
+}
+
 export async function addPhoto(file, signal) {
   const body = new FormData();
   body.append("photo", file, file.name);

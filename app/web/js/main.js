@@ -145,7 +145,7 @@ function head(answer, results) {
 
 async function nothing() {
   await gallery.refresh();
-  if (gallery.photos === 0) return states.emptyGallery(() => add.open());
+  if (gallery.photos === 0) return states.emptyGallery(gallery, () => add.open());
   return states.nothingFound(filters.labels, () => filters.reset());
 }
 
@@ -200,6 +200,10 @@ gallery.addEventListener("change", () => {
   else begin();
 });
 
+gallery.addEventListener("building", () => {
+  if (gallery.photos === 0 && !search.answer) begin();
+});
+
 /** Tries again by itself what may go well later; whether it does. */
 function retryIfPassing(problem, again) {
   const passing = problem.code === "offline" || problem.status === 503 || problem.status === 429;
@@ -224,7 +228,7 @@ async function begin(nothingAsked = address.isEmpty) {
   }
   if (search.answer || !nothingAsked) return;
   const draw = (doodle) => surface.draw(doodle.strokes);
-  byId("state").replaceChildren(gallery.photos === 0 ? states.emptyGallery(() => add.open()) : states.welcome(gallery.photos, draw));
+  byId("state").replaceChildren(gallery.photos === 0 ? states.emptyGallery(gallery, () => add.open()) : states.welcome(gallery.photos, draw));
 }
 
 function unlock() {

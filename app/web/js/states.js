@@ -31,11 +31,22 @@ export function welcome(photos, draw) {
   );
 }
 
-export function emptyGallery(add) {
+/** What to do where there is no photo yet; a service that follows a folder needs no command. */
+export function emptyGallery({ folders, following, building }, add) {
+  const names = folders.map((name) => `“${name}”`).join(", ");
+  const where = folders.length === 1 ? `the folder ${names}` : `the folders ${names}`;
+  if (building) {
+    return box("The gallery is being built", make("p", {}, `Photos of ${where} are read. This page shows them as they arrive.`));
+  }
+  const follows = folders.length > 0 && following && following !== "down";
   return box(
     "The gallery is empty",
-    make("p", {}, "There is nothing to find yet. Drop photos onto this side of the page, or build a gallery from a folder; this page notices when they arrive."),
-    make("pre", {}, "sketchseek gallery build PHOTOS --gallery DIR"),
+    ...(follows
+      ? [make("p", {}, `There is nothing to find yet. The gallery follows ${where}: copy photos there, or drop them onto this side of the page. They show as they arrive.`)]
+      : [
+          make("p", {}, "There is nothing to find yet. Drop photos onto this side of the page, or build a gallery from a folder; this page notices when they arrive."),
+          make("pre", {}, "sketchseek gallery build PHOTOS --gallery DIR"),
+        ]),
     action("Add photos", add),
   );
 }

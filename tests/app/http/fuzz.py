@@ -43,6 +43,7 @@ def attack(url: str, key: str, examples: int, seed: int, phases: str = PHASES) -
         f"{url}/openapi.json",
     ]
     command += ["--phases", phases]
+    command += ["--exclude-path", "/gallery/events"]  # which never ends, so that no answer could be judged
     command += ["--checks", "all", "--max-examples", str(examples), "--seed", str(seed), "--continue-on-failure"]
     command += [
         "--header",
