@@ -23,6 +23,7 @@ from app.logs import get_logger
 from app.metrics import Metrics
 from app.service.service import Service
 from app.settings import Settings, load_settings
+from app.tracing import Traces, traces_of_environment
 from model.checkpoints.files import load_checkpoint
 from model.errors import SketchseekError
 from model.networks.network import Network
@@ -45,14 +46,14 @@ def create_app(settings: Settings | None = None, network: Network | None = None)
         ConfigurationError: a setting cannot work.
     """
     settings = settings or load_settings()
-    counted = Metrics()
+    counted, traces = Metrics(), traces_of_environment()
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         loaded = network
         if loaded is None:
             loaded = await asyncio.to_thread(load_checkpoint, settings.checkpoint, settings.device, settings.dtype)
-        service = Service(settings, loaded, counted)
+        service = Service(settings, loaded, counted, traces)
         app.state.service = service
         _warn(settings, own_names(routers))
         await service.start()
@@ -60,6 +61,8 @@ def create_app(settings: Settings | None = None, network: Network | None = None)
             yield
         finally:
             await service.stop()
+            if traces is not None:
+                await asyncio.to_thread(traces.close)
 
     routers = [
         search.router,
@@ -76,7 +79,7 @@ def create_app(settings: Settings | None = None, network: Network | None = None)
         routers.append(health.router)
     app = _application(settings, "Sketchseek", lifespan, routers)
     add_page(app)
-    _surround(app, settings, counted, own_names(routers))
+    _surround(app, settings, counted, own_names(routers), traces)
     app.state.metrics = counted
     return app
 
@@ -107,9 +110,11 @@ def _anybody() -> None:
     """Everyone who reaches the probes' port may read them."""
 
 
-def _surround(app: FastAPI, settings: Settings, counted: Metrics, taken: frozenset[str]) -> None:
+def _surround(
+    app: FastAPI, settings: Settings, counted: Metrics, taken: frozenset[str], traces: Traces | None = None
+) -> None:
     """Add what surrounds every request; what is added last sees a request first."""
-    app.add_middleware(RequestMiddleware, settings=settings, metrics=counted)
+    app.add_middleware(RequestMiddleware, settings=settings, metrics=counted, traces=traces)
     app.add_middleware(RootPath, root_path=settings.root_path, taken=taken)
 
 

@@ -25,6 +25,7 @@ from app.logs import get_logger, new_request_id, request_id
 from app.metrics import Metrics
 from app.service_errors import BusyError, RequestError
 from app.settings import Settings
+from app.tracing import Traces, finish
 
 _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 _log = get_logger("app.request")
@@ -36,18 +37,25 @@ class RequestMiddleware:
     It catches defects, logs them with their traceback, and answers 500 without it.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics, traces: Traces | None = None) -> None:
         self._app = readable_for(settings.cors_origins, app)
         self._admission = Admission(settings.max_requests, settings.max_bodies_bytes, settings.retry_after_s)
         self._settings = settings
-        self._metrics = metrics
+        self._metrics, self._traces = metrics, traces
         self._limiter = RateLimiter(settings.rate_limit_per_minute, settings.rate_limit_burst)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
-            return
+        elif self._traces is None or address_in(scope) in _PROBES:
+            await self._answer(scope, receive, send)
+        else:
+            with self._traces.request(scope["method"], Headers(scope=scope)) as span:
+                scope.setdefault("state", {})["span"] = span
+                await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         started, asked = time.perf_counter(), scope["method"]
         headers = Headers(scope=scope)
         identity = new_request_id(headers.get("x-request-id"))
@@ -154,6 +162,8 @@ class RequestMiddleware:
         self._metrics.request_seconds.labels(route).observe(seconds)
         if code:
             self._metrics.problems.labels(code).inc()
+        if (span := scope["state"].get("span")) is not None:
+            finish(span, method, route, status, code)
         facts: dict[str, Any] = {"method": method, "route": route, "status": status}
         facts["ms"] = round(seconds * 1000, 1)
         if code:

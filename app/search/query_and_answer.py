@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from app.search.combining import Combined
 from app.search.query_parts import PartName
+from app.search.stopwatch import Lap
 from index_builder import PhotoRecord
 from index_builder.photo_filter import ALL_PHOTOS, PhotoFilter
 from model.score_rules import QueryKind
@@ -134,7 +135,7 @@ class Answer:
     Attributes:
         results: in order.
         searched: photos the recall stage looked at.
-        stages_ms: milliseconds of `encode`, `recall` and `rerank`; the first two of the whole batch it ran in.
+        stages: when `encode`, `recall` and `rerank` began and ended; the first two are of the whole batch it ran in.
         sketch: the sketch's encoding, length 1, from which its results can be explained; None without a sketch.
         parts: the parts of the query that counted -> their weights.
         reranked: whether candidates were compared in detail.
@@ -142,7 +143,12 @@ class Answer:
 
     results: list[Found]
     searched: int
-    stages_ms: dict[str, float] = field(default_factory=dict)
+    stages: dict[str, Lap] = field(default_factory=dict)
     sketch: Encoding | None = None
     parts: dict[PartName, float] = field(default_factory=dict)
     reranked: bool = False
+
+    @property
+    def stages_ms(self) -> dict[str, float]:
+        """Milliseconds of each stage."""
+        return {name: lap.milliseconds for name, lap in self.stages.items()}

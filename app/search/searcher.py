@@ -93,10 +93,10 @@ class TwoStageSearcher:
         clock.lap("recall")
 
         def finish(number: int) -> Answer:
-            own = Stopwatch(observe, clock.laps_ms)
+            own = Stopwatch(observe, clock.laps)
             answer = self.rerank(sketches[number], found[number], queries[number])
             own.lap("rerank")
-            return replace(answer, stages_ms=own.laps_ms, parts=parts[number].used)
+            return replace(answer, stages=own.laps, parts=parts[number].used)
 
         return [partial(finish, number) for number in range(len(queries))]
 

@@ -29,6 +29,7 @@ from app.service.serving.search_batches import SearchItem, Worker, run_searches
 from app.service.serving.served_gallery import ServedGallery
 from app.service_errors import BusyError
 from app.settings import Settings
+from app.tracing import Traces
 from index_builder.gallery_errors import GalleryNotFoundError
 from model.errors import DecodingTimeoutError
 from model.networks.network import Network
@@ -59,6 +60,7 @@ class Service:
         settings: of this service.
         network: encodes the gallery and the sketches.
         metrics: counts everything.
+        traces: where spans of searches go, if anywhere.
 
     Attributes:
         gallery: the version being served.
@@ -73,10 +75,10 @@ class Service:
         device_problem: why the device can no longer be used, or None.
     """
 
-    def __init__(self, settings: Settings, network: Network, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, network: Network, metrics: Metrics, traces: Traces | None = None) -> None:
         self.settings = settings
         self.network = network
-        self.metrics = metrics
+        self.metrics, self.traces = metrics, traces
         self.photo_limits = settings.photo_limits()
         self.sketch_limits = settings.sketch_limits()
         self.worker: Worker = Worker(

@@ -89,11 +89,15 @@ class OneSearch:
         item = SearchItem(served.searcher, parts, query)
         found = await service.search(item, self.deadline)
         clock.lap("search")
+        if service.traces is not None:
+            service.traces.stages({"decode": clock.laps["decode"], **found.stages})
         timings = {**_stages(clock.laps_ms, found.stages_ms), "total": self._milliseconds()}
         answer = search_answer(found, served.snapshot, timings_ms=timings, root_path=self.root_path)
         if self.options.explain:
             await _explain(service, item, found, answer.results, self.deadline)
             clock.lap("explain")
+            if service.traces is not None:
+                service.traces.stages({"explain": clock.laps["explain"]})
             answer.timings_ms.explain = round(clock.laps_ms["explain"], 2)
             answer.timings_ms.total = round(self._milliseconds(), 2)
         return answer
