@@ -3,10 +3,9 @@
     python train/query_rules.py CHECKPOINT --data DATA [--write NEW] [--only unseen.txt]
 
 Everything is chosen on the ten validation categories, which the checkpoint was not trained on. Photos are found among
-photos: each of 30 photos of a category searches the others. Words are the categories' names. --write stores the rules
-for words and for photos with the checkpoint. A sketch beside words keeps the sketch's rule, which is what
-`sketchseek evaluate --with-text` measures; its own is only measured. --only FILE chooses nothing, and measures what is
-stored on the categories that FILE names.
+photos: each of 30 photos of a category searches the others. Words are the categories' names, and at most 40 sketches
+of a category search. --write stores the rules for words and for photos with the checkpoint. A sketch beside words keeps
+the sketch's rule. --only FILE chooses nothing, and measures what is stored on the categories that FILE names.
 """
 
 from __future__ import annotations
@@ -18,27 +17,28 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 from zse_lite import VALIDATION
 
-from model.checkpoints.files import find_checkpoint, load_checkpoint, read_checkpoint
+from model.checkpoints.files import load_checkpoint, save_changed, with_config
 from model.data.folders import read_folders
 from model.data.splits import read_category_list
 from model.evaluation.arms import relate_all
-from model.evaluation.calibrate import CANDIDATES, SHARES, choose_score_rule
+from model.evaluation.calibrate import CANDIDATES, choose_score_rule
 from model.evaluation.encode import encode_items
 from model.evaluation.metrics import average_precision, hit_at, precision_at, rank_photos
 from model.evaluation.protocols import tie_order
+from model.evaluation.text_queries import encode_texts
 from model.networks.network import Network
 from model.ranking.expansion import expand
 from model.ranking.score import score_of
 from model.score_rules import ExpansionRule, KindRules, ScoreRule
-from model.text.sentence_encoder import phrase, sentence_encoder
+from model.text.sentence_encoder import readable
 from model.types import Encoding
-from model.whole_file import whole_file
 
+CHOSEN = ("text", "photo")
+"""The kinds of query that get a rule of their own."""
 EXPANSIONS = (ExpansionRule(), ExpansionRule(5, 0.5), ExpansionRule(5, 1.0), ExpansionRule(10, 1.0))
 STRENGTHS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75)
 SKETCHES, PHOTOS = 40, 30
@@ -108,11 +108,7 @@ def read_task(network: Network, data: Path, categories: tuple[str, ...]) -> Task
     dataset = read_folders(data).only(categories)
     names = sorted(dataset.categories)
     sketches = [item for name in names for item in [one for one in dataset.sketches if one.category == name][:SKETCHES]]
-    words = None
-    if network.text_map is not None:
-        encoder = sentence_encoder()
-        said = torch.stack([encoder.embedding(phrase(name.replace("_", " "))) for name in names])
-        words = network.text_map(said.to(network.device)).cpu()
+    words = None if network.text_map is None else encode_texts(network, [readable(name) for name in names])
     return Task(
         encode_items(network, sketches),
         encode_items(network, dataset.photos),
@@ -147,16 +143,14 @@ def queries_of(network: Network, task: Task) -> Iterator[tuple[str, Queries]]:
 def choose(task: Task, queries: Mapping[str, Queries]) -> KindRules:
     """The rules that show a person most, calibrated."""
     chosen: dict[str, ScoreRule] = {}
-    for kind in queries.keys() & {"sketch_and_more", "text", "photo"}:
+    for kind in CHOSEN:
+        if kind not in queries:
+            continue
         one = queries[kind]
         cosines = {rule: one.recall(rule, task.photos.descriptor, task.order) for rule in EXPANSIONS}
-        shares = SHARES if kind == "sketch_and_more" else (1.0,)
-        result = choose_score_rule(one.logits, cosines, one.relevant, task.order, shares=shares)
+        result = choose_score_rule(one.logits, cosines, one.relevant, task.order, shares=(1.0,))
         chosen[kind] = result.rule
-        print(
-            json.dumps({"kind": kind, "share_of_recall": result.share, "expansion": asdict(result.rule.expansion)}),
-            flush=True,
-        )
+        print(json.dumps({"kind": kind, "expansion": asdict(result.rule.expansion)}), flush=True)
     return KindRules(**chosen)
 
 
@@ -194,15 +188,6 @@ def feedback(task: Task, one: Queries, rule: ScoreRule) -> None:
                 print(json.dumps(row), flush=True)
 
 
-def write(source: Path, target: Path, rules: KindRules) -> None:
-    """The same checkpoint with these rules. Its weights stay as they are, so galleries fit it as before."""
-    metadata, tensors = read_checkpoint(source)
-    stored = replace(rules, sketch_and_more=None)
-    config = {**json.loads(metadata["config"]), "kinds": asdict(stored)}
-    with whole_file(target) as temporary:
-        save_file(tensors, temporary, metadata={**metadata, "config": json.dumps(config, sort_keys=True)})
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint")
@@ -223,7 +208,8 @@ def main() -> None:
                 print(json.dumps({"kind": kind, "ordered_by": name, **figures(ranked, one.relevant)}), flush=True)
         feedback(task, queries["sketch"], network.config.score)
     if options.write:
-        write(find_checkpoint(options.checkpoint), options.write, rules)
+        kept = load_checkpoint(options.checkpoint, dtype="float32", trainable=True)
+        save_changed(with_config(kept, kinds=rules), options.write, options.checkpoint)
 
 
 if __name__ == "__main__":

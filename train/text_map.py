@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from zse_lite import VALIDATION
 
-from model.checkpoints.files import find_checkpoint, load_checkpoint, read_checkpoint, save_checkpoint
+from model.checkpoints.files import find_checkpoint, load_checkpoint, read_checkpoint, save_changed
 from model.data.folders import read_folders
 from model.data.items import Dataset, Item, category_key
 from model.data.splits import read_category_list, reserved_categories
@@ -71,11 +71,8 @@ def main() -> None:
         choose(network, (images, names, labels), everything)
         return
     give_text_map(network, images, names, labels, PENALTY)
-    metadata, before = read_checkpoint(find_checkpoint(options.checkpoint))
-    dtype = next(value.dtype for value in before.values() if value.is_floating_point())
-    story = {name: metadata[name] for name in ("training",) if name in metadata}
-    digest = save_checkpoint(network, options.target, dtype, story)
-    _, after = read_checkpoint(options.target)
+    digest = save_changed(network, options.target, options.checkpoint)
+    before, after = (read_checkpoint(find_checkpoint(one))[1] for one in (options.checkpoint, options.target))
     changed = [name for name, value in before.items() if name in after and not torch.equal(value, after[name])]
     print(json.dumps({"saved": str(options.target), "sha256": digest, "changed": changed}))
 

@@ -99,6 +99,22 @@ def save_checkpoint(
     return digests["sha256"]
 
 
+def save_changed(network: Network, path: str | Path, source: str | Path) -> str:
+    """Write a network that was read from `source` and changed: with the type of numbers and the story it has there.
+
+    Args:
+        network: loaded with `trainable`.
+        path: of the new safetensors file.
+        source: name of a bundled checkpoint, or a file.
+
+    Returns:
+        The SHA-256 that galleries are bound to, hex.
+    """
+    metadata, tensors = read_checkpoint(find_checkpoint(source))
+    dtype = next(value.dtype for value in tensors.values() if value.is_floating_point())
+    return save_checkpoint(network, path, dtype, {name: metadata[name] for name in ("training",) if name in metadata})
+
+
 def with_config(network: Network, **changes: Any) -> Network:
     """The same network object under a configuration changed in the given fields (a score rule, a preset's name)."""
     network.config = replace(network.config, **changes)

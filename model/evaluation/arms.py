@@ -21,7 +21,7 @@ from model.evaluation.protocols import Rank
 from model.networks.network import Network
 from model.ranking.expansion import expand
 from model.ranking.score import mixture
-from model.score_rules import ExpansionRule, ScoreRule
+from model.score_rules import ExpansionRule, QueryKind, ScoreRule
 from model.types import Encoding
 
 Progress = Callable[[int, int], None]
@@ -94,10 +94,10 @@ def expanded_queries(sketches: Tensor, photos: Tensor, tie_order: Tensor, rule: 
     return torch.cat([sketches[:0], *blocks])
 
 
-def checkpoint_fusion(network: Network) -> Fuse | None:
-    """The checkpoint's score rule where it weighs both scores, else None. Logits and cosines in, scores out."""
-    rule: ScoreRule = network.config.score
-    if not rule.relation_weight or not rule.recall_weight:
+def checkpoint_fusion(network: Network, kind: QueryKind = "sketch") -> Fuse | None:
+    """The rule for queries of a kind where it weighs both scores, else None. Logits and cosines in, scores out."""
+    rule: ScoreRule | None = network.config.rule_for(kind)
+    if rule is None or not rule.relation_weight or not rule.recall_weight:
         return None
     # the sigmoid keeps the order, but its rounding would tie the best photos
     return partial(mixture, rule)

@@ -33,10 +33,12 @@ from model.evaluation.tasks import Task, sampled, without_photos, without_sketch
 from model.evaluation.text_queries import map_of, only_recalled, text_encoding, with_names
 from model.evaluation.timing import time_queries
 from model.networks.network import Network
+from model.score_rules import QueryKind
 from model.types import Encoding
 
 _TIMED_SKETCHES = 4
 _NAMED_AT_MOST = 100  # images in the report
+_KINDS: dict[str, QueryKind] = {"sketch": "sketch", "text": "text", "sketch and text": "sketch_and_more"}
 
 
 @dataclass(frozen=True)
@@ -76,10 +78,17 @@ def evaluate(
     queries = _queries(network, paired.sketches, options, step(progress, "sketches"))
     task = without_sketches(paired, queries.unusable)
     skipped = (*queries.unusable.values(), *photos.unusable.values())
+    kind = _KINDS[query_of(task.sketches, options)]
     arms = score_arms(
-        network, queries.encoding, photos.encoding, protocols.tie_order(task.photos), options, progress=progress
+        network,
+        queries.encoding,
+        photos.encoding,
+        protocols.tie_order(task.photos),
+        options,
+        kind=kind,
+        progress=progress,
     )
-    expansion = expansion_rule(network, options)
+    expansion = expansion_rule(network, options, kind)
     depths, exhaustive = related_depths(options), arms.logits is not None
     encoding = _encodes(network, task.sketches[:_TIMED_SKETCHES], options)
     times = time_queries(network, encoding, photos.encoding, depths, expansion=expansion, exhaustive=exhaustive)

@@ -24,7 +24,7 @@ from model.evaluation.options import EvaluationOptions
 from model.evaluation.protocols import Outcome, Rank
 from model.evaluation.tasks import Task
 from model.networks.network import Network
-from model.score_rules import ExpansionRule, ScoreRule
+from model.score_rules import ExpansionRule, QueryKind, ScoreRule
 from model.types import Encoding
 
 Progress: TypeAlias = Callable[[str, int, int], None]
@@ -48,6 +48,7 @@ def score_arms(
     order: Tensor,
     options: EvaluationOptions,
     *,
+    kind: QueryKind = "sketch",
     progress: Progress,
 ) -> Arms:
     """Relates what the arms need: all pairs, or recall's candidates alone.
@@ -57,14 +58,15 @@ def score_arms(
         sketches, photos: S and P encodings, on the CPU.
         order: [P] int64, see `metrics.rank_photos`.
         options: which arms.
+        kind: of the queries.
         progress: called with (step, done, total).
     """
-    rule = expansion_rule(network, options)
+    rule = expansion_rule(network, options, kind)
     arms = Arms(
         expanded_queries(sketches.descriptor, photos.descriptor, order, rule),
         photos.descriptor,
         order,
-        fuse=checkpoint_fusion(network) or standardised_fusion,
+        fuse=checkpoint_fusion(network, kind) or standardised_fusion,
     )
     if "relation" in options.arms or "fused" in options.arms:
         return replace(arms, logits=relate_all(network, sketches, photos, step(progress, "relation")))
@@ -75,10 +77,10 @@ def score_arms(
     return arms
 
 
-def expansion_rule(network: Network, options: EvaluationOptions) -> ExpansionRule:
-    """How queries are expanded: as the checkpoint declares, unless the options say otherwise."""
-    score: ScoreRule = network.config.score
-    return score.expansion if options.expansion else ExpansionRule()
+def expansion_rule(network: Network, options: EvaluationOptions, kind: QueryKind) -> ExpansionRule:
+    """How queries of a kind are expanded: as in a search, unless the options say otherwise."""
+    rule: ScoreRule = network.config.rule_for(kind) or network.config.score
+    return rule.expansion if options.expansion else ExpansionRule()
 
 
 def _recalled(arms: Arms, sketches: int, depth: int) -> Tensor:
