@@ -122,7 +122,7 @@ $(RUN): $(PINS) | $(BIN)/python
 	@touch $@
 
 $(DEV): $(PINS) | $(BIN)/python
-	$(call install,$(EXTRA)$(comma)heic$(comma)jxl$(comma)raw$(comma)text$(comma)train$(comma)otel$(comma)dev)
+	$(call install,$(EXTRA)$(comma)heic$(comma)jxl$(comma)raw$(comma)text$(comma)clip$(comma)train$(comma)otel$(comma)dev)
 	@touch $(RUN) $@
 
 $(AUDIT)/.installed: $(PINS) | $(BIN)/python

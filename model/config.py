@@ -46,6 +46,31 @@ class PreprocessConfig:
 
 
 @dataclass(frozen=True)
+class TextTowerConfig:
+    """The text tower of a CLIP (`model/text/clip_tower.py`).
+
+    Attributes:
+        vocabulary: how many pieces of words it knows.
+        context: most pieces of a text, its beginning and end included.
+        width: of its layers.
+        depth: how many layers.
+        embedding: T, of the embedding of a text.
+        quick_gelu: whether it was trained with OpenAI's approximation of GELU.
+    """
+
+    vocabulary: Annotated[int, Field(ge=1, le=2**20)]
+    context: Annotated[int, Field(ge=1, le=4096)]
+    width: Width
+    depth: Count
+    embedding: Width
+    quick_gelu: bool
+
+    def __post_init__(self) -> None:
+        if self.width % 64 or min(self.width, self.depth, self.embedding) < 1:
+            raise ConfigurationError(f"no text tower of a CLIP is made like this: {self}")
+
+
+@dataclass(frozen=True)
 class EncoderConfig:
     """The encoder: a timm backbone, a retrieval token and a learnable tokenizer.
 
@@ -66,6 +91,7 @@ class EncoderConfig:
             (`model/layers/whitening.py`, `model/layers/familiarity.py`).
         text_width: of the embeddings of sentences that a map, fitted after training, brings among the descriptors
             (`model/layers/text_map.py`); 0: there is no map.
+        text_tower: what embeds the sentences, kept in the checkpoint; None: the sentence encoder that all share.
     """
 
     kind: Literal["vit", "hybrid"] = "vit"
@@ -81,6 +107,7 @@ class EncoderConfig:
     norm_eps: Positive | None = None
     whitened: bool = False
     text_width: Width = 0
+    text_tower: TextTowerConfig | None = None
 
     def __post_init__(self) -> None:
         layers = [layer for layer, _ in self.keep_rates]

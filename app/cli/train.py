@@ -49,6 +49,12 @@ def command(
     preset: Annotated[
         str, typer.Option(help="Network: zse-lite, zse-vit-b16, crossatnet, text-aligned or text-aligned-vit-b16.")
     ] = "zse-lite",
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            help="Another vision transformer of timm's, such as vit_base_patch16_clip_224.openai.", show_default=False
+        ),
+    ] = None,
     recipe: Annotated[
         str | None,
         typer.Option(
@@ -99,7 +105,7 @@ def command(
     from model.training.run.run_configuration import check, describe
 
     logging.getLogger("model.data.arrays").setLevel(logging.ERROR)  # images that are left out are reported together
-    network, config = _configuration(preset, recipe, steps, settings or [])
+    network, config = _configuration(preset, backbone, recipe, steps, settings or [])
     network, weights = starting_weights(network, config, start)
     if score_from is not None:
         network = _with_score_of(network, score_from, validation)
@@ -137,12 +143,14 @@ def command(
 
 
 def _configuration(
-    preset_name: str, recipe: str | None, steps: int | None, settings: list[str]
+    preset_name: str, backbone: str | None, recipe: str | None, steps: int | None, settings: list[str]
 ) -> tuple[NetworkConfig, TrainConfig]:
-    from model.networks.registry import preset
+    from model.networks.registry import preset, with_backbone
     from model.training.config import RECIPES, recipe_for, with_setting
 
-    network = preset(preset_name)
+    network: NetworkConfig = preset(preset_name)
+    if backbone is not None:
+        network = with_backbone(network, backbone)
     recipe = recipe or recipe_for(network)
     if recipe not in RECIPES:
         raise ConfigurationError(f"no recipe is named {recipe!r}; choose one of {', '.join(RECIPES)}")

@@ -12,7 +12,8 @@ import torch
 
 from model.errors import MissingExtraError, SketchseekError
 from model.networks.network import Network
-from model.text.sentence_encoder import phrase, sentence_encoder
+from model.text.sentence_encoder import phrase
+from model.text.text_reader import text_reader
 
 MOST_CHARACTERS = 300
 """Of a text, after blanks were joined."""
@@ -66,12 +67,9 @@ class TextEncoder:
                 "text_not_supported",
             )
         try:
-            encoder = sentence_encoder()
+            encoder = text_reader(self._map.tower)
         except MissingExtraError as error:
-            raise TextQueryError(
-                "searching by text needs the extra 'text' where the service runs: pip install 'sketchseek[text]'",
-                "text_not_installed",
-            ) from error
+            raise TextQueryError(f"{error}, where the service runs", "text_not_installed") from error
         if not encoder.knows(words):
             raise TextQueryError("the text has no word that the sentence encoder knows: write it in English")
         with torch.inference_mode():

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from huggingface_hub import constants, get_session, try_to_load_from_cache
+from huggingface_hub import constants, get_session, hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import HfHubHTTPError
 
 from model.errors import WeightsUnavailableError
 
 FILES = ("model.safetensors", "pytorch_model.bin")  # timm's names on the hub, in its order
+CLIP_FILE = "open_clip_model.safetensors"
 PATIENCE = 5.0  # seconds for the hub's first answer; its own client would retry for most of a minute
 
 
@@ -37,6 +39,23 @@ def from_hub(name: str, settings: Any) -> Path | Literal["hub"]:
         if isinstance(cached, str):
             return Path(cached)
     raise unavailable(name)
+
+
+def clip_on_hub(settings: Any) -> Path | None:
+    """The file of a whole CLIP, with its text tower, that lies beside timm's image tower on the hub or in its cache.
+
+    Args:
+        settings: timm's pretrained configuration of the image tower.
+
+    Returns:
+        None where there is none, or where it is neither cached nor reachable.
+    """
+    if not settings.hf_hub_id:
+        return None
+    try:
+        return Path(hf_hub_download(settings.hf_hub_id, CLIP_FILE, local_files_only=not hub_answers()))
+    except (OSError, HfHubHTTPError, ValueError):  # LocalEntryNotFoundError is both of the first two
+        return None
 
 
 def unavailable(name: str) -> WeightsUnavailableError:

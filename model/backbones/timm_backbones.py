@@ -125,8 +125,14 @@ def _create(name: str, weights: str | Path | None, **options: Any) -> Any:
 
 
 def _classes_in(file: Path, settings: Any) -> int:
-    """How many classes the classifier in a file of weights tells apart; 0 where there is none."""
-    classifier = read_weights(file).get(f"{settings.classifier}.weight")
+    """How many classes the classifier in a file of weights tells apart; 0 where there is none.
+
+    Of a whole CLIP, timm takes the projection of the image tower as its classifier.
+    """
+    weights = read_weights(file)
+    classifier, projection = weights.get(f"{settings.classifier}.weight"), weights.get("visual.proj")
+    if projection is not None:
+        return projection.shape[1]
     return 0 if classifier is None else len(classifier)
 
 

@@ -17,7 +17,8 @@ from model.evaluation.options import EvaluationOptions
 from model.evaluation.protocols import CategoryTask, generalised, inter_category
 from model.layers.text_map import TextMap
 from model.networks.network import Network
-from model.text.sentence_encoder import phrase, readable, sentence_encoder
+from model.text.sentence_encoder import phrase, readable
+from model.text.text_reader import text_reader
 from model.types import Encoding
 
 NAMES = "names"
@@ -54,10 +55,10 @@ def encode_texts(network: Network, texts: Sequence[str]) -> Tensor:
 
     Raises:
         ConfigurationError: the checkpoint has no map of words.
-        MissingExtraError: the sentence encoder is not installed.
+        MissingExtraError: what embeds texts is not installed.
     """
     words = map_of(network)
-    encoder = sentence_encoder()
+    encoder = text_reader(words.tower)
     embedded = {text: encoder.embedding(phrase(text)) for text in dict.fromkeys(texts)}
     with torch.inference_mode():
         descriptors: Tensor = words(torch.stack([embedded[text] for text in texts]).to(words.mean.device))

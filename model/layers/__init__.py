@@ -1,4 +1,4 @@
 """What networks are made of, each layer by itself.
 
-Imports `model.backbones`.
+Imports `model.backbones`, `model.text`.
 """

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.text.clip_tower import ClipTower
+
 PENALTY = 0.03
 """On squared weights, where a category weighs 1; chosen on validation categories by `train/text_map.py --choose`."""
 
@@ -22,13 +24,16 @@ class TextMap(nn.Module):
     Args:
         width: T, of embeddings of sentences.
         size: E, of descriptors.
+        tower: a CLIP text tower of the checkpoint's own, which embeds the sentences; None: the sentence encoder does.
     """
 
+    tower: ClipTower | None
     mean: Tensor
     matrix: Tensor
 
-    def __init__(self, width: int, size: int) -> None:
+    def __init__(self, width: int, size: int, tower: ClipTower | None = None) -> None:
         super().__init__()
+        self.tower = tower
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("matrix", torch.zeros(width, size))
 

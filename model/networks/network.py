@@ -20,6 +20,7 @@ from model.layers.whitening import Whitening
 from model.networks.encoder import Features, HybridEncoder, Modality
 from model.ranking.score import score_of
 from model.score_rules import ScoreRule
+from model.text.clip_tower import ClipTower
 from model.types import Encoding, Relation, RelationAttention
 
 
@@ -166,7 +167,9 @@ class EncoderNetwork(Network):
         self.encoder = encoder
         self.whitening = Whitening(self.descriptor_size) if config.encoder.whitened else None
         width = config.encoder.text_width
-        self.text_map = TextMap(width, self.descriptor_size) if width else None
+        tower = config.encoder.text_tower
+        own = None if tower is None else ClipTower(tower)
+        self.text_map = TextMap(width, self.descriptor_size, own) if width else None
 
     @property
     def exact_parts(self) -> tuple[nn.Module, ...]:

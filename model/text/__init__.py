@@ -1,4 +1,4 @@
-"""From words to embeddings: the frozen sentence encoder that names, descriptions and text queries share.
+"""From words to embeddings: the frozen sentence encoder that names and queries share, and the text tower of a CLIP.
 
-Imports no other room.
+Imports `model.backbones`.
 """

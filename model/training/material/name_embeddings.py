@@ -12,7 +12,9 @@ from torch.nn import functional as F
 
 from model.data.items import category_key
 from model.errors import MissingExtraError
+from model.text.clip_tower import ClipTower
 from model.text.sentence_encoder import phrase, readable, sentence_encoder
+from model.text.text_reader import text_reader
 from model.whole_file import whole_file
 
 PROMPT = "a picture of a {}"
@@ -41,13 +43,17 @@ def embed_names(names: Sequence[str], cache: Path | None = None) -> Tensor:
     return F.normalize(torch.stack([known[category_key(name)] for name in names]).float(), dim=1)
 
 
-def embed_phrases(names: Sequence[str]) -> Tensor:
-    """Embeddings of names as a person asks for them (`phrase`), for a map of words: [C, 384] float32, L2-normalised.
+def embed_phrases(names: Sequence[str], tower: ClipTower | None = None) -> Tensor:
+    """Embeddings of names as a person asks for them (`phrase`), for a map of words: [C, T] float32, L2-normalised.
+
+    Args:
+        names: category names in any spelling.
+        tower: a text tower to embed them with; None takes the sentence encoder, where T is 384.
 
     Raises:
-        MissingExtraError: the sentence encoder is not installed.
+        MissingExtraError: what embeds them is not installed.
     """
-    encoder = sentence_encoder()
+    encoder = text_reader(tower)
     return torch.stack([encoder.embedding(phrase(readable(name))) for name in names])
 
 

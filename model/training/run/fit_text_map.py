@@ -12,6 +12,7 @@ from model.data.arrays import ImageArrays
 from model.data.items import Modality
 from model.layers.text_map import PENALTY, TextMap
 from model.networks.network import EncoderNetwork, Network
+from model.text.clip_tower import ClipTower
 from model.training.run.fit_whitening import encoded_sample
 
 
@@ -21,6 +22,7 @@ def fit_text_map(
     names: Tensor,
     seed: int,
     *,
+    tower: ClipTower | None = None,
     penalty: float = PENALTY,
     batch: int = 128,
 ) -> bool:
@@ -32,6 +34,7 @@ def fit_text_map(
             categories without photos bring more names.
         names: embeddings [C, T] of the categories' names, as `phrase` puts them.
         seed: of the sample.
+        tower: the text tower that the names were embedded with, kept with the map; None: the sentence encoder did.
         penalty: see `TextMap.fit`.
         batch: images encoded at once.
 
@@ -42,13 +45,24 @@ def fit_text_map(
         return False
     with torch.inference_mode():
         parts = [encoded_sample(network, part, kind, seed, batch) for part, kind in images if part is not None]
-    give_text_map(network, torch.cat([part for part, _ in parts]), names, torch.cat([of for _, of in parts]), penalty)
+    descriptors, labels = torch.cat([part for part, _ in parts]), torch.cat([of for _, of in parts])
+    give_text_map(network, descriptors, names, labels, penalty, tower=tower)
     return True
 
 
-def give_text_map(network: EncoderNetwork, images: Tensor, names: Tensor, labels: Tensor, penalty: float) -> None:
+def give_text_map(
+    network: EncoderNetwork,
+    images: Tensor,
+    names: Tensor,
+    labels: Tensor,
+    penalty: float,
+    *,
+    tower: ClipTower | None = None,
+) -> None:
     """The same from descriptors [M, E] and their labels [M]."""
-    words = TextMap(names.shape[1], network.descriptor_size).to(network.device)
+    words = TextMap(names.shape[1], network.descriptor_size, tower).to(network.device)
     words.fit(images.to(network.device), names.to(network.device), labels.to(network.device), penalty)
     network.text_map = words
-    network.config = replace(network.config, encoder=replace(network.config.encoder, text_width=names.shape[1]))
+    made_of = None if tower is None else tower.config
+    encoder = replace(network.config.encoder, text_width=names.shape[1], text_tower=made_of)
+    network.config = replace(network.config, encoder=encoder)

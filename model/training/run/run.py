@@ -20,7 +20,9 @@ from model.errors import MissingExtraError, StoppedError
 from model.evaluation.calibrate import ChosenRule
 from model.evaluation.seen import learnt_from
 from model.networks.network import Network
+from model.text.clip_tower import ClipTower
 from model.training.config import TrainConfig
+from model.training.material.clip_text import clip_tower
 from model.training.material.material import Material
 from model.training.material.name_embeddings import embed_phrases
 from model.training.run.fit_text_map import fit_text_map
@@ -198,17 +200,18 @@ class _Run:
             for part in ("expansion", "standard"):
                 rule |= {f"{part}_{name}": value for name, value in rule.pop(part).items()}
             self.report({"calibrated": step, **rule, **reached(chosen)})
-        if material.names is not None:
-            self._fit_words(network, material)
+        tower = clip_tower(network.config.encoder.backbone, self.plan.start)
+        if material.names is not None or tower is not None:
+            self._fit_words(network, material, tower)
         path = self.plan.folder / CHECKPOINT
         story = {"training": json.dumps(self._story(step, validation, material.categories))}
         digest = save_checkpoint(network, path, torch.float16 if fits_half(network) else None, story)
         self.report({"saved": str(path), "sha256": digest})
 
-    def _fit_words(self, network: Network, material: Material) -> None:
-        """Give the network a map of words, where the sentence encoder is there to embed the names."""
+    def _fit_words(self, network: Network, material: Material, tower: ClipTower | None) -> None:
+        """Give the network a map of words, if what embeds the names is installed: its text tower if it has one."""
         try:
-            names = embed_phrases(material.categories)
+            names = embed_phrases(material.categories, tower)
         except MissingExtraError as error:
             self.report({"text_map": False, "because": str(error)})
             return
@@ -217,7 +220,7 @@ class _Run:
             (material.sketches, "sketch"),
             (material.extra, "sketch"),
         ]
-        self.report({"text_map": fit_text_map(network, sources, names, self.trainer.config.seed)})
+        self.report({"text_map": fit_text_map(network, sources, names, self.trainer.config.seed, tower=tower)})
 
     def _validate(self) -> Validation | None:
         """The validation of the averaged weights of this step; the best ones are set aside."""

@@ -19,7 +19,7 @@ from model.evaluation.options import EvaluationOptions
 from model.evaluation.tasks import file_list_task, folder_task, pairs_task
 from model.networks.registry import build_network
 from model.presets import ZSE_TINY
-from model.score_rules import ExpansionRule, ScoreRule
+from model.score_rules import ExpansionRule, KindRules, ScoreRule
 from model.text.sentence_encoder import WIDTH
 
 METRICS = {"map_all", "map_200_strict", "map_200_lenient", "precision_100", "precision_200", "ms_per_query"}
@@ -421,7 +421,7 @@ def worded_checkpoint(tmp_path_factory):
 
 @pytest.fixture
 def words(command, worded_checkpoint, monkeypatch):
-    monkeypatch.setattr("model.evaluation.text_queries.sentence_encoder", Spelling)
+    monkeypatch.setattr("model.text.text_reader.sentence_encoder", Spelling)
 
     def call(*arguments):
         code, out, err = command("--checkpoint", worded_checkpoint, "--json", *arguments)
@@ -438,6 +438,17 @@ def test_names_ask_in_place_of_sketches(words, data):
     assert set(report["arms"]) == {"recall"}
     assert 0 < report["arms"]["recall"]["map_all"] <= 1
     assert report["arms"]["recall"]["ms_per_query"] > 0
+
+
+def test_texts_are_measured_with_their_own_rule(words, data, tmp_path):
+    """Not with that of a sketch."""
+    rule = ScoreRule(0.0, 1.0, expansion=ExpansionRule(2, 0.5))
+    config = replace(ZSE_TINY, encoder=replace(ZSE_TINY.encoder, text_width=WIDTH), kinds=KindRules(text=rule))
+    save_checkpoint(build_network(config, seed=0), tmp_path / "ruled.safetensors")
+    base = ("--checkpoint", tmp_path / "ruled.safetensors")
+    asked = words(*base, "--text", "names", "--photos", data / "photo")[1]
+    assert asked["expansion"] == {"neighbours": 2, "weight": 0.5}
+    assert words(*base, *folders(data), "--with-text")[1]["expansion"]["neighbours"] == 0
 
 
 def test_texts_of_a_file_are_measured_kind_by_kind(words, data, tmp_path):

@@ -32,7 +32,7 @@ class Spelling:
 @pytest.fixture
 def spelling(monkeypatch):
     encoder = Spelling()
-    monkeypatch.setattr("app.search.text_encoder.sentence_encoder", lambda: encoder)
+    monkeypatch.setattr("model.text.text_reader.sentence_encoder", lambda: encoder)
     return encoder
 
 
