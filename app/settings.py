@@ -86,8 +86,14 @@ class Settings(GallerySettings, AccessSettings):
     # Not below the defaults of a request.
     max_top_k: int = Field(1000, ge=20, description="Most results of one answer.")
     max_candidates: int = Field(1000, ge=100, description="Deepest recall stage.")
+    max_batch_results: int = Field(
+        10_000, ge=1280, description="Most results that the searches of one batch may want together."
+    )
     max_bodies_bytes: int = Field(256 * MEGABYTE, ge=1, description="Memory for the bodies of all requests together.")
     request_timeout_s: float = Field(10.0, gt=0, description="Seconds after which a search is answered 503.")
+    batch_timeout_s: float = Field(
+        25.0, gt=0, description="Seconds after which the searches of a batch that are not done fail."
+    )
 
     queue_limit: int = Field(
         64, ge=1, description="Searches that may wait for the device; any more are answered 503 at once."

@@ -192,10 +192,10 @@ class Service:
             return f"The gallery may not be up to date ({problem.code}); the log says why."
         return None
 
-    def deadline(self) -> Deadline:
-        """When a request that arrives now must have its answer."""
+    def deadline(self, seconds: float | None = None) -> Deadline:
+        """When a request that arrives now must have its answer; None takes the time of a search."""
         return Deadline(
-            self.settings.request_timeout_s,
+            self.settings.request_timeout_s if seconds is None else seconds,
             self.settings.retry_after_s,
             self.metrics.dropped.labels("deadline").inc,
         )
@@ -252,7 +252,8 @@ class Service:
         Raises:
             BusyError: `queue_full`: too much waits already; `deadline_exceeded`.
         """
-        if self._calls_waiting >= _MOST_CALLS_WAITING:
+        # Calls that come together, as from a batch, must not turn each other away.
+        if self._calls_waiting >= max(_MOST_CALLS_WAITING, 2 * self.settings.batch_limit):
             self.metrics.dropped.labels("queue_full").inc()
             raise BusyError(
                 "queue_full",

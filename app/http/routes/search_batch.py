@@ -11,19 +11,27 @@ from starlette.responses import Response
 from app.http.access import require_read
 from app.http.disconnect import unless_client_leaves
 from app.http.documented_problems import problems
-from app.http.problems import problem_of
+from app.http.problems import is_expected, problem_of
 from app.http.requests.batch_request import batch_body, read_batch
-from app.http.requests.query_request import query_from_json
-from app.http.requests.search_options import parse_options
+from app.http.requests.query_request import QueryRequest, query_from_json
+from app.http.requests.search_options import SearchOptions, parse_options
 from app.http.requests.unknown_names import only_known_parameters
 from app.http.routes.search import OneSearch
 from app.http.routes.service_of import service_of
+from app.logs import get_logger
 from app.service.service import Service
+from app.service.serving.deadline import Deadline
 from app.service.serving.served_gallery import ServedVersion
+from app.service_errors import RequestError
+from app.settings import Settings
+from index_builder.gallery_errors import GalleryVersionGoneError
 from model.errors import SketchseekError
 from sketchseek_client import BatchAnswer, BatchItem, ProblemDocument
 
 router = APIRouter(tags=["search"])
+
+_log = get_logger("app.request")
+_Prepared = tuple[QueryRequest, SearchOptions] | SketchseekError
 
 
 @router.post(
@@ -42,11 +50,15 @@ async def search_batch(request: Request) -> Response:
     request.scope["state"]["charge"](len(queries) - 1)  # each of them counts for the rate limit
     root_path = request.scope.get("root_path", "")
 
+    prepared = [_prepared(values, service.settings) for values in queries]
+    _check_results(prepared, service.settings.max_batch_results)
+    whole = service.deadline(service.settings.batch_timeout_s)
+
     async def attempt(served: ServedVersion) -> BatchAnswer:
         items: list[BatchItem] = []
-        for start in range(0, len(queries), service.settings.batch_limit):  # others get their turn in between
-            part = queries[start : start + service.settings.batch_limit]
-            waiting = (_item(service, served, values, root_path) for values in part)
+        for start in range(0, len(prepared), service.settings.batch_limit):  # others get their turn in between
+            part = prepared[start : start + service.settings.batch_limit]
+            waiting = (_item(service, served, one, root_path, whole) for one in part)
             for item in await asyncio.gather(*waiting, return_exceptions=True):  # none goes on behind a failure
                 if isinstance(item, BaseException):
                     raise item
@@ -57,16 +69,36 @@ async def search_batch(request: Request) -> Response:
     return Response(answer.model_dump_json(), media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
-async def _item(service: Service, served: ServedVersion, values: dict[str, Any], root_path: str) -> BatchItem:
-    """The answer to one search, or what is wrong with it. What is wrong with the service is raised."""
-    settings = service.settings
+def _prepared(values: dict[str, Any], settings: Settings) -> _Prepared:
+    """A query and its options, or what is wrong with them."""
     try:
         sent = query_from_json(dict(values), settings, takes_photo=True)
-        options = parse_options(sent, settings.max_top_k, settings.max_candidates)
-        one = OneSearch(service, sent, options, root_path, service.deadline())
-        return BatchItem(answer=await one.answer(served))
+        return sent, parse_options(sent, settings.max_top_k, settings.max_candidates)
     except SketchseekError as error:
-        found = problem_of(error)
-        if found["status"] >= 500:
-            raise
-        return BatchItem(problem=ProblemDocument(**found))
+        return error
+
+
+def _check_results(prepared: list[_Prepared], limit: int) -> None:
+    """Refuse a batch whose searches want more results together than one answer may have."""
+    wanted = sum(one[1].top_k for one in prepared if isinstance(one, tuple))
+    if wanted > limit:
+        text = f"The searches of a batch may want {limit:,} results together; these want {wanted:,}."
+        raise RequestError("too_many_results", text, maximum=limit)
+
+
+async def _item(
+    service: Service, served: ServedVersion, prepared: _Prepared, root_path: str, whole: Deadline
+) -> BatchItem:
+    """The answer to one search, or what kept it from one. Only that the version is gone concerns all of them."""
+    try:
+        if isinstance(prepared, SketchseekError):
+            raise prepared
+        whole.raise_if_passed()
+        deadline = service.deadline(min(service.settings.request_timeout_s, whole.remaining()))
+        return BatchItem(answer=await OneSearch(service, *prepared, root_path, deadline).answer(served))
+    except GalleryVersionGoneError:  # the next version answers them all
+        raise
+    except Exception as error:
+        if not is_expected(error):
+            _log.error("a search of a batch failed", exc_info=error)
+        return BatchItem(problem=ProblemDocument(**problem_of(error)))

@@ -1,10 +1,14 @@
 """POST /search/batch: each search is answered, or refused, as if it had come alone."""
 
+import asyncio
 import base64
+from types import SimpleNamespace
 
 import pytest
 
+from app.http.routes.search import OneSearch
 from app.main import create_app
+from app.service_errors import BusyError
 from sketchseek_client import Client
 from tests.app.conftest import encoded, open_client, picture, settings_for, sketch
 from tests.app.http.fuzz import running
@@ -64,6 +68,52 @@ def test_what_is_wrong_with_one_is_said_of_that_one(service):
         alone = service.post("/search", json=query).json()
         assert {**item["problem"], "request_id": ""} == {**alone, "request_id": ""}
     assert len(answers[-1]["answer"]["results"]) == 13
+
+
+def test_what_is_wrong_with_the_service_fails_one_alone(service, monkeypatch):
+    original = OneSearch.answer
+
+    async def answer(self, served):
+        if self.options.top_k == 3:
+            raise BusyError("queue_full", "full", 1)
+        if self.options.top_k == 4:
+            raise ZeroDivisionError("secret")
+        return await original(self, served)
+
+    monkeypatch.setattr(OneSearch, "answer", answer)
+    monkeypatch.setattr("app.http.routes.search_batch._log", SimpleNamespace(error=lambda *_, **__: None))
+    items = batch(service, *({"strokes": STROKES, "top_k": top_k} for top_k in (2, 3, 4, 5)))
+    assert [item["problem"] and item["problem"]["code"] for item in items] == [
+        None,
+        "queue_full",
+        "internal_error",
+        None,
+    ]
+    assert "secret" not in str(items)
+
+
+def test_a_batch_ends_in_time_and_keeps_what_was_answered(shared_gallery, network, monkeypatch):
+    settings = settings_for(shared_gallery, batch_timeout_s=0.5, batch_limit=1)
+    original = OneSearch.answer
+
+    async def slow(self, served):
+        found = await original(self, served)
+        await asyncio.sleep(0.3)
+        return found
+
+    with open_client(create_app(settings, network)) as client:
+        monkeypatch.setattr(OneSearch, "answer", slow)
+        items = batch(client, *[{"strokes": STROKES}] * 20)
+    codes = [item["problem"] and item["problem"]["code"] for item in items]
+    assert codes[0] is None
+    assert set(codes[2:]) == {"deadline_exceeded"}
+
+
+def test_results_are_bounded_together(shared_gallery, network):
+    with open_client(create_app(settings_for(shared_gallery, max_batch_results=1280), network)) as client:
+        many = [{"strokes": STROKES, "top_k": 500}] * 3
+        check(client.post("/search/batch", json={"queries": many}), 422, "too_many_results")
+        assert len(batch(client, *many[:2])) == 2
 
 
 @pytest.mark.parametrize(
