@@ -71,6 +71,9 @@ def batch_body(queries: Sequence[BatchQuery]) -> dict[str, Any]:
 
 def _as_json(query: BatchQuery) -> dict[str, Any]:
     given: dict[str, Any] = dict(query)
+    # Read each file once; what follows takes its bytes as well.
+    for name in given.keys() & {"sketch", "photo"}:
+        given[name] = None if given[name] is None else _content(given[name])
     sketch = given.pop("sketch", None)
     body = search_body(sketch, given)
     if "json" in body:

@@ -55,6 +55,11 @@ class Limits(BaseModel):
     max_points: int
     max_top_k: int
     max_candidates: int
+    max_batch_queries: int = Field(description="Searches of one batch.")
+    max_batch_results: int = Field(description="Results of one batch, over all its searches.")
+    max_text: int = Field(description="Characters of `text`.")
+    max_marked: int = Field(description="Photos in `like`, and in `unlike`.")
+    max_tags: int = Field(description="Tags that one filter names.")
     formats: list[str]
 
 
@@ -96,6 +101,11 @@ class GalleryInfo(BaseModel):
                     "max_points": 100_000,
                     "max_top_k": 1000,
                     "max_candidates": 1000,
+                    "max_batch_queries": 64,
+                    "max_batch_results": 10_000,
+                    "max_text": 300,
+                    "max_marked": 32,
+                    "max_tags": 32,
                     "formats": ["jpeg", "png"],
                 },
             }

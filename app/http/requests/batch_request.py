@@ -7,6 +7,7 @@ from typing import Any
 from starlette.requests import Request
 
 from app.http.requests.bodies import media_type, read_body
+from app.http.requests.documented_query_body import HOUSE
 from app.http.requests.json_values import parse_json
 from app.http.requests.query_request import most_values
 from app.http.requests.unknown_names import unknown_field
@@ -14,7 +15,6 @@ from app.service_errors import RequestError
 from app.settings import Settings
 
 MOST_QUERIES = 64
-_HOUSE = [[[20, 235, 235, 20, 20], [60, 60, 200, 200, 60]], [[20, 128, 235], [60, 10, 60]]]
 
 
 def batch_body() -> dict[str, Any]:
@@ -32,7 +32,7 @@ def batch_body() -> dict[str, Any]:
             "queries": {"type": "array", "minItems": 1, "maxItems": MOST_QUERIES, "items": query},
         },
     }
-    example = {"queries": [{"strokes": _HOUSE, "top_k": 5}, {"text": "a red umbrella"}]}
+    example = {"queries": [{"strokes": HOUSE, "top_k": 5}, {"text": "a red umbrella"}]}
     return {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}
 
 

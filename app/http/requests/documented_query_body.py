@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 _FILE = {"type": "string", "format": "binary", "description": "A picture of a sketch: dark lines on light."}
 _PHOTO = {"type": "string", "format": "binary", "description": "A photo: what is wanted looks like it."}
-_STROKES = [[[20, 235, 235, 20, 20], [60, 60, 200, 200, 60]], [[20, 128, 235], [60, 10, 60]]]
+HOUSE = [[[20, 235, 235, 20, 20], [60, 60, 200, 200, 60]], [[20, 128, 235], [60, 10, 60]]]
 
 
 def query_body(
@@ -32,7 +32,7 @@ def query_body(
         fields: schemas of form fields that are to be shown in another way than `form` says.
     """
     as_form, as_json = form.model_json_schema(), body.model_json_schema()
-    properties = {name: fields.get(name) or _not_null(schema) for name, schema in as_form["properties"].items()}
+    properties = {name: fields.get(name) or without_null(schema) for name, schema in as_form["properties"].items()}
     files = {"sketch": _FILE, **({"photo": _PHOTO} if "photo" in alone else {})}
     as_form |= {"title": title, "properties": {**files, **properties}}
     if alone:
@@ -46,13 +46,13 @@ def query_body(
         "required": True,
         "content": {
             "multipart/form-data": {"schema": as_form, "example": {"sketch": "(a file)", **example}},
-            "application/json": {"schema": as_json, "example": {"strokes": _STROKES, **example}},
+            "application/json": {"schema": as_json, "example": {"strokes": HOUSE, **example}},
         },
     }
 
 
-def _not_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """A form field's schema without null: a field that is not wanted is left out."""
+def without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """A field's schema without null: in forms and addresses, a field that is not wanted is left out."""
     kinds = [kind for kind in schema.get("anyOf", []) if kind.get("type") != "null"]
     plain = {key: value for key, value in schema.items() if key != "anyOf" and (key, value) != ("default", None)}
     return {**plain, **(kinds or [{}])[0]}

@@ -9,6 +9,7 @@ from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
+from app.http.requests.documented_query_body import without_null
 from app.http.requests.invalid_field import invalid_field
 from app.http.requests.unknown_names import repeated_parameter, shown, unknown_parameter
 from app.service_errors import RequestError
@@ -16,7 +17,8 @@ from index_builder import GallerySnapshot
 from index_builder.gallery_errors import UnknownFolderError, UnknownTagError
 from index_builder.photo_filter import FileType, Orientation, PhotoFilter
 
-_MOST_NAMED = 32
+MOST_NAMED = 32
+"""Most tags, and most types, that one filter names."""
 
 
 def _day(value: Any) -> date:
@@ -44,9 +46,9 @@ class FilterOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    tag: list[str] = Field([], max_length=_MOST_NAMED, description="Only photos with any of these tags.")
-    tag_all: list[str] = Field([], max_length=_MOST_NAMED, description="Only photos with all of these tags.")
-    tag_none: list[str] = Field([], max_length=_MOST_NAMED, description="Only photos with none of these tags.")
+    tag: list[str] = Field([], max_length=MOST_NAMED, description="Only photos with any of these tags.")
+    tag_all: list[str] = Field([], max_length=MOST_NAMED, description="Only photos with all of these tags.")
+    tag_none: list[str] = Field([], max_length=MOST_NAMED, description="Only photos with none of these tags.")
     taken_from: Day | None = Field(
         None, description="Only photos taken on this day or later, such as 2024-06-01; see `taken` of a result."
     )
@@ -58,7 +60,7 @@ class FilterOptions(BaseModel):
         "", description="Only photos in this folder or below it, such as holidays/2024; whole names of folders."
     )
     type: list[FileType] = Field(
-        [], max_length=_MOST_NAMED, description="Only files of any of these types, by the endings of their names."
+        [], max_length=MOST_NAMED, description="Only files of any of these types, by the endings of their names."
     )
     as_of: Moment | None = Field(
         None,
@@ -134,13 +136,5 @@ def documented_parameters() -> list[dict[str, Any]]:
     return [
         {"name": name, "in": "query", "required": False, "description": schema.pop("description"), "schema": schema}
         for name, field in FilterOptions.model_json_schema()["properties"].items()
-        if (schema := _without_null(field))
+        if (schema := without_null({key: value for key, value in field.items() if key != "title"}))
     ]
-
-
-def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    kinds = [kind for kind in schema.get("anyOf", []) if kind.get("type") != "null"]
-    plain = {key: value for key, value in schema.items() if key not in ("anyOf", "title")}
-    if plain.get("default", 0) is None:
-        del plain["default"]
-    return {**plain, **(kinds or [{}])[0]}

@@ -9,10 +9,13 @@ from starlette.responses import Response
 
 from app.http.access import require_read, require_write
 from app.http.documented_problems import problems
-from app.http.requests.filter_options import documented_parameters, filter_of_address
+from app.http.requests.batch_request import MOST_QUERIES
+from app.http.requests.filter_options import MOST_NAMED, documented_parameters, filter_of_address
+from app.http.requests.part_options import MOST_MARKED
 from app.http.requests.unknown_names import only_known_parameters
 from app.http.routes.jobs import change_answer, wait_a_while
 from app.http.routes.service_of import service_of
+from app.search.text_encoder import MOST_CHARACTERS
 from app.service.changes.jobs import Job
 from app.service_errors import RequestError
 from index_builder.gallery_errors import GalleryError
@@ -73,6 +76,11 @@ async def gallery(request: Request) -> GalleryInfo:
             max_points=settings.max_points,
             max_top_k=settings.max_top_k,
             max_candidates=settings.max_candidates,
+            max_batch_queries=MOST_QUERIES,
+            max_batch_results=settings.max_batch_results,
+            max_text=MOST_CHARACTERS,
+            max_marked=MOST_MARKED,
+            max_tags=MOST_NAMED,
             formats=[name.lower() for name in service.sketch_limits.formats],
         ),
     )

@@ -40,7 +40,8 @@ export class GalleryState extends EventTarget {
   async load() {
     const state = await api.gallery();
     this.#loaded = performance.now();
-    const changed = this.photos !== null && (state.version !== this.version || state.photos !== this.photos);
+    const known = this.photos !== null && this.photos + state.photos > 0; // a first version without photos is no news
+    const changed = known && (state.version !== this.version || state.photos !== this.photos);
     this.photos = state.photos;
     this.version = state.version;
     this.tags = state.tags;

@@ -39,6 +39,8 @@ def test_what_the_gallery_says_of_itself(service, network):
     assert (info["building"], info["last_error"], info["writable"]) == (None, None, False)
     assert info["limits"]["max_body_bytes"] == 10_000_000
     assert "png" in info["limits"]["formats"]
+    told = {name: info["limits"][f"max_{name}"] for name in ("batch_queries", "text", "marked", "tags")}
+    assert told == {"batch_queries": 64, "text": 300, "marked": 32, "tags": 32}
 
 
 def test_changes_by_the_command_line_are_served_by_themselves(gallery, photos, network):
