@@ -15,7 +15,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from model.errors import ConfigurationError
-from model.score_rules import KindRules, QueryKind, ScoreRule
+from model.score_rules import KindRules, LikelyRules, QueryKind, ScoreRule
 from model.stored_numbers import Count, Finite, Positive, Radius, Width
 
 
@@ -192,6 +192,7 @@ class NetworkConfig:
         encoder: from images to tokens.
         score: what results of a sketch are ordered by.
         kinds: the same for other kinds of query.
+        likely: which results are likely to be right.
     """
 
     architecture: ClassVar[str] = ""
@@ -200,6 +201,7 @@ class NetworkConfig:
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     score: ScoreRule = field(default_factory=ScoreRule)
     kinds: KindRules = field(default_factory=KindRules)
+    likely: LikelyRules = field(default_factory=LikelyRules)
 
     def rule_for(self, kind: QueryKind) -> ScoreRule | None:
         """What results of such a query are ordered by; None: by the recall score as it is."""

@@ -99,3 +99,31 @@ class KindRules:
     def __post_init__(self) -> None:
         if any(rule is not None and not rule.keeps_recall_order for rule in (self.text, self.photo)):
             raise ConfigurationError("words and photos relate nothing, so their rules must keep the order of recall")
+
+
+@dataclass(frozen=True)
+class LikelyRule:
+    """How likely a result is right: sigmoid(weight * shared + bias), of what the query and the photo share
+    with the first results (`model/ranking/likely.py`). Unlike a score, it is not standardised among the candidates.
+
+    Attributes:
+        weight, bias: as above, calibrated on validation categories in galleries of many kinds.
+    """
+
+    weight: Positive
+    bias: Finite
+
+
+@dataclass(frozen=True)
+class LikelyRules:
+    """Which results are likely, for each kind of query; None where nothing was calibrated."""
+
+    sketch: LikelyRule | None = None
+    sketch_and_more: LikelyRule | None = None
+    text: LikelyRule | None = None
+    photo: LikelyRule | None = None
+
+    def of(self, kind: QueryKind) -> LikelyRule | None:
+        """The rule for one kind of query."""
+        rule: LikelyRule | None = getattr(self, kind)
+        return rule

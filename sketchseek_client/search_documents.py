@@ -12,6 +12,7 @@ _RESULT: dict[str, Any] = {
     "rank": 1,
     "photo_id": EXAMPLE_ID,
     "score": 0.93,
+    "likely": True,
     "relation_score": 0.93,
     "recall_score": 0.71,
     "recall_rank": 3,
@@ -33,6 +34,7 @@ EXAMPLE_ANSWER: dict[str, Any] = {
     **_SERVED,
     "reranked": True,
     "parts": {"sketch": 1.0},
+    "little_ink": False,
     "total_photos": 10000,
     "as_of": "2024-07-01T10:00:00.123456+00:00",
 }
@@ -73,6 +75,11 @@ class Result(BaseModel):
     photo_id: str
     score: float = Field(
         description="What results are ordered by, behind the liked photos: the checkpoint's rule, or the recall score."
+    )
+    likely: bool | None = Field(
+        default=None,
+        description="Whether it likely shows what is asked for. Likely results come first; where nothing is right, "
+        "there may be none. null: the checkpoint cannot tell.",
     )
     relation_score: float | None = Field(
         default=None, description="Probability of the relation network; null without rerank."
@@ -140,6 +147,10 @@ class SearchAnswer(BaseModel):
     parts: dict[str, float] = Field(
         description="The parts of the query that counted (`sketch`, `text`, `photo`, `like`, `unlike`) and their "
         "weights."
+    )
+    little_ink: bool = Field(
+        default=False,
+        description="Whether the sketch is no more than a dot or a short line, which tells hardly anything.",
     )
     total_photos: int = Field(description="Photos searched: the whole gallery, or those that the query lets through.")
     as_of: str | None = Field(

@@ -63,10 +63,15 @@ def is_about_the_sketch(error: SketchseekError) -> bool:
 
 
 def as_text(answer: SearchAnswer) -> str:
-    """Rank, score and path of each result, a line each."""
-    return "\n".join(
-        f"{result.rank:4d}  {result.score:.4f}  {result.path}{_others(result)}" for result in answer.results
-    )
+    """Rank, score and path of each result, a line each, and a line where the likely ones end."""
+    lines: list[str] = []
+    likely: bool | None = True
+    for result in answer.results:
+        if likely and result.likely is False:
+            lines.append("      less likely from here:" if lines else "      nothing likely; the nearest:")
+        likely = result.likely
+        lines.append(f"{result.rank:4d}  {result.score:.4f}  {result.path}{_others(result)}")
+    return "\n".join(lines)
 
 
 def _others(result: Result) -> str:

@@ -25,6 +25,7 @@ def search_answer(
         checkpoint=snapshot.checkpoint,
         reranked=found.reranked,
         parts={str(name): weight for name, weight in found.parts.items()},
+        little_ink=found.little_ink,
         total_photos=found.searched,
         as_of=None if snapshot.as_of is None else snapshot.as_of.isoformat(),
     )
@@ -38,6 +39,7 @@ def result_of(found: Found, root_path: str | None) -> Result:
         rank=found.rank,
         photo_id=photo.photo_id,
         score=_rounded(found.score),
+        likely=found.likely,
         relation_score=None if found.relation_score is None else _rounded(found.relation_score),
         recall_score=_rounded(found.recall_score),
         recall_rank=found.recall_rank,

@@ -46,6 +46,14 @@ class Combined:
         """A query of one part, with its descriptor [E] as it is."""
         return Combined(descriptor, {name: descriptor})
 
+    @property
+    def unexpanded(self) -> Vector:
+        """[E] float32, L2-normalised: the query as it was before its hits moved it."""
+        if EXPANSION not in self.shares:
+            return self.descriptor
+        own = _sum({name: share.astype(np.float64) for name, share in self.shares.items() if name != EXPANSION})
+        return (own / _length(own)).astype(np.float32)
+
     def expanded(self, hits: Vector, weight: float) -> Combined:
         """The same query, moved towards its first hits [K, E] float32 as `model.ranking.expansion.expand` does."""
         if not len(hits):

@@ -115,6 +115,8 @@ class Found:
         recall_rank: from 1, in the recall stage.
         contributions: part of the query, or "expansion" -> its share of the recall score.
         duplicates: near-identical candidates that it stands for, best first; None if nobody asked to collapse.
+        likely: whether it stands before the line behind which results are less likely; None where the checkpoint has
+            no rule for that.
     """
 
     rank: int
@@ -126,6 +128,7 @@ class Found:
     recall_rank: int
     contributions: dict[str, float] = field(default_factory=dict)
     duplicates: tuple[PhotoRecord, ...] | None = None
+    likely: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,7 @@ class Answer:
         sketch: the sketch's encoding, length 1, from which its results can be explained; None without a sketch.
         parts: the parts of the query that counted -> their weights.
         reranked: whether candidates were compared in detail.
+        little_ink: whether the sketch is a dot or a short line, which tells hardly anything.
     """
 
     results: list[Found]
@@ -147,6 +151,7 @@ class Answer:
     sketch: Encoding | None = None
     parts: dict[PartName, float] = field(default_factory=dict)
     reranked: bool = False
+    little_ink: bool = False
 
     @property
     def stages_ms(self) -> dict[str, float]:

@@ -23,12 +23,14 @@ from torch import Tensor
 from app.search.chunks import in_chunks
 from app.search.collapsing import collapsed
 from app.search.combining import combine, contributions
-from app.search.query_and_answer import Answer, Asked, Candidates, Found, Logits, Query, Rows
+from app.search.likely_results import count_likely
+from app.search.query_and_answer import Answer, Asked, Candidates, Descriptors, Found, Logits, Query, Rows
 from app.search.query_parts import PartName, QueryParts, Vector
 from app.search.recall_stage import RecallStage
 from app.search.stopwatch import Observe, Stopwatch, unobserved
 from index_builder import GallerySnapshot, PhotoRecord
 from model.config import NetworkConfig
+from model.images.little_ink import has_little_ink
 from model.images.preprocess import photo_tensor, sketch_tensor
 from model.networks.network import Network
 from model.ranking.score import score_of
@@ -96,7 +98,9 @@ class TwoStageSearcher:
             own = Stopwatch(observe, clock.laps)
             answer = self.rerank(sketches[number], found[number], queries[number])
             own.lap("rerank")
-            return replace(answer, stages=own.laps, parts=parts[number].used)
+            drawn = parts[number].sketch if sketches[number] is not None else None
+            little = drawn is not None and has_little_ink(drawn, self.network.preprocess)
+            return replace(answer, stages=own.laps, parts=parts[number].used, little_ink=little)
 
         return [partial(finish, number) for number in range(len(queries))]
 
@@ -185,6 +189,11 @@ class TwoStageSearcher:
         config: NetworkConfig = self.network.config
         return self._recall.find(asked, queries, lambda kind: (config.rule_for(kind) or config.score).expansion)
 
+    def descriptors(self, candidates: Candidates) -> Descriptors:
+        """[C, E] float32 of one query's candidates, as the recall score takes them."""
+        by_direction = candidates.asked is not None and candidates.asked.by_direction
+        return self._recall.photos(candidates.rows, by_direction=by_direction)
+
     def tokens(self, rows: Rows) -> Encoding:
         """Encodings of the photos of `rows` [C], dequantised, on the network's device."""
         return self.snapshot.encodings(rows)
@@ -224,6 +233,7 @@ class TwoStageSearcher:
         order = np.lexsort((self.snapshot.newest_first[rows], -scores, others))
         if query.min_score is not None:
             order = order[scores[order] >= query.min_score]
+        likely = self._likely(candidates, order)
         groups = collapsed(self.snapshot, rows[order], int((~others[order]).sum())) if query.collapse else None
         stays = np.arange(len(order)) if groups is None else np.array(list(groups), dtype=np.int64)
         stays = stays[query.offset : query.offset + query.top_k]
@@ -241,6 +251,7 @@ class TwoStageSearcher:
                 recall_rank=int(ranks[place]),
                 contributions=contributed[number],
                 duplicates=None if groups is None else self._photos(rows[order[groups[int(stays[number])]]]),
+                likely=None if likely is None else bool(stays[number] < likely),
             )
             for number, place in enumerate(shown)
         ]
@@ -251,6 +262,13 @@ class TwoStageSearcher:
         asked = replace(self.ask(QueryParts(like=[row])), liked=(), left_out=(row,))
         query = Query(top_k=top_k, candidates=max(Query.candidates, top_k), expand=False)
         return self.order(self.recall([asked], [query])[0], None, query)
+
+    def _likely(self, candidates: Candidates, order: Rows) -> int | None:
+        """How many of the results, places of candidates in `order`, are likely; None without a rule for that."""
+        rule, asked = self.network.config.likely.of(candidates.kind), candidates.asked
+        if rule is None or asked is None:
+            return None
+        return count_likely(rule, asked, self.descriptors(candidates), order, candidates.liked)
 
     def _photos(self, rows: Rows) -> tuple[PhotoRecord, ...]:
         return tuple(self.snapshot.photo(int(row)) for row in rows)

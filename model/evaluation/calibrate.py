@@ -165,14 +165,26 @@ def _calibrated(rule: ScoreRule, logits: Tensor, cosines: Tensor, relevance: Ten
 
 
 def _platt(inputs: Tensor, relevance: Tensor) -> list[float]:
-    """Weights of F inputs [N, F] and a bias, of a logistic regression with balanced classes, by Newton's method.
+    """Weights of F inputs [N, F] and a bias, of a logistic regression with balanced classes.
 
     The first weight is positive, since one of 0 or less would turn the ranking round.
     """
     y = relevance.double()
     if not bool(relevance.any()) or bool(relevance.all()):
         return [1.0, *[0.0] * inputs.shape[1]]
-    weight = torch.where(relevance, 0.5 / y.sum(), 0.5 / (1 - y).sum())
+    solution = logistic_regression(inputs, relevance, torch.where(relevance, 0.5 / y.sum(), 0.5 / (1 - y).sum()))
+    return [max(solution[0], 1e-3), *solution[1:]]
+
+
+def logistic_regression(inputs: Tensor, relevance: Tensor, weight: Tensor) -> list[float]:
+    """Weights of F inputs and a bias, by Newton's method.
+
+    Args:
+        inputs: [N, F].
+        relevance: [N] bool, with both values.
+        weight: [N] float64, how much each counts; they sum to 1.
+    """
+    y = relevance.double()
     design = torch.cat([inputs.double(), torch.ones(len(inputs), 1, dtype=torch.float64)], dim=1)
     size = design.shape[1]
     solution = torch.zeros(size, dtype=torch.float64)
@@ -185,7 +197,8 @@ def _platt(inputs: Tensor, relevance: Tensor) -> list[float]:
         solution = solution - step * min(1.0, 5.0 / max(length, 1e-12))
         if length < 1e-9:
             break
-    return [max(float(solution[0]), 1e-3), *solution[1:].tolist()]
+    values: list[float] = solution.tolist()
+    return values
 
 
 def calibration_loss(rule: ScoreRule, logits: Tensor, cosines: Tensor, relevance: Tensor) -> float:

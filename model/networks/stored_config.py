@@ -14,7 +14,7 @@ from model.errors import ConfigurationError
 from model.score_rules import ScoreRule
 
 C = TypeVar("C", bound=NetworkConfig)
-_ADDED_LATER = {"kinds"}
+_ADDED_LATER = {"kinds", "likely"}
 """Parts that earlier checkpoints lack, and whose defaults say the same."""
 
 

@@ -125,6 +125,16 @@ export const pictureOf = (photo) => (isShown(photo.path) ? photo.url : screenOf(
 /** The small picture of a photo of which no more than its id may be known. */
 export const thumbnailOf = ({ photo_id: photoId }) => `photos/${encodeURIComponent(photoId)}/thumbnail`;
 
+/** Whether the gallery no longer has the photo; false where that cannot be found out. */
+export const isGone = async (photoId) => {
+  try {
+    await call(`photos/${encodeURIComponent(photoId)}/thumbnail`);
+    return false;
+  } catch (problem) {
+    return problem.code === "unknown_photo";
+  }
+};
+
 /** A picture of the photo that every browser shows. */
 export const screenOf = ({ url }) => `${url}?rendition=screen`;
 

@@ -1,111 +1,134 @@
-// The grid of results. Cards are kept by photo id, so that a photo that stays is seen to move.
+// The grid of results, in lists: one for what is likely and one for what is less so, and another for each page that was asked
+// for. A list's rows are its own, so cards stay where they are when more come. Cards are kept by photo id, so that a photo
+// that stays from one search to the next is seen to move.
+//
+// Tab stops once in the grid: at one card and its buttons. Arrow keys go from card to card.
+//
+// Events: "open" and "similar" ({detail: photo id}), "judge" ({detail: {photoId, verdict}}), "selected".
 
-import { showPhoto } from "./api.js";
-import { calm, icon, make, title } from "./dom.js";
-import { nameOf } from "./names.js";
+import { fillCard, makeCard, stopAt } from "./card.js";
+import { calm, make } from "./dom.js";
 
-const shape = ({ width, height }) => Math.min(1.9, Math.max(0.62, width && height ? width / height : 1));
-const decimals = (value) => (value === null || value === undefined ? null : value.toFixed(3));
-
-/** Why a result stands where it stands, in words: what each stage said, and how far the second moved it. */
-export function moved(result) {
-  if (!result.recall_rank || result.relation_score === null || result.relation_score === undefined) return 0;
-  return result.recall_rank - result.rank;
-}
-
-const JUDGES = { like: "More of this", unlike: "Less of this" };
+const SAID = { likely: "Likely results", less: "Less likely results", all: "Results" };
 
 export class Grid extends EventTarget {
   verdictOf = () => null; // of a photo id: "like", "unlike" or null
-  #list;
+  selected = new Set(); // photo ids, of results that are shown
+  #box;
   #cards = new Map();
+  #results = [];
+  #current = null; // photo id of the card at which Tab stops
+  #last = null; // photo id that was selected last
 
-  constructor(list) {
+  constructor(box) {
     super();
-    this.#list = list;
+    this.#box = box;
+    box.addEventListener("keydown", (event) => this.#walk(event));
+    box.addEventListener("focusin", ({ target }) => this.#stop(target.closest(".card")?.dataset.photo ?? null));
   }
 
-  /** Shows these results, in this order. */
-  show(results, likesOnly = false) {
+  /** Shows these results. `line`: how many are likely, or null; `pages`: how many results each page ends with. */
+  show(results, line = null, pages = []) {
     const before = this.#places();
     const kept = new Map();
-    for (const result of results) {
-      const card = this.#cards.get(result.photo_id) ?? this.#card(result);
-      kept.set(result.photo_id, card);
-      this.#fill(card, result, likesOnly);
-    }
-    for (const [id, card] of this.#cards) if (!kept.has(id)) card.remove();
+    for (const result of results) kept.set(result.photo_id, this.#cards.get(result.photo_id) ?? this.#make(result));
+    for (const id of this.selected) if (!kept.has(id)) this.selected.delete(id);
     this.#cards = kept;
-    let place = null;
-    for (const card of kept.values()) {
-      const next = place ? place.nextElementSibling : this.#list.firstElementChild;
-      if (next !== card) this.#list.insertBefore(card, next);
-      place = card;
-    }
+    this.#results = results;
+    this.refresh();
+    this.#box.replaceChildren(...this.#lists(line, pages));
+    this.#stop(kept.has(this.#current) ? this.#current : (results[0]?.photo_id ?? null));
     this.#slide(before);
+    this.dispatchEvent(new Event("selected"));
   }
 
   clear() {
     this.show([]);
   }
 
+  /** Writes anew what cards say of the results that are shown. */
+  refresh() {
+    for (const result of this.#results) {
+      const id = result.photo_id;
+      fillCard(this.#cards.get(id), result, this.verdictOf(id), this.selected.has(id));
+    }
+  }
+
   focus(photoId) {
     this.#cards.get(photoId)?.querySelector(".card-open").focus();
   }
 
-  #card(result) {
-    const image = make("img", { alt: "", loading: "lazy", decoding: "async", width: result.width, height: result.height });
-    image.addEventListener("error", () => image.classList.add("failed"));
-    showPhoto(image, result.thumbnail_url).catch(() => image.classList.add("failed"));
-    const open = make("button", { type: "button", class: "card-open" }, image);
-    const similar = make("button", { type: "button", class: "card-action card-similar", title: "More like this" }, icon("similar"));
-    const judges = Object.entries(JUDGES).map(([verdict, title]) => {
-      const button = make("button", { type: "button", class: "card-action judge", title, dataset: { verdict } }, icon(verdict));
-      button.addEventListener("click", () => this.dispatchEvent(new CustomEvent("judge", { detail: { photoId: result.photo_id, verdict } })));
-      return button;
+  unselect() {
+    this.selected.clear();
+    this.#last = null;
+    this.refresh();
+    this.dispatchEvent(new Event("selected"));
+  }
+
+  #make(result) {
+    return makeCard(result, (name, detail) => {
+      if (name === "select") this.#select(detail);
+      else this.dispatchEvent(new CustomEvent(name, { detail }));
     });
-    const actions = make("div", { class: "card-actions" }, ...judges, similar);
-    const frame = make("div", { class: "card-frame" }, open, make("span", { class: "card-count", attributes: { "aria-hidden": "true" } }));
-    const card = make("li", { class: "card", dataset: { photo: result.photo_id } }, frame, actions, make("div", { class: "card-facts" }));
-    card.style.setProperty("--shape", shape(result));
-    open.addEventListener("click", () => this.#tell("open", result.photo_id));
-    similar.addEventListener("click", () => this.#tell("similar", result.photo_id));
-    return card;
   }
 
-  #tell(name, photoId) {
-    this.dispatchEvent(new CustomEvent(name, { detail: photoId }));
+  #lists(line, pages) {
+    const ids = [...this.#cards.keys()];
+    const ends = [...new Set([...pages, ...(line === null ? [] : [line]), ids.length])].sort((a, b) => a - b);
+    const parts = [];
+    let start = 0;
+    for (const end of ends.filter((one) => one > 0 && one <= ids.length)) {
+      if (start === line) parts.push(seam(line));
+      const name = line === null ? "all" : start < line ? "likely" : "less";
+      const label = start === 0 || start === line ? SAID[name] : `${SAID[name]} from ${start + 1}`;
+      const list = make("ol", { class: "cards", start: start + 1, attributes: { "aria-label": label } });
+      list.append(...ids.slice(start, end).map((id) => this.#cards.get(id)));
+      parts.push(list);
+      start = end;
+    }
+    return parts;
   }
 
-  #fill(card, result, likesOnly) {
-    const name = nameOf(result);
-    const alike = result.count > 1 ? `${result.count} alike` : "";
-    card.querySelector(".card-open").setAttribute("aria-label", [`${result.rank}. ${name}`, alike].filter(Boolean).join(", "));
-    card.querySelector(".card-count").textContent = alike;
-    card.querySelector(".card-count").hidden = !alike;
-    card.querySelector(".card-open").title = name;
-    card.querySelector(".card-similar").setAttribute("aria-label", `More like ${name}`);
-    for (const button of card.querySelectorAll(".judge")) {
-      button.setAttribute("aria-label", `${JUDGES[button.dataset.verdict]}: ${name}`);
-      button.setAttribute("aria-pressed", String(this.verdictOf(result.photo_id) === button.dataset.verdict));
-    }
-    const steps = moved(result);
-    const meter = make("meter", { min: 0, max: 1, value: Math.max(0, Math.min(1, result.score)) });
-    meter.setAttribute("aria-label", `Score of ${name}`);
-    const stages = [];
-    if (decimals(result.relation_score)) stages.push(make("span", {}, `relation ${decimals(result.relation_score)}`));
-    if (decimals(result.recall_score)) stages.push(make("span", {}, `recall ${decimals(result.recall_score)}`));
-    if (!likesOnly && steps !== 0) {
-      const said = steps > 0 ? `▲ ${steps}` : `▼ ${-steps}`;
-      const words = `${steps > 0 ? "up" : "down"} ${Math.abs(steps)} from recall`;
-      stages.unshift(make("span", { class: "moved", title: words }, said));
-    }
-    card.querySelector(".card-facts").replaceChildren(
-      make("p", { class: "card-name" }, title(result.path)),
-      make("p", { class: "card-score" }, decimals(result.score), meter),
-      make("p", { class: "card-stages" }, ...stages),
-    );
+  // Keys
+
+  #stop(photoId) {
+    if (photoId === null && this.#current !== null && this.#cards.has(this.#current)) return;
+    this.#current = photoId;
+    for (const [id, card] of this.#cards) stopAt(card, id === photoId);
   }
+
+  #walk(event) {
+    const card = event.target.closest(".card");
+    if (!card || event.ctrlKey || event.metaKey || event.altKey) return;
+    const cards = [...this.#cards.values()];
+    const here = cards.indexOf(card);
+    const to = {
+      ArrowLeft: () => cards[here - 1],
+      ArrowRight: () => cards[here + 1],
+      ArrowUp: () => nearest(card, cards.slice(0, here), -1),
+      ArrowDown: () => nearest(card, cards.slice(here + 1), 1),
+      Home: () => cards[0],
+      End: () => cards.at(-1),
+    }[event.key];
+    if (event.key === " " && event.target.matches(".card-open")) card.querySelector(".card-select").click();
+    else if (to) to()?.querySelector(".card-open").focus();
+    else return;
+    event.preventDefault();
+  }
+
+  #select({ photoId, chosen, through }) {
+    const ids = [...this.#cards.keys()];
+    const [from, to] = [ids.indexOf(through ? this.#last : photoId), ids.indexOf(photoId)].sort((a, b) => a - b);
+    for (const id of from < 0 ? [photoId] : ids.slice(from, to + 1)) {
+      if (chosen) this.selected.add(id);
+      else this.selected.delete(id);
+    }
+    this.#last = photoId;
+    this.refresh();
+    this.dispatchEvent(new Event("selected"));
+  }
+
+  // Movement
 
   #places() {
     if (calm()) return new Map();
@@ -127,4 +150,17 @@ export class Grid extends EventTarget {
       });
     }
   }
+}
+
+/** The line between what is likely and what is not. */
+const seam = (likely) =>
+  make("p", { class: "seam" }, likely > 0 ? "Less likely from here" : "Nothing here is a likely match. These come nearest.");
+
+/** The card in the next row, upwards (-1) or downwards (1), that lies nearest to this one. */
+function nearest(card, others, way) {
+  const middle = (one) => one.offsetLeft + one.offsetWidth / 2;
+  const beyond = others.filter((one) => Math.sign(one.offsetTop - card.offsetTop) === way);
+  const row = Math.min(...beyond.map((one) => Math.abs(one.offsetTop - card.offsetTop)));
+  const inRow = beyond.filter((one) => Math.abs(one.offsetTop - card.offsetTop) === row);
+  return inRow.sort((a, b) => Math.abs(middle(a) - middle(card)) - Math.abs(middle(b) - middle(card)))[0];
 }

@@ -3,7 +3,7 @@
 //
 // Event: "change".
 
-import { showPhoto } from "./api.js";
+import { isGone, showPhoto } from "./api.js";
 import { byId, icon, make } from "./dom.js";
 import { toast } from "./say.js";
 
@@ -73,6 +73,16 @@ export class Judged extends EventTarget {
     this.#aside = null;
     this.#verdicts = new Map([...like.map((id) => [id, "like"]), ...unlike.map((id) => [id, "unlike"])]);
     this.#show();
+  }
+
+  /** Takes away, without telling, the photos that the gallery no longer has; how many those were. */
+  async dropGone() {
+    const ids = [...this.#verdicts.keys()];
+    const gone = await Promise.all(ids.map(isGone));
+    const dropped = ids.filter((_, i) => gone[i]);
+    for (const id of dropped) this.#verdicts.delete(id);
+    this.#show();
+    return dropped.length;
   }
 
   #show() {

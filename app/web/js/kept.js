@@ -1,30 +1,43 @@
 // What is too large for an address, kept for this tab as long as it lives: Back, Forward and reload find it again.
 
 const PREFIX = "sketchseek-kept-";
-const ORDER = "sketchseek-kept"; // names, the oldest first
+const ORDER = "sketchseek-kept"; // names, the one that was used longest ago first
+const MOST = 40; // texts; a long drawing is one more at every stroke
 
 const order = () => JSON.parse(sessionStorage.getItem(ORDER) ?? "[]");
+const setOrder = (names) => sessionStorage.setItem(ORDER, JSON.stringify(names));
 
-/** Keeps a text; the name to find it by, or null where it does not fit. What was kept longest ago makes room. */
+/** Keeps a text; the name to find it by, or null where it does not fit. What was used longest ago makes room. */
 export function keep(text) {
   const name = nameOf(text);
-  if (sessionStorage.getItem(PREFIX + name) !== null) return name;
+  if (sessionStorage.getItem(PREFIX + name) !== null) return use(name);
   const names = order();
+  while (names.length >= MOST) sessionStorage.removeItem(PREFIX + names.shift());
   for (;;) {
     try {
       sessionStorage.setItem(PREFIX + name, text);
-      sessionStorage.setItem(ORDER, JSON.stringify([...names, name]));
+      setOrder([...names, name]);
       return name;
     } catch {
       sessionStorage.removeItem(PREFIX + name);
-      if (names.length === 0) return null;
+      if (names.length === 0) {
+        sessionStorage.removeItem(ORDER);
+        return null;
+      }
       sessionStorage.removeItem(PREFIX + names.shift());
     }
   }
 }
 
+/** Says that a text is in use, so that others make room before it does; its name. */
+export function use(name) {
+  const names = order();
+  if (names.includes(name) && names.at(-1) !== name) setOrder([...names.filter((one) => one !== name), name]);
+  return name;
+}
+
 /** The text of this name, or null where this tab has none. */
-export const find = (name) => sessionStorage.getItem(PREFIX + name);
+export const find = (name) => sessionStorage.getItem(PREFIX + use(name));
 
 /** A name that the same text always has (cyrb53, 53 bits). */
 function nameOf(text) {

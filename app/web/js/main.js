@@ -4,7 +4,7 @@ import { AddPhotos } from "./add.js";
 import { Address } from "./address.js";
 import * as api from "./api.js";
 import { Surface } from "./canvas.js";
-import { byId, milliseconds, painted, plural } from "./dom.js";
+import { byId, painted, plural } from "./dom.js";
 import { Filters } from "./filters.js";
 import { GalleryState } from "./gallery.js";
 import { Grid } from "./grid.js";
@@ -13,9 +13,12 @@ import { startKeys } from "./keys.js";
 import { Judged } from "./judged.js";
 import { nameOf } from "./names.js";
 import { drawByKeys, drawByPointer } from "./pens.js";
+import { acceptPhotos } from "./photo_drops.js";
 import { filtersPart, judgedPart, orderPart, photoPart, similarPart, sketchPart, wordsPart } from "./query_parts.js";
+import { ResultsView } from "./results_view.js";
 import { announce, toast } from "./say.js";
 import { Search } from "./search.js";
+import { startSelection } from "./selection.js";
 import * as states from "./states.js";
 import { startTheme } from "./theme.js";
 import { showTimings } from "./timings.js";
@@ -36,6 +39,7 @@ startKeys();
 startIntake(surface);
 const words = new Words();
 const wanted = new WantedPhoto();
+acceptPhotos(byId("paper"), (file) => wanted.take(file));
 const judged = new Judged();
 const search = new Search(surface, words, wanted, judged);
 const grid = new Grid(byId("grid"));
@@ -43,6 +47,7 @@ const filters = new Filters();
 const gallery = new GalleryState();
 const add = new AddPhotos(gallery);
 const viewer = new Viewer(search, words);
+const view = new ResultsView(search, { filters, reranks: () => gallery.reranks });
 const address = new Address(
   [
     wordsPart(words),
@@ -92,15 +97,24 @@ search.addEventListener("blank", () => {
   begin(true);
 });
 
+search.addEventListener("faint", ({ detail: why }) => {
+  address.write();
+  grid.clear();
+  byId("grid").classList.remove("waiting");
+  view.hide();
+  byId("state").replaceChildren(states.faint(why, () => search.insist()));
+  delete byId("state").dataset.code;
+  announce(byId("state").querySelector("h3").textContent);
+});
+
 search.addEventListener("results", async ({ detail: { results, appended } }) => {
   const { answer } = search;
   byId("grid").classList.remove("waiting");
   byId("state").replaceChildren();
   delete byId("state").dataset.code;
   if (results.length === 0) byId("state").append(await nothing());
-  grid.show(results, search.like !== null);
-  head(answer, results);
-  byId("more").hidden = !search.canGrow;
+  grid.show(results, search.likely, search.pages);
+  view.show();
   if (appended) return;
   announce(results.length ? `${plural(results.length, "result")}, first ${nameOf(results[0])}` : "No results");
   const since = penUp;
@@ -114,33 +128,38 @@ search.addEventListener("results", async ({ detail: { results, appended } }) => 
 search.addEventListener("problem", ({ detail: { problem, appending } }) => {
   byId("grid").classList.remove("waiting");
   if (words.refused(problem)) return search.now(); // without them
+  if (problem.code === "unknown_photo" && !appending) return withoutGone(problem);
   if (appending) return toast(problem.message || "More results cannot be had now.");
+  return tell(problem);
+});
+
+function tell(problem) {
   const passing = retryIfPassing(problem, () => search.now());
   byId("more").hidden = true;
   if (passing && search.results.length > 0) {
     // What was found stays. The problem is said once, not at every try.
     if (byId("state").dataset.code !== problem.code) byId("state").replaceChildren(states.trouble(problem, () => search.now(), unlock));
     byId("state").dataset.code = problem.code;
-    return undefined;
+    return;
   }
   grid.clear();
-  byId("results-head").hidden = filters.isEmpty;
+  view.hide();
   const gone = problem.code === "unknown_tag" || problem.code === "unknown_folder"; // a filter of an older link
   byId("state").replaceChildren(
     gone ? states.nothingFound(filters.labels, () => filters.reset()) : states.trouble(problem, () => search.now(), unlock),
   );
-  return undefined;
-});
+}
 
-function head(answer, results) {
-  byId("results-head").hidden = results.length === 0 && filters.isEmpty;
-  byId("back-to-sketch").hidden = search.like === null;
-  byId("like-picture").hidden = search.like === null;
-  if (search.like) api.showPhoto(byId("like-picture"), api.thumbnailOf(search.like)).catch(() => {});
-  byId("order").hidden = search.like !== null || !gallery.reranks || search.sketch === null;
-  byId("results-title").textContent = search.like ? "Photos like this one" : "Results";
-  const time = answer.timings_ms ? ` in ${milliseconds(answer.timings_ms.total)} ms` : "";
-  byId("results-note").textContent = results.length ? `${results.length} of ${plural(answer.total_photos, "photo")}${time}` : "";
+/** Searches again without the photos of an older link, or of another tab, that are no longer there. */
+async function withoutGone(problem) {
+  if (search.like && (await api.isGone(search.like.photo_id))) {
+    toast("The photo that the others were like is no longer there.");
+    return search.backToSketch();
+  }
+  const gone = await judged.dropGone();
+  if (gone === 0) return tell(problem);
+  toast(gone === 1 ? "A photo that refined this search is no longer there." : `${gone} photos that refined this search are no longer there.`);
+  return search.now();
 }
 
 async function nothing() {
@@ -163,19 +182,10 @@ for (const button of byId("order").querySelectorAll("button")) {
     search.now();
   });
 }
-byId("details").addEventListener("click", () => {
-  const shown = byId("results").classList.toggle("with-details");
-  byId("details").setAttribute("aria-pressed", String(shown));
-});
 filters.addEventListener("change", () => {
   search.filters = filters.values;
   search.now();
 });
-byId("more-button").addEventListener("click", () => search.more());
-new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && search.more(), {
-  rootMargin: "300px",
-}).observe(byId("more"));
-
 const resultOf = (photoId) => search.results.find((result) => result.photo_id === photoId);
 const similar = (result) => {
   search.similarTo(result);
@@ -185,10 +195,14 @@ grid.addEventListener("open", ({ detail }) => viewer.open(detail));
 grid.verdictOf = (photoId) => judged.of(photoId);
 grid.addEventListener("judge", ({ detail: { photoId, verdict } }) => judged.judge(photoId, verdict));
 judged.follow(viewer);
-judged.addEventListener("change", () => search.now());
+judged.addEventListener("change", () => {
+  grid.refresh();
+  search.now();
+});
 grid.addEventListener("similar", ({ detail }) => similar(resultOf(detail)));
 viewer.addEventListener("similar", ({ detail }) => similar(detail));
 viewer.addEventListener("closed", ({ detail }) => grid.focus(detail));
+startSelection(grid, resultOf, gallery);
 byId("back-to-sketch").addEventListener("click", () => search.backToSketch());
 
 // The gallery

@@ -1,7 +1,7 @@
 // What a query is made of, as parts of the page's address (address.js says what a part offers). A further part, such as a
 // filter, is one more function here and one more line where the address is made.
 
-import { find, keep } from "./kept.js";
+import { find, keep, use } from "./kept.js";
 import { pack, unpack } from "./packing.js";
 import { bitmapOf, pictureStep } from "./pictures.js";
 import { toast } from "./say.js";
@@ -11,12 +11,14 @@ const GONE = "nowhere"; // the name of a picture that could not be kept
 
 /** The paper: its strokes in the address itself, its picture by a name that only this tab knows. */
 export function sketchPart(surface) {
+  const nameOf = (picture) => (picture?.kept ? use(picture.kept) : picture ? GONE : "");
   const write = () => {
     const steps = surface.history.visible();
     const picture = steps.find((step) => step.kind === "image");
+    const name = nameOf(picture); // first, as keeping the drawing may need room
     const text = pack(steps.filter((step) => step.kind === "stroke"));
     const drawing = text.length > LONGEST_DRAWING ? (keep(text) ?? GONE) : "";
-    return { picture: picture ? (picture.kept ?? GONE) : "", drawing, sketch: drawing ? "" : text };
+    return { picture: name, drawing, sketch: drawing ? "" : text };
   };
   return {
     names: ["picture", "drawing", "sketch"],
@@ -55,7 +57,7 @@ export function wordsPart(words) {
 
 /** The photo that is wanted, by a name that only this tab knows. */
 export function photoPart(wanted) {
-  const write = () => ({ photo: wanted.file ? (wanted.kept ?? GONE) : "" });
+  const write = () => ({ photo: wanted.kept ? use(wanted.kept) : wanted.file ? GONE : "" });
   return {
     names: ["photo"],
     write,

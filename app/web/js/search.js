@@ -1,29 +1,40 @@
 // What is asked for, and what came back: the page's state of a search.
 //
-// Events: "waiting", "results" ({detail: {answer, results, appended}}), "problem" ({detail}), "blank".
+// Events: "waiting", "results" ({detail: {results, appended}}), "problem" ({detail}), "blank" (nothing is asked for), and
+// "faint" where a drawing tells too little ({detail: "invisible" or "little"}); `insist()` shows what was found all the same.
 
 import * as api from "./api.js";
 import { Debounce, Latest } from "./query.js";
 
-const PAGE = 48;
-const CANDIDATES = 96; // depth of the recall stage, until one scrolls further than that
+const PAGE = 48; // results asked for at once
+const CANDIDATES = 96; // depth of the recall stage, until one asks for more than that
 const MOST = 480; // results of one search
 const DEEPEST = 1000; // candidates
+const BEHIND = 12; // results shown behind the likely ones
+const FEWEST = 24; // results shown at first, if there are so many
 
 /** How many photos stand behind others that are near-identical to them. */
 const hiddenAmong = (results) => results.reduce((sum, { duplicates }) => sum + (duplicates?.length ?? 0), 0);
 
+/** How many results are shown at first: the likely ones and a few behind them, or a page where nobody knows. */
+const firstShown = (results) => {
+  const likely = results.filter((result) => result.likely).length;
+  return results.some((result) => result.likely === null) ? PAGE : Math.max(FEWEST, likely + BEHIND);
+};
+
 export class Search extends EventTarget {
   order = "rerank";
   filters = {}; // which photos may be found, as fields of a search
-  results = [];
   answer = null;
   sketch = null; // PNG of the sketch that the results belong to
+  #found = []; // what came back, shown or not
+  #pages = []; // how many results were shown after each time that one asked for more
+  #like = null;
+  #insists = false; // on results of a drawing that tells too little
   #surface;
   #words;
   #wanted;
   #judged;
-  #like = null;
   #latest = new Latest();
   #more = new Latest();
   #soon = new Debounce(() => this.now());
@@ -52,9 +63,26 @@ export class Search extends EventTarget {
     this.#judged.chosen = photo?.photo_id ?? null;
   }
 
+  /** The results that are shown. */
+  get results() {
+    return this.#found.slice(0, this.#pages.at(-1) ?? 0);
+  }
+
+  /** How many results each page ends with; cards of an earlier page stay where they are. */
+  get pages() {
+    return this.#pages;
+  }
+
+  /** How many of all results are likely; null where the service cannot tell. */
+  get likely() {
+    const unknown = this.#found.some((result) => result.likely === null || result.likely === undefined);
+    return unknown ? null : this.#found.filter((result) => result.likely).length;
+  }
+
   /** The sketch changed: ask again once the hand is quiet for `delay` ms. */
   soon(delay) {
     this.#leave();
+    this.#insists = false;
     this.#soon.in(delay);
   }
 
@@ -89,30 +117,52 @@ export class Search extends EventTarget {
   }
 
   get canGrow() {
-    return !this.#complete && this.results.length > 0;
+    return this.results.length < this.#found.length || (!this.#complete && this.#found.length > 0);
   }
 
+  /** Shows another page. */
   async more() {
     if (this.#loading || !this.canGrow) return;
-    this.#loading = true;
-    await this.#receive(this.#more, this.results.length + PAGE);
-    this.#loading = false;
+    const count = this.results.length + PAGE;
+    if (count > this.#found.length && !this.#complete) {
+      this.#loading = true;
+      await this.#receive(this.#more, Math.min(MOST, count));
+      this.#loading = false;
+    } else this.#grow(count);
+  }
+
+  /** Shows what a drawing found that tells too little. */
+  insist() {
+    this.#insists = true;
+    return this.now();
   }
 
   /** Asks for the best `count`. Further pages look deeper, so they are asked for whole, and what is new is appended. */
   async #receive(line, count) {
     const reranked = this.order === "rerank";
     const appending = line === this.#more;
-    const depth = Math.min(DEEPEST, Math.max(CANDIDATES, count + (appending ? hiddenAmong(this.results) : 0)));
+    const depth = Math.min(DEEPEST, Math.max(CANDIDATES, count + (appending ? hiddenAmong(this.#found) : 0)));
     const fields = { top_k: count, candidates: depth, rerank: reranked, collapse: true, ...this.filters };
-    const parts = this.#parts();
     if (appending && this.answer?.as_of) fields.as_of = this.answer.as_of; // photos added since then would shift the pages
     try {
-      const answer = await line.run((signal) => api.search({ ...parts, ...fields }, signal));
-      if (answer) this.#show(answer, count, depth, appending);
+      const answer = await this.#ask(line, fields);
+      if (answer) this.#take(answer, count, depth, appending);
     } catch (problem) {
-      if (problem.code === "blank_sketch") this.#blank();
+      if (problem.code === "blank_sketch") this.#faint("invisible");
       else this.dispatchEvent(new CustomEvent("problem", { detail: { problem, appending } }));
+    }
+  }
+
+  /** Asks with the sketch; and without it where the service sees nothing drawn, but something else says what is wanted. */
+  async #ask(line, fields) {
+    const parts = this.#parts();
+    const ask = () => line.run((signal) => api.search({ ...parts, ...fields }, signal));
+    try {
+      return await ask();
+    } catch (problem) {
+      if (problem.code !== "blank_sketch" || !(parts.text || parts.photo || parts.like.length > 0)) throw problem;
+      this.sketch = parts.sketch = null;
+      return ask();
     }
   }
 
@@ -122,24 +172,44 @@ export class Search extends EventTarget {
     return { sketch: this.sketch, text: this.#words.text || null, photo: this.#wanted.file, like, unlike };
   }
 
-  #show(answer, count, depth, appending) {
+  #take(answer, count, depth, appending) {
+    if (!appending && answer.little_ink && !this.#insists && Object.keys(answer.parts).join() === "sketch") {
+      return this.#faint("little");
+    }
     const found = new Map(answer.results.map((result) => [result.photo_id, result]));
-    // A deeper look may find more photos that are alike, and moves nothing that is shown.
-    const shown = (appending ? this.results : []).map((result) => ({ ...(found.get(result.photo_id) ?? result), rank: result.rank }));
-    for (const { photo_id: known } of shown) found.delete(known);
-    this.results = [...shown, ...[...found.values()].map((result, i) => ({ ...result, rank: shown.length + i + 1 }))];
+    // A deeper look may find more photos that are alike, and moves nothing that is there.
+    const known = (appending ? this.#found : []).map((result) => ({ ...(found.get(result.photo_id) ?? result), rank: result.rank }));
+    for (const { photo_id: id } of known) found.delete(id);
+    this.#found = [...known, ...[...found.values()].map((result, i) => ({ ...result, rank: known.length + i + 1 }))];
     const looked = answer.results.length + hiddenAmong(answer.results);
     this.#complete = (answer.results.length < count && looked < depth) || count >= MOST || depth >= DEEPEST;
-    if (this.like) this.like = this.results.find(({ photo_id: id }) => id === this.like.photo_id) ?? this.like;
-    if (!appending) this.answer = answer;
-    this.dispatchEvent(new CustomEvent("results", { detail: { results: this.results, appended: appending } }));
+    if (this.like) this.like = this.#found.find(({ photo_id: id }) => id === this.like.photo_id) ?? this.like;
+    if (appending) return this.#grow(count);
+    this.answer = answer;
+    this.#pages = [];
+    return this.#grow(firstShown(this.#found), false);
+  }
+
+  #grow(count, appended = true) {
+    this.#pages.push(Math.min(count, this.#found.length));
+    this.dispatchEvent(new CustomEvent("results", { detail: { results: this.results, appended } }));
+  }
+
+  #forget() {
+    this.#latest.cancel();
+    this.answer = null;
+    this.#found = [];
+    this.#pages = [];
   }
 
   #blank() {
-    this.#latest.cancel();
+    this.#forget();
     this.sketch = null;
-    this.answer = null;
-    this.results = [];
     this.dispatchEvent(new Event("blank"));
+  }
+
+  #faint(why) {
+    this.#forget();
+    this.dispatchEvent(new CustomEvent("faint", { detail: why }));
   }
 }

@@ -60,17 +60,36 @@ export function nothingFound(chosen, reset) {
   );
 }
 
+const FAINT = {
+  little: ["A little more, please", "A dot or a short line fits almost any photo. A few more lines tell what you are looking for."],
+  invisible: ["Nothing can be seen in this picture", "Its lines hardly differ from the paper. Draw over them, or use a picture with more contrast. Your filters stay."],
+};
+
+/** A drawing that tells too little; `insist` shows what it finds all the same, where it finds anything. */
+export function faint(why, insist) {
+  const [title, text] = FAINT[why];
+  return box(title, make("p", {}, text), why === "little" ? action("Search anyway", insist) : null);
+}
+
 const WORDS = {
   offline: ["The service does not answer", "Check that it is running (sketchseek serve) and that this device can reach it. Your drawing is safe, and what was found stays. It is tried again by itself."],
+  deadline_exceeded: ["This took too long", "The service is busy. It is tried again by itself."],
   429: ["Too many requests at once", "The service asks for a short pause. It is tried again by itself."],
   503: ["The service is getting ready", "It is loading its network and gallery, or busy. It is tried again by itself."],
   413: ["This picture is too large", "Send a smaller file, or a photo of lower resolution."],
+  415: ["This kind of picture cannot be read", "PNG, JPEG and WebP work everywhere."],
+  401: ["This gallery needs a key", "Enter the key of whoever runs this service."],
+  403: ["This key is not enough", "Enter another key of whoever runs this service."],
+  404: ["This is no longer there", "It may have been changed or removed."],
+  422: ["This cannot be searched with", "Change the drawing, the words or the filters."],
+  507: ["The service has no room left", "Whoever runs it has to make room on its disk."],
 };
+const OTHERS = ["Something went wrong", "Try again. If it stays, the service's log says more."];
 
 /** An error, in words that say what to do. */
 export function trouble(problem, retry, unlock) {
-  const [title, text] = WORDS[problem.code] ?? WORDS[problem.status] ?? [problem.title || "Something went wrong", ""];
-  const said = problem.detail || text || "Try again; if it stays, the service's log says more.";
+  const [title, text] = WORDS[problem.code] ?? WORDS[problem.status] ?? OTHERS;
+  const said = problem.detail || text;
   const element = box(title, make("p", {}, said), problem.status === 401 || problem.status === 403 ? action("Enter a key", unlock) : action("Try again", retry));
   element.classList.add("problem");
   element.setAttribute("role", "alert");

@@ -12,12 +12,18 @@ Floats = NDArray[np.float32]
 def line_width(image: Image.Image) -> float:
     """Mean width of dark lines on white, in pixels; 0 without ink.
 
-    Twice the ink's area over its perimeter, which for a stroke much longer than wide is its width. The perimeter is the
-    total variation of the ink's coverage, so that antialiased edges count as they should.
+    Twice the ink's area over its perimeter, which for a stroke much longer than wide is its width.
     """
-    ink = np.pad(_ink(image), 1)
-    perimeter = float(np.hypot(np.diff(ink, axis=1)[:-1], np.diff(ink, axis=0)[:, :-1]).sum())
-    return 2 * float(ink.sum()) / perimeter if perimeter > 0 else 0.0
+    ink = _ink(image)
+    around = perimeter(ink)
+    return 2 * float(ink.sum()) / around if around > 0 else 0.0
+
+
+def perimeter(ink: Floats) -> float:
+    """In pixels, of coverage [height, width] 0 white .. 1 black: its total variation, so that antialiased edges count
+    as they should."""
+    padded = np.pad(ink, 1)
+    return float(np.hypot(np.diff(padded, axis=1)[:-1], np.diff(padded, axis=0)[:, :-1]).sum())
 
 
 def with_line_width(image: Image.Image, width: float) -> Image.Image:

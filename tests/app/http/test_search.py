@@ -27,8 +27,10 @@ def search(service, data=None, **fields):
 def test_a_form_finds_photos_with_everything_the_interface_promises(service):
     answer = search(service, top_k="5")
     assert answer.keys() == {
-        "results", "timings_ms", "gallery_version", "checkpoint", "reranked", "parts", "total_photos", "as_of"
+        "results", "timings_ms", "gallery_version", "checkpoint", "reranked", "parts", "little_ink",
+        "total_photos", "as_of",
     }  # fmt: skip
+    assert not answer["little_ink"]
     assert answer["timings_ms"].keys() == {"decode", "queue", "encode", "recall", "rerank", "total"}
     assert answer["timings_ms"]["total"] >= answer["timings_ms"]["encode"] > 0
     assert (answer["checkpoint"], answer["reranked"], answer["total_photos"]) == ("zse-tiny", True, 13)
@@ -40,6 +42,7 @@ def test_a_form_finds_photos_with_everything_the_interface_promises(service):
     assert first["tags"][0] in ("animals", "things")
     assert 0 <= first["relation_score"] <= 1
     assert -1 <= first["recall_score"] <= 1
+    assert first["likely"] is None, "this checkpoint was not calibrated"
 
 
 def test_the_order_is_that_of_the_scores_with_ties_newest_first(service):

@@ -11,7 +11,7 @@ from model.errors import ConfigurationError
 from model.networks.registry import ARCHITECTURES, PRESETS
 from model.networks.stored_config import config_from_json, score_rule_from_json, to_json
 from model.presets import ZSE_LITE
-from model.score_rules import KindRules, QueryKind, ScoreRule
+from model.score_rules import KindRules, LikelyRule, LikelyRules, QueryKind, ScoreRule
 from tests.model.tiny_networks import UPSTREAM_TINY, VIT_POOLED
 
 
@@ -49,6 +49,8 @@ def test_configurations_survive_json(config):
         ("kinds", "photo", {"relation_weight": 0.5, "recall_weight": float("nan")}),
         ("kinds", "photo", 5),
         ("kinds", "song", None),
+        ("likely", "sketch", {"weight": -1.0, "bias": 0.0}),
+        ("likely", "text", {"weight": 1.0}),
     ],
 )
 def test_a_value_that_cannot_be_is_named(part, name, value):
@@ -68,6 +70,16 @@ def test_rules_of_other_kinds_of_query_survive_and_may_be_missing():
     assert ZSE_LITE.rule_for("sketch_and_more") is ZSE_LITE.score
     with pytest.raises(ConfigurationError, match="order of recall"):
         KindRules(text=ScoreRule())
+
+
+def test_rules_of_what_is_likely_survive_and_may_be_missing():
+    rule = LikelyRule(10.0, -2.0)
+    own = replace(ZSE_LITE, likely=LikelyRules(sketch=rule))
+    values = json.loads(json.dumps(to_json(own)))
+    assert config_from_json(ZseConfig, values) == own
+    assert [own.likely.of(kind) for kind in get_args(QueryKind)] == [rule, None, None, None]
+    del values["likely"]
+    assert config_from_json(ZseConfig, values) == ZSE_LITE
 
 
 @pytest.mark.parametrize(
