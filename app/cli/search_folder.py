@@ -16,8 +16,20 @@ if TYPE_CHECKING:
 
 Ask = Callable[[Path | None], "SearchAnswer"]
 """From a sketch's file to its answer."""
-_OF_THE_QUERY = (413, 415, 422)
-"""With these, a service refuses what was sent."""
+_OF_A_PICTURE = frozenset(
+    (
+        "blank_sketch",
+        "body_too_large",
+        "damaged_image",
+        "empty_file",
+        "image_file_too_large",
+        "image_memory",
+        "image_too_large",
+        "unreadable_image",
+        "unsupported_image_format",
+    )
+)
+"""With these codes, a service refuses a picture. Anything else it would say of every sketch."""
 
 
 def search_each(folder: Path, ask: Ask, *, as_json: bool) -> None:
@@ -59,7 +71,7 @@ def search_each(folder: Path, ask: Ask, *, as_json: bool) -> None:
 
 def is_about_the_sketch(error: SketchseekError) -> bool:
     """Whether another sketch may fare better."""
-    return isinstance(error, ImageError | BlankSketchError) or getattr(error, "status", None) in _OF_THE_QUERY
+    return isinstance(error, ImageError | BlankSketchError) or error.code in _OF_A_PICTURE
 
 
 def as_text(answer: SearchAnswer) -> str:

@@ -118,7 +118,7 @@ class GalleryChanges:
             if not await asyncio.to_thread(self.exists) and not self._is_lost():
                 await self._runner.run("build", self._sync)
             # While photos are held, each change may end that, which only a look at everything tells.
-            elif scope is None or scope.everything or FolderLooks.read(self._settings.gallery).held:
+            elif scope is None or scope.everything or (await self._looks()).held:
                 await self._runner.run("sync", self._sync)
             else:
                 await self._runner.run("update", lambda: self._update(scope))
@@ -130,7 +130,7 @@ class GalleryChanges:
         """Believe the losses that are held now, and no more, and record the outcome in `job`."""
         said, gallery = self._settings.photo_folders, self._settings.gallery
         # Before the change waits for its turn: what is held by then, nobody was shown.
-        options = replace(self._options, accept_loss=FolderLooks.read(gallery).held)
+        options = replace(self._options, accept_loss=(await self._looks()).held)
         try:
             report = await self._runner.run(
                 "sync",
@@ -191,6 +191,9 @@ class GalleryChanges:
     def close(self) -> None:
         """Wait for the thread to end."""
         self._runner.close()
+
+    async def _looks(self) -> FolderLooks:
+        return await asyncio.to_thread(FolderLooks.read, self._settings.gallery)
 
     def _is_lost(self) -> bool:
         """Whether there was a gallery and is none any more: its disk is away, and a new one must not take its place."""

@@ -149,6 +149,8 @@ def test_each_picture_of_a_folder_searches(capsys, shared_gallery, network, chec
             assert [one["path"] for one in documents[2]["answer"]["results"]] == paths
         code, out, err = run(capsys, "search", tmp_path, "--url", url, "--key", "wrong")
         assert (code, err.count("sketchseek: ")) == (1, 1), "a wrong key is said once"
+        code, out, err = run(capsys, "search", tmp_path, *where, "--tag", "unheard-of", "--json")
+        assert (code, out.count('"problem"'), err.count("unheard-of")) == (1, 0, 1), "no sketch can mend that"
     (tmp_path / "c.png").unlink()
     code, out, _ = run(capsys, "search", tmp_path, *local, "--top-k", "2")
     assert (code, len(out.splitlines())) == (0, 6)
