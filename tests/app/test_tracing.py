@@ -5,6 +5,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from structlog.testing import capture_logs
 
 from app.main import create_app
 from app.tracing import Traces, traces_of_environment
@@ -88,8 +89,9 @@ def test_they_are_off_unless_the_environment_asks(monkeypatch):
             assert traces_of_environment() is None
 
 
-def test_without_the_extra_it_says_so(monkeypatch, capsys):
+def test_without_the_extra_it_says_so(monkeypatch):
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
-    assert traces_of_environment() is None
-    assert "sketchseek[otel]" in capsys.readouterr().out
+    with capture_logs() as lines:
+        assert traces_of_environment() is None
+    assert "sketchseek[otel]" in lines[0]["event"]
