@@ -8,14 +8,16 @@ from collections.abc import Generator
 from datetime import datetime
 from pathlib import PurePosixPath
 from typing import IO, BinaryIO, cast
-from zipfile import ZIP_STORED, ZipFile, ZipInfo
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from app.service.files.photo_files import chunks_of, size_of
 
 _READABLE = 0o644 << 16
 _FIRST, _LAST = (1980, 1, 1, 0, 0, 0), (2107, 12, 31, 23, 59, 58)  # what the format can say
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*]')  # on Windows; the slashes everywhere
-_LONGEST = 150  # characters of a stem: 255 bytes are what file systems take for most scripts
+_LONGEST = 150  # characters of a stem, since some systems bound the whole path
+_LONGEST_ENDING = 10
+_MOST_BYTES = 255  # of a name, which is what file systems take
 _DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))})
 
 
@@ -39,11 +41,15 @@ class _Pieces:
 
 
 class ZipPieces:
-    """The archive. Files are stored as they are, since pictures are compressed already."""
+    """The archive. Nothing is compressed, since pictures are already.
+
+    Files are still written in the format of compressed ones: it says where each ends, which is not known in advance.
+    Some programs, such as those in Java, refuse stored files of that kind.
+    """
 
     def __init__(self) -> None:
         self._out = _Pieces()
-        self._zip = ZipFile(cast("IO[bytes]", self._out), "w", ZIP_STORED)
+        self._zip = ZipFile(cast("IO[bytes]", self._out), "w")
 
     def file(self, name: str, file: BinaryIO, modified: datetime) -> Generator[bytes, None, None]:
         """The pieces of one file, which is read piece by piece and closed at the end. Whoever stops before closes this.
@@ -53,8 +59,7 @@ class ZipPieces:
             file: opened for reading.
             modified: its time in the archive, which has no zones.
         """
-        entry = ZipInfo(name, _time(modified))
-        entry.external_attr = _READABLE
+        entry = _entry(name, modified)
         entry.file_size = size_of(file)  # larger than 4 GB it needs another kind of entry
         with self._zip.open(entry, "w") as opened:
             for chunk in chunks_of(file):
@@ -64,9 +69,7 @@ class ZipPieces:
 
     def text(self, name: str, text: str, modified: datetime) -> bytes:
         """A file with a text."""
-        entry = ZipInfo(name, _time(modified))
-        entry.external_attr = _READABLE
-        self._zip.writestr(entry, text)
+        self._zip.writestr(_entry(name, modified), text)
         return self._out.take()
 
     def end(self) -> bytes:
@@ -76,7 +79,7 @@ class ZipPieces:
 
 
 class Names:
-    """Names inside one archive: safe on every system, and each only once, whatever the case of its letters."""
+    """Names inside one archive: safe and short enough on every system, and each only once, whatever its case."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
@@ -90,15 +93,31 @@ class Names:
         last = unicodedata.normalize("NFC", PurePosixPath(path).name)
         plain = "".join(one if one.isprintable() and not _FORBIDDEN.match(one) else "_" for one in last)
         stem, dot, ending = plain.strip(". ").rpartition(".")
-        stem, ending = (stem[:_LONGEST].rstrip(". "), f".{ending[:10]}") if dot else (ending[:_LONGEST], "")
+        if not dot:
+            stem, ending = ending, ""
+        stem, ending = stem[:_LONGEST].rstrip(". "), f".{ending[:_LONGEST_ENDING]}".rstrip(". ")
         if stem.partition(".")[0].lower() in _DEVICES | {""}:
             stem = f"photo {stem}".rstrip()
-        name, number = f"{stem}{ending}", 1
+        name, number = _joined(stem, ending), 1
         while name.casefold() in self._taken:
             number += 1
-            name = f"{stem} ({number}){ending}"
+            name = _joined(stem, f" ({number}){ending}")
         self._taken.add(name.casefold())
         return name
+
+
+def _joined(stem: str, ending: str) -> str:
+    """Both as one name, of whose stem as much is kept as there is room for."""
+    room = _MOST_BYTES - len(ending.encode())
+    return stem.encode()[:room].decode(errors="ignore").rstrip(". ") + ending
+
+
+def _entry(name: str, modified: datetime) -> ZipInfo:
+    entry = ZipInfo(name, _time(modified))
+    entry.external_attr = _READABLE
+    entry.compress_type = ZIP_DEFLATED
+    entry._compresslevel = 0  # type: ignore[attr-defined]  # it has a public name from Python 3.13 on
+    return entry
 
 
 def _time(moment: datetime) -> tuple[int, int, int, int, int, int]:
