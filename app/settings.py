@@ -60,7 +60,11 @@ class Settings(GallerySettings, AccessSettings):
     max_connections: int = Field(
         4096, ge=1, description="Connections that may wait between requests; beyond, the longest silent one is closed."
     )
-    max_listeners: int = Field(64, ge=0, description="Clients that may be told of changes at once; 0 lets none listen.")
+    max_listeners: int = Field(
+        64,
+        ge=0,
+        description="Clients that may be told of changes at once, at most half of the requests; 0 lets none listen.",
+    )
     max_image_bytes: int = Field(default_limits.FILE_BYTES, ge=1, description="Largest file of one photo.")
     max_pixels: int = Field(
         default_limits.PIXELS, ge=1, description="Most pixels of a photo, read from its header before it is decoded."
@@ -189,6 +193,11 @@ class Settings(GallerySettings, AccessSettings):
     def threads(self) -> int:
         """Threads of one tensor operation."""
         return self.torch_threads or min(4, usable_cores())
+
+    @property
+    def most_listeners(self) -> int:
+        """Clients that may listen at once. Each holds the place of a request, so half of these stay for others."""
+        return min(self.max_listeners, self.max_requests // 2)
 
     @property
     def retry_after_s(self) -> int:

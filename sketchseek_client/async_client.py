@@ -114,7 +114,7 @@ class AsyncClient:
 
     async def events(self) -> AsyncIterator[GalleryEvent]:
         """As `Client.events`, for `async for`."""
-        async with self._streamed(calls.EVENTS) as answer:
+        async with self._streamed(calls.events(self._http.timeout)) as answer:
             async for line in answer.aiter_lines():
                 if (event := calls.event_of(line)) is not None:
                     yield event

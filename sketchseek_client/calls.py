@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, Unpack
 
+import httpx2
 from pydantic import BaseModel
 
 from sketchseek_client.batch_documents import BatchAnswer
@@ -29,6 +30,7 @@ from sketchseek_client.service_documents import GalleryEvent, GalleryInfo, Healt
 Drawn = Literal["overlay", "synthesis", "attention"]
 Rendition = Literal["original", "screen"]
 Document = TypeVar("Document", bound=BaseModel)
+_SILENCE_S = 45.0  # without a change the service sends a sign of life every 15 seconds; two may be late
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Call:
     Attributes:
         method: of HTTP.
         path: of the address.
-        parts: query parameters, files, form or JSON, under httpx's names.
+        parts: query parameters, files, form, JSON or time limits, under httpx's names.
     """
 
     method: str
@@ -125,13 +127,24 @@ def facets(**filters: Unpack[FilterArguments]) -> DocumentCall[GalleryFacets]:
     return DocumentCall("GET", "/gallery/facets", {"params": fields_of(filters)}, document=GalleryFacets)
 
 
+def events(usual: httpx2.Timeout) -> Call:
+    """`GET /gallery/events`. The service may be silent for longer than it may take to answer another call.
+
+    Args:
+        usual: time limits of other calls.
+    """
+    limits = usual.as_dict()
+    if limits["read"] is not None:
+        limits["read"] = max(limits["read"], _SILENCE_S)
+    return Call("GET", "/gallery/events", {"timeout": httpx2.Timeout(**limits)})
+
+
 def event_of(line: str) -> GalleryEvent | None:
-    """The event in a line of the answer to `EVENTS`; None in those that only keep the connection open."""
+    """The event in a line of the answer to `events`; None in those that only keep the connection open."""
     field, _, data = line.partition(":")
     return GalleryEvent.model_validate_json(data) if field == "data" else None
 
 
-EVENTS = Call("GET", "/gallery/events")
 GALLERY = DocumentCall("GET", "/gallery", document=GalleryInfo)
 RELOAD = DocumentCall("POST", "/gallery/reload", document=Reloaded)
 ACCEPT_LOSS = DocumentCall("POST", "/gallery/accept-loss", document=Job)

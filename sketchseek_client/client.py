@@ -27,7 +27,7 @@ class Client:
     Args:
         base_url: such as "http://127.0.0.1:8000".
         key: the read key, or the write key for changes; None if the service asks for none.
-        timeout_s: seconds to wait for an answer.
+        timeout_s: seconds to wait for an answer; `events` waits for at least 45, since the service may be silent.
         transport: how to reach the service; for tests.
     """
 
@@ -141,7 +141,7 @@ class Client:
 
     def events(self) -> Iterator[GalleryEvent]:
         """How the gallery stands, now and after each change, until the service ends. Raises as `search`."""
-        with self._streamed(calls.EVENTS) as answer:
+        with self._streamed(calls.events(self._http.timeout)) as answer:
             for line in answer.iter_lines():
                 if (event := calls.event_of(line)) is not None:
                     yield event

@@ -110,7 +110,7 @@ class Service:
         self._draining = False
         self._calls_waiting = 0
         now = partial(news_of, self.gallery, self.changes)
-        self.listeners = Listeners(now, lambda: self._draining, settings.max_listeners, settings.retry_after_s)
+        self.listeners = Listeners(now, lambda: self._draining, settings.most_listeners, settings.retry_after_s)
         metrics.watch_value(metrics.ready, lambda: float(self.readiness().status == "ready"))
         metrics.watch_value(metrics.held_photos, lambda: float(self.held.photos))
         metrics.watch_value(metrics.device_memory, self._device_memory)

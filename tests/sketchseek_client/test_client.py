@@ -8,6 +8,7 @@ import subprocess
 import sys
 from typing import Any
 
+import httpx2
 import pytest
 from PIL import Image
 
@@ -90,6 +91,26 @@ def test_it_takes_every_field_of_a_request():
     for options, taken in ((SearchOptions, search), (ExplainOptions, explain)):
         pictures = {"self", "sketch", "strokes", "photo"}
         assert taken - pictures == {own.get(name, name) for name in options.model_fields}
+
+
+@pytest.mark.parametrize(("timeout_s", "read_s"), [(8.0, 45.0), (60.0, 60.0), (None, None)])
+def test_events_wait_out_the_silence_of_the_service(timeout_s, read_s):
+    """Between its signs of life the service is silent for 15 seconds, which is no reason to give it up."""
+    limits = []
+
+    def note(request):
+        limits.append(request.extensions["timeout"])
+        return httpx2.Response(200, text=": ping\n")
+
+    async def listen():
+        async with AsyncClient("http://there", timeout_s=timeout_s, transport=transport) as client:
+            assert [event async for event in client.events()] == []
+
+    transport = httpx2.MockTransport(note)
+    with Client("http://there", timeout_s=timeout_s, transport=transport) as client:
+        assert list(client.events()) == []
+    asyncio.run(listen())
+    assert limits == [{**dict.fromkeys(("connect", "write", "pool"), timeout_s), "read": read_s}] * 2
 
 
 def test_the_asynchronous_client_has_the_same_methods():

@@ -76,6 +76,17 @@ def test_nothing_holds_them_back_and_who_leaves_makes_room(shared_gallery, netwo
     assert "error" not in capsys.readouterr().out
 
 
+def test_they_leave_half_of_the_places_to_other_requests(shared_gallery, network):
+    with running(create_app(settings_for(shared_gallery, max_requests=3), network)) as url, Client(url) as client:
+        wait_ready(client)
+        listener = client.events()
+        next(listener)
+        with Client(url) as other, pytest.raises(ServiceAnswerError) as crowded:
+            next(other.events())
+        assert crowded.value.code == "too_many_listeners"
+        assert client.gallery().photos
+
+
 def test_only_what_changed_is_told(monkeypatch):
     monkeypatch.setattr("app.service.news._LOOK_EVERY_S", 0)
     steps = (
