@@ -33,11 +33,12 @@ from index_builder.photo_filter import PhotoFilter
 from model.checkpoints.files import find_checkpoint, load_checkpoint, read_checkpoint
 from model.data.splits import read_category_list
 from model.evaluation.calibrate import CANDIDATES, logistic_regression
+from model.evaluation.text_queries import encode_texts
 from model.images.opening import open_image
 from model.networks.network import Network
 from model.ranking.likely import FIRST, shared
 from model.score_rules import LikelyRule, LikelyRules, QueryKind
-from model.text.sentence_encoder import phrase, sentence_encoder
+from model.text.sentence_encoder import readable
 from model.types import Encoding
 from model.whole_file import whole_file
 
@@ -118,10 +119,7 @@ def names_of(network: Network, categories: Sequence[str]) -> dict[str, Vector]:
     """Where the categories' names point, [E] float32 each; nothing where the checkpoint has no map of words."""
     if network.text_map is None:
         return {}
-    encoder = sentence_encoder()
-    said = torch.stack([encoder.embedding(phrase(name.replace("_", " "))) for name in categories])
-    with torch.inference_mode():
-        places = network.text_map(said.to(network.device)).float().cpu()
+    places = encode_texts(network, [readable(name) for name in categories])
     return {name: F.normalize(place, dim=0).numpy() for name, place in zip(categories, places, strict=True)}
 
 

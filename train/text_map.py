@@ -65,12 +65,13 @@ def main() -> None:
         items += thinned(read_strokes(options.strokes).without([*left_out, *VALIDATION]), DRAWINGS).items
     images, kept = encoded(network, items)
     whole = Dataset(tuple(kept))
-    names, labels = embed_phrases(whole.categories), torch.tensor([whole.label(item) for item in kept])
+    tower = None if network.text_map is None else network.text_map.tower
+    names, labels = embed_phrases(whole.categories, tower), torch.tensor([whole.label(item) for item in kept])
     print(json.dumps({"images": len(kept), "categories": len(whole.categories)}), flush=True)
     if options.choose:
         choose(network, (images, names, labels), everything)
         return
-    give_text_map(network, images, names, labels, PENALTY)
+    give_text_map(network, images, names, labels, PENALTY, tower=tower)
     digest = save_changed(network, options.target, options.checkpoint)
     before, after = (read_checkpoint(find_checkpoint(one))[1] for one in (options.checkpoint, options.target))
     changed = [name for name, value in before.items() if name in after and not torch.equal(value, after[name])]
@@ -95,7 +96,7 @@ def choose(network: EncoderNetwork, material: tuple[Tensor, Tensor, Tensor], eve
     sketches, asked = encoded(network, list(thinned(validation, ASKING // len(VALIDATION), 1).sketches))
     photos, found = encoded(network, list(everything.photos))
     named = [Item(Path(name), name, "sketch") for name in VALIDATION]
-    names = embed_phrases(VALIDATION)
+    names = embed_phrases(VALIDATION, None if network.text_map is None else network.text_map.tower)
     own = [row for row, item in enumerate(found) if category_key(item.category) in map(category_key, VALIDATION)]
     score: ScoreRule = network.config.score
     for penalty in (None, *PENALTIES):

@@ -83,4 +83,8 @@ def _sentence(values: dict[str, Any]) -> str:
             f"kept step {values['calibrated']}; the score rule weighs the descriptor by {values['recall_share']:.1f}, "
             f"mAP@all {values['map_fused']:.3f}"
         )
+    if values.get("text_tower") is False:
+        return f"the sentence encoder will read texts, not CLIP's own text tower: {values['because']}"
+    if values.get("text_map") is False:
+        return f"the checkpoint cannot be searched by text: {values['because']}"
     return ""

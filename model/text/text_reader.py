@@ -72,10 +72,10 @@ class ClipReader:
 @cache
 def _tokenizer() -> Any:
     try:
-        # isort: split
-        from open_clip.tokenizer import SimpleTokenizer
+        from model.backbones.torchvision_guard import import_torchvision
 
-        import model.backbones.torchvision_guard  # noqa: F401  (before open_clip, which imports torchvision)
+        import_torchvision()  # called here, because open_clip imports torchvision too and sorters move imports
+        from open_clip.tokenizer import SimpleTokenizer
     except ImportError as error:
         raise MissingExtraError(
             "reading text with this checkpoint needs the extra 'clip': pip install 'sketchseek[clip]'"

@@ -10,9 +10,16 @@ from model.backbones.weight_files import read_weights
 from model.errors import ConfigurationError
 from model.text.clip_tower import ClipTower, tower_from
 
-_QUICK = ("openai", "metaclip", "dfn")
-"""How the tags of weights begin that were trained with the quick GELU."""
+_QUICK = {"dfn2b", "dfn5b", "metaclip_400m", "metaclip_2pt5b"}
+"""Tags of weights that were trained with the quick GELU, as open_clip lists them, besides OpenAI's own."""
+_QUICK_TOO = {"vit_base_patch32_clip_224.laion400m_e32", "vit_huge_patch14_clip_224.metaclip2_worldwide"}
+"""Others of these tags were trained with the plain one."""
 _VOCABULARY = 49408
+
+
+def is_clip(backbone: str) -> bool:
+    """Whether a backbone, by timm's name of it, is the image tower of a CLIP."""
+    return "_clip_" in backbone
 
 
 def clip_tower(backbone: str, start: str | Path | None) -> ClipTower | None:
@@ -26,13 +33,22 @@ def clip_tower(backbone: str, start: str | Path | None) -> ClipTower | None:
         ConfigurationError: its texts are read with another vocabulary.
         CheckpointError: its weights are damaged.
     """
-    if "_clip_" not in backbone or start in (None, "package"):
+    if not is_clip(backbone) or start in (None, "package"):
         return None
     file = clip_on_hub(pretrained_settings(backbone)) if start == "hub" else Path(str(start))
     if file is None:
         return None
-    tag = backbone.partition(".")[2]
-    tower = tower_from(read_weights(file), quick=tag.startswith(_QUICK) or "quickgelu" in backbone)
+    tower = tower_from(read_weights(file), quick=was_quick(backbone))
     if tower is not None and tower.config.vocabulary != _VOCABULARY:
         raise ConfigurationError(f"the text tower of {backbone!r} reads with a vocabulary that is not CLIP's own")
     return tower
+
+
+def was_quick(backbone: str) -> bool:
+    """Whether the text tower was trained with `quick_gelu`.
+
+    timm's name of the image tower does not say: it also has plain names for weights that were trained with it.
+    """
+    name, _, tag = backbone.partition(".")
+    tag = tag or pretrained_settings(name).tag
+    return "_quickgelu_" in backbone or tag.startswith("openai") or tag in _QUICK or f"{name}.{tag}" in _QUICK_TOO

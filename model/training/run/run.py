@@ -13,25 +13,20 @@ from torch import nn
 
 from model.checkpoints.files import load_tensors, read_checkpoint, save_checkpoint
 from model.config import NetworkConfig
-from model.data.arrays import ImageArrays
-from model.data.items import Dataset, Modality
+from model.data.items import Dataset
 from model.data.pairs import Pairs
-from model.errors import MissingExtraError, StoppedError
+from model.errors import StoppedError
 from model.evaluation.calibrate import ChosenRule
 from model.evaluation.seen import learnt_from
-from model.networks.network import Network
-from model.text.clip_tower import ClipTower
 from model.training.config import TrainConfig
-from model.training.material.clip_text import clip_tower
 from model.training.material.material import Material
-from model.training.material.name_embeddings import embed_phrases
-from model.training.run.fit_text_map import fit_text_map
 from model.training.run.fit_whitening import fit_whitening
 from model.training.run.loop import Trainer, learning_rate
 from model.training.run.preparation import Report, build_objective, make_batches, prepare_material, start_network
 from model.training.run.processes import Process
 from model.training.run.run_configuration import describe, remember
 from model.training.run.validation import Validation, load_validation, validate
+from model.training.run.words import Words, find_words, fit_words
 from model.whole_file import remove_leftovers
 
 CHECKPOINT, STATE, BEST, CONFIG = "checkpoint.safetensors", "state.pt", "best.safetensors", "config.json"
@@ -88,9 +83,11 @@ def train(
         config: how.
         plan: on what.
         device: where.
-        report: called in the first process with plain values: after every step ("step"), at validations ("validated",
-            and "final" where what is kept is measured again), when the score rule is chosen ("calibrated"), with the
-            progress of preparations ("doing"), with images that cannot be used ("left_out") and at the end ("saved").
+        report: called in the first process with plain values: before the first step where a CLIP's own text tower is
+            missing ("text_tower"), after every step ("step"), at validations ("validated", and "final" where what is
+            kept is measured again), when the score rule is chosen ("calibrated"), with the progress of preparations
+            ("doing"), with images that cannot be used ("left_out"), with the map of words ("text_map") and at the end
+            ("saved").
         process: this process among several.
         stop: asked after every step whether to save the state and stop there.
 
@@ -102,16 +99,22 @@ def train(
         DatasetError: images cannot be used and a category has no sketch or no photo left to validate on.
         ConfigurationError: the folder holds a run of another configuration, or the configuration does not suit the
             network.
+        CheckpointError: a file that the run starts from is damaged.
         DivergedError: the loss is no number any more.
     """
     process = process or Process()
     tell: Report = report if process.first else _silent
     plan.folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
+    words = Words()
     with process.first_alone():
         if process.first:
             remove_leftovers(plan.folder)
+            with torch.random.fork_rng(devices=[]):  # a tower draws numbers before it is filled
+                words = find_words(network_config.encoder.backbone, plan.start, plan.initial)
             remember(plan.folder / CONFIG, describe(network_config, config, plan))
+            if words.because:
+                tell({"text_tower": False, "because": words.because})
         material, semantics = prepare_material(
             network_config,
             config,
@@ -139,7 +142,7 @@ def train(
         held_out = None
         if plan.validation is not None and process.first:
             held_out = load_validation(plan.validation, network_config.preprocess, plan.cache, device, tell)
-        run = _Run(trainer, plan, held_out, tell)
+        run = _Run(trainer, plan, held_out, words, tell)
         if not trainer.run(batches, run.after_step, stop):
             if process.first:
                 trainer.save(plan.folder / STATE)
@@ -156,10 +159,13 @@ def train(
 class _Run:
     """What happens around the steps of a run in its first process."""
 
-    def __init__(self, trainer: Trainer, plan: RunPlan, held_out: Material | None, report: Report) -> None:
+    def __init__(
+        self, trainer: Trainer, plan: RunPlan, held_out: Material | None, words: Words, report: Report
+    ) -> None:
         self.trainer = trainer
         self.plan = plan
         self.held_out = held_out
+        self.words = words
         self.report = report
         self._validation: tuple[int, Validation] | None = None
         self._started, self._first = time.perf_counter(), trainer.step
@@ -200,27 +206,12 @@ class _Run:
             for part in ("expansion", "standard"):
                 rule |= {f"{part}_{name}": value for name, value in rule.pop(part).items()}
             self.report({"calibrated": step, **rule, **reached(chosen)})
-        tower = clip_tower(network.config.encoder.backbone, self.plan.start)
-        if material.names is not None or tower is not None:
-            self._fit_words(network, material, tower)
+        if material.names is not None or self.words.expected:
+            self.report(fit_words(network, material, self.words, trainer.config.seed))
         path = self.plan.folder / CHECKPOINT
         story = {"training": json.dumps(self._story(step, validation, material.categories))}
         digest = save_checkpoint(network, path, torch.float16 if fits_half(network) else None, story)
         self.report({"saved": str(path), "sha256": digest})
-
-    def _fit_words(self, network: Network, material: Material, tower: ClipTower | None) -> None:
-        """Give the network a map of words, if what embeds the names is installed: its text tower if it has one."""
-        try:
-            names = embed_phrases(material.categories, tower)
-        except MissingExtraError as error:
-            self.report({"text_map": False, "because": str(error)})
-            return
-        sources: list[tuple[ImageArrays | None, Modality]] = [
-            (material.photos, "photo"),
-            (material.sketches, "sketch"),
-            (material.extra, "sketch"),
-        ]
-        self.report({"text_map": fit_text_map(network, sources, names, self.trainer.config.seed, tower=tower)})
 
     def _validate(self) -> Validation | None:
         """The validation of the averaged weights of this step; the best ones are set aside."""

