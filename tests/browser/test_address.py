@@ -67,6 +67,43 @@ def test_back_forward_reload_and_a_sent_link(site: Site, open_page: OpenPage) ->
     expect(sent.locator("#filter-chosen .chip")).to_have_text("triangle")
 
 
+def test_back_closes_an_open_photo_and_leaves_the_search(site: Site, open_page: OpenPage) -> None:
+    page = open_page(site)
+    wait_for_search(page, lambda: draw(page, ZIGZAG))
+    page.get_by_role("button", name="Clear").click()
+    wait_for_search(page, lambda: draw(page, circle()))
+    cards, length = shown(page), page.evaluate("history.length")
+    viewer = page.locator("#viewer")
+
+    page.locator(".card-open").nth(1).click()
+    page.keyboard.press("ArrowRight")
+    page.go_back()
+    expect(viewer).to_be_hidden()
+    assert shown(page) == cards
+    assert page.evaluate("document.activeElement.closest('.card').dataset.photo") == cards[2]
+
+    page.locator(".card-open").first.click()
+    page.keyboard.press("Escape")
+    expect(viewer).to_be_hidden()
+    page.wait_for_function("() => history.state === null")
+    assert page.evaluate("history.length") == length + 1, "closed by itself, it is no step for Back"
+
+    page.locator(".card-open").first.click()
+    wait_for_search(page, lambda: page.locator("#viewer .judge[data-verdict=like]").click())
+    refined = shown(page)
+    page.go_back()
+    expect(viewer).to_be_hidden()
+    expect(page.locator("#judged")).to_be_visible()
+    assert shown(page) == refined
+
+    page.locator(".card-open").nth(3).click()
+    wait_for_search(page, lambda: page.locator("#viewer-similar").click())
+    page.go_back()
+    arrive(page, refined)
+    page.go_back()
+    arrive(page, cards)
+
+
 def test_tags_go_with_the_drawing(site: Site, open_page: OpenPage) -> None:
     page = open_page(site)
     wait_for_search(page, lambda: draw(page, circle()))

@@ -59,3 +59,28 @@ def test_bytes_that_come_late_are_not_the_next_photos(site: Site, open_page: Ope
     page.wait_for_timeout(100)
     assert page.locator("#picture-photo img").get_attribute("src") == second
     page.unroute_all(behavior="ignoreErrors")
+
+
+def test_a_photo_that_cannot_be_loaded_or_explained_says_so(site: Site, open_page: OpenPage) -> None:
+    page = open_page(site)
+    wait_for_search(page, lambda: draw(page, circle()))
+    page.route(re.compile(r"/photos/[^/?]+(\?rendition=screen)?$"), lambda route: route.fulfill(body="no picture"))
+    page.route("**/explain", lambda route: route.fulfill(status=500, json={"code": "internal", "detail": "It broke."}))
+    page.route(
+        "**/search", lambda route: route.fulfill(status=500, json={"code": "internal", "detail": "No more now."})
+    )
+    page.locator(".card-open").last.evaluate("card => card.click()")
+    problem = page.locator("#viewer-problem")
+    expect(problem).to_have_text("The photo cannot be loaded.")
+    expect(page.locator("#picture-photo img")).to_be_hidden()
+    page.get_by_role("button", name="Why?").click()
+    expect(page.locator("#match-help")).to_have_text("It broke.")
+    expect(page.locator("#picture-synthesis")).not_to_have_class(re.compile("waiting"))
+    page.locator("#viewer-more").click()
+    expect(page.locator("#details-title")).to_be_in_viewport()
+    for _ in range(3):
+        with page.expect_response("**/search"):
+            page.keyboard.press("ArrowRight")
+    expect(page.locator(".toast")).to_have_text("No more now.")
+    page.unroute_all(behavior="ignoreErrors")
+    site.console.clear()  # where the browser writes answers of 500

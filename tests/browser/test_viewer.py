@@ -29,6 +29,10 @@ def touch(page: Page, *steps: list[tuple[float, float]]) -> None:
     session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
 
+def photo_is_at_rest(page: Page) -> bool:
+    return bool(page.locator("#picture-photo").evaluate("frame => frame.style.transform === ''"))
+
+
 def test_keys_turn_and_zoom_the_photo(site: Site, open_page: OpenPage) -> None:
     page = open_page(site, permissions=["clipboard-read", "clipboard-write"])
     answer = wait_for_search(page, lambda: draw(page, circle()))
@@ -59,7 +63,7 @@ def test_keys_turn_and_zoom_the_photo(site: Site, open_page: OpenPage) -> None:
     assert scale(page) == 2.5
     page.get_by_role("button", name="Full screen").click()
     page.wait_for_function("document.fullscreenElement?.id === 'stage'")
-    page.keyboard.press("f")
+    page.keyboard.press("Shift+F")
     page.wait_for_function("document.fullscreenElement === null")
 
     page.locator("#viewer-more").click()
@@ -90,6 +94,9 @@ def test_fingers_turn_and_zoom_the_photo(site: Site, open_page: OpenPage) -> Non
     expect(place).to_contain_text("1 of 48")
     touch(page, [(0.5, 0.2)], [(0.5, 0.8)])
     expect(place).to_contain_text("1 of 48")
+    touch(page, [(0.8, 0.5)], [(0.8, 0.5), (0.15, 0.5)], [(0.65, 0.5), (0.3, 0.5)], [(0.65, 0.5)], [(0.2, 0.5)])
+    expect(place).to_contain_text("1 of 48")
+    assert photo_is_at_rest(page), "what is left of a pinch neither turns the page nor pulls at the photo"
     touch(page, [(0.4, 0.5), (0.6, 0.5)], [(0.3, 0.5), (0.7, 0.5)], [(0.2, 0.5), (0.8, 0.5)])
     assert 2.5 < scale(page) < 3.5
     touch(page, [(0.8, 0.5)], [(0.2, 0.5)])
@@ -116,7 +123,7 @@ def test_the_viewer_finds_words_for_photos_reasons_and_matches(site: Site, open_
     )
     assert reason({"sketch": 0.05, "text": 0.3, "expansion": 0.2, "unlike": -0.1}, text="cat") == (
         "This photo is like the words “cat” above all, and a little like your drawing. "
-        "It is also like the first results, which counts. "
+        "It also resembles the best results, which helps. "
         "That it is like the photos you want less of counts against it."
     )
     assert reason({"like": 0.4}, similar={}) == "This photo is like the photo you chose."

@@ -7,6 +7,8 @@
 //   read(values)    takes the values of an address: {name: [text]}; may return a promise
 //   mark()          optional: a text; where it changes, Back returns to what was before. Otherwise the entry is written anew.
 
+import { goTo } from "./layer.js";
+
 const LONGEST = 16_000; // characters; a longer address is nothing that anyone can send
 
 export class Address {
@@ -63,8 +65,8 @@ export class Address {
     if (written === this.#written) return;
     this.#written = written;
     const url = written ? `#${written}` : location.pathname + location.search;
-    if (fresh) history.pushState(null, "", url);
-    else history.replaceState(null, "", url);
+    if (fresh) goTo(url);
+    else history.replaceState(history.state, "", url);
   }
 
   #marksNow() {

@@ -138,19 +138,33 @@ export const isGone = async (photoId) => {
 /** A picture of the photo that every browser shows. */
 export const screenOf = ({ url }) => `${url}?rendition=screen`;
 
-/** The bytes of a photo's file, for a link that cannot send a key. */
+/** The bytes of a photo's file or picture, for a link that cannot send a key. */
 export const original = async (url) => (await call(photoPath(url))).blob();
 
+const asked = new WeakMap(); // image to what it was last asked to show
+const left = new FinalizationRegistry((url) => URL.revokeObjectURL(url)); // the bytes go with the image that showed them
+
 /**
- * Shows a photo of the gallery. An image element sends no key, so where one is needed the bytes are fetched. When they
- * come, `isWanted` says whether the element still is to show them.
+ * Shows a photo of the gallery. An image element sends no key, so where one is needed the bytes are fetched. Resolves to
+ * whether the image shows them: not where it was asked for another photo meanwhile, which also keeps an error to itself.
  */
-export async function showPhoto(image, url, isWanted = () => true) {
+export async function showPhoto(image, url) {
+  const mine = {};
+  asked.set(image, mine);
   if (image.src.startsWith("blob:")) URL.revokeObjectURL(image.src);
   if (!key.get()) {
     image.src = photoAddress(url);
-    return;
+    return true;
   }
-  const blob = await (await call(photoPath(url))).blob();
-  if (isWanted()) image.src = URL.createObjectURL(blob);
+  try {
+    const blob = await (await call(photoPath(url))).blob();
+    if (asked.get(image) !== mine) return false;
+    image.src = URL.createObjectURL(blob);
+    left.register(image, image.src);
+    return true;
+  } catch (problem) {
+    if (asked.get(image) !== mine) return false;
+    image.removeAttribute("src"); // rather nothing than the photo before
+    throw problem;
+  }
 }

@@ -1,8 +1,9 @@
 // One photo of the grid: a link to the photo, with what can be done about it. No numbers; they are in the table of details.
 
-import { isShown, photoAddress, pictureOf, showPhoto } from "./api.js";
+import { isShown, key, original, photoAddress, pictureOf, showPhoto } from "./api.js";
 import { icon, make } from "./dom.js";
 import { nameOf } from "./names.js";
+import { toast } from "./say.js";
 
 export const PHOTO_TYPE = "application/x-sketchseek-photo"; // of what is dragged from the grid: a result as JSON
 
@@ -17,10 +18,11 @@ export function makeCard(result, tell) {
   showPhoto(image, result.thumbnail_url).catch(() => image.classList.add("failed"));
   const open = make("a", { class: "card-open", href: photoAddress(pictureOf(result)).href, draggable: true }, image);
   open.addEventListener("click", (event) => {
-    if (event.ctrlKey || event.metaKey || event.shiftKey) return; // the browser opens it elsewhere
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return openElsewhere(event, result);
     event.preventDefault();
     tell("open", photoId);
   });
+  open.addEventListener("auxclick", (event) => event.button === 1 && openElsewhere(event, result));
   open.addEventListener("dragstart", ({ dataTransfer }) => carry(dataTransfer, result, image));
   const action = (name, label, act) => {
     const button = make("button", { type: "button", class: `card-action ${name}`, title: label }, icon(name.split(" ").at(-1)));
@@ -41,7 +43,7 @@ export function makeCard(result, tell) {
   return card;
 }
 
-/** Writes what may change: the rank, the verdict ("like", "unlike" or null), whether it is selected, and whether Tab stops here. */
+/** Writes what may change: the rank, how many are alike, the verdict ("like", "unlike" or null), and whether it is selected. */
 export function fillCard(card, result, verdict, selected) {
   const name = nameOf(result);
   const alike = result.count > 1 ? `${result.count} alike` : "";
@@ -71,7 +73,21 @@ function carry(data, result, image) {
   data.setData("text/uri-list", address);
   data.setData("text/plain", address);
   data.setData(PHOTO_TYPE, JSON.stringify({ photo_id: result.photo_id, path: result.path, url: result.url }));
+  if (image.complete) data.setDragImage(image, 20, 20);
+  if (key.get()) return; // the browser would fetch the file without it
   const type = isShown(result.path) ? "image/*" : "application/octet-stream";
   data.setData("DownloadURL", `${type}:${result.path.split("/").pop().replaceAll(":", "_")}:${address}`);
-  if (image.complete) data.setDragImage(image, 20, 20);
+}
+
+/** The browser opens a link in another tab or window by itself, but sends no key. */
+async function openElsewhere(event, result) {
+  if (!key.get()) return;
+  event.preventDefault();
+  const tab = window.open(); // at once: after a wait, the browser would take it for an advertisement
+  try {
+    tab.location.replace(URL.createObjectURL(await original(pictureOf(result))));
+  } catch {
+    tab?.close();
+    toast("The photo cannot be opened.");
+  }
 }

@@ -12,6 +12,7 @@ export function announce(text) {
 export function toast(text) {
   const element = make("p", { class: "toast" }, text);
   const box = byId("toasts");
+  for (const same of [...box.children].filter((one) => one.textContent === text)) same.remove();
   box.append(element);
   // Shown anew, it lies above whatever dialog is open.
   if (box.matches(":popover-open")) box.hidePopover();

@@ -11,8 +11,8 @@ const isNumber = (value) => typeof value === "number";
 
 /** Event: "toggle". */
 export class Details extends EventTarget {
+  panel = byId("viewer-details");
   #button = byId("viewer-more");
-  #panel = byId("viewer-details");
   #path = "";
 
   constructor() {
@@ -22,11 +22,11 @@ export class Details extends EventTarget {
   }
 
   get isOpen() {
-    return !this.#panel.hidden;
+    return !this.panel.hidden;
   }
 
   toggle(open = !this.isOpen) {
-    this.#panel.hidden = !open;
+    this.panel.hidden = !open;
     this.#button.setAttribute("aria-expanded", String(open));
     this.dispatchEvent(new Event("toggle"));
   }

@@ -12,6 +12,7 @@ export function startGestures(stage, zoom, turn) {
   const down = new Map(); // pointer id to its place
   let start = null; // where the first finger came down
   let moved = false;
+  let pinched = false; // by two fingers: what is left of them neither turns nor taps
   let tap = null; // the last one: {x, y, at}
 
   stage.addEventListener(
@@ -28,8 +29,9 @@ export function startGestures(stage, zoom, turn) {
   stage.addEventListener("pointerdown", (event) => {
     if (event.button > 0 || event.target.closest("button:not(.patch), a")) return;
     const place = { x: event.clientX, y: event.clientY };
-    if (down.size === 0) [start, moved] = [place, false];
+    if (down.size === 0) [start, moved, pinched] = [place, false, false];
     down.set(event.pointerId, place);
+    if (down.size > 1) pinched = true;
   });
 
   stage.addEventListener("pointermove", (event) => {
@@ -45,7 +47,7 @@ export function startGestures(stage, zoom, turn) {
       zoom.by(is.far / was.far, is);
       zoom.move(is.x - was.x, is.y - was.y);
     } else if (zoom.isIn) zoom.move(now.x - before.x, now.y - before.y);
-    else if (event.pointerType !== "mouse" && down.size === 1) zoom.pull(now.x - start.x);
+    else if (event.pointerType !== "mouse" && !pinched) zoom.pull(now.x - start.x);
     down.set(event.pointerId, now);
   });
 
@@ -54,7 +56,7 @@ export function startGestures(stage, zoom, turn) {
     if (!last) return;
     const alone = down.size === 1;
     down.delete(event.pointerId);
-    if (!alone || event.type === "pointercancel") {
+    if (!alone || pinched || event.type === "pointercancel") {
       if (!zoom.isIn) zoom.pull(0);
       return;
     }

@@ -21,26 +21,31 @@ export class LargePhoto {
     this.#image.alt = nameOf(photo);
     this.#shape(photo.width, photo.height, photo.width);
     byId("viewer-problem").hidden = true;
-    const isShown = api.isShown(photo.path);
     this.#offerOriginal(photo);
     // A name may promise what the file is not, or a camera's JPEG be too large for this browser.
-    this.#image.onerror = () => {
-      this.#image.onerror = null;
-      if (photo !== this.#shown) return;
-      if (!isShown) return this.#problem("The photo cannot be loaded.");
-      this.#load(photo, api.screenOf(photo));
-    };
-    this.#load(photo, api.pictureOf(photo));
+    const screen = api.screenOf(photo);
+    this.#load(photo, api.isShown(photo.path) ? [photo.url, screen] : [screen]);
   }
 
-  #load(photo, address) {
+  /** Shows the photo from the first of these addresses that has a picture. */
+  #load(photo, [address, ...others]) {
     const open = byId("viewer-open");
     open.href = api.photoAddress(address);
-    const still = () => photo === this.#shown;
-    api.showPhoto(this.#image, address, still).then(
-      () => still() && (open.href = this.#image.src), // the same address, or the bytes that were fetched with a key
-      () => still() && this.#problem("The photo cannot be loaded."),
-    );
+    const failed = () => {
+      if (photo !== this.#shown) return;
+      if (others.length) this.#load(photo, others);
+      else this.#lack();
+    };
+    this.#image.onerror = failed;
+    api.showPhoto(this.#image, address).then((shown) => {
+      if (shown) open.href = this.#image.src; // the same address, or the bytes that were fetched with a key
+    }, failed);
+  }
+
+  #lack() {
+    this.#image.onerror = null;
+    this.#image.removeAttribute("src"); // a broken picture, or the photo before
+    this.#problem("The photo cannot be loaded.");
   }
 
   #shape(width, height, own) {

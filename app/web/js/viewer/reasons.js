@@ -11,7 +11,7 @@ export const partNames = ({ text, similar }) => ({
   text: text ? `the words “${text}”` : "your words",
   photo: "the photo you gave",
   like: similar ? "the photo you chose" : "the photos you want more of",
-  expansion: "the first results",
+  expansion: "the best results",
   unlike: "the photos you want less of",
 });
 
@@ -32,7 +32,7 @@ export function reason(contributions, names) {
   else if (own.length > 1 && own[0][1] >= MOSTLY * sum) sentences.push(`This photo is like ${said[0]} above all, and a little like ${joined(said.slice(1))}.`);
   else if (own.length > 1) sentences.push(`This photo is like ${joined(said)}, about equally.`);
   if (counting.some(([part, share]) => part === "expansion" && share > 0)) {
-    sentences.push(own.length === 0 ? "This photo is like the first results." : "It is also like the first results, which counts.");
+    sentences.push(own.length === 0 ? "This photo resembles the best results." : "It also resembles the best results, which helps.");
   }
   const against = counting.filter(([, share]) => share < 0).map(([part]) => names[part]);
   if (against.length) sentences.push(`That it is like ${joined(against)} counts against it.`);

@@ -31,6 +31,19 @@ export class Synthesis {
     this.#show(matches ? this.#kind : "attention");
   }
 
+  /** Says that a picture will be asked for. */
+  wait() {
+    this.#picture.classList.add("waiting");
+    delete this.#picture.dataset.problem;
+  }
+
+  /** Says that there will be none. */
+  fail() {
+    this.#picture.classList.remove("waiting");
+    this.#image.removeAttribute("src");
+    this.#picture.dataset.problem = "This picture cannot be drawn now.";
+  }
+
   cancel() {
     this.#asking.cancel();
   }
@@ -39,7 +52,7 @@ export class Synthesis {
     const { sketch, photo, results } = this.#asked;
     this.#kind = kind;
     for (const button of this.#buttons) button.setAttribute("aria-pressed", String(button.dataset.kind === kind));
-    this.#picture.classList.add("waiting");
+    this.wait();
     this.#image.removeAttribute("src");
     this.#image.alt = ALT[kind](nameOf(photo));
     const among = kind === "universal" ? results.slice(0, MOST).map((result) => result.photo_id) : undefined;
@@ -49,9 +62,9 @@ export class Synthesis {
       if (!blob) return;
       this.#image.addEventListener("load", () => URL.revokeObjectURL(this.#image.src), { once: true });
       this.#image.src = URL.createObjectURL(blob);
+      this.#picture.classList.remove("waiting");
     } catch {
-      this.#image.alt = "This picture cannot be drawn now";
+      this.fail();
     }
-    this.#picture.classList.remove("waiting");
   }
 }

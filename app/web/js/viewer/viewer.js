@@ -3,6 +3,7 @@
 // Events: "shown" and "closed" ({detail: photo id}), "similar" ({detail: result}).
 
 import { byId, make } from "../dom.js";
+import { covered, uncovered } from "../layer.js";
 import { nameOf } from "../names.js";
 import { Alike } from "./alike.js";
 import { Details } from "./details.js";
@@ -54,7 +55,7 @@ export class Viewer extends EventTarget {
     this.#zoom.addEventListener("change", () => this.#zoomed());
     this.#alike.addEventListener("choose", ({ detail }) => this.#show(detail));
     this.#why.addEventListener("explained", ({ detail }) => this.#details.show(this.#photo, this.#asked, detail));
-    for (const part of [this.#why, this.#details]) part.addEventListener("toggle", () => this.#arrange());
+    for (const part of [this.#why, this.#details]) part.addEventListener("toggle", () => this.#arrange(part));
     this.#dialog.addEventListener("keydown", (event) => this.#key(event));
     this.#dialog.addEventListener("click", (event) => event.target === this.#dialog && this.#dialog.close());
     this.#dialog.addEventListener("close", () => this.#closed());
@@ -67,7 +68,10 @@ export class Viewer extends EventTarget {
     this.#results = results;
     this.#answer = answer;
     this.#at = Math.max(0, results.findIndex((result) => result.photo_id === photoId));
-    if (!this.#dialog.open) this.#dialog.showModal();
+    if (!this.#dialog.open) {
+      this.#dialog.showModal();
+      covered(() => this.#dialog.close());
+    }
     this.#show(this.#results[this.#at]);
   }
 
@@ -109,12 +113,15 @@ export class Viewer extends EventTarget {
   }
 
   #closed() {
+    uncovered();
     this.#why.cancel();
     this.dispatchEvent(new CustomEvent("closed", { detail: this.#results[this.#at].photo_id }));
   }
 
-  #arrange() {
+  /** Shows the side while a part of it is open, from the one that was just opened. */
+  #arrange(part) {
     byId("viewer-side").hidden = !this.#why.isOpen && !this.#details.isOpen;
+    if (part.isOpen) part.panel.scrollIntoView({ block: "start" });
   }
 
   #zoomed() {
@@ -137,7 +144,7 @@ export class Viewer extends EventTarget {
     else if (event.key === "+" || event.key === "=") this.#zoom.in();
     else if (event.key === "-") this.#zoom.out();
     else if (event.key === "0") this.#zoom.reset();
-    else if (event.key === "f") this.#fullScreen();
+    else if (event.key.toLowerCase() === "f") this.#fullScreen();
     else return;
     event.preventDefault();
   }

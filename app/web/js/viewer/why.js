@@ -13,8 +13,8 @@ const NO_MATCHES = "This network weighs the parts of the photo without matching 
 
 /** Event: "explained" ({detail: explanation}), when the numbers behind the matches have come. */
 export class Why extends EventTarget {
+  panel = byId("why");
   #button = byId("viewer-why");
-  #panel = byId("why");
   #matches = new Matches();
   #synthesis = new Synthesis();
   #asking = new Latest();
@@ -26,11 +26,11 @@ export class Why extends EventTarget {
   }
 
   get isOpen() {
-    return !this.#panel.hidden;
+    return !this.panel.hidden;
   }
 
   toggle(open = !this.isOpen) {
-    this.#panel.hidden = !open;
+    this.panel.hidden = !open;
     this.#button.setAttribute("aria-expanded", String(open));
     if (this.#shown) this.show(...this.#shown);
     this.dispatchEvent(new Event("toggle"));
@@ -54,7 +54,7 @@ export class Why extends EventTarget {
     byId("why-words").textContent =
       photo.photo_id === asked.similar?.photo_id ? "This is the photo that you chose. The others are like it." : reason(photo.contributions, partNames(asked));
     byId("why-similar").hidden = !asked.similar;
-    if (asked.similar) api.showPhoto(byId("why-similar").querySelector("img"), api.thumbnailOf(asked.similar)).catch(() => {});
+    if (asked.similar) this.#showChosen(asked.similar);
     byId("why-sketch").hidden = !asked.sketch;
     if (asked.sketch) this.#explain(photo, asked.sketch, results);
   }
@@ -66,11 +66,20 @@ export class Why extends EventTarget {
     this.#shown = null;
   }
 
+  /** The photo whose likes are shown, where it can be had. */
+  #showChosen(photo) {
+    const figure = byId("why-similar");
+    const image = figure.querySelector("img");
+    const hide = () => (figure.hidden = true);
+    image.onerror = hide;
+    api.showPhoto(image, api.thumbnailOf(photo)).catch(hide);
+  }
+
   async #explain(photo, sketch, results) {
     const help = byId("match-help");
     help.classList.remove("problem");
     help.textContent = "Looking for what matches…";
-    byId("picture-synthesis").classList.add("waiting");
+    this.#synthesis.wait();
     try {
       const said = await this.#asking.run((signal) => api.explain(sketch, photo.photo_id, signal));
       if (!said) return;
@@ -85,6 +94,7 @@ export class Why extends EventTarget {
     } catch (problem) {
       help.textContent = problem.message || "This match cannot be explained now.";
       help.classList.add("problem");
+      this.#synthesis.fail();
     }
   }
 }
