@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
 _log = get_logger("app.tracing")
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _SERVICE = "sketchseek"
+_END_S = 2.0  # a collector that cannot be reached delays the end by no more
+_DONE = {  # what of OpenTelemetry's choices this service does; lists are of names between commas
+    "OTEL_TRACES_EXPORTER": frozenset({"otlp"}),
+    "OTEL_EXPORTER_OTLP_PROTOCOL": frozenset({"http/protobuf"}),
+    "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": frozenset({"http/protobuf"}),
+    "OTEL_PROPAGATORS": frozenset({"tracecontext", "baggage"}),  # the default; baggage is in no span
+}
 _METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})  # any other is a client's own word
 
 
@@ -40,15 +48,16 @@ class Traces:
 
         Args:
             method: of HTTP.
-            headers: of the request; `traceparent` is read.
+            headers: of the request; `traceparent` is read. `tracestate` is not: a client may write anything in it.
         """
         from opentelemetry.trace import SpanKind
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+        parent = {"traceparent": headers.get("traceparent", "")}
         known = method if method in _METHODS else "_OTHER"
         with self._tracer.start_as_current_span(
             known,
-            context=TraceContextTextMapPropagator().extract(headers),
+            context=TraceContextTextMapPropagator().extract(parent),
             kind=SpanKind.SERVER,
             attributes={"http.request.method": known},
             record_exception=False,  # its text may repeat what was sent
@@ -68,8 +77,10 @@ class Traces:
             span.end(round((ended + offset) * 1e9))
 
     def close(self) -> None:
-        """Send what is left."""
-        self._provider.shutdown()
+        """Send what is left, for two seconds at most."""
+        sending = threading.Thread(target=self._provider.shutdown, name="last-traces", daemon=True)
+        sending.start()
+        sending.join(_END_S)
 
 
 def finish(span: Span, method: str, route: str, status: int, code: str | None) -> None:
@@ -97,9 +108,9 @@ def finish(span: Span, method: str, route: str, status: int, code: str | None) -
 
 def traces_of_environment() -> Traces | None:
     """Traces to the collector that OpenTelemetry's own variables name; None if they name none, or turn it off."""
-    exporter = os.environ.get("OTEL_TRACES_EXPORTER", "otlp")
     disabled = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
-    if disabled or exporter == "none" or not any(os.environ.get(name) for name in _ENDPOINTS):
+    off = os.environ.get("OTEL_TRACES_EXPORTER", "").strip() == "none"
+    if disabled or off or not any(os.environ.get(name) for name in _ENDPOINTS):
         return None
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -112,6 +123,17 @@ def traces_of_environment() -> Traces | None:
     resource = Resource.create()
     if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):  # nobody named it
         resource = Resource.create({SERVICE_NAME: _SERVICE})
-    provider = TracerProvider(resource=resource)
+    _warn_of_what_is_not_done()
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)  # `close` does, and waits less
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return Traces(provider)
+
+
+def _warn_of_what_is_not_done() -> None:
+    for variable, done in _DONE.items():
+        asked = {name.strip() for name in os.environ.get(variable, "").split(",")} - {""}
+        if asked - done:
+            text = (
+                "this variable of OpenTelemetry asks for what this service does not do; it does as if it were not set"
+            )
+            _log.warning(text, variable=variable, known=",".join(sorted(done)))

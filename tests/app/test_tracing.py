@@ -2,7 +2,10 @@
 
 import json
 import sys
+import threading
+import time
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -64,7 +67,10 @@ def test_spans_say_nothing_of_what_was_sent(spans, monkeypatch):
     monkeypatch.setattr("app.http.routes.gallery.service_of", lambda _: 1 / len("") if "secret" else None)
     assert client.get("/gallery").status_code == 500
     assert client.get("/healthz").status_code == 200
-    ended = exporter.get_finished_spans()
+    own = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01", "tracestate": "shop=secret", "baggage": "word=secret"}
+    assert client.get("/photos/none/thumbnail", headers=own).status_code == 404
+    *ended, joined = exporter.get_finished_spans()
+    assert (format(joined.context.trace_id, "032x"), joined.context.trace_state) == (TRACE, {})
     assert [(one.name, one.attributes["error.type"]) for one in ended] == [
         ("GET /gallery/facets", "unknown_tag"),
         ("GET /photos/{photo_id}/thumbnail", "unknown_photo"),
@@ -73,7 +79,7 @@ def test_spans_say_nothing_of_what_was_sent(spans, monkeypatch):
         ("GET /gallery", "internal_error"),
     ]
     assert [one.status.is_ok for one in ended] == [True] * 4 + [False]
-    said = json.dumps([one.to_json() for one in ended]).lower()
+    said = json.dumps([one.to_json() for one in (*ended, joined)]).lower()
     assert "secret" not in said
     assert "division" not in said
 
@@ -95,3 +101,37 @@ def test_without_the_extra_it_says_so(monkeypatch):
     with capture_logs() as lines:
         assert traces_of_environment() is None
     assert "sketchseek[otel]" in lines[0]["event"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "asked", "warned"),
+    [
+        ("OTEL_TRACES_EXPORTER", "console", True),
+        ("OTEL_TRACES_EXPORTER", "otlp", False),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", True),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json", True),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf", False),
+        ("OTEL_PROPAGATORS", "b3, tracecontext", True),
+        ("OTEL_PROPAGATORS", "tracecontext, baggage", False),
+    ],
+)
+def test_it_says_what_it_does_not_do(variable, asked, warned, monkeypatch):
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv(variable, asked)
+    with capture_logs() as lines:
+        traces = traces_of_environment()
+    assert traces is not None
+    traces.close()
+    assert [line["variable"] for line in lines] == [variable] * warned
+
+
+def test_a_collector_that_does_not_answer_hardly_delays_the_end(monkeypatch):
+    monkeypatch.setattr("app.tracing._END_S", 0.1)
+    answered = threading.Event()
+    provider: Any = SimpleNamespace(get_tracer=lambda _: None, shutdown=lambda: answered.wait(5))
+    traces = Traces(provider)
+    began = time.monotonic()
+    traces.close()
+    assert time.monotonic() - began < 2
+    answered.set()
