@@ -150,7 +150,7 @@ class SearchAnswer(BaseModel):
     )
     little_ink: bool = Field(
         default=False,
-        description="Whether the sketch is no more than a dot or a short line, which tells hardly anything.",
+        description="Whether the sketch is no more than a dot or one straight line, which tells hardly anything.",
     )
     total_photos: int = Field(description="Photos searched: the whole gallery, or those that the query lets through.")
     as_of: str | None = Field(

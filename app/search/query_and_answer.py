@@ -142,7 +142,7 @@ class Answer:
         sketch: the sketch's encoding, length 1, from which its results can be explained; None without a sketch.
         parts: the parts of the query that counted -> their weights.
         reranked: whether candidates were compared in detail.
-        little_ink: whether the sketch is a dot or a short line, which tells hardly anything.
+        little_ink: whether the sketch is a dot or a straight line, which tells hardly anything.
     """
 
     results: list[Found]

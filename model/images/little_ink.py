@@ -1,24 +1,32 @@
-"""Whether a drawing has so little ink that it tells hardly anything: a dot, a short line."""
+"""Whether a drawing tells hardly anything because it is no more than a dot or one straight line."""
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from model.config import PreprocessConfig
-from model.images.cleanup.clean_drawings import mask_box
 from model.images.cleanup.line_width import perimeter
 
-LITTLE = 1.75
-"""A drawing has little ink where its lines are together shorter than so many sides of its box. A straight line has 1.5,
-a dot 1.7, an open angle 2.4 and a circle 3.3. Of 1 240 drawings of the validation categories, two have less, and one in
-a hundred has less than 2.14."""
-FILLED = 0.2
-"""More of the prepared picture is ink where a large shape is filled. A dot has .05: the margin around it is larger."""
+STRAIGHT = 0.07
+"""A line is straight if it bends by less than this share of its length. A line drawn by hand that sways by 4 % to each
+side bends by .07 at most, an arc of 40 degrees by .08, a spoon by .1 and an S by .2."""
+SOLID = 0.6
+"""A dot fills more than this share of the box around it: a round one .79, and .61 if it is two pixels wide."""
+SMOOTH = 1.3
+"""The outline of a dot or a line is at most so many times as long as that of its box. That of a thin loop is 1.7 times
+as long, because ink lies around a hole."""
+FILLED = 0.3
+"""More of the prepared picture is ink where a large shape is filled: .7 for a circle. A dot of the page's widest pen
+has .24: the margin around it is larger."""
 
 
 def has_little_ink(sketch: Tensor, config: PreprocessConfig) -> bool:
-    """Whether a prepared sketch has little ink.
+    """Whether a prepared sketch is no more than a dot or one straight line, thin or thick.
+
+    The ink is measured in the box that lies along it: L long and W across. A line as long and as dark would be t = ink
+    / L wide. So W - t is how far the ink bends or branches.
 
     Args:
         sketch: [3, S, S] float32 from `model.images.preprocess.sketch_tensor`: cropped to the ink, so that the size of
@@ -27,8 +35,22 @@ def has_little_ink(sketch: Tensor, config: PreprocessConfig) -> bool:
     """
     light = (sketch.numpy() * np.array(config.std)[:, None, None] + np.array(config.mean)[:, None, None]).mean(axis=0)
     ink = np.clip(1 - light / max(float(light.max()), 1e-6), 0, 1).astype(np.float32)
-    box = mask_box(ink > 0.5 * float(ink.max()))
-    if box is None:
+    places = np.argwhere(ink > 0.5 * float(ink.max()))
+    if not len(places):
         return True
-    side = max(box[2] - box[0], box[3] - box[1])
-    return float(ink.mean()) < FILLED and perimeter(ink) / 2 < LITTLE * side
+    across, along = _extents(places)
+    width = len(places) / along
+    bent = across - width
+    return (
+        float(ink.mean()) < FILLED
+        and perimeter(ink) / 2 < SMOOTH * (along + width)
+        and (bent < STRAIGHT * along or bent < (1 - SOLID) * across)
+    )
+
+
+def _extents(places: NDArray[np.int64]) -> tuple[float, float]:
+    """Of places [n, 2], in pixels: across the direction in which they spread most, and along it."""
+    centred = places - places.mean(axis=0)
+    _, directions = np.linalg.eigh(centred.T @ centred)
+    across, along = np.ptp(centred @ directions, axis=0) + 1
+    return float(across), float(along)

@@ -61,7 +61,7 @@ export function nothingFound(chosen, reset) {
 }
 
 const FAINT = {
-  little: ["A little more, please", "A dot or a short line fits almost any photo. A few more lines tell what you are looking for."],
+  little: ["A little more, please", "A dot or a straight line fits almost any photo. A few more lines tell what you are looking for."],
   invisible: ["Nothing can be seen in this picture", "Its lines hardly differ from the paper. Draw over them, or use a picture with more contrast. Your filters stay."],
 };
 
