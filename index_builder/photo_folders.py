@@ -84,7 +84,14 @@ class PhotoFolders:
     @property
     def names(self) -> list[str]:
         """What people call the folders: their name, or the last part of their path."""
-        return [one.name or composed(shown_path(os.fsencode(one.path.name))) or "/" for one in self.folders]
+        return [_called(one) for one in self.folders]
+
+    def name_of(self, raw_path: bytes) -> str:
+        """What people call the folder that a photo lies in; "" if the path begins with no folder's name."""
+        try:
+            return _called(self._split(raw_path)[0])
+        except FileNotFoundError:
+            return ""
 
     @property
     def upload_folder(self) -> PhotoFolder:
@@ -199,6 +206,10 @@ class PhotoFolders:
 
     def _not_below(self, path: str | Path) -> GalleryError:
         return GalleryError(f"{path} is not below the photos' folder {self}; move it there first")
+
+
+def _called(folder: PhotoFolder) -> str:
+    return folder.name or composed(shown_path(os.fsencode(folder.path.name))) or "/"
 
 
 Photos = str | Path | Sequence[str | Path] | PhotoFolders

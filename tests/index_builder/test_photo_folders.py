@@ -25,6 +25,7 @@ def test_one_folder_adds_nothing_to_paths(places):
     assert folders.relative(places / "cats") == b""
     assert folders.absolute(b"a/1.jpg") == os.fsencode(places / "cats" / "a" / "1.jpg")
     assert folders.to_stored() == str(places / "cats")
+    assert folders.name_of(b"a/1.jpg") == "cats"
 
 
 def test_several_folders_are_the_first_part_of_paths(places):
@@ -35,6 +36,7 @@ def test_several_folders_are_the_first_part_of_paths(places):
     assert folders.absolute(b"dogs/x/2.jpg") == os.fsencode(places / "more" / "dogs" / "x" / "2.jpg")
     assert folders.relative(places / "cats") == b"pets"
     assert folders.upload_folder.name == "pets"
+    assert [folders.name_of(path) for path in (b"pets/1.jpg", b"dogs/x/2.jpg", b"birds/1.jpg")] == ["pets", "dogs", ""]
     for outside in ("1.jpg", "birds/1.jpg", "../1.jpg", places / "1.jpg"):
         with pytest.raises(GalleryError, match="is not below the photos' folder"):
             folders.relative(outside)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -32,6 +33,7 @@ from model.errors import SketchseekError
 router = APIRouter(tags=["photos"])
 
 _LEFT_OUT = "left-out.txt"
+_MOST_WAITS = 2  # in vain, for files of one folder: a single slow file says nothing of its folder
 _Opened = tuple[PhotoRecord, BinaryIO]
 _HEADERS = {
     "Content-Disposition": 'attachment; filename="photos.zip"',
@@ -103,10 +105,12 @@ class _Asked:
     async def opened(self) -> AsyncGenerator[_Opened, None]:
         """The files, one at a time. Each is closed before the next is opened."""
         left, folders = self.service.settings.max_archive_bytes, self.served.folders
-        silent: BusyError | None = None
+        retry_after_s, waits = self.service.settings.retry_after_s, Counter[str]()
         for record in self.known:
-            if silent is not None:  # the threads that open files wait for that folder
-                self._leave_out(record, silent)
+            folder = folders.name_of(record.raw_path)
+            if waits[folder] >= _MOST_WAITS:  # the threads that open files wait for that folder
+                text = f"The folder {folder} did not answer in time; try again later."
+                self._leave_out(record, BusyError("deadline_exceeded", text, retry_after_s))
                 continue
             try:
                 with away_explained(self.service, folders, record):
@@ -116,9 +120,9 @@ class _Asked:
                 self._leave_out(record, error)
                 continue
             except BusyError as error:
-                text = "A folder of photos did not answer in time; try again later."
-                silent = BusyError(error.code, text, self.service.settings.retry_after_s)
-                self._leave_out(record, silent)
+                waits[folder] += 1
+                text = "The file could not be opened in time; try again later."
+                self._leave_out(record, BusyError(error.code, text, retry_after_s))
                 continue
             with file:
                 size = files.size_of(file)

@@ -12,6 +12,7 @@ import pytest
 from app.main import create_app
 from app.service.files.zip_pieces import Names
 from app.service_errors import BusyError
+from index_builder import BuildOptions, build_gallery
 from sketchseek_client import Client, ServiceAnswerError
 from tests.app.conftest import open_client, picture, service_in, settings_for, wait_until
 from tests.app.http.fuzz import running
@@ -151,19 +152,32 @@ def is_open(path):
     return any(os.path.realpath(handle) == str(path) for handle in handles)
 
 
-def test_a_folder_that_does_not_answer_costs_one_wait(service, monkeypatch):
-    known, tried = ids(service), []
+def test_a_folder_that_does_not_answer_costs_two_waits_and_no_other_folder(photos, network, tmp_path, monkeypatch):
+    place, tried = tmp_path / "gallery", []
+    build_gallery([photos / "animals", photos / "things"], place, network, options=BuildOptions(workers=1))
 
-    async def silent(open_it, _):
-        tried.append(1)
-        if len(tried) == 1:
-            return open_it()
-        raise BusyError("deadline_exceeded", "late", 1)
+    async def open_file(open_it, _):
+        path = open_it.args[1].path
+        tried.append(path)
+        if path.startswith("animals/") or path == "things/things-0.png":
+            raise BusyError("deadline_exceeded", "late", 1)
+        return open_it()
 
-    monkeypatch.setattr(service_in(service), "open_file", silent)
-    _, opened = archive(service, list(known.values()))
-    assert len(opened.read("left-out.txt").decode().splitlines()) == 2 + len(known) - 1
-    assert (len(opened.namelist()), len(tried)) == (2, 2)
+    with open_client(create_app(settings_for(place), network)) as client:
+        monkeypatch.setattr(service_in(client), "open_file", open_file)
+        known = dict(sorted(ids(client).items()))
+        _, opened = archive(client, list(known.values()))
+        _, *reasons = opened.read("left-out.txt").decode().split("\n\n")
+        left_out = dict(line.split(": ") for line in reasons[0].splitlines())
+    there = [path for path in known if path.startswith("things/") and path != "things/things-0.png"]
+    assert sorted(opened.namelist()) == sorted([*(path.rpartition("/")[2] for path in there), "left-out.txt"])
+    assert tried == [*list(known)[:2], *(path for path in known if path.startswith("things/"))]
+    file, folder = (
+        f"The {what} in time; try again later."
+        for what in ("file could not be opened", "folder animals did not answer")
+    )
+    gone = [path for path in known if path not in there]
+    assert left_out == {f"{path} ({known[path]})": folder if path in gone[2:-1] else file for path in gone}
 
 
 def test_the_client_keeps_what_is_whole(shared_gallery, shared_photos, network, tmp_path):
