@@ -259,11 +259,11 @@ def test_recall_order_details_and_more_on_request(site: Site, open_page: OpenPag
     page = open_page(site)
     reranked = wait_for_search(page, lambda: draw(page, circle()))
     assert shown(page)[:48] == [r["photo_id"] for r in reranked["results"]]
-    recalled = wait_for_search(page, lambda: page.get_by_role("button", name="Recall order").click())
+    recalled = wait_for_search(page, lambda: page.get_by_role("button", name="Quick order").click())
     assert not recalled["reranked"]
     assert [r["rank"] for r in recalled["results"]] == [r["recall_rank"] for r in recalled["results"]]
-    expect(page.get_by_role("button", name="Recall order")).to_have_attribute("aria-pressed", "true")
-    wait_for_search(page, lambda: page.get_by_role("button", name="Rerank order").click())
+    expect(page.get_by_role("button", name="Quick order")).to_have_attribute("aria-pressed", "true")
+    wait_for_search(page, lambda: page.get_by_role("button", name="Best order").click())
     expect(page.locator("#scores")).to_be_hidden()
     page.get_by_role("button", name="Details").click()
     expect(page.locator("#scores tbody tr")).to_have_count(48)

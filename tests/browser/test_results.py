@@ -175,3 +175,116 @@ def test_a_result_dragged_onto_the_paper_is_what_is_wanted(site: Site, open_page
     page.get_by_role("button", name="Details").click()
     expect(page.locator("#scores tbody tr")).to_have_count(48)
     expect(page.locator("#scores thead")).to_contain_text("Recall")
+
+
+def test_a_change_of_the_gallery_leaves_what_is_shown_and_selected(site: Site, open_page: OpenPage) -> None:
+    page = open_page(site)
+    page.route("**/gallery/events", lambda route: route.abort())  # the page asks instead, when it is told to here
+    wait_for_search(page, lambda: draw(page, circle()))
+    page.get_by_role("button", name="Show more").click()
+    expect(page.locator(".card")).to_have_count(60)
+    page.locator(".card-open").nth(55).focus()
+    page.keyboard.press("Space")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Shift+Space")
+    expect(page.locator("#selection-count")).to_have_text("3 photos selected")
+    place = page.evaluate("scrollY")
+    searches = page.evaluate("searches.started")
+
+    def another(route: Route) -> None:
+        route.fulfill(json={**route.fetch().json(), "version": "another"})
+
+    page.route("**/gallery", another)
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.locator(".toast")).to_contain_text("The gallery now holds")
+    expect(page.locator(".card.selected")).to_have_count(3)
+    assert page.evaluate("searches.started") == searches, "results stay while some are selected"
+    wait_for_search(page, lambda: page.get_by_role("button", name="Select none").click())
+    expect(page.locator(".card")).to_have_count(60)
+    assert abs(page.evaluate("scrollY") - place) < 5
+    assert here(page) == 53, "the focus stays as well"
+    site.console.clear()  # the browser itself reports the stream that was cut
+
+
+def test_delete_means_the_selected_photos_and_goes_on_where_one_is_gone(site: Site, open_page: OpenPage) -> None:
+    page = open_page(site)
+    wait_for_search(page, lambda: draw(page, circle()))
+    first = page.locator(".card-open").first
+    first.focus()
+    page.keyboard.press("Delete")
+    expect(page.locator(".card")).to_have_count(48)
+    expect(page.locator("#clear")).to_be_enabled()
+    page.keyboard.press("Space")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Shift+Space")
+    page.keyboard.press("Delete")
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("heading")).to_have_text("Delete 2 photos?")
+    expect(page.locator("#deletion-key")).to_be_focused()
+    page.keyboard.type("wrong")
+    page.keyboard.press("Enter")
+    expect(page.locator("#deletion-problem")).to_have_text(
+        "This is not the write key. Check it with whoever runs the service."
+    )
+    assert page.evaluate("sessionStorage.length") == 0, "a key that failed is not kept"
+    tried: list[str] = []
+
+    def delete(route: Route) -> None:
+        if route.request.method != "DELETE":
+            route.fallback()
+            return
+        tried.append(route.request.url.rsplit("/", 1)[1])
+        gone = {"type": "about:blank", "title": "Not Found", "status": 404, "code": "unknown_photo", "detail": "No."}
+        route.fulfill(status=404, json=gone) if len(tried) == 1 else route.fulfill(status=204)
+
+    page.route("**/photos/*", delete)
+    page.locator("#deletion-key").fill(WRITE_KEY)
+    page.keyboard.press("Enter")
+    expect(dialog).to_be_hidden()
+    assert tried == shown(page)[:2]
+    expect(page.locator(".toast")).to_have_text("Deleted 2 photos.")
+    assert here(page) == 1, "the focus stays among the results"
+    site.console.clear()  # the browser itself reports the refused requests
+
+
+def test_a_late_nothing_and_a_late_gallery(site: Site, open_page: OpenPage) -> None:
+    page = open_page(site)
+    wait_for_search(page, lambda: draw(page, circle()))
+    link = page.url
+    # Nothing is found, and before the gallery says why, other results come.
+    page.evaluate("window.real = fetch; window.held = []")
+    page.evaluate(
+        """window.fetch = async (url, options) => {
+          if (String(url).endsWith('/gallery')) await new Promise((resolve) => held.push(resolve));
+          const response = await real(url, options);
+          if (!String(url).endsWith('/search') || window.some) return response;
+          return Response.json({ ...(await response.json()), results: [] });
+        }"""
+    )
+    draw(page, ZIGZAG)
+    page.wait_for_function("() => held.length > 0")
+    expect(page.locator(".card")).to_have_count(0)
+    page.evaluate("window.some = true")
+    draw(page, circle(0.2))
+    expect(page.locator(".card")).to_have_count(48)
+    page.evaluate("held.forEach((go) => go())")
+    page.wait_for_timeout(300)
+    expect(page.locator("#state")).to_be_empty()
+    expect(page.locator(".card")).to_have_count(48)
+    # A link is opened while the service gets ready: the search is answered, and the gallery is known later.
+    page.add_init_script(
+        """const real = window.fetch;
+        window.asked = 0;
+        window.fetch = (url, options) =>
+          String(url).endsWith('/gallery') && (window.asked += 1) === 1
+            ? Promise.resolve(Response.json({ code: 'not_ready' }, { status: 503, headers: { 'Retry-After': '1' } }))
+            : real(url, options);"""
+    )
+    page.goto("about:blank")
+    page.goto(link)
+    expect(page.locator(".card")).to_have_count(48)
+    expect(page.locator("#gallery-status")).to_have_text("60 photos", timeout=10_000)
+    expect(page.locator("#state")).to_be_empty()
+    expect(page.locator("#results-note")).to_have_text("48 of 60 photos")
+    site.console.clear()  # the browser itself reports the refused request

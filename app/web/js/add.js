@@ -10,8 +10,8 @@ const ADVICE = {
   offline: "The service does not answer. Check that it runs, then send again.",
   writes_disabled: "This service takes no photos from its page. Whoever runs it can allow that by setting a write key.",
 };
-const KEY_ADVICE = {
-  write_key_required: "This key may look but not add. Enter the write key.",
+export const KEY_ADVICE = {
+  write_key_required: "This key may look but not change the gallery. Enter the write key.",
   key_required: "This is not the write key. Check it with whoever runs the service.",
 };
 const AGAIN = 800; // ms between two looks at photos that are being added
@@ -149,7 +149,7 @@ export class AddPhotos {
         await this.#gallery.refresh();
       } catch (problem) {
         remove.disabled = false;
-        this.#say(problem.message || "It could not be deleted.", true);
+        this.#say((KEY_ADVICE[problem.code] ?? problem.message) || "It could not be deleted.", true);
       }
     });
     return [open, remove];

@@ -7,7 +7,7 @@
 // Events: "open" and "similar" ({detail: photo id}), "judge" ({detail: {photoId, verdict}}), "selected".
 
 import { fillCard, makeCard, stopAt } from "./card.js";
-import { calm, make } from "./dom.js";
+import { byId, calm, make } from "./dom.js";
 
 const SAID = { likely: "Likely results", less: "Less likely results", all: "Results" };
 
@@ -30,14 +30,23 @@ export class Grid extends EventTarget {
   /** Shows these results. `line`: how many are likely, or null; `pages`: how many results each page ends with. */
   show(results, line = null, pages = []) {
     const before = this.#places();
+    const held = this.#box.contains(document.activeElement) ? document.activeElement : null;
+    const place = [...this.#cards.keys()].indexOf(this.#current);
     const kept = new Map();
     for (const result of results) kept.set(result.photo_id, this.#cards.get(result.photo_id) ?? this.#make(result));
     for (const id of this.selected) if (!kept.has(id)) this.selected.delete(id);
     this.#cards = kept;
     this.#results = results;
     this.refresh();
+    this.#box.style.minHeight = `${this.#box.offsetHeight}px`; // without its cards, the page would lose its place
     this.#box.replaceChildren(...this.#lists(line, pages));
-    this.#stop(kept.has(this.#current) ? this.#current : (results[0]?.photo_id ?? null));
+    this.#box.style.minHeight = "";
+    // Whoever is at a card, or has its photo open, goes on at the same place where that card is gone.
+    const same = held || document.querySelector("dialog[open]") ? Math.max(0, Math.min(place, results.length - 1)) : 0;
+    const next = kept.has(this.#current) ? this.#current : (results[same]?.photo_id ?? null);
+    this.#stop(next);
+    if (held && this.#box.contains(held)) held.focus({ preventScroll: true });
+    else if (held) this.focus(next, { preventScroll: true });
     this.#slide(before);
     this.dispatchEvent(new Event("selected"));
   }
@@ -54,15 +63,22 @@ export class Grid extends EventTarget {
     }
   }
 
-  focus(photoId) {
-    this.#cards.get(photoId)?.querySelector(".card-open").focus();
+  /** Puts the focus on this photo's card; where it is gone, on the card at which Tab stops. */
+  focus(photoId = this.#current, options = {}) {
+    const card = this.#cards.get(photoId) ?? this.#cards.get(this.#current);
+    (card?.querySelector(".card-open") ?? byId("results")).focus(options);
+  }
+
+  /** Shows what is in `selected` now, and tells of it. */
+  changed() {
+    this.refresh();
+    this.dispatchEvent(new Event("selected"));
   }
 
   unselect() {
     this.selected.clear();
     this.#last = null;
-    this.refresh();
-    this.dispatchEvent(new Event("selected"));
+    this.changed();
   }
 
   #make(result) {
@@ -110,8 +126,10 @@ export class Grid extends EventTarget {
       Home: () => cards[0],
       End: () => cards.at(-1),
     }[event.key];
-    if (event.key === " " && event.target.matches(".card-open")) card.querySelector(".card-select").click();
-    else if (to) to()?.querySelector(".card-open").focus();
+    const { photo } = card.dataset;
+    if (event.key === " " && event.target.matches(".card-open")) {
+      this.#select({ photoId: photo, chosen: event.shiftKey || !this.selected.has(photo), through: event.shiftKey });
+    } else if (to) to()?.querySelector(".card-open").focus();
     else return;
     event.preventDefault();
   }
@@ -124,8 +142,7 @@ export class Grid extends EventTarget {
       else this.selected.delete(id);
     }
     this.#last = photoId;
-    this.refresh();
-    this.dispatchEvent(new Event("selected"));
+    this.changed();
   }
 
   // Movement

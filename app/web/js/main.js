@@ -61,7 +61,8 @@ const address = new Address(
   () => search.now(),
 );
 let penUp = 0;
-let retry = 0;
+const retries = { search: 0, gallery: 0 }; // timers: the two may fail apart
+let stale = false; // whether the gallery changed since the results came
 
 // Sketch to search
 
@@ -84,11 +85,12 @@ wanted.addEventListener("change", () => search.soon(0));
 
 search.addEventListener("waiting", () => {
   address.write();
-  clearTimeout(retry);
+  clearTimeout(retries.search);
   byId("grid").classList.toggle("waiting", search.like !== null);
 });
 
 search.addEventListener("blank", () => {
+  clearTimeout(retries.search);
   search.filters = {};
   filters.choose({});
   judged.choose({});
@@ -109,13 +111,19 @@ search.addEventListener("faint", ({ detail: why }) => {
 
 search.addEventListener("results", async ({ detail: { results, appended } }) => {
   const { answer } = search;
+  if (!appended) stale = false;
   byId("grid").classList.remove("waiting");
   byId("state").replaceChildren();
   delete byId("state").dataset.code;
-  if (results.length === 0) byId("state").append(await nothing());
   grid.show(results, search.likely, search.pages);
   view.show();
   if (appended) return;
+  if (results.length === 0) {
+    const said = await nothing();
+    // Meanwhile other results may have come, or a problem that is said.
+    if (search.answer !== answer || byId("state").hasChildNodes()) return;
+    byId("state").append(said);
+  }
   announce(results.length ? `${plural(results.length, "result")}, first ${nameOf(results[0])}` : "No results");
   const since = penUp;
   penUp = 0;
@@ -134,7 +142,7 @@ search.addEventListener("problem", ({ detail: { problem, appending } }) => {
 });
 
 function tell(problem) {
-  const passing = retryIfPassing(problem, () => search.now());
+  const passing = retryIfPassing("search", problem, () => search.refresh());
   byId("more").hidden = true;
   if (passing && search.results.length > 0) {
     // What was found stays. The problem is said once, not at every try.
@@ -210,34 +218,47 @@ byId("back-to-sketch").addEventListener("click", () => search.backToSketch());
 gallery.addEventListener("change", () => {
   filters.tags = gallery.tags;
   toast(`The gallery now holds ${plural(gallery.photos, "photo")}.`);
-  if (search.answer) search.now();
-  else begin();
+  if (!search.answer) return begin();
+  stale = true;
+  return followGallery();
 });
+grid.addEventListener("selected", followGallery);
+
+/** Shows what changed in the gallery. What is selected, and what lies around it, stays until nothing is selected. */
+function followGallery() {
+  if (!stale || grid.selected.size > 0) return;
+  stale = false;
+  if (search.answer) search.refresh();
+}
 
 gallery.addEventListener("building", () => {
   if (gallery.photos === 0 && !search.answer) begin();
 });
 
 /** Tries again by itself what may go well later; whether it does. */
-function retryIfPassing(problem, again) {
+function retryIfPassing(what, problem, again) {
   const passing = problem.code === "offline" || problem.status === 503 || problem.status === 429;
-  if (passing) retry = setTimeout(again, problem.retryAfter ? problem.retryAfter * 1000 : RETRY);
+  clearTimeout(retries[what]);
+  if (passing) retries[what] = setTimeout(again, problem.retryAfter ? problem.retryAfter * 1000 : RETRY);
   return passing;
 }
 
 /** Shows how to begin, where `nothingAsked`: what is asked for by the address, a search is about to show. */
 async function begin(nothingAsked = address.isEmpty) {
-  byId("more").hidden = true;
-  byId("results-head").hidden = true;
-  clearTimeout(retry);
+  if (!search.answer) {
+    byId("more").hidden = true;
+    byId("results-head").hidden = true;
+  }
+  clearTimeout(retries.gallery);
   try {
     if (gallery.photos === null) {
       await gallery.load();
       filters.tags = gallery.tags;
+      if (search.answer) view.show(); // whether there are two orders is known only now
     }
   } catch (problem) {
-    byId("state").replaceChildren(states.trouble(problem, () => begin(nothingAsked), unlock));
-    retryIfPassing(problem, () => begin(nothingAsked));
+    if (!search.answer) byId("state").replaceChildren(states.trouble(problem, () => begin(nothingAsked), unlock));
+    retryIfPassing("gallery", problem, () => begin(nothingAsked));
     return;
   }
   if (search.answer || !nothingAsked) return;

@@ -39,6 +39,7 @@ export class ResultsView {
 
   hide() {
     byId("more").hidden = true;
+    byId("results-note").textContent = "";
     byId("results-head").hidden = this.#controls.filters.isEmpty;
   }
 
@@ -53,17 +54,19 @@ export class ResultsView {
   }
 
   #counted(photos) {
-    const { likely, results } = this.#search;
-    const shown = `${results.length} of ${plural(photos, "photo")}`;
-    return likely === null ? shown : `${likely === 0 ? "none" : likely} likely, ${shown} shown`;
+    const { likely, mayBeMoreLikely, results, hidden } = this.#search;
+    const shown = `${results.length + hidden} of ${plural(photos, "photo")}`;
+    if (likely === null) return shown;
+    return `${mayBeMoreLikely ? "at least " : ""}${likely === 0 ? "none" : likely} likely, ${shown} shown`;
   }
 
   #foot(photos) {
-    const { results, canGrow } = this.#search;
+    const { results, hidden, canGrow } = this.#search;
+    const shown = results.length + hidden; // a card may stand for several photos
     byId("more").hidden = results.length === 0;
     byId("more-button").hidden = !canGrow;
-    const rest = `${results.length} of ${plural(photos, "photo")} shown.`;
-    const ended = results.length >= photos ? `All ${plural(photos, "photo")} shown.` : `${rest} Change the drawing, the words or the filters to find others.`;
+    const rest = `${shown} of ${plural(photos, "photo")} shown.`;
+    const ended = shown >= photos ? `All ${plural(photos, "photo")} shown.` : `${rest} Change the drawing, the words or the filters to find others.`;
     byId("more-note").textContent = canGrow ? rest : ended;
   }
 

@@ -31,6 +31,7 @@ export class Search extends EventTarget {
   #pages = []; // how many results were shown after each time that one asked for more
   #like = null;
   #insists = false; // on results of a drawing that tells too little
+  #changed = true; // whether something else is asked for than what the results belong to
   #surface;
   #words;
   #wanted;
@@ -73,21 +74,42 @@ export class Search extends EventTarget {
     return this.#pages;
   }
 
+  /** How many near-identical photos stand behind the results that are shown. */
+  get hidden() {
+    return hiddenAmong(this.results);
+  }
+
   /** How many of all results are likely; null where the service cannot tell. */
   get likely() {
     const unknown = this.#found.some((result) => result.likely === null || result.likely === undefined);
     return unknown ? null : this.#found.filter((result) => result.likely).length;
   }
 
+  /** Whether photos that have not come yet may be likely too. */
+  get mayBeMoreLikely() {
+    return !this.#complete && this.likely === this.#found.length;
+  }
+
   /** The sketch changed: ask again once the hand is quiet for `delay` ms. */
   soon(delay) {
     this.#leave();
     this.#insists = false;
+    this.#changed = true;
     this.#soon.in(delay);
   }
 
-  /** Asks again at once. */
-  async now() {
+  /** Asks at once. */
+  now() {
+    this.#changed = true;
+    return this.#begin();
+  }
+
+  /** Asks the same again, since the gallery may answer otherwise now. As many results stay shown as there are. */
+  refresh() {
+    return this.#begin();
+  }
+
+  async #begin() {
     this.#soon.stop();
     this.#more.cancel();
     this.#loading = false;
@@ -96,7 +118,7 @@ export class Search extends EventTarget {
       if (!this.sketch && !this.#words.text && !this.#wanted.file) return this.#blank();
     }
     this.dispatchEvent(new Event("waiting"));
-    return this.#receive(this.#latest, PAGE);
+    return this.#receive(this.#latest, this.#changed ? PAGE : Math.max(PAGE, this.results.length));
   }
 
   /** Asks for photos like a result. Opinions of what the sketch found wait until it is asked for again. */
@@ -141,7 +163,7 @@ export class Search extends EventTarget {
   async #receive(line, count) {
     const reranked = this.order === "rerank";
     const appending = line === this.#more;
-    const depth = Math.min(DEEPEST, Math.max(CANDIDATES, count + (appending ? hiddenAmong(this.#found) : 0)));
+    const depth = Math.min(DEEPEST, Math.max(CANDIDATES, count + (appending || !this.#changed ? hiddenAmong(this.#found) : 0)));
     const fields = { top_k: count, candidates: depth, rerank: reranked, collapse: true, ...this.filters };
     if (appending && this.answer?.as_of) fields.as_of = this.answer.as_of; // photos added since then would shift the pages
     try {
@@ -186,8 +208,10 @@ export class Search extends EventTarget {
     if (this.like) this.like = this.#found.find(({ photo_id: id }) => id === this.like.photo_id) ?? this.like;
     if (appending) return this.#grow(count);
     this.answer = answer;
-    this.#pages = [];
-    return this.#grow(firstShown(this.#found), false);
+    const pages = this.#changed ? [] : this.#pages;
+    this.#changed = false;
+    this.#pages = pages.slice(0, -1);
+    return this.#grow(Math.max(pages.at(-1) ?? 0, firstShown(this.#found)), false);
   }
 
   #grow(count, appended = true) {

@@ -36,6 +36,7 @@ export function startTools(surface) {
 
   document.addEventListener("keydown", (event) => {
     if (typing(event.target)) return;
+    const ofPhotos = !byId("selection").hidden || byId("results").contains(event.target); // Delete means them, not the paper
     const command = event.ctrlKey || event.metaKey;
     const key = event.key.toLowerCase();
     if (command && key === "z" && event.shiftKey) surface.redo();
@@ -46,7 +47,7 @@ export function startTools(surface) {
     else if (key === "e") use(true);
     else if (key === "[") widen(surface.width - 2);
     else if (key === "]") widen(surface.width + 2);
-    else if (key === "delete" || (key === "backspace" && event.target === byId("canvas"))) surface.clear();
+    else if ((key === "delete" && !ofPhotos) || (key === "backspace" && event.target === byId("canvas"))) surface.clear();
     else return;
     event.preventDefault();
   });
