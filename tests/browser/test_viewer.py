@@ -196,6 +196,13 @@ def test_photos_that_are_alike_are_one_card(site: Site, open_page: OpenPage) -> 
     expect(card.locator(".card-open")).to_have_attribute(
         "aria-label", f"{alike['rank']}. {alike['tags'][-1]}, {alike['count']} alike"
     )
+    hidden = sum(len(result["duplicates"]) for result in answer["results"])
+    expect(page.locator("#results-note")).to_have_text(f"{len(answer['results']) + hidden} of 60 photos")
+    card.locator(".card-select").click()
+    expect(page.locator("#selection-count")).to_have_text(
+        f"1 photo selected, {alike['count'] - 1} near-identical left out"
+    )
+    card.locator(".card-select").click()
     card.locator(".card-open").click()
     expect(page.locator("#alike-title")).to_have_text(f"{alike['count']} alike")
     page.locator("#viewer-more").click()
