@@ -7,7 +7,9 @@ const isOurs = () => history.state?.layer === true;
 const enter = () => history[isOurs() ? "replaceState" : "pushState"]({ layer: true }, ""); // it is ours already after a reload
 
 addEventListener("popstate", () => {
-  if (!isOurs()) close?.();
+  if (isOurs()) return;
+  close?.();
+  setTimeout(() => (history.scrollRestoration = "auto")); // once this step has left the page where it is
 });
 
 /** Says that something lies over the page; Back calls `closeIt()`. */
