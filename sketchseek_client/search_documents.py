@@ -78,8 +78,8 @@ class Result(BaseModel):
     )
     likely: bool | None = Field(
         default=None,
-        description="Whether it likely shows what is asked for. Likely results come first; where nothing is right, "
-        "there may be none. null: the checkpoint cannot tell.",
+        description="Whether it likely shows what is asked for, compared with the query's first candidates. Likely "
+        "results come first; where nothing is right, there may be none. null: the checkpoint cannot tell.",
     )
     relation_score: float | None = Field(
         default=None, description="Probability of the relation network; null without rerank."

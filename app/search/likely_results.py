@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from app.search.query_and_answer import Asked, Descriptors, Rows
-from model.ranking.likely import FIRST, likelihood, likely_first, shared
+from model.ranking.likely import DEPTH, FIRST, likelihood, likely_first, shared
 from model.score_rules import LikelyRule
 
 
 def count_likely(rule: LikelyRule, asked: Asked, descriptors: Descriptors, order: Rows, liked: int) -> int:
     """How many results are likely to show what is asked for, from the first one on.
+
+    The line is drawn among the first candidates of recall, of which every search of the usual depth has the same. Those
+    of a deeper search that come before it are likely as well.
 
     Args:
         rule: of the checkpoint, for this kind of query.
@@ -28,4 +32,7 @@ def count_likely(rule: LikelyRule, asked: Asked, descriptors: Descriptors, order
     photos = torch.from_numpy(descriptors)
     likelihoods = likelihood(rule, shared(torch.from_numpy(asked.combined.unexpanded), photos, photos[:FIRST]))
     wanted = int((order < liked).sum())
-    return wanted + likely_first(likelihoods[torch.from_numpy(order[wanted:])])
+    near = np.flatnonzero(order < DEPTH)
+    near = near[near >= wanted]
+    line = likely_first(likelihoods[torch.from_numpy(order[near])])
+    return int(near[line - 1]) + 1 if line else wanted

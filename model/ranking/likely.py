@@ -4,8 +4,8 @@ A score says where a result stands among a query's candidates, so the best of a 
 high as well. The cosine of a sketch and a photo does not tell either: it hardly differs between right and wrong. The
 first results help. Where they are right, they are alike, and the query lies in their direction. So what counts is how
 much of the cosine runs through them: with h, the direction of their mean, <query, h> * <photo, h>. The query is taken
-as it was before it was expanded by its hits, and nothing is standardised, so that neither filters nor the other photos
-of a gallery raise it.
+as it was before it was expanded by its hits, and nothing is standardised among the candidates. Still the first results
+matter: a filter, or other photos in the gallery, may put others there, and so raise or lower the amount of a photo.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from model.score_rules import LikelyRule
 
 FIRST = 5
 """Results whose direction counts."""
+DEPTH = 100
+"""Candidates among which the line is drawn, so that a deeper search leaves it where it is."""
 
 
 def shared(query: Tensor, photos: Tensor, first: Tensor) -> Tensor:

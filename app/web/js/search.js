@@ -7,7 +7,7 @@ import * as api from "./api.js";
 import { Debounce, Latest } from "./query.js";
 
 const PAGE = 48; // results asked for at once
-const CANDIDATES = 96; // depth of the recall stage, until one asks for more than that
+const CANDIDATES = 100; // depth of the recall stage, until one asks for more; among so many the line is drawn
 const MOST = 480; // results of one search
 const DEEPEST = 1000; // candidates
 const BEHIND = 12; // results shown behind the likely ones

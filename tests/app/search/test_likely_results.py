@@ -10,7 +10,9 @@ from PIL import Image, ImageDraw
 
 from app.cli.search_folder import as_text
 from app.search.answer_documents import search_answer
-from app.search.query_and_answer import Query
+from app.search.combining import Combined
+from app.search.likely_results import count_likely
+from app.search.query_and_answer import Asked, Query
 from app.search.query_parts import QueryParts
 from app.search.searcher import TwoStageSearcher
 from index_builder import GallerySnapshot
@@ -76,6 +78,24 @@ def test_the_line_is_where_a_plain_loop_draws_it_whatever_part_is_shown(network,
     for offset, top_k in ((0, 2), (0, line + 1), (3, 4), (line, 5)):
         page = likely(searcher, parts_of(searcher), Query(top_k=top_k, offset=offset, expand=False))
         assert page == whole[offset : offset + top_k]
+
+
+def test_a_deeper_search_leaves_the_line_where_it_is(network, snapshot, monkeypatch):
+    monkeypatch.setattr("app.search.likely_results.DEPTH", 8)
+    searcher = searching(monkeypatch, network, snapshot, LikelyRule(weight=1e-6, bias=5.0))
+    for candidates in (8, 10, 12):
+        query = Query(top_k=candidates, candidates=candidates, expand=False)
+        assert likely(searcher, parts_of(searcher), query) == [True] * 8 + [False] * (candidates - 8)
+
+
+def test_deeper_candidates_before_the_line_are_likely_and_do_not_draw_it(monkeypatch):
+    monkeypatch.setattr("app.search.likely_results.DEPTH", 4)
+    towards, away = np.float32([1, 0]), np.float32([0, 1])
+    photos = np.stack([towards, towards, away, away, towards, towards])
+    asked, rule = Asked(Combined.of_one(towards)), LikelyRule(weight=20.0, bias=-12.0)
+    assert count_likely(rule, asked, photos, np.array([0, 4, 1, 5, 2, 3]), liked=0) == 3
+    assert count_likely(rule, asked, photos, np.array([4, 5, 2, 3]), liked=0) == 0
+    assert count_likely(rule, asked, photos, np.array([0, 2, 4, 3]), liked=1) == 1
 
 
 def test_liked_results_are_likely_and_others_need_not_be(network, snapshot, monkeypatch):
