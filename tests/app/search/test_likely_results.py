@@ -90,7 +90,7 @@ def test_a_deeper_search_leaves_the_line_where_it_is(network, snapshot, monkeypa
 
 def test_deeper_candidates_before_the_line_are_likely_and_do_not_draw_it(monkeypatch):
     monkeypatch.setattr("app.search.likely_results.DEPTH", 4)
-    towards, away = np.float32([1, 0]), np.float32([0, 1])
+    towards, away = np.eye(2, dtype=np.float32)
     photos = np.stack([towards, towards, away, away, towards, towards])
     asked, rule = Asked(Combined.of_one(towards)), LikelyRule(weight=20.0, bias=-12.0)
     assert count_likely(rule, asked, photos, np.array([0, 4, 1, 5, 2, 3]), liked=0) == 3
