@@ -14,7 +14,7 @@ from PIL import Image
 
 from model.errors import ConfigurationError, DamagedImageError, ImageTooLargeError
 from model.images import default_limits
-from model.images.decoding_memory import SHARED, UNSHARED, DecodingMemory
+from model.images.decoding_memory import SHARED, DecodingMemory
 from model.images.formats.container import Container
 from model.images.formats.endings import KNOWN
 
@@ -114,14 +114,6 @@ class ImageLimits:
 
 SKETCH_FORMATS = tuple(name for name in FORMATS if name not in ("JXL", "RAW"))
 """Of what anybody sends: neither camera files, nor files whose decoder nothing can end."""
-
-SKETCH_LIMITS = ImageLimits(
-    max_pixels=default_limits.SKETCH_PIXELS,
-    max_memory=default_limits.SKETCH_MEMORY_BYTES,
-    formats=SKETCH_FORMATS,
-    together=UNSHARED,
-)
-"""What a sketch may cost that anybody sends: little, and it never waits for photos."""
 
 
 def decoding_bytes(image: Image.Image, name: str, container: Container, pixels: int) -> float:

@@ -102,6 +102,26 @@ def test_opinions_of_photos_that_are_gone_are_dropped(site: Site, open_page: Ope
     site.console.clear()  # the browser itself reports the refused requests
 
 
+def deletions(page: Page, *, gone: int = 0) -> list[str]:
+    """Ids of photos that the page deletes with the key; nothing is, and the first are said to be `gone` already."""
+    asked: list[str] = []
+
+    def answer(route: Route) -> None:
+        if route.request.method != "DELETE":
+            route.fallback()
+            return
+        assert route.request.headers["authorization"] == f"Bearer {WRITE_KEY}"
+        asked.append(route.request.url.rsplit("/", 1)[1])
+        if len(asked) > gone:
+            route.fulfill(status=204)
+            return
+        problem = {"type": "about:blank", "title": "Not Found", "status": 404, "code": "unknown_photo", "detail": "No."}
+        route.fulfill(status=404, json=problem)
+
+    page.route("**/photos/*", answer)
+    return asked
+
+
 def here(page: Page) -> int:
     """Place of the card that has the focus."""
     photo = page.evaluate("document.activeElement.closest('.card')?.dataset.photo")
@@ -138,17 +158,7 @@ def test_one_tab_stop_arrow_keys_links_and_several_selected(site: Site, open_pag
     page.get_by_role("button", name="Copy paths").click()
     expect(page.locator(".toast")).to_contain_text("Copied 3 paths")
     assert len(page.evaluate("navigator.clipboard.readText()").splitlines()) == 3
-    deleted: list[str] = []
-
-    def delete(route: Route) -> None:
-        if route.request.method != "DELETE":
-            route.fallback()
-            return
-        deleted.append(route.request.url.rsplit("/", 1)[1])
-        assert route.request.headers["authorization"] == f"Bearer {WRITE_KEY}"
-        route.fulfill(status=204)
-
-    page.route("**/photos/*", delete)
+    deleted = deletions(page)
     page.get_by_role("button", name="Delete", exact=True).click()
     page.get_by_role("dialog").get_by_label("Key", exact=True).fill(WRITE_KEY)
     page.get_by_role("button", name="Delete the files").click()
@@ -228,17 +238,7 @@ def test_delete_means_the_selected_photos_and_goes_on_where_one_is_gone(site: Si
         "This is not the write key. Check it with whoever runs the service."
     )
     assert page.evaluate("sessionStorage.length") == 0, "a key that failed is not kept"
-    tried: list[str] = []
-
-    def delete(route: Route) -> None:
-        if route.request.method != "DELETE":
-            route.fallback()
-            return
-        tried.append(route.request.url.rsplit("/", 1)[1])
-        gone = {"type": "about:blank", "title": "Not Found", "status": 404, "code": "unknown_photo", "detail": "No."}
-        route.fulfill(status=404, json=gone) if len(tried) == 1 else route.fulfill(status=204)
-
-    page.route("**/photos/*", delete)
+    tried = deletions(page, gone=1)
     page.locator("#deletion-key").fill(WRITE_KEY)
     page.keyboard.press("Enter")
     expect(dialog).to_be_hidden()
@@ -255,12 +255,12 @@ def test_a_late_nothing_and_a_late_gallery(site: Site, open_page: OpenPage) -> N
     # Nothing is found, and before the gallery says why, other results come.
     page.evaluate("window.real = fetch; window.held = []")
     page.evaluate(
-        """window.fetch = async (url, options) => {
+        """() => { window.fetch = async (url, options) => {
           if (String(url).endsWith('/gallery')) await new Promise((resolve) => held.push(resolve));
           const response = await real(url, options);
           if (!String(url).endsWith('/search') || window.some) return response;
           return Response.json({ ...(await response.json()), results: [] });
-        }"""
+        }; }"""
     )
     draw(page, ZIGZAG)
     page.wait_for_function("() => held.length > 0")

@@ -17,20 +17,26 @@ import resource
 import sys
 import time
 import warnings
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from model.config import PreprocessConfig
 from model.errors import BlankSketchError, SketchseekError
-from model.images.limits import SKETCH_LIMITS
+from model.images import default_limits
+from model.images.decoding_memory import UNSHARED
+from model.images.limits import SKETCH_FORMATS, ImageLimits
 from model.images.opening import open_image, open_shown
 from model.images.preprocess import SKETCH_LONGEST_SIDE, photo_tensor, sketch_tensor
 from tests.model.images.hostile import CASES
 
 CONFIG = PreprocessConfig()
-LIMITS = replace(SKETCH_LIMITS, max_pixels=64_000_000)  # so that memory and time decide, not the number of pixels
+LIMITS = ImageLimits(
+    max_pixels=64_000_000,  # so that memory and time decide, not the number of pixels
+    max_memory=default_limits.SKETCH_MEMORY_BYTES,
+    formats=SKETCH_FORMATS,
+    together=UNSHARED,
+)
 
 
 def as_photo(data: bytes) -> None:
