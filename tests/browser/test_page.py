@@ -56,7 +56,9 @@ def wait_for_search(page: Page, action: Any) -> dict[str, Any]:
         " if (!answer || started === before || started !== ended) return false;"
         " if (performance.now() - Math.max(at, done) < 200) return false;"
         " const cards = [...document.querySelectorAll('.card')].map(card => card.dataset.photo);"
-        " return answer.results.every(({ photo_id }, i) => cards[i] === photo_id) }",
+        " const first = answer.results.slice(0, cards.length);"  # those behind the likely ones come on request
+        " if (first.length < cards.length || (answer.results.length && !cards.length)) return false;"
+        " return first.every(({ photo_id }, i) => cards[i] === photo_id) }",
         arg=[before, done],
     )
     answer: dict[str, Any] = page.evaluate("searches.answer")
