@@ -31,7 +31,7 @@ from model.evaluation.arms import Arms
 from model.evaluation.metrics import average_precision, precision_at, rank_photos
 from model.networks.crossatnet import CrossAtNetConfig
 from model.networks.encoder import Features, HybridEncoder
-from model.networks.network import EncoderNetwork
+from model.networks.encoder_network import EncoderNetwork
 from model.networks.registry import build_network
 from model.networks.text_aligned import TextAlignedConfig
 from model.presets import ZSE_LITE0

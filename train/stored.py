@@ -23,7 +23,7 @@ from model.data.items import Dataset, Modality
 from model.data.splits import read_category_list, reserved_categories
 from model.evaluation.protocols import tie_order
 from model.networks.encoder import Features, HybridEncoder
-from model.networks.network import EncoderNetwork
+from model.networks.encoder_network import EncoderNetwork
 from model.presets import ZSE_LITE
 from model.training.config import LossWeights, TrainConfig
 from model.training.material.holdout import thinned

@@ -27,7 +27,7 @@ from model.evaluation.encode import encode_usable
 from model.evaluation.metrics import average_precision, hit_at, rank_photos
 from model.evaluation.protocols import generalised, tie_order
 from model.layers.text_map import PENALTY, TextMap
-from model.networks.network import EncoderNetwork
+from model.networks.encoder_network import EncoderNetwork
 from model.score_rules import ScoreRule
 from model.training.material.holdout import thinned
 from model.training.material.name_embeddings import embed_phrases

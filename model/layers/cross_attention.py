@@ -59,7 +59,7 @@ class Projected:
     value: Tensor
     mask: Tensor | None
 
-    def __getitem__(self, rows: slice) -> Projected:
+    def __getitem__(self, rows: slice | Tensor) -> Projected:
         mask = None if self.mask is None else self.mask[rows]
         return Projected(self.tokens[rows], self.query[rows], self.key[rows], self.value[rows], mask)
 

@@ -44,7 +44,7 @@ class Compared:
     def __len__(self) -> int:
         return len(self.patches)
 
-    def __getitem__(self, rows: slice) -> Compared:
+    def __getitem__(self, rows: slice | Tensor) -> Compared:
         mask = None if self.mask is None else self.mask[rows]
         return Compared(self.patches[rows], self.positions[rows], self.descriptor[rows], mask)
 

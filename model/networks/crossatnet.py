@@ -35,7 +35,7 @@ from torch.nn import functional as F
 from model.config import NetworkConfig
 from model.errors import ConfigurationError
 from model.networks.encoder import Modality, make_encoder
-from model.networks.network import EncoderNetwork
+from model.networks.encoder_network import EncoderNetwork
 from model.presets import ZSE_LITE, ZSE_TINY
 from model.stored_numbers import Width
 from model.types import Encoding, Relation
@@ -175,18 +175,31 @@ class CrossAtNet(EncoderNetwork):
     def relate_aligned(self, sketches: Encoding, photos: Encoding) -> tuple[Tensor, Tensor, Tensor]:
         """See `Network.relate_aligned`; the vectors returned are the descriptors that were compared, [B, E]."""
         sketch, photo = sketches.to(self.device), photos.to(self.device)
-        vectors = photo.descriptor
-        if self.attention is not None:
-            weights = self.attention.guided_map(sketch.retrieval_token, photo.tokens, photo.mask).exp()
-            gathered = torch.einsum("bn,bne->be", weights, self.attention.values(photo.tokens))
-            vectors = F.normalize(vectors + self.attention.gates.weight[0, 1] * gathered, dim=-1)
+        vectors = self._guided(sketch.retrieval_token, photo)
         return self._logit((sketch.descriptor * vectors).sum(dim=-1)), sketch.descriptor, vectors
+
+    def pairs_per_chunk(self, sketch_tokens: int, photo_tokens: int) -> int:
+        """See `EncoderNetwork.pairs_per_chunk`; the relation reads no patches of sketches."""
+        del sketch_tokens
+        return self.photos_per_chunk(1, photo_tokens)
 
     def photos_per_chunk(self, sketches: int, tokens: int) -> int:
         """How many photos of so many tokens are related at once to so many sketches; at least one."""
         config = self.config
         shared = tokens * (config.attention_width + self.descriptor_size)
         return self.pairs_within_budget(4 * (shared + sketches * (tokens + 2 * self.descriptor_size)))
+
+    def _relate_gathered(self, sketches: Encoding, photos: Encoding, own: Tensor) -> Tensor:
+        vectors = self._guided(sketches.retrieval_token[own], photos)
+        return self._logit((sketches.descriptor[own] * vectors).sum(dim=-1))
+
+    def _guided(self, retrieval_tokens: Tensor, photos: Encoding) -> Tensor:
+        """The vectors [B, E] of B photos as the sketches of B retrieval tokens [B, D] see them."""
+        if self.attention is None:
+            return photos.descriptor
+        weights = self.attention.guided_map(retrieval_tokens, photos.tokens, photos.mask).exp()
+        gathered = torch.einsum("bn,bne->be", weights, self.attention.values(photos.tokens))
+        return F.normalize(photos.descriptor + self.attention.gates.weight[0, 1] * gathered, dim=-1)
 
     def _finish(self, encoded: tuple[Tensor, Tensor, Tensor], modality: Modality) -> Encoding:
         """A photo's descriptor gains what its own map gathers; a sketch's stays as it is."""

@@ -1,4 +1,4 @@
-"""The interface that every network offers, and what networks around an encoder share: encode once, relate many.
+"""The interface that every network offers: encode once, relate many.
 
 Sketches and photos are encoded each on their own; `relate` scores all pairs of them. What depends on one image alone is
 computed once, pairs run in chunks under a memory budget, and a sketch is never copied per pair.
@@ -6,22 +6,22 @@ computed once, pairs run in chunks under a memory budget, and a sketch is never 
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from model.config import NetworkConfig, PreprocessConfig
+from model.config import PreprocessConfig
 from model.layers.folding import fold_batch_norms
 from model.layers.text_map import TextMap
-from model.layers.whitening import Whitening
-from model.networks.encoder import Features, HybridEncoder, Modality
+from model.networks.encoder import Features, Modality
 from model.ranking.score import score_of
 from model.score_rules import ScoreRule
-from model.text.clip_tower import ClipTower
-from model.types import Encoding, Relation, RelationAttention
+from model.types import Encoding, Relation
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,25 @@ class Network(nn.Module, ABC):
         Returns:
             logit and score [S, P] float32.
         """
+
+    def relate_each(self, sketches: Encoding, photos: Encoding, counts: Sequence[int]) -> Tensor:
+        """Relate each of Q sketches to photos of its own: what `relate` gives, without the pairs nobody asks for.
+
+        Args:
+            sketches: Q encodings from `encode_sketch`.
+            photos: P encodings from `encode_photo`: those of the first sketch, then those of the second, and so on.
+            counts: Q numbers, 0 included: how many of the photos belong to each sketch.
+
+        Returns:
+            logits [P] float32, in the order of the photos.
+
+        Raises:
+            ValueError: there are not Q counts, one is negative, or their sum is not P.
+        """
+        check_counts(sketches, photos, counts)
+        runs = enumerate(itertools.pairwise([0, *itertools.accumulate(counts)]))
+        logits = [self.relate(sketches[n : n + 1], photos[a:b]).logit[0] for n, (a, b) in runs if b > a]
+        return torch.cat(logits) if logits else torch.zeros(0, device=self.device)
 
     @abstractmethod
     def relate_aligned(self, sketches: Encoding, photos: Encoding) -> tuple[Tensor, Tensor, Tensor]:
@@ -146,100 +165,7 @@ class Network(nn.Module, ABC):
         return score_of(rule, logit, cosine)
 
 
-class EncoderNetwork(Network):
-    """A network around an encoder of tokens, which is handed to it: what ZSE-SBIR and its neighbours share.
-
-    Args:
-        config: what it is made of.
-        encoder: (images, modality) -> tokens, positions, descriptor, as `model/networks/encoder.py` makes it.
-        pair_budget: bytes that the intermediate values of one chunk of pairs may take on a CPU, where a chunk should
-            stay near the caches; a GPU gets sixteen times as much, so that its cores have enough to do.
-    """
-
-    def __init__(self, config: NetworkConfig, encoder: nn.Module, *, pair_budget: int = 48 * 2**20) -> None:
-        super().__init__()
-        self.config = config
-        self.pair_budget = pair_budget
-        self.grid = config.encoder.grid
-        self.token_width = config.encoder.width
-        self.descriptor_size = config.encoder.descriptor_size or config.encoder.width
-        self.photo_tokens = 1 + config.encoder.kept_patches
-        self.encoder = encoder
-        self.whitening = Whitening(self.descriptor_size) if config.encoder.whitened else None
-        width = config.encoder.text_width
-        tower = config.encoder.text_tower
-        own = None if tower is None else ClipTower(tower)
-        self.text_map = TextMap(width, self.descriptor_size, own) if width else None
-
-    @property
-    def exact_parts(self) -> tuple[nn.Module, ...]:
-        """The last layers, which stay float32: a logit of 8 bits would tie good candidates."""
-        return ()
-
-    def cast(self, device: torch.device | str, dtype: torch.dtype) -> Self:
-        """See `Network.cast`: the exact parts, the whitening and the text map stay float32."""
-        parts = [*self.exact_parts, *(part for part in (self.whitening, self.text_map) if part is not None)]
-        exact = [{name: value.to(device, copy=True) for name, value in _values(part).items()} for part in parts]
-        super().cast(device, dtype)
-        for part, values in zip(parts, exact, strict=True):
-            part.float()
-            with torch.no_grad():
-                for name, value in _values(part).items():
-                    value.copy_(values[name])
-        self.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its stubs
-        return self
-
-    def encode_sketch(self, images: Tensor) -> Encoding:
-        """See `Network.encode_sketch`."""
-        return self._finish(self.encoder(images.to(self.device, self.dtype), "sketch"), "sketch")
-
-    def encode_photo(self, images: Tensor) -> Encoding:
-        """See `Network.encode_photo`."""
-        return self._finish(self.encoder(images.to(self.device, self.dtype), "photo"), "photo")
-
-    def encode_features(self, features: Features, modality: Modality) -> Encoding:
-        """See `Network.encode_features`."""
-        if not isinstance(self.encoder, HybridEncoder):
-            return super().encode_features(features, modality)
-        return self._finish(self.encoder.from_features(features, modality), modality)
-
-    def start_from(self, projection: Tensor) -> None:
-        """See `Network.start_from`."""
-        if isinstance(self.encoder, HybridEncoder):
-            self.encoder.start_from(projection)
-
-    def pairs_within_budget(self, values: int) -> int:
-        """How many pairs of so many intermediate values each fit the memory budget; at least one."""
-        budget = self.pair_budget * (16 if self.device.type == "cuda" else 1)
-        return max(1, budget // (self.dtype.itemsize * values))
-
-    def _finish(self, encoded: tuple[Tensor, Tensor, Tensor], modality: Modality) -> Encoding:
-        """The encoding of what leaves the encoder: tokens [B, N, D], positions [B, N - 1], descriptor [B, E]."""
-        tokens, positions, descriptor = encoded
-        if self.whitening is not None:
-            descriptor = self.whitening(descriptor, modality)
-        return Encoding(descriptor=descriptor, tokens=tokens, positions=positions)
-
-
-def _values(part: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers, those that are not saved included."""
-    return {**dict(part.named_parameters()), **dict(part.named_buffers())}
-
-
-def join_relations(rows: list[list[Relation]], sketches: int, photos: int, device: torch.device) -> Relation:
-    """Chunks of pairs, by sketch and then by photo, as one relation [S, P]."""
-    if not sketches or not photos:
-        empty = torch.zeros(sketches, photos, device=device)
-        return Relation(empty, empty)
-    logit = torch.cat([torch.cat([c.logit for c in row], dim=1) for row in rows])
-    attentions = [[c.attention for c in row if c.attention is not None] for row in rows]
-    attention = None
-    if attentions[0]:
-        whole = [[torch.cat(parts, dim=1) for parts in zip(*map(_parts, row), strict=True)] for row in attentions]
-        attention = RelationAttention(*[torch.cat(parts) for parts in zip(*whole, strict=True)])
-    return Relation(logit, logit.sigmoid(), attention)
-
-
-def _parts(attention: RelationAttention) -> list[Tensor]:
-    parts = [attention.sketch_to_photo, attention.photo_to_sketch]
-    return parts if attention.kernel is None else [*parts, attention.kernel]
+def check_counts(sketches: Encoding, photos: Encoding, counts: Sequence[int]) -> None:
+    """Raises ValueError if `counts` cannot say which of the photos belong to which sketch."""
+    if len(counts) != len(sketches) or sum(counts) != len(photos) or min(counts, default=0) < 0:
+        raise ValueError(f"{len(sketches)} sketches and {len(photos)} photos cannot be related by the counts {counts}")

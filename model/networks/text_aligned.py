@@ -38,7 +38,7 @@ from model.layers.cross_attention import CrossAttention
 from model.layers.matches import matches_of
 from model.layers.relation import PooledRelation
 from model.networks.encoder import make_encoder
-from model.networks.network import EncoderNetwork, join_relations
+from model.networks.encoder_network import EncoderNetwork, join_relations
 from model.presets import ZSE_LITE, ZSE_LITE0, ZSE_TINY
 from model.stored_numbers import Count
 from model.types import Encoding, Relation
@@ -123,11 +123,17 @@ class TextAlignedNetwork(EncoderNetwork):
         return logit, sketches.retrieval_token, photos.retrieval_token
 
     def pairs_per_chunk(self, sketch_tokens: int, photo_tokens: int) -> int:
-        """How many pairs of these token counts fit the memory budget; at least one."""
+        """See `EncoderNetwork.pairs_per_chunk`."""
         relation = self.config.relation
         return self.pairs_within_budget(
             photo_tokens * (self.token_width + 2 * relation.width) + sketch_tokens * photo_tokens * 2 * relation.bins
         )
+
+    def _relate_gathered(self, sketches: Encoding, photos: Encoding, own: Tensor) -> Tensor:
+        sketch = sketches[own]
+        logit: Tensor
+        logit, _ = self.relation(sketch.tokens, photos.tokens, sketch.mask, photos.mask)
+        return logit
 
     def _relate_pairs(self, sketch: Encoding, photos: Encoding, *, attention: bool) -> Relation:
         """One sketch against a chunk of P photos: logit [1, P]."""

@@ -12,7 +12,7 @@ from model.layers.matches import matches_of
 from model.layers.matching import Compared, MatchingRelation
 from model.layers.relation import PooledRelation, UpstreamRelation
 from model.networks.encoder import Modality, make_encoder
-from model.networks.network import EncoderNetwork, join_relations
+from model.networks.encoder_network import EncoderNetwork, join_relations
 from model.types import Encoding, Relation, RelationAttention
 
 _TOKENS_IN_CACHE = 2600
@@ -77,7 +77,7 @@ class ZseNetwork(EncoderNetwork):
         return logit, sketch_tokens[:, 0], photo_tokens[:, 0]
 
     def pairs_per_chunk(self, sketch_tokens: int, photo_tokens: int) -> int:
-        """How many pairs of these token counts fit the memory budget; at least one."""
+        """See `EncoderNetwork.pairs_per_chunk`."""
         config = self.config
         if config.relation.kind == "matching":
             values = photo_tokens * config.relation.width + sketch_tokens * photo_tokens * (
@@ -87,6 +87,16 @@ class ZseNetwork(EncoderNetwork):
         values = (sketch_tokens + photo_tokens) * (4 * self.token_width + config.cross_attention.hidden)
         values += sketch_tokens * photo_tokens * (2 * config.cross_attention.heads + config.relation.bins)
         return self.pairs_within_budget(values)
+
+    def _relate_gathered(self, sketches: Encoding, photos: Encoding, own: Tensor) -> Tensor:
+        logit: Tensor
+        if isinstance(self.relation, MatchingRelation):
+            logit, _ = self.relation(self.relation.side(sketches, "sketch")[own], self.relation.side(photos, "photo"))
+            return logit
+        sketch_side, photo_side = self._project(sketches, "sketch")[own], self._project(photos, "photo")
+        sketch_tokens, photo_tokens, _, _ = self.cross_attention(sketch_side, photo_side)
+        logit, _ = self.relation(sketch_tokens, photo_tokens, sketch_side.mask, photo_side.mask)
+        return logit
 
     def _match(self, relation: MatchingRelation, sketches: Encoding, photos: Encoding, *, attention: bool) -> Relation:
         """`relate` where patches are matched: each image is projected once, and pairs need little memory."""

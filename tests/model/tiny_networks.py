@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from model.config import CrossAttentionConfig, EncoderConfig, NetworkConfig, PreprocessConfig, RelationConfig, ZseConfig
 from model.layers.matching import MatchingRelation
 from model.networks.crossatnet import CrossAtNet
-from model.networks.network import EncoderNetwork
+from model.networks.encoder_network import EncoderNetwork
 from model.networks.registry import build_network, preset
 from model.networks.text_aligned import TextAlignedNetwork
 from model.networks.zse_sbir import ZseNetwork

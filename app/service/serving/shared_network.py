@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -50,6 +50,10 @@ class SharedNetwork(Network):
     def relate(self, sketches: Encoding, photos: Encoding, *, attention: bool = False) -> Relation:
         """See `Network.relate`."""
         return self._on_device(lambda: self._inner.relate(sketches, photos, attention=attention))
+
+    def relate_each(self, sketches: Encoding, photos: Encoding, counts: Sequence[int]) -> Tensor:
+        """See `Network.relate_each`."""
+        return self._on_device(lambda: self._inner.relate_each(sketches, photos, counts))
 
     def relate_aligned(self, sketches: Encoding, photos: Encoding) -> tuple[Tensor, Tensor, Tensor]:
         """See `Network.relate_aligned`."""

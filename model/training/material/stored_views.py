@@ -11,7 +11,8 @@ from model.config import PreprocessConfig
 from model.data.augment import augment_photos, augment_sketches
 from model.errors import ConfigurationError
 from model.networks.encoder import Features, HybridEncoder, Modality
-from model.networks.network import EncoderNetwork, Network
+from model.networks.encoder_network import EncoderNetwork
+from model.networks.network import Network
 from model.training.config import TrainConfig
 from model.training.sampling import generator_for
 

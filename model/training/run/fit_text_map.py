@@ -11,7 +11,8 @@ from torch import Tensor
 from model.data.arrays import ImageArrays
 from model.data.items import Modality
 from model.layers.text_map import PENALTY, TextMap
-from model.networks.network import EncoderNetwork, Network
+from model.networks.encoder_network import EncoderNetwork
+from model.networks.network import Network
 from model.text.clip_tower import ClipTower
 from model.training.run.fit_whitening import encoded_sample
 

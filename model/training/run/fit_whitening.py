@@ -8,7 +8,8 @@ from torch import Tensor
 from model.data.arrays import ImageArrays
 from model.data.augment import plain
 from model.layers.matching import MatchingRelation
-from model.networks.network import EncoderNetwork, Network
+from model.networks.encoder_network import EncoderNetwork
+from model.networks.network import Network
 from model.networks.zse_sbir import ZseNetwork
 from model.training.run.fit_patches import fit_patches
 from model.training.sampling import generator_for

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from app.search.text_encoder import TextEncoder, TextQueryError
 from model.checkpoints.files import load_checkpoint, save_checkpoint
 from model.evaluation.text_queries import encode_texts
-from model.networks.network import EncoderNetwork
+from model.networks.encoder_network import EncoderNetwork
 from model.networks.registry import build_network, with_backbone
 from model.presets import ZSE_LITE0, ZSE_TINY
 from model.text import text_reader as reading

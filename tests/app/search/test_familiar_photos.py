@@ -11,7 +11,7 @@ from app.search.query_and_answer import Query
 from app.search.searcher import TwoStageSearcher
 from index_builder import BuildOptions, GallerySnapshot, build_gallery, verify_gallery
 from model.images.opening import open_image
-from model.networks.network import EncoderNetwork
+from model.networks.encoder_network import EncoderNetwork
 from model.networks.registry import build_network
 from model.presets import ZSE_TINY
 from tests.app.conftest import sketch

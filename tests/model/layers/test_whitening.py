@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from model.checkpoints.files import load_checkpoint, save_checkpoint
 from model.layers.whitening import Whitening, whitening_of
-from model.networks.network import EncoderNetwork
+from model.networks.encoder_network import EncoderNetwork
 from model.networks.registry import build_network
 from model.presets import ZSE_TINY
 

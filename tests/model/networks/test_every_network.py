@@ -14,9 +14,8 @@ from tests.model.tiny_networks import EVERY_CONFIG, build_any, encodings, images
 
 EVERY_NETWORK = pytest.mark.parametrize("config", list(EVERY_CONFIG.values()), ids=list(EVERY_CONFIG))
 # Upstream's relation has a layer over a fixed number of tokens.
-ANY_LENGTH = pytest.mark.parametrize(
-    "config", [c for name, c in EVERY_CONFIG.items() if name != "upstream-tiny"], ids=lambda c: c.preset
-)
+READS_ANY_LENGTH = [config for name, config in EVERY_CONFIG.items() if name != "upstream-tiny"]
+ANY_LENGTH = pytest.mark.parametrize("config", READS_ANY_LENGTH, ids=lambda c: c.preset)
 # CrossATNet's logit is ten times a cosine and so multiplies rounding; a matching relation's is sixty times one here.
 TOLERANCES = {"crossatnet-tiny": 2.0, "crossatnet-plain": 2.0, "matching-tiny": 10.0}
 # Of what every patch gets alike, a softmax sees nothing: such a gradient is zero up to rounding.
@@ -88,6 +87,30 @@ def test_aligned_pairs_are_the_diagonal(config):
         torch.testing.assert_close(logit, network.relate(sketches, photos).logit.diagonal(), rtol=1e-5, atol=1e-5)
     width = network.descriptor_size if isinstance(network, CrossAtNet) else network.token_width
     assert sketch.shape == photo.shape == (4, width)
+
+
+@pytest.mark.parametrize(
+    ("config", "extra"),
+    [*((config, 0) for config in EVERY_CONFIG.values()), *((config, 3) for config in READS_ANY_LENGTH)],
+    ids=lambda value: str(getattr(value, "preset", value)),
+)
+def test_each_sketch_with_its_own_photos_gets_the_logits_of_relate(config, extra):
+    network, counts = build_any(config), [2, 0, 5, 1, 0]
+    sketches, photos = encodings(network, 5, seed=1), encodings(network, 8, seed=2)
+    sketches, photos = (one.padded(network.photo_tokens + extra) for one in (sketches, photos))
+    own = torch.arange(5).repeat_interleave(torch.tensor(counts))
+    with torch.inference_mode():
+        whole = network.relate(sketches, photos).logit
+        expected = [network.relate(sketches[n : n + 1], photos[own == n]).logit[0] for n in range(5)]
+        assert torch.equal(network.relate_each(sketches, photos, counts), torch.cat(expected))
+        each = network.pair_budget // network.pairs_per_chunk(
+            network.photo_tokens + extra, network.photo_tokens + extra
+        )
+        for budget in (network.pair_budget, 3 * each + each // 2, 1):  # as on a GPU, where sketches share the steps
+            network.pair_budget = budget
+            gathered = network.relate_gathered(sketches, photos, own)
+            assert gathered.dtype == torch.float32
+            torch.testing.assert_close(gathered, whole[own, torch.arange(8)], rtol=1e-5, atol=1e-5)
 
 
 @EVERY_NETWORK
@@ -199,3 +222,12 @@ def test_nothing_related_to_nothing(config):
     with torch.inference_mode():
         assert network.relate(none, some).logit.shape == (0, 2)
         assert network.relate(some, none, attention=True).score.shape == (2, 0)
+        assert network.relate_each(none, none, []).shape == network.relate_each(some, none, [0, 0]).shape == (0,)
+        assert network.relate_gathered(some, none, torch.zeros(0, dtype=torch.int64)).shape == (0,)
+
+
+@pytest.mark.parametrize("counts", [[2], [2, 0, 0], [1, 2], [3, -1], []])
+def test_counts_that_do_not_fit_are_refused(counts):
+    network = build_any(EVERY_CONFIG["matching-tiny"])
+    with pytest.raises(ValueError, match="cannot be related by the counts"):
+        network.relate_each(encodings(network, 2), encodings(network, 2), counts)

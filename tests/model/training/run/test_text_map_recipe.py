@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from model.checkpoints.files import load_checkpoint, read_checkpoint, save_checkpoint
 from model.config import TextTowerConfig
-from model.networks.network import EncoderNetwork
+from model.networks.encoder_network import EncoderNetwork
 from model.networks.registry import build_network
 from model.presets import ZSE_TINY
 from model.text.clip_tower import ClipTower

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from model.checkpoints.files import load_checkpoint, read_checkpoint, save_checkpoint
 from model.errors import CheckpointError
-from model.networks.network import EncoderNetwork
+from model.networks.encoder_network import EncoderNetwork
 from model.networks.registry import build_network
 from model.presets import ZSE_TINY
 from model.training.material.clip_text import clip_tower
