@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from importlib import metadata
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -24,6 +23,7 @@ from app.metrics import Metrics
 from app.service.service import Service
 from app.settings import Settings, load_settings
 from app.tracing import Traces, traces_of_environment
+from app.version import version
 from model.checkpoints.files import load_checkpoint
 from model.errors import SketchseekError
 from model.networks.network import Network
@@ -121,7 +121,7 @@ def _surround(
 def _application(settings: Settings, title: str, lifespan: Any, routers: list[APIRouter]) -> FastAPI:
     app = FastAPI(
         title=title,
-        version=metadata.version("sketchseek"),
+        version=version(),
         description=_DESCRIPTION,
         lifespan=lifespan,
         openapi_url=None,

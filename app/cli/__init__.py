@@ -12,11 +12,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Annotated, NamedTuple
 
 import typer
+
+from app.version import version
 
 _OF_UNIX = ("fcntl", "resource")  # modules that Python has on Unix alone; what builds and serves rests on their system
 
@@ -111,5 +112,5 @@ def _named_only() -> None:
 
 def _print_version(asked: bool) -> None:
     if asked:
-        print(f"sketchseek {version('sketchseek')}")
+        print(f"sketchseek {version()}")
         raise typer.Exit

@@ -21,7 +21,7 @@ from app.settings import Settings
 from index_builder import GallerySnapshot, PhotoRecord, latest_version
 from index_builder.gallery_errors import GalleryNotFoundError, GalleryVersionGoneError, UnknownPhotoError
 from index_builder.photo_folders import PhotoFolders
-from model.errors import SketchseekError
+from model.errors import DeviceError, SketchseekError
 from model.networks.network import Network
 
 T = TypeVar("T")
@@ -145,7 +145,8 @@ class ServedGallery:
                 if not self._is_being_built(error):
                     if self.problem is None or self.problem.code != error.code:
                         self._metrics.gallery_failures.labels("load").inc()
-                    self._refused, self.problem = version, error
+                    # Memory that was short may be there the next time; what is damaged stays so.
+                    self._refused, self.problem = None if isinstance(error, DeviceError) else version, error
                 raise
             self._load_s = time.monotonic() - started
             self._swap(served)

@@ -320,3 +320,18 @@ def test_a_lost_gpu_turns_the_service_unready_and_fails_fast(shared_gallery, net
         assert (ready.status_code, ready.json()["status"]) == (503, "failed")
         assert "GPU" in ready.json()["reason"]
         assert client.get("/healthz").status_code == 200
+
+
+def test_a_gallery_that_memory_was_too_short_for_is_loaded_once_there_is_some(shared_gallery, network, monkeypatch):
+    encode, calls = network.encode_sketch, iter([torch.OutOfMemoryError("injected")] * 2)
+
+    def short(images):
+        for error in calls:
+            raise error
+        return encode(images)
+
+    monkeypatch.setattr(network, "encode_sketch", short)
+    with open_client(create_app(settings_for(shared_gallery), network)) as client:
+        assert post(client).status_code == 200
+        failures = 'sketchseek_gallery_failures_total{step="load"} 1.0'
+        assert failures in client.get("/metrics").text, "counted once, not at every attempt"

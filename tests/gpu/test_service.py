@@ -1,0 +1,105 @@
+"""The service on a device answers as the CPU does, and goes on answering when memory is short."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from app.main import create_app
+from model.checkpoints.files import load_checkpoint
+from model.networks.network import Network
+from tests.app.conftest import open_client, settings_for, wait_until
+from tests.gpu.comparing import Ranked, assert_same_order
+from tests.gpu.conftest import ON_BOTH
+from tests.gpu.material import Material
+from tests.gpu.processes import alone
+from tests.gpu.shortage import MEBIBYTE, leaving
+
+TOP = 20
+# Scores lie in [0, 1]. Of float32, a device rounds what goes into convolutions.
+EXACT = 0.01
+
+
+@pytest.fixture(scope="module", params=ON_BOTH)
+def material(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Material:
+    """Of each device."""
+    return Material.make(request.param, tmp_path_factory.mktemp(f"material-{request.param}"))
+
+
+def application(material: Material, network: Network | None = None, **changes: Any) -> FastAPI:
+    """The service over it, in float32 so that it can be compared."""
+    values = {"checkpoint": material.checkpoint, "device": material.device, "dtype": "float32", **changes}
+    return create_app(settings_for(material.gallery, **values), network)
+
+
+def found(client: TestClient, drawn: bytes, top_k: int = TOP) -> Ranked:
+    """The first results over HTTP."""
+    answer = client.post("/search", files={"sketch": drawn}, data={"top_k": str(top_k), "candidates": "1000"})
+    assert answer.status_code == 200, answer.text
+    return [(one["photo_id"], one["score"]) for one in answer.json()["results"]]
+
+
+def assert_right(client: TestClient, material: Material) -> None:
+    """Every sketch finds the photos that it finds on the CPU."""
+    for drawn, expected in zip(material.sketches, material.expected, strict=True):
+        assert_same_order(expected, found(client, drawn), EXACT)
+
+
+def test_the_first_twenty_results_over_http_are_those_of_the_cpu(material):
+    with open_client(application(material)) as client:
+        assert_right(client, material)
+
+
+def test_the_served_arithmetic_finds_nearly_the_same(material):
+    with open_client(application(material, dtype="auto")) as client:
+        for drawn, expected in zip(material.sketches, material.expected, strict=True):
+            wanted = {photo for photo, _ in expected[:TOP]}
+            assert len(wanted & {photo for photo, _ in found(client, drawn)}) >= TOP * 0.8
+
+
+def search_while_memory_is_short(material: Material) -> None:
+    """Held while the service runs: an answer is right or an error, and right once there is memory again."""
+    with open_client(application(material), raise_server_exceptions=False) as client:
+        assert_right(client, material)
+        for free in (256, 32, 4):
+            with leaving(material.place, free * MEBIBYTE):
+                for drawn, expected in zip(material.sketches[:3], material.expected, strict=False):
+                    answer = client.post("/search", files={"sketch": drawn}, data={"candidates": "1000"})
+                    assert answer.status_code in ({200} if free == 256 else {200, 503}), answer.text
+                    if answer.status_code == 200:
+                        ranked = [(one["photo_id"], one["score"]) for one in answer.json()["results"]]
+                        assert_same_order(expected, ranked, EXACT)
+        assert_right(client, material)
+
+
+def is_ready(client: TestClient) -> bool:
+    """Whether it would answer a search."""
+    return client.get("/readyz").status_code == 200
+
+
+def load_while_memory_is_short(material: Material) -> None:
+    """Held while the gallery is loaded: ready with some memory, and at the latest once there is memory again."""
+    for free in (512, 4):
+        network = load_checkpoint(material.checkpoint, material.device, "float32")
+        with contextlib.ExitStack() as opened:
+            with leaving(material.place, free * MEBIBYTE):
+                service = open_client(application(material, network), ready=free > 4, raise_server_exceptions=False)
+                client = opened.enter_context(service)
+                if free > 4:
+                    assert_right(client, material)
+            wait_until(partial(is_ready, client))
+            assert_right(client, material)
+
+
+@pytest.mark.parametrize("check", [search_while_memory_is_short, load_while_memory_is_short])
+def test_nothing_aborts_when_memory_is_short(material, check):
+    if material.device == "cpu":
+        check(material)
+    else:
+        alone(check, replace(material))  # without what it keeps
