@@ -10,8 +10,9 @@ All sides take the same tokens and take turns in one process; medians are printe
 photos, averaged over sketches. With random weights tokens are random too and the last layers are enlarged, so that
 scores spread as those of a trained network do; a checkpoint encodes made-up images.
 
-"photos projected ahead" leaves out what depends on a photo alone, as if a gallery kept it: four times the bytes. The
-floor is the operations of the sketch's side once and the pairs' at the rate of one large matrix product.
+"photos projected ahead" leaves out what depends on a photo alone, as if a gallery kept it: four times the bytes. "pairs
+gathered" is how `relate_each` relates on a GPU, all sketches in one step (with `--sketches 8` and more). The floor is
+the operations of the sketch's side once and the pairs' at the rate of one large matrix product.
 """
 
 from __future__ import annotations
@@ -146,6 +147,12 @@ def measure(table: Table, name: str, arguments: argparse.Namespace) -> None:
             )
         return torch.stack(rows)
 
+    @torch.inference_mode()
+    def gathered() -> Tensor:
+        own = torch.arange(len(sketches), device=device).repeat_interleave(len(photos))
+        many = half_photos[torch.arange(len(photos), device=device).repeat(len(sketches))]
+        return half.relate_gathered(half_sketches, many, own).reshape(len(sketches), -1)
+
     ways: dict[str, Callable[[], Tensor]] = {
         "relate, float32": lambda: served(network, sketches, photos),
         "relate, bfloat16": lambda: served(half, half_sketches, half_photos),
@@ -159,6 +166,7 @@ def measure(table: Table, name: str, arguments: argparse.Namespace) -> None:
             **ways,
             "relate, bfloat16, photos projected ahead": ahead,
         }
+    ways["pairs gathered, bfloat16"] = gathered
     slowest = next(iter(ways))
     clock = CLOCKS[arguments.clock]
     with torch.inference_mode():

@@ -189,7 +189,8 @@ class CrossAtNet(EncoderNetwork):
         shared = tokens * (config.attention_width + self.descriptor_size)
         return self.pairs_within_budget(4 * (shared + sketches * (tokens + 2 * self.descriptor_size)))
 
-    def _relate_gathered(self, sketches: Encoding, photos: Encoding, own: Tensor) -> Tensor:
+    def relate_chunk(self, sketches: Encoding, photos: Encoding, own: Tensor) -> Tensor:
+        """See `EncoderNetwork.relate_chunk`."""
         vectors = self._guided(sketches.retrieval_token[own], photos)
         return self._logit((sketches.descriptor[own] * vectors).sum(dim=-1))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,9 @@ from model.config import NetworkConfig
 from model.layers.text_map import TextMap
 from model.layers.whitening import Whitening
 from model.networks.encoder import Features, HybridEncoder, Modality
+from model.networks.fixed_shapes import CudaRecorder, FixedShapes
 from model.networks.network import Network, check_counts
+from model.networks.recorded_sizes import MOST_SKETCHES, record_sizes, tensors_of
 from model.text.clip_tower import ClipTower
 from model.types import Encoding, Relation, RelationAttention
 
@@ -26,6 +28,9 @@ class EncoderNetwork(Network):
         encoder: (images, modality) -> tokens, positions, descriptor, as `model/networks/encoder.py` makes it.
         pair_budget: bytes that the intermediate values of one chunk of pairs may take on a CPU, where a chunk should
             stay near the caches; a GPU gets sixteen times as much, so that its cores have enough to do.
+
+    Attributes:
+        fixed_shapes: what was recorded by `warm_up`.
     """
 
     def __init__(self, config: NetworkConfig, encoder: nn.Module, *, pair_budget: int = 48 * 2**20) -> None:
@@ -37,6 +42,7 @@ class EncoderNetwork(Network):
         self.descriptor_size = config.encoder.descriptor_size or config.encoder.width
         self.photo_tokens = 1 + config.encoder.kept_patches
         self.encoder = encoder
+        self.fixed_shapes = FixedShapes()
         self.whitening = Whitening(self.descriptor_size) if config.encoder.whitened else None
         width = config.encoder.text_width
         tower = config.encoder.text_tower
@@ -63,19 +69,30 @@ class EncoderNetwork(Network):
 
     def encode_sketch(self, images: Tensor) -> Encoding:
         """See `Network.encode_sketch`."""
-        return self._finish(self.encoder(images.to(self.device, self.dtype), "sketch"), "sketch")
+        return self._encode(images, "sketch")
 
     def encode_photo(self, images: Tensor) -> Encoding:
         """See `Network.encode_photo`."""
-        return self._finish(self.encoder(images.to(self.device, self.dtype), "photo"), "photo")
+        return self._encode(images, "photo")
 
     def relate_each(self, sketches: Encoding, photos: Encoding, counts: Sequence[int]) -> Tensor:
         """See `Network.relate_each`; on a GPU, sketches share the steps, because each step costs a launch."""
-        if self.device.type == "cpu":  # a sketch broadcast over its photos is faster than one gathered per pair
+        if not self.shares_steps:
             return super().relate_each(sketches, photos, counts)
         check_counts(sketches, photos, counts)
-        own = torch.arange(len(sketches)).repeat_interleave(torch.tensor(counts, dtype=torch.int64))
-        return self.relate_gathered(sketches, photos, own.to(self.device))
+        logits, first = [torch.zeros(0, device=self.device)], 0
+        for start in range(0, len(counts), MOST_SKETCHES):
+            some = torch.tensor(counts[start : start + MOST_SKETCHES])
+            end = first + int(some.sum())
+            own = torch.arange(len(some)).repeat_interleave(some).to(self.device, non_blocking=True)
+            logits.append(self.relate_gathered(sketches[start : start + MOST_SKETCHES], photos[first:end], own))
+            first = end
+        return torch.cat(logits)
+
+    @property
+    def shares_steps(self) -> bool:
+        """Whether several sketches are related in one step; on a CPU, one broadcast over its photos is faster."""
+        return self.device.type != "cpu"
 
     def relate_gathered(self, sketches: Encoding, photos: Encoding, own: Tensor) -> Tensor:
         """Logits [P] float32 of P photos, photo p with sketch `own[p]`; in chunks under the memory budget.
@@ -87,19 +104,32 @@ class EncoderNetwork(Network):
         """
         sketches = sketches.to(self.device, self.dtype)
         chunk = self.pairs_per_chunk(sketches.tokens.shape[1], photos.tokens.shape[1])
+        chunk = min([chunk, *self.fixed_shapes.sizes("relate")[-1:]])
         logits = [torch.zeros(0, device=self.device)]
         for start in range(0, len(photos), chunk):
             part = slice(start, start + chunk)
-            logits.append(self._relate_gathered(sketches, photos[part].to(self.device, self.dtype), own[part]))
+            logits.append(self._relate_chunk(sketches, photos[part].to(self.device, self.dtype), own[part]))
         return torch.cat(logits)
+
+    def encode_plainly(self, images: Tensor, modality: Modality) -> Encoding:
+        """What `encode_sketch` or `encode_photo` gives, launched step by step; a GPU records it, as `relate_chunk`."""
+        return self._finish(self.encoder(images.to(self.device, self.dtype), modality), modality)
+
+    def warm_up(self) -> None:
+        """See `Network.warm_up`."""
+        if self.device.type == "cuda":
+            record_sizes(self, CudaRecorder(self.device))
 
     @abstractmethod
     def pairs_per_chunk(self, sketch_tokens: int, photo_tokens: int) -> int:
         """How many pairs of these token counts fit the memory budget; at least one."""
 
     @abstractmethod
-    def _relate_gathered(self, sketches: Encoding, photos: Encoding, own: Tensor) -> Tensor:
-        """One chunk of `relate_gathered`, both sides on the device in the network's arithmetic."""
+    def relate_chunk(self, sketches: Encoding, photos: Encoding, own: Tensor) -> Tensor:
+        """One chunk of `relate_gathered`, launched step by step; both sides lie ready in the network's arithmetic.
+
+        A GPU records it: nothing in it may depend on values, as a mask of rows does, or wait for the device.
+        """
 
     def encode_features(self, features: Features, modality: Modality) -> Encoding:
         """See `Network.encode_features`."""
@@ -116,6 +146,20 @@ class EncoderNetwork(Network):
         """How many pairs of so many intermediate values each fit the memory budget; at least one."""
         budget = self.pair_budget * (16 if self.device.type == "cuda" else 1)
         return max(1, budget // (self.dtype.itemsize * values))
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        """Moving or casting puts the weights elsewhere, where no recording looks for them."""
+        self.fixed_shapes = FixedShapes()
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+    def _encode(self, images: Tensor, modality: Modality) -> Encoding:
+        recorded = self.fixed_shapes.run(modality, (images,))
+        return self.encode_plainly(images, modality) if recorded is None else Encoding(*recorded)
+
+    def _relate_chunk(self, sketches: Encoding, photos: Encoding, own: Tensor) -> Tensor:
+        recorded = self.fixed_shapes.run("relate", tensors_of(sketches), (own, *tensors_of(photos)))
+        return self.relate_chunk(sketches, photos, own) if recorded is None else recorded[0]
 
     def _finish(self, encoded: tuple[Tensor, Tensor, Tensor], modality: Modality) -> Encoding:
         """The encoding of what leaves the encoder: tokens [B, N, D], positions [B, N - 1], descriptor [B, E]."""

@@ -115,6 +115,12 @@ class Network(nn.Module, ABC):
             loss reads.
         """
 
+    def warm_up(self) -> None:
+        """Prepare for many small batches, where the device gains by it; does nothing where not, or a second time.
+
+        Only the thread that calls this computes faster after it. In a service that is the `DeviceWorker`'s.
+        """
+
     def start_from(self, projection: Tensor) -> None:
         """Begin training with the backbone's knowledge, where the network can: see `HybridEncoder.start_from`."""
         del projection

@@ -129,7 +129,8 @@ class TextAlignedNetwork(EncoderNetwork):
             photo_tokens * (self.token_width + 2 * relation.width) + sketch_tokens * photo_tokens * 2 * relation.bins
         )
 
-    def _relate_gathered(self, sketches: Encoding, photos: Encoding, own: Tensor) -> Tensor:
+    def relate_chunk(self, sketches: Encoding, photos: Encoding, own: Tensor) -> Tensor:
+        """See `EncoderNetwork.relate_chunk`."""
         sketch = sketches[own]
         logit: Tensor
         logit, _ = self.relation(sketch.tokens, photos.tokens, sketch.mask, photos.mask)

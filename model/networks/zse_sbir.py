@@ -88,7 +88,8 @@ class ZseNetwork(EncoderNetwork):
         values += sketch_tokens * photo_tokens * (2 * config.cross_attention.heads + config.relation.bins)
         return self.pairs_within_budget(values)
 
-    def _relate_gathered(self, sketches: Encoding, photos: Encoding, own: Tensor) -> Tensor:
+    def relate_chunk(self, sketches: Encoding, photos: Encoding, own: Tensor) -> Tensor:
+        """See `EncoderNetwork.relate_chunk`."""
         logit: Tensor
         if isinstance(self.relation, MatchingRelation):
             logit, _ = self.relation(self.relation.side(sketches, "sketch")[own], self.relation.side(photos, "photo"))

@@ -206,7 +206,8 @@ class ServedGallery:
 
 
 def _warm_up(searcher: TwoStageSearcher) -> None:
-    """One whole search, so that the first client does not pay for one-time work."""
+    """One whole search, so that the first client does not pay for one-time work; on the device's own thread."""
+    searcher.network.warm_up()
     size = searcher.network.preprocess.image_size
     next(searcher.search_many([QueryParts(torch.zeros(3, size, size))], [Query()]))
     searcher.snapshot.facets()  # makes the arrays that filters look at

@@ -1,0 +1,73 @@
+"""Which batch sizes of a network are recorded for a GPU: encoding 1 to 32 images, relating 32 sketches to their photos.
+
+A batch between two sizes takes the larger one, so at most half of what is computed goes unused. Sketches have one size,
+because they cost little beside the pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from model.networks.encoder import Modality
+from model.networks.fixed_shapes import Recorder, Tensors
+from model.types import Encoding
+
+if TYPE_CHECKING:
+    from model.networks.encoder_network import EncoderNetwork
+
+BATCHES = (32, 16, 8, 4, 2, 1)
+MOST_SKETCHES = 32
+_PAIRS = tuple(2**power for power in range(11, -1, -1))
+_PAIR_SIZES = 6  # the largest ones that fit the memory budget
+_MODALITIES: tuple[Modality, ...] = ("sketch", "photo")
+
+
+def record_sizes(network: EncoderNetwork, recorder: Recorder) -> None:
+    """Record what `network.fixed_shapes` will run, once for a network.
+
+    Args:
+        network: on the recorder's device.
+        recorder: of a CUDA device; tests have one that only remembers.
+    """
+    shapes = network.fixed_shapes
+    if shapes.tried:
+        return
+    for modality in _MODALITIES:
+        batches = ((_blank(network, size),) for size in BATCHES)
+        shapes.record(recorder, modality, partial(_encode, network, modality), ((batch,) for batch in batches))
+    shapes.record(recorder, "relate", partial(_relate, network), _blank_pairs(network))
+
+
+def tensors_of(encoding: Encoding) -> Tensors:
+    """What a recorded step takes of an encoding; with a mask, more than any was recorded with."""
+    tensors = (encoding.descriptor, encoding.tokens, encoding.positions)
+    return tensors if encoding.mask is None else (*tensors, encoding.mask)
+
+
+def _encode(network: EncoderNetwork, modality: Modality, images: Tensors) -> Tensors:
+    return tensors_of(network.encode_plainly(images[0], modality))
+
+
+def _relate(network: EncoderNetwork, sketches: Tensors, pairs: Tensors) -> Tensors:
+    own, *photos = pairs
+    return (network.relate_chunk(Encoding(*sketches), Encoding(*photos), own),)
+
+
+def _blank(network: EncoderNetwork, count: int) -> Tensor:
+    size = network.preprocess.image_size
+    return torch.zeros(count, 3, size, size, device=network.device, dtype=network.dtype)
+
+
+def _blank_pairs(network: EncoderNetwork) -> Iterator[tuple[Tensors, Tensors]]:
+    """32 sketches and numbers of photos, each with the number of its sketch."""
+    sketches = network.encode_plainly(_blank(network, MOST_SKETCHES), "sketch")
+    photo = network.encode_plainly(_blank(network, 1), "photo")
+    most = network.pairs_per_chunk(sketches.tokens.shape[1], photo.tokens.shape[1])
+    for count in [size for size in _PAIRS if size <= most][:_PAIR_SIZES]:
+        own = torch.zeros(count, dtype=torch.int64, device=network.device)
+        yield tensors_of(sketches), (own, *(one.expand(count, *one.shape[1:]) for one in tensors_of(photo)))
