@@ -24,6 +24,7 @@ from app.service.service import Service
 from app.settings import Settings, load_settings
 from app.tracing import Traces, traces_of_environment
 from app.version import version
+from index_builder.index.gpu_resources import check_recall_device
 from model.checkpoints.files import load_checkpoint
 from model.errors import SketchseekError
 from model.networks.network import Network
@@ -53,6 +54,7 @@ def create_app(settings: Settings | None = None, network: Network | None = None)
         loaded = network
         if loaded is None:
             loaded = await asyncio.to_thread(load_checkpoint, settings.checkpoint, settings.device, settings.dtype)
+        check_recall_device(settings.recall_settings)
         service = Service(settings, loaded, counted, traces)
         app.state.service = service
         _warn(settings, own_names(routers))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from prometheus_client import (
     CollectorRegistry,
@@ -14,6 +14,10 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+from index_builder.index.gpu_resources import GPUS
 
 _STAGE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _BATCH_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 32)
@@ -21,6 +25,21 @@ _BATCH_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 32)
 _PROBLEMS = ("internal_error", "overloaded", "bodies_full", "client_too_slow")
 _DROPS = ("queue_full", "deadline", "client_left")
 _STEPS = ("load", "build", "sync", "update", "add", "remove")
+
+
+class _RecallFallbacks(Collector):
+    """Counted where FAISS is, for the whole process, since the GPUs are the process's."""
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """Called at every scrape."""
+        family = CounterMetricFamily(
+            "sketchseek_recall_fallbacks",
+            "Loads and searches of the recall stage that went to the CPU because the GPU could not.",
+            labels=["reason"],
+        )
+        for reason, count in GPUS.fallbacks.items():
+            family.add_metric([reason], count)
+        yield family
 
 
 class Metrics:
@@ -108,6 +127,7 @@ class Metrics:
             "sketchseek_device_memory_bytes", "Memory of the GPU held by tensors; 0 on a CPU.", registry=registry
         )
 
+        registry.register(_RecallFallbacks())
         for counter, values in ((self.problems, _PROBLEMS), (self.dropped, _DROPS), (self.gallery_failures, _STEPS)):
             for value in values:
                 counter.labels(value)

@@ -14,7 +14,7 @@ from pydantic_settings import SettingsConfigDict
 
 from app.access_settings import AccessSettings
 from app.gallery_settings import GallerySettings, absolute
-from index_builder.index.settings import Choice, CodeSource
+from index_builder.index.settings import Choice, CodeSource, Device
 from model.errors import ConfigurationError
 from model.images import default_limits
 from model.images.decoding_memory import UNSHARED, DecodingMemory
@@ -124,6 +124,13 @@ class Settings(GallerySettings, AccessSettings):
     hash_shortlist: int = Field(
         1000, ge=0, description="Photos with the nearest hash codes to score exactly; 0 uses the codes alone."
     )
+    recall_device: Device = Field(
+        "auto",
+        description="Where candidates are found: auto (GPUs if there are any), cpu, or gpu, which must be there.",
+    )
+    recall_scratch_bytes: int = Field(
+        64 * MEGABYTE, ge=0, description="Memory of each GPU that recalls share; 0 takes it anew for each."
+    )
     recall_threads: int = Field(1, ge=1, description="Threads of one recall on a CPU; more than one rarely pays.")
     decode_threads: int = Field(2, ge=1, description="Threads that prepare sketches, and as many again for photos.")
 
@@ -165,6 +172,8 @@ class Settings(GallerySettings, AccessSettings):
         return RecallSettings(
             kind=self.recall,
             threads=self.recall_threads,
+            device=self.recall_device,
+            scratch_bytes=self.recall_scratch_bytes,
             hash_bits=self.hash_bits,
             hash_source=self.hash_source,
             shortlist=self.hash_shortlist,

@@ -141,7 +141,7 @@ def added_ms(arguments: argparse.Namespace) -> dict[str, list[float]]:
     added: dict[str, list[float]] = {"neighbours": [], "expanded": [], "twice": []}
     for count in GALLERIES:
         values = descriptors(count, arguments.descriptor_size, seed=1)
-        index = RecallIndex(build_index(values, "flat"), RecallSettings(gpu="off"))
+        index = RecallIndex(build_index(values, "flat"), RecallSettings(device="cpu"))
         query = descriptors(1, arguments.descriptor_size, seed=2, photos=count)
         sides = {way: partial(search, index, query, arguments.candidates, way) for way in ("plain", *added)}
         turns = take_turns(sides, 40, clock=CLOCKS[arguments.clock])

@@ -84,6 +84,8 @@ class GalleryInfo(BaseModel):
                 "version": "1.42",
                 "checkpoint": {"name": "zse-lite", "sha256": "0" * 64, "reranks": False},
                 "tags": [{"name": "pets", "photos": 312}],
+                "recall": "flat on 1 gpu",
+                "recall_problem": None,
                 "building": None,
                 "last_error": None,
                 "held": [],
@@ -115,6 +117,12 @@ class GalleryInfo(BaseModel):
     photos: int
     version: str | None = Field(default=None, description="GENERATION.COMMIT; null while there is none yet.")
     checkpoint: CheckpointInfo
+    recall: str | None = Field(
+        default=None, description='How candidates are found, and where: "flat on cpu". null while there is no version.'
+    )
+    recall_problem: str | None = Field(
+        default=None, description="Why candidates are found on the CPU although there is a GPU; null otherwise."
+    )
     tags: list[TagCount]
     building: Progress | None = Field(default=None, description="null while nothing is being built.")
     last_error: str | None = Field(

@@ -30,6 +30,9 @@ def labels_of(name):
     for value in vars(metrics).values():
         if getattr(value, "_name", None) == name.removesuffix("_total"):
             return set(value._labelnames)
+    for family in metrics.registry.collect():
+        if family.name == name.removesuffix("_total") and family.samples:
+            return set(family.samples[0].labels)
     raise KeyError(name)
 
 

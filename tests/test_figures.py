@@ -6,7 +6,7 @@ import pytest
 
 from app.setup.sample_icons import ICON_COUNT
 from app.setup.sample_photos import PHOTO_COUNT
-from index_builder.index.faiss_search import GPU_MOST
+from index_builder.index.gpu_index import GPU_MOST
 from index_builder.index.settings import RecallSettings
 from index_builder.store.checksums import TAIL
 from index_builder.store.quantise import TokenShape

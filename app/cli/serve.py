@@ -68,12 +68,14 @@ def command(
     from app.server import address_of, listen, serve
     from index_builder import Gallery
     from index_builder.gallery_errors import GalleryNotFoundError
+    from index_builder.index.gpu_resources import check_recall_device
     from model.checkpoints.files import load_checkpoint
 
     with ExitStack() as stack:
         # Listen first, so that a taken port is reported before anything slow is done.
         listener = stack.enter_context(listen(settings.host, settings.port))
         admin = stack.enter_context(listen(settings.host, settings.admin_port)) if settings.admin_port else None
+        check_recall_device(settings.recall_settings)
         network = load_checkpoint(settings.checkpoint, settings.device, settings.dtype)
         try:
             opened = Gallery.open(settings.gallery)

@@ -63,10 +63,13 @@ def _torch(settings: Settings) -> Finding:
     import torch
 
     from model.checkpoints.files import resolve_device, resolve_dtype
+    from model.checkpoints.gpu_check import NO_GPU, why_unusable
 
     device = resolve_device(settings.device)
     dtype = str(resolve_dtype(settings.dtype, device)).removeprefix("torch.")
     says = f"torch {torch.__version__} on {device} with {dtype}"
+    if settings.device == "auto" and (reason := why_unusable("cuda")) not in (None, NO_GPU):
+        return Finding("torch", "warning", f"{says}, although there is a GPU", str(reason))
     if device.type == "cpu" and shutil.which("nvidia-smi"):
         return Finding(
             "torch",
@@ -86,18 +89,27 @@ def _torchvision(_settings: Settings) -> Finding:
 
 def _faiss(settings: Settings) -> Finding:
     from index_builder.index.faiss_search import load_faiss
+    from index_builder.index.gpu_resources import GPUS, SENTENCES, check_recall_device, reason_of, why_no_gpu
     from model.checkpoints.files import resolve_device
 
     faiss = load_faiss()
-    has_gpu = hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus() > 0
-    if resolve_device(settings.device).type == "cuda" and not has_gpu:
+    check_recall_device(settings.recall_settings)
+    missing = why_no_gpu()
+    if settings.recall_device == "cpu" or (missing and resolve_device(settings.device).type == "cpu"):
+        return Finding("faiss", "ok", f"FAISS {faiss.__version__} on CPU")
+    if missing:
         return Finding(
             "faiss",
             "warning",
             f"FAISS {faiss.__version__} without GPU beside a network on one; the recall stage runs on the CPU",
             "python -m pip uninstall -y faiss-cpu && python -m pip install faiss-gpu -c constraints.txt",
         )
-    return Finding("faiss", "ok", f"FAISS {faiss.__version__} on {'GPU' if has_gpu else 'CPU'}")
+    try:
+        cards = GPUS.cards(settings.recall_scratch_bytes)
+    except Exception as error:
+        says = f"FAISS {faiss.__version__}: {SENTENCES[reason_of(error)]}"
+        return Finding("faiss", "warning", says, f"mend what FAISS says ({error}), or set SKETCHSEEK_RECALL_DEVICE=cpu")
+    return Finding("faiss", "ok", f"FAISS {faiss.__version__} on {len(cards)} GPU")
 
 
 def _checkpoint(settings: Settings) -> Finding:

@@ -1,21 +1,22 @@
-"""What every kind of index shares around a FAISS search: arguments, threads, and turns on a GPU."""
+"""What every kind of index shares around a FAISS search: arguments, threads, and who answers, GPU or CPU."""
 
 from __future__ import annotations
 
-import threading
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from model.errors import MissingExtraError
 
+if TYPE_CHECKING:
+    from index_builder.index.gpu_index import GpuIndex
+
 Descriptors: TypeAlias = npt.NDArray[np.float32]
 Rows: TypeAlias = npt.NDArray[np.int64]
 Allowed: TypeAlias = npt.NDArray[np.bool_]
-GPU_MOST = 2048  # candidates that FAISS gives per query on a GPU
 
 
 def load_faiss() -> Any:
@@ -81,29 +82,6 @@ class Asked:
         return Asked(queries, k, allowed, possible if k > 0 and len(queries) else 0, order, rows, scores)
 
 
-class GpuIndex:
-    """A FAISS index on GPUs, searched by one thread at a time: searches share memory that FAISS does not guard.
-
-    Args:
-        index: FAISS's.
-        resources: what must live as long as the index.
-    """
-
-    def __init__(self, index: Any, resources: Any = None) -> None:
-        self._index, self._resources = index, resources
-        self._turn = threading.Lock()
-
-    @staticmethod
-    def can(k: int, allowed: Allowed | None) -> bool:
-        """Whether FAISS can answer this on a GPU, where it supports neither filters nor great depth."""
-        return allowed is None and k <= GPU_MOST
-
-    def search(self, queries: npt.NDArray[Any], k: int) -> Any:
-        """FAISS's own answer: scores or distances, and rows, both [Q, k]."""
-        with self._turn:
-            return self._index.search(queries, k)
-
-
 class CandidateIndex(ABC):
     """Finds candidates with one FAISS index, on a GPU where it can; safe to use from several threads.
 
@@ -126,9 +104,14 @@ class CandidateIndex(ABC):
         """Which kind of index it is, for people."""
 
     @property
-    @abstractmethod
     def device(self) -> str:
         """Where it searches: "cpu", or how many GPUs."""
+        return "cpu" if self._gpu is None else self._gpu.device
+
+    @property
+    def gpu_problem(self) -> str | None:
+        """Why it searches on the CPU although there is a GPU, as a sentence for people; None otherwise."""
+        return None if self._gpu is None else self._gpu.problem
 
     @abstractmethod
     def descriptors(self, rows: Rows) -> Descriptors:
@@ -164,7 +147,9 @@ class CandidateIndex(ABC):
     def _nearest(self, queries: npt.NDArray[Any], k: int, asked: Asked) -> Any:
         """FAISS's own answer for queries in the index's own form: scores or distances, and rows, both [Q, k]."""
         if self._gpu is not None and self._gpu.can(k, asked.allowed):
-            return self._gpu.search(queries, k)
+            found = self._gpu.search(queries, k)
+            if found is not None:
+                return found
         selector = None
         if asked.allowed is not None:
             selector = self._faiss.IDSelectorBitmap(np.packbits(asked.allowed, bitorder="little"))

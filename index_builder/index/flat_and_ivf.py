@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from index_builder.index.faiss_search import Asked, CandidateIndex, Descriptors, GpuIndex, Rows, load_faiss
+from index_builder.index.faiss_search import Asked, CandidateIndex, Descriptors, Rows, load_faiss
+from index_builder.index.gpu_index import flat_on_gpus, ivf_on_gpus
 from index_builder.index.settings import TRAINING_PER_LIST, RecallSettings
 
 _TIE_MARGIN = 16
@@ -75,17 +76,15 @@ class RecallIndex(CandidateIndex):
         self._probes = settings.probes
         if self._lists:
             index.make_direct_map()  # so that descriptors can be read by row
-        super().__init__(index, _on_gpus(index, settings), settings.threads)
+            gpu = ivf_on_gpus(index, settings, self._looked_at(settings.probes))
+        else:
+            gpu = flat_on_gpus(index, settings)
+        super().__init__(index, gpu, settings.threads)
 
     @property
     def kind(self) -> str:
         """ "flat" or "ivf"."""
         return "ivf" if self._lists else "flat"
-
-    @property
-    def device(self) -> str:
-        """ "cpu", or how many GPUs."""
-        return "cpu" if self._gpu is None else f"{self._faiss.get_num_gpus()} gpu"
 
     def descriptors(self, rows: Rows) -> Descriptors:
         """Rows [k] -> descriptors [k, E] float32, from half precision."""
@@ -117,32 +116,8 @@ class RecallIndex(CandidateIndex):
             return super()._parameters(selector, possible)
         # A filter thins every list, so look at more lists, and at all of them if it leaves little.
         share = 1.0 if possible < len(self) / 5 else min(1.0, self._probes * len(self) / possible)
-        return self._faiss.SearchParametersIVF(sel=selector, nprobe=max(1, math.ceil(self._lists * share)))
+        return self._faiss.SearchParametersIVF(sel=selector, nprobe=self._looked_at(share))
 
-
-def _on_gpus(index: Any, settings: RecallSettings) -> GpuIndex | None:
-    """The index on all visible GPUs, or None where there is none or none is wanted."""
-    faiss = load_faiss()
-    usable = hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus() > 0
-    if settings.gpu == "off" or not usable or not index.ntotal:
-        return None
-    options = faiss.GpuMultipleClonerOptions()
-    options.useFloat16 = True
-    if settings.gpu == "auto":
-        import torch
-
-        free = min(torch.cuda.mem_get_info(device)[0] for device in range(faiss.get_num_gpus()))
-        options.shard = index.ntotal * index.d * 2 > free // 2
-    else:
-        options.shard = settings.gpu == "shard"
-    source = index
-    if not hasattr(index, "nlist"):
-        # FAISS has no flat scalar quantiser on GPUs; its flat index keeps half precision there.
-        source = faiss.IndexFlatIP(index.d)
-        for start in range(0, index.ntotal, 65536):
-            source.add(index.reconstruct_n(start, min(65536, index.ntotal - start)))
-    gpu = faiss.index_cpu_to_all_gpus(source, options)
-    if hasattr(index, "nlist"):
-        parameters = faiss.GpuParameterSpace()
-        parameters.set_index_parameter(gpu, "nprobe", max(1, math.ceil(index.nlist * settings.probes)))
-    return GpuIndex(gpu)
+    def _looked_at(self, share: float) -> int:
+        """How many lists a share of them is."""
+        return max(1, math.ceil(self._lists * share))

@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from index_builder.index.faiss_search import Asked, CandidateIndex, Descriptors, GpuIndex, Rows, load_faiss
+from index_builder.index.faiss_search import Asked, CandidateIndex, Descriptors, Rows, load_faiss
+from index_builder.index.gpu_index import codes_on_gpu
 from index_builder.index.settings import RecallSettings
 from model.errors import ConfigurationError
 
@@ -122,7 +123,7 @@ class HashIndex(CandidateIndex):
         hasher: that made the codes.
         codes: [n, bits / 8] uint8, row i of the i-th photo id.
         exact: [n, E] float16, the same rows; may be a memory map.
-        settings: `shortlist` photos are scored exactly, 0 for none; `threads` of one search; `gpu`.
+        settings: `shortlist` photos are scored exactly, 0 for none; `threads` of one search; `device`.
     """
 
     def __init__(self, hasher: Hasher, codes: Codes, exact: Halves, settings: RecallSettings) -> None:
@@ -131,17 +132,12 @@ class HashIndex(CandidateIndex):
         index = load_faiss().IndexBinaryFlat(hasher.bits)
         if len(codes):
             index.add(np.ascontiguousarray(codes))
-        super().__init__(index, _on_gpu(index, settings), settings.threads)
+        super().__init__(index, codes_on_gpu(index, settings), settings.threads)
 
     @property
     def kind(self) -> str:
         """With the length and origin of its codes."""
         return f"hash of {self.hasher.bits} bits ({self.hasher.origin})"
-
-    @property
-    def device(self) -> str:
-        """ "cpu" or "1 gpu"."""
-        return "cpu" if self._gpu is None else "1 gpu"
 
     def descriptors(self, rows: Rows) -> Descriptors:
         """Rows [k] -> exact descriptors [k, E] float32, from half precision."""
@@ -163,13 +159,3 @@ class HashIndex(CandidateIndex):
             order = np.lexsort((asked.ties[near], -cosines))[: asked.k]
             asked.rows[number, : len(order)] = near[order]
             asked.scores[number, : len(order)] = cosines[order]
-
-
-def _on_gpu(index: Any, settings: RecallSettings) -> GpuIndex | None:
-    """The codes on the first GPU, or None where there is none or none is wanted."""
-    faiss = load_faiss()
-    usable = hasattr(faiss, "GpuIndexBinaryFlat") and faiss.get_num_gpus() > 0
-    if settings.gpu == "off" or not usable or not index.ntotal:
-        return None
-    resources = faiss.StandardGpuResources()
-    return GpuIndex(faiss.GpuIndexBinaryFlat(resources, index), resources)

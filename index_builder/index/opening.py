@@ -41,6 +41,7 @@ def open_recall(
 
     Raises:
         ConfigurationError: learnt codes are asked for and there are none.
+        DeviceError: a GPU is asked for and there is none.
     """
     folder = gallery / FOLDER
     kind = settings.kind_for(photos)

@@ -93,6 +93,7 @@ class GallerySnapshot:
             GalleryNotFoundError: no gallery there.
             GalleryMismatchError: built with another checkpoint.
             GalleryDamagedError: names the damaged file.
+            DeviceError: recall must have a GPU and there is none.
         """
         started = time.perf_counter()
         settings = recall or RecallSettings()
@@ -152,6 +153,11 @@ class GallerySnapshot:
     def recall_kind(self) -> str:
         """How candidates are found, and where: such as "flat on cpu"."""
         return f"{self._recall.kind} on {self._recall.device}"
+
+    @property
+    def recall_problem(self) -> str | None:
+        """Why candidates are found on the CPU although there is a GPU, as a sentence for people; None otherwise."""
+        return self._recall.gpu_problem
 
     @property
     def cache_counts(self) -> tuple[int, int]:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from model.checkpoints.gpu_check import NO_GPU, why_unusable
 from model.errors import CheckpointError, CheckpointNotFoundError, ConfigurationError, DeviceError
 from model.networks.network import CheckpointIdentity, Network
 from model.networks.registry import ARCHITECTURES, build_network
@@ -26,6 +29,7 @@ from model.whole_file import whole_file
 
 FORMAT = "sketchseek-1"
 BUNDLED = Path(__file__).parent
+_log = logging.getLogger(__name__)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -36,7 +40,7 @@ def load_checkpoint(
 
     Args:
         name_or_path: name of a bundled checkpoint ("zse-lite") or a safetensors file.
-        device: "auto" (cuda if there is one, else cpu), "cpu", "cuda", "cuda:1", ...
+        device: "auto" (cuda if it can be used, else cpu), "cpu", "cuda", "cuda:1", ...
         dtype: "auto" (bfloat16 or float16 where the hardware computes it fast, else float32), or a name of `DTYPES`.
         trainable: keep the network as it was saved, to be trained or saved again; otherwise batch norms are folded
             into convolutions, which changes outputs by rounding only.
@@ -202,16 +206,32 @@ def _content_hash(tensors: dict[str, Tensor]) -> str:
 
 
 def resolve_device(device: str) -> torch.device:
-    """The torch device for "auto" or a name; DeviceError if it is not there."""
+    """The torch device for "auto" or a name. A GPU counts if a small kernel runs there.
+
+    "auto" is the CPU where no GPU can be used, and warns if there is one.
+
+    Raises:
+        DeviceError: a device asked for by name is not there or cannot be used; the message says what to do.
+    """
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        reason = why_unusable("cuda")
+        if reason not in (None, NO_GPU):
+            _warn_once(reason)
+        return torch.device("cpu" if reason else "cuda")
     try:
         place = torch.device(device)
     except RuntimeError as error:
         raise DeviceError(f"{device!r} is no device; use auto, cpu, cuda or cuda:N") from error
     if place.type == "cuda" and not (torch.cuda.is_available() and (place.index or 0) < torch.cuda.device_count()):
         raise DeviceError(f"{device!r} is not available here; run `sketchseek doctor`, or use device=cpu")
+    if place.type == "cuda" and (reason := why_unusable(device)) is not None:
+        raise DeviceError(f"{device!r} cannot be used: {reason}")
     return place
+
+
+@cache
+def _warn_once(reason: str) -> None:
+    _log.warning("The network runs on the CPU: %s", reason)
 
 
 def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:

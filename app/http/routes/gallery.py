@@ -56,6 +56,8 @@ async def gallery(request: Request) -> GalleryInfo:
         version=None if served is None else served.snapshot.version,
         checkpoint=CheckpointInfo(name=identity.name, sha256=identity.sha256, reranks=not rule.keeps_recall_order),
         tags=[] if served is None else [TagCount(name=n, photos=c) for n, c in served.snapshot.tags.items()],
+        recall=None if served is None else served.snapshot.recall_kind,
+        recall_problem=None if served is None else served.snapshot.recall_problem,
         building=None if standing is None else Progress(step=standing.step, done=standing.done, total=standing.total),
         last_error=None if problem is None else problem.code,
         held=[

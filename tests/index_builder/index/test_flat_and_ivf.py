@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from hypothesis import strategies as st
 
 from index_builder.index import flat_and_ivf
 from index_builder.index.cache_note import Origin
-from index_builder.index.faiss_search import load_faiss
 from index_builder.index.flat_and_ivf import RecallIndex, build_index, lists_for
 from index_builder.index.opening import open_recall
 from index_builder.index.recall_cache import FOLDER
@@ -210,40 +208,6 @@ def test_a_cache_that_cannot_be_written_costs_only_time(tmp_path, caplog):
     assert not cached
     assert len(index) == 40
     assert "could not be written" in caplog.text
-
-
-@pytest.fixture
-def two_gpus(monkeypatch):
-    """FAISS as its GPU build looks from outside, everything kept on the CPU; what it was told."""
-    faiss = load_faiss()
-    told = []
-
-    def to_all_gpus(index, options):
-        told.append((type(index).__name__, bool(options.useFloat16), bool(options.shard)))
-        return index
-
-    monkeypatch.setattr(faiss, "StandardGpuResources", object, raising=False)
-    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 2, raising=False)
-    monkeypatch.setattr(faiss, "GpuMultipleClonerOptions", SimpleNamespace, raising=False)
-    monkeypatch.setattr(faiss, "index_cpu_to_all_gpus", to_all_gpus, raising=False)
-    return told
-
-
-@pytest.mark.parametrize(("gpu", "shard"), [("shard", True), ("replicate", False)])
-def test_with_gpus_the_results_are_the_same(two_gpus, gpu, shard):
-    """What can be checked without one: what is handed to FAISS; filters and deep searches stay on the CPU."""
-    descriptors, queries = unit(3000), unit(4, seed=1)
-    expected = RecallIndex(build_index(descriptors, "flat"), RecallSettings(gpu="off"))
-    assert not two_gpus
-    index = RecallIndex(build_index(descriptors, "flat"), RecallSettings(gpu=gpu))
-    assert two_gpus == [("IndexFlatIP", True, shard)]
-    assert index.device == "2 gpu"
-    allowed = np.arange(3000) % 2 == 0
-    for k, mask in ((10, None), (10, allowed), (2500, None)):
-        rows, scores = index.search(queries, k, mask)
-        exact_rows, exact = expected.search(queries, k, mask)
-        np.testing.assert_allclose(scores, exact, atol=1e-5)
-        assert (rows == exact_rows).mean() > 0.99
 
 
 def test_torch_keeps_its_threads():

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from index_builder.index import hash_codes
-from index_builder.index.faiss_search import load_faiss
 from index_builder.index.hash_codes import HashIndex, encode_all, fit_hasher
 from index_builder.index.settings import RecallSettings
 from model.errors import ConfigurationError
@@ -153,40 +149,3 @@ def test_small_galleries_are_searched_flat():
 def test_settings_that_cannot_work_are_refused(changes):
     with pytest.raises(ConfigurationError, match="hash codes"):
         RecallSettings(**changes)
-
-
-def test_a_gpu_is_asked_unless_a_filter_or_a_deep_search_needs_the_cpu(monkeypatch):
-    real = load_faiss()
-    asked = []
-
-    class OnGpu:
-        def __init__(self, resources, index):
-            assert resources == "resources"
-            self.index = index
-
-        def search(self, codes, k):
-            asked.append(k)
-            return self.index.search(codes, k)
-
-    fake = SimpleNamespace(
-        **{name: getattr(real, name) for name in ("IndexBinaryFlat", "IDSelectorBitmap", "SearchParameters")},
-        ITQMatrix=real.ITQMatrix,
-        vector_to_array=real.vector_to_array,
-        omp_get_max_threads=real.omp_get_max_threads,
-        omp_set_num_threads=real.omp_set_num_threads,
-        get_num_gpus=lambda: 1,
-        StandardGpuResources=lambda: "resources",
-        GpuIndexBinaryFlat=OnGpu,
-    )
-    monkeypatch.setattr(hash_codes, "load_faiss", lambda: fake)
-    descriptors = unit(3000)
-    index = index_of(descriptors, shortlist=50)
-    assert index.device == "1 gpu"
-    on_gpu = index.search(unit(2, seed=1), 5)[0]
-    assert asked == [50]
-    index.search(unit(1), 5, np.ones(3000, dtype=bool))
-    index.search(unit(1), 2500)
-    assert asked == [50]
-    assert index_of(descriptors, gpu="off").device == "cpu"
-    monkeypatch.setattr(hash_codes, "load_faiss", lambda: real)
-    np.testing.assert_array_equal(index_of(descriptors, shortlist=50).search(unit(2, seed=1), 5)[0], on_gpu)
