@@ -27,7 +27,8 @@ from index_builder.store.checksums import file_sum
 from index_builder.store.gallery import Gallery
 from index_builder.store.layout import lance_errors, manifest_name
 from index_builder.store.metadata import GalleryMetadata
-from index_builder.store.token_reader import Rows, TokenReader, fixed_size
+from index_builder.store.token_pool import Rows
+from index_builder.store.token_reader import TokenReader, fixed_size
 from model.types import Encoding
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ class GallerySnapshot:
     @property
     def cache_counts(self) -> tuple[int, int]:
         """Rows that the token cache had, and had not, since loading."""
-        return self._tokens.hits, self._tokens.misses
+        return self._tokens.counts
 
     @property
     def tags(self) -> dict[str, int]:

@@ -171,16 +171,30 @@ def parts_of(records: Tensor, shape: TokenShape) -> tuple[Tensor, Tensor, Tensor
     )
 
 
-def dequantise(descriptor: Tensor, records: Tensor, shape: TokenShape, dtype: torch.dtype = torch.float32) -> Encoding:
+def has_masked(records: npt.NDArray[np.uint8], shape: TokenShape) -> bool:
+    """Whether any token of the records [B, R] is masked."""
+    first = shape.tokens * shape.token_bytes
+    scales = np.ascontiguousarray(records[:, first : first + 4 * shape.tokens]).view(np.float32)
+    return bool((scales == 0).any())
+
+
+def dequantise(
+    descriptor: Tensor,
+    records: Tensor,
+    shape: TokenShape,
+    dtype: torch.dtype = torch.float32,
+    *,
+    masked: bool = True,
+) -> Encoding:
     """Descriptors [B, E] and records [B, R] uint8, on any device -> Encoding there, tokens as `dtype`.
 
-    The mask is None where no token is masked.
+    The mask is None where no token is masked; with `masked` false there is none to look for.
     """
     tokens, scales, positions = parts_of(records, shape)
-    mask = scales > 0
+    mask = scales > 0 if masked else None
     return Encoding(
         descriptor=descriptor,
         tokens=(tokens * scales[..., None]).to(dtype),
         positions=positions,
-        mask=None if bool(mask.all()) else mask,
+        mask=None if mask is None or bool(mask.all()) else mask,
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -14,10 +12,11 @@ import torch
 from torch import Tensor
 
 from index_builder.gallery_errors import GalleryDamagedError, GalleryVersionGoneError
-from index_builder.store.quantise import TokenShape, dequantise
+from index_builder.store.quantise import TokenShape, dequantise, has_masked
+from index_builder.store.token_pool import Rows, TokenPool, on_device
+from model.device_faults import is_memory_short
 from model.types import Encoding
 
-Rows = npt.NDArray[np.int64]
 _READ_ROWS = 4096  # rows per read while warming, so that memory stays bounded
 
 
@@ -31,7 +30,8 @@ class TokenReader:
         descriptors: rows [k] -> descriptors [k, E] float32, from memory.
         device, dtype: of the encodings given out.
         cache_bytes: most that the cache may take on `device`; 0 turns it off. It holds tokens as stored, which take
-            less room than floats. If all photos fit, `warm` reads them once and for all.
+            less room than floats. If all photos fit, `warm` reads them once and for all. A GPU may have less to give,
+            see `TokenPool`.
     """
 
     def __init__(
@@ -47,11 +47,13 @@ class TokenReader:
     ) -> None:
         self._dataset, self._places, self._shape, self._descriptors = dataset, places, shape, descriptors
         self._device, self._dtype = torch.device(device), dtype
-        self._lock = threading.Lock()
-        self._slots: OrderedDict[int, int] = OrderedDict()
-        self.capacity = min(len(places), cache_bytes // shape.record_bytes)
-        self._pool = torch.empty((self.capacity, shape.record_bytes), dtype=torch.uint8, device=self._device)
-        self.hits = self.misses = 0
+        self._pool = TokenPool(min(len(places), cache_bytes // shape.record_bytes), shape.record_bytes, self._device)
+        self._masked = False
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Rows that the cache had, and rows that it lacked."""
+        return self._pool.hits, self._pool.misses
 
     def encodings(self, rows: Rows) -> Encoding:
         """Rows [k] int64 -> Encoding of k photos on the reader's device.
@@ -63,15 +65,15 @@ class TokenReader:
         rows = np.asarray(rows, dtype=np.int64)
         if rows.size and (rows.min() < 0 or rows.max() >= len(self._places)):
             raise IndexError(f"rows must lie in [0, {len(self._places)})")
-        missing, records = self._from_cache(rows)
+        missing, records = self._pool.get(rows)
         if len(missing):
             read = self._read(rows[missing])
             present = np.setdiff1d(np.arange(len(rows)), missing)
-            order = torch.from_numpy(np.argsort(np.concatenate([present, missing]))).to(self._device)
+            order = on_device(np.argsort(np.concatenate([present, missing])), self._device)
             records = torch.cat([records, read]).index_select(0, order)
-            self._to_cache(rows[missing], read)
-        descriptors = torch.from_numpy(self._descriptors(rows)).to(self._device)
-        return dequantise(descriptors, records, self._shape, self._dtype)
+            self._pool.put(rows[missing], read)
+        descriptors = on_device(self._descriptors(rows), self._device)
+        return dequantise(descriptors, records, self._shape, self._dtype, masked=self._masked)
 
     def descriptors(self, rows: Rows) -> npt.NDArray[np.float32]:
         """Rows [k] int64 -> descriptors [k, E] float32, as the network gave them."""
@@ -79,45 +81,23 @@ class TokenReader:
 
     def warm(self) -> bool:
         """Read everything into the cache if it fits; whether it did."""
-        if self.capacity < len(self._places):
+        if self._pool.capacity < len(self._places):
             return False
         for start in range(0, len(self._places), _READ_ROWS):
             rows = np.arange(start, min(start + _READ_ROWS, len(self._places)), dtype=np.int64)
-            self._to_cache(rows, self._read(rows))
+            try:
+                self._pool.put(rows, self._read(rows))
+            except (RuntimeError, MemoryError) as error:
+                if not is_memory_short(error):
+                    raise
+                return False  # the rest is read when it is asked for
         return True
 
-    def _from_cache(self, rows: Rows) -> tuple[npt.NDArray[np.int64], Tensor]:
-        """The indices in `rows` of those that the cache lacks, and the records of the others, in order."""
-        with self._lock:
-            slots = np.array([self._slots.get(row, -1) for row in rows.tolist()], dtype=np.int64)
-            present = slots >= 0
-            for row in rows[present].tolist():
-                self._slots.move_to_end(row)
-            source = torch.from_numpy(slots[present]).to(self._device)
-            records = self._pool.index_select(0, source)
-            self.hits += len(source)
-            self.misses += len(rows) - len(source)
-        return np.flatnonzero(~present), records
-
-    def _to_cache(self, rows: Rows, records: Tensor) -> None:
-        if not self.capacity:
-            return
-        with self._lock:
-            kept: dict[int, int] = {}  # slot -> index in rows; a later row may push out an earlier one of the same call
-            for index, row in enumerate(rows):
-                if int(row) in self._slots:
-                    continue
-                slot = len(self._slots) if len(self._slots) < self.capacity else self._slots.popitem(last=False)[1]
-                self._slots[int(row)] = slot
-                kept[slot] = index
-            if kept:
-                target = torch.tensor(list(kept), device=self._device)
-                source = torch.tensor(list(kept.values()), device=self._device)
-                self._pool[target] = records[source]
-
     def _read(self, rows: Rows) -> Tensor:
-        column = self._take(rows, ["tokens"]).column("tokens")
-        return torch.from_numpy(records_of(column, self._shape)).to(self._device)
+        records = records_of(self._take(rows, ["tokens"]).column("tokens"), self._shape)
+        # Found out here, because asking a GPU for it would wait for all that it has to do.
+        self._masked = self._masked or has_masked(records, self._shape)
+        return on_device(records, self._device)
 
     def _take(self, rows: Rows, columns: list[str]) -> pa.Table:
         places = self._places[rows]

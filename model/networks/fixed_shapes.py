@@ -50,6 +50,7 @@ class CudaRecorder:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._pool: Any = None
+        self._stream: Any = None
 
     def has_room(self) -> bool:
         """See `Recorder.has_room`."""
@@ -59,9 +60,10 @@ class CudaRecorder:
     def record(self, run: Callable[[], Tensors]) -> tuple[Tensors, Callable[[], None]]:
         """See `Recorder.record`."""
         with torch.cuda.device(self._device):
-            current, aside = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
             if self._pool is None:
                 self._pool = torch.cuda.graph_pool_handle()
+                self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # one: a pool serves one stream
+            current, aside = torch.cuda.current_stream(), self._stream
             aside.wait_stream(current)
             with torch.cuda.stream(aside):  # libraries choose their kernels and take their memory before
                 for _ in range(_WARM_UPS):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from index_builder.store.quantise import StoredTokens, TokenShape, dequantise, quantise
+from index_builder.store.quantise import StoredTokens, TokenShape, dequantise, has_masked, quantise
 from model.networks.registry import build_network, preset
 from model.types import Encoding
 
@@ -67,7 +67,9 @@ def test_shapes_survive_json_and_old_ones_are_of_8_bits():
 def test_padding_stays_padding(shape):
     values = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(0))
     mask = torch.tensor([[True] * 5, [True, True, False, True, False]])
-    result = back(quantise(encoding(values, mask), shape), shape)
+    stored = quantise(encoding(values, mask), shape)
+    result = back(stored, shape)
+    assert [has_masked(stored.records[row : row + 1], shape) for row in range(2)] == [False, True]
     assert result.mask is not None
     assert result.mask.tolist() == mask.tolist()
     assert (result.tokens[~mask] == 0).all()
@@ -84,7 +86,9 @@ def test_fewer_tokens_are_padded_and_more_are_refused():
 
 @BITS
 def test_a_token_of_zeros_is_still_a_token(shape):
-    result = back(quantise(encoding(torch.zeros(1, 5, 6)), shape), shape)
+    stored = quantise(encoding(torch.zeros(1, 5, 6)), shape)
+    result = back(stored, shape)
+    assert not has_masked(stored.records, shape)
     assert result.mask is None
     assert (result.tokens == 0).all()
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from index_builder import Gallery, GallerySnapshot, build_gallery
+from index_builder.store import token_pool, token_reader
 from index_builder.store.quantise import TokenShape
 
 
@@ -101,3 +104,81 @@ def test_many_threads_read_one_snapshot(gallery, network):
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+class Short:
+    """A device's memory that has room for so many bytes at once."""
+
+    def __init__(self, monkeypatch, room):
+        self.room, self.tried = room, []
+        self._empty = torch.empty
+        monkeypatch.setattr(torch, "empty", self.empty)
+
+    def empty(self, shape, **options):
+        self.tried.append(shape[0])
+        if math.prod(shape) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+        return self._empty(shape, **options)
+
+
+@pytest.mark.parametrize(("room", "expected"), [(1000, 10), (99, 5), (45, 2), (1, 0)])
+def test_a_pool_takes_what_the_memory_has(monkeypatch, caplog, room, expected):
+    short = Short(monkeypatch, room)
+    pool = token_pool.TokenPool(10, 10, torch.device("cpu"))
+    assert pool.capacity == expected
+    assert short.tried[0] == 10
+    warnings = [record.getMessage() for record in caplog.records]
+    assert len(warnings) == (expected < 10)
+    if warnings:
+        assert f"the tokens of {expected} of 10 photos" in warnings[0]
+    rows = np.arange(10, dtype=np.int64)
+    pool.put(rows, torch.arange(100, dtype=torch.uint8).reshape(10, 10))
+    missing, records = pool.get(rows)
+    assert len(missing) == 10 - expected
+    assert len(records) == expected
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory(monkeypatch):
+    def fails(*_, **__):
+        raise RuntimeError("unspecified launch failure")
+
+    monkeypatch.setattr(torch, "empty", fails)
+    with pytest.raises(RuntimeError, match="launch failure"):
+        token_pool.TokenPool(10, 10, torch.device("cpu"))
+
+
+def test_preloading_ends_where_the_memory_does(gallery, network, monkeypatch):
+    plain = GallerySnapshot.load(gallery, network.identity, cache_bytes=0)
+    monkeypatch.setattr(token_reader, "_READ_ROWS", 4)
+    put, calls = token_pool.TokenPool.put, []
+
+    def put_twice(self, rows, records):
+        calls.append(len(rows))
+        if len(calls) == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        put(self, rows, records)
+
+    monkeypatch.setattr(token_pool.TokenPool, "put", put_twice)
+    snapshot = GallerySnapshot.load(gallery, network.identity, cache_bytes=10 * per_photo(gallery), preload=True)
+    assert calls == [4, 4]
+    assert_equal(snapshot.encodings(np.arange(10)), plain.encodings(np.arange(10)))
+    assert snapshot.cache_counts == (4, 6)
+
+
+def test_masked_tokens_stay_masked(tmp_path, photos, network, options, monkeypatch):
+    encode = network.encode_photo
+
+    def one_token_less(images):
+        encoding = encode(images)
+        mask = torch.ones(encoding.tokens.shape[:2], dtype=torch.bool)
+        mask[:, -1] = False
+        return replace(encoding, mask=mask)
+
+    monkeypatch.setattr(network, "encode_photo", one_token_less)
+    build_gallery(photos, tmp_path / "g", network, options=options)
+    for cache_bytes in (0, 10 * per_photo(tmp_path / "g")):
+        snapshot = GallerySnapshot.load(tmp_path / "g", network.identity, cache_bytes=cache_bytes, preload=True)
+        mask = snapshot.encodings([3, 1]).mask
+        assert mask is not None
+        assert mask[:, :-1].all()
+        assert not mask[:, -1].any()
