@@ -100,10 +100,14 @@ class Settings(GallerySettings, AccessSettings):
     )
 
     queue_limit: int = Field(
-        64, ge=1, description="Searches that may wait for the device; any more are answered 503 at once."
+        128, ge=1, description="Searches that may wait for the device; any more are answered 503 at once."
     )
-    batch_limit: int = Field(8, ge=1, description="Most waiting searches that are encoded and recalled together.")
-    relation_chunk: int = Field(128, ge=1, description="Candidates compared in one step of the rerank stage.")
+    batch_limit: int = Field(
+        0, ge=0, description="Most waiting searches that are done together; 0 takes 8 on a CPU and 32 on a GPU."
+    )
+    relation_chunk: int = Field(
+        0, ge=0, description="Candidates compared in one step; 0 takes 128 on a CPU and 2048 on a GPU."
+    )
     encode_batch: int = Field(8, ge=1, description="Photos encoded in one step; searches get their turn between steps.")
     token_cache_bytes: int = Field(
         512 * MEGABYTE, ge=0, description="Memory for photos' tokens on the device; 0 reads them from disk each time."
@@ -202,6 +206,14 @@ class Settings(GallerySettings, AccessSettings):
     def threads(self) -> int:
         """Threads of one tensor operation."""
         return self.torch_threads or min(4, usable_cores())
+
+    def searches_together(self, *, on_gpu: bool) -> int:
+        """Most searches in one batch."""
+        return self.batch_limit or (32 if on_gpu else 8)
+
+    def pairs_together(self, *, on_gpu: bool) -> int:
+        """Most candidates that are related in one step."""
+        return self.relation_chunk or (2048 if on_gpu else 128)
 
     @property
     def most_listeners(self) -> int:

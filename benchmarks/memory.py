@@ -14,8 +14,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import httpx2
-from serve import Work, ask, memory_mb, started
+from load import Client, form_of
+from serve import serving
 from shared_options import add_service
 
 _REFUSED_EACH = 20
@@ -29,32 +29,32 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1000)
     arguments = parser.parse_args()
     files = [path.read_bytes() for path in sorted(arguments.sketches.rglob("*.png"))[:2000]]
-    process, url, ready_s = started(arguments)
-    work = Work(url, [], {"top_k": "20", "candidates": str(arguments.candidates)})
-    print(
-        f"ready after {ready_s:.1f} s\n{'requests':>8} {'MB':>8} {'files':>6} {'threads':>8} {'ms each':>8}  statuses"
-    )
     statuses: Counter[int] = Counter()
-    memory: list[tuple[int, float]] = [(0, memory_mb(process.pid))]
-    try:
-        with httpx2.Client(base_url=url, timeout=120) as http:
-            began = time.monotonic()
-            for number in range(1, arguments.requests + 1):
-                sketch = b"no picture" if number % _REFUSED_EACH == 0 else files[number % len(files)]
-                statuses[ask(http, work, sketch)[1]] += 1
-                if number % arguments.every == 0:
-                    memory.append((number, memory_mb(process.pid)))
-                    each_ms = (time.monotonic() - began) * 1000 / arguments.every
-                    proc = Path(f"/proc/{process.pid}")
-                    handles, threads = len(list((proc / "fd").iterdir())), len(list((proc / "task").iterdir()))
-                    print(
-                        f"{number:8d} {memory[-1][1]:8.1f} {handles:6d} {threads:8d} {each_ms:8.1f}  {dict(statuses)}",
-                        flush=True,
-                    )
-                    began = time.monotonic()
-    finally:
-        process.terminate()
-        process.wait()
+    with serving(
+        arguments.gallery,
+        checkpoint=arguments.checkpoint,
+        device=arguments.device,
+        settings={"SKETCHSEEK_TORCH_THREADS": str(arguments.threads)},
+    ) as served:
+        print(f"ready after {served.ready_s:.1f} s")
+        print(f"{'requests':>8} {'MB':>8} {'files':>6} {'threads':>8} {'ms each':>8}  statuses")
+        memory: list[tuple[int, float]] = [(0, served.memory_mb)]
+        client, form = Client(served.port), {"top_k": "20", "candidates": str(arguments.candidates)}
+        began = time.monotonic()
+        for number in range(1, arguments.requests + 1):
+            sketch = b"no picture" if number % _REFUSED_EACH == 0 else files[number % len(files)]
+            statuses[client.search(form_of(sketch, form)).status] += 1
+            if number % arguments.every == 0:
+                memory.append((number, served.memory_mb))
+                each_ms = (time.monotonic() - began) * 1000 / arguments.every
+                proc = Path(f"/proc/{served.pid}")
+                handles, threads = len(list((proc / "fd").iterdir())), len(list((proc / "task").iterdir()))
+                print(
+                    f"{number:8d} {memory[-1][1]:8.1f} {handles:6d} {threads:8d} {each_ms:8.1f}  {dict(statuses)}",
+                    flush=True,
+                )
+                began = time.monotonic()
+        client.close()
     settled = [mb for number, mb in memory if number >= _SETTLED * arguments.requests]
     print(
         f"at first {memory[0][1]:.1f} MB; grew by {settled[-1] - settled[0]:+.1f} MB over the last {1 - _SETTLED:.0%}"

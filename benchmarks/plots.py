@@ -108,9 +108,11 @@ def early_exit(axes: Any, rows: Rows) -> None:
 
 def serve(axes: Any, rows: Rows) -> None:
     """Percentiles by the number of clients."""
-    clients = [str(row["clients"]) for row in rows]
-    axes.plot(clients, [row["p50_ms"] for row in rows], "o-", label="p50")
-    axes.plot(clients, [row["p95_ms"] for row in rows], "o-", label="p95")
+    for side in dict.fromkeys(row["side"] for row in rows):
+        own = [row for row in rows if row["side"] == side]
+        for percentile in ("p50", "p95"):
+            values = [row[f"{percentile}_ms"] for row in own]
+            axes.plot([str(row["clients"]) for row in own], values, "o-", label=f"{percentile}, {side}")
     axes.set(xlabel="clients", ylabel="ms per search")
     axes.legend()
 

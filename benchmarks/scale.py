@@ -94,7 +94,7 @@ def queries(
         laps.append(clock())
         (found,) = searcher.recall([Asked.of_sketch(sketch)], [wanted])
         laps.append(clock())
-        searcher.rerank(sketch, found, wanted)
+        searcher.rerank([sketch], [found], [wanted])
         laps.append(clock())
         if number < 3:
             continue

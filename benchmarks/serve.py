@@ -1,32 +1,35 @@
-"""How fast the service answers, beside the bare time of its stages in the same run.
+"""How fast the service answers, beside the bare time of its stages, and beside the service of another source tree.
 
-    python benchmarks/serve.py --gallery GALLERY --sketches FOLDER [--candidates 50] [--pairs 60] [--rounds 6]
+    python benchmarks/serve.py --gallery GALLERY --sketches FOLDER [--clients 1 8] [--before TREE]
 
-The service runs in a process of its own. Both measurements alternate between their sides, so that other load on the
-machine affects both alike:
+Each service runs in a process of its own. All measurements alternate between their sides, so that other load on the
+machine affects them alike:
 
 * pairs: one search over HTTP from this process, then the same three stages bare in this process with as many threads;
   the ratio of the medians is what serving costs.
-* rounds: so many seconds with one client, then with eight, each a process of its own with one connection kept open;
-  their throughputs are compared, and every answer that is not 200 is counted.
+* rounds: so many seconds with one client, then with eight (or what `--clients` says), against each service in turn. The
+  clients run in processes of their own (`load.py`). Every answer that is not 200 is counted.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-import multiprocessing
 import os
 import socket
 import statistics
 import subprocess
 import sys
 import time
-from collections import Counter
+import urllib.request
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from load import Client, Load, Seen, Work, summary
 from measure import machine  # sets OMP_WAIT_POLICY
 from shared_options import add_service
 
@@ -35,98 +38,128 @@ _STAGES = ("encode", "recall", "rerank")
 
 
 @dataclass(frozen=True)
-class Work:
-    """What is searched for: sketches and form fields."""
+class Served:
+    """A service that runs.
 
-    url: str
-    sketches: list[Path]
-    form: dict[str, str]
+    Attributes:
+        port: on this machine.
+        pid: of its process.
+        ready_s: seconds that it took to be ready.
+    """
 
+    port: int
+    pid: int
+    ready_s: float
 
-Seen = tuple[float, int, str, dict[str, float]]
-"""Milliseconds, status, Retry-After and stages of one answer."""
+    def cpu_s(self) -> float:
+        """Seconds of computing so far, of its process and of those that it started."""
+        ticks = dict[int, tuple[int, float]]()
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):  # it has ended
+                facts = path.read_text().rpartition(")")[2].split()
+                ticks[int(path.parent.name)] = int(facts[1]), int(facts[11]) + int(facts[12])
+        total, family = 0.0, [self.pid]
+        while family:
+            parent = family.pop()
+            total += ticks.get(parent, (0, 0.0))[1]
+            family += [pid for pid, (of, _) in ticks.items() if of == parent]
+        return total / os.sysconf("SC_CLK_TCK")
 
-
-def ask(http: Any, work: Work, sketch: bytes) -> Seen:
-    """One search."""
-    began = time.perf_counter()
-    answer = http.post("/search", files={"sketch": sketch}, data=work.form)
-    took = (time.perf_counter() - began) * 1000
-    return took, answer.status_code, answer.headers.get("retry-after", ""), answer.json().get("timings_ms", {})
-
-
-def client(work: Work, orders: Any) -> None:
-    """One client process: searches for as many seconds as it is told, again and again, until told None."""
-    import httpx2
-
-    files = [path.read_bytes() for path in work.sketches]
-    with httpx2.Client(base_url=work.url, timeout=120) as http:
-        http.get("/healthz")
-        orders.send("ready")
-        while (seconds := orders.recv()) is not None:
-            seen: list[Seen] = []
-            end = time.monotonic() + seconds
-            while time.monotonic() < end:
-                seen.append(ask(http, work, files[len(seen) % len(files)]))
-            orders.send(seen)
-
-
-class Clients:
-    """Client processes, of which as many work at a time as wanted."""
-
-    def __init__(self, work: Work, count: int) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._pipes = []
-        self._processes = []
-        for _ in range(count):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=client, args=(work, theirs))
-            process.start()
-            self._pipes.append(ours)
-            self._processes.append(process)
-        for pipe in self._pipes:
-            pipe.recv()
-
-    def load(self, count: int, seconds: float) -> tuple[list[Seen], float]:
-        """What `count` clients saw together, and the seconds it took."""
-        began = time.monotonic()
-        for pipe in self._pipes[:count]:
-            pipe.send(seconds)
-        seen = [one for pipe in self._pipes[:count] for one in pipe.recv()]
-        return seen, time.monotonic() - began
-
-    def end(self) -> None:
-        """Let the processes go."""
-        for pipe, process in zip(self._pipes, self._processes, strict=True):
-            pipe.send(None)
-            process.join()
+    @property
+    def memory_mb(self) -> float:
+        """Resident memory of its process."""
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) / 1000
+        raise ValueError("no VmRSS")
 
 
-def summary(clients: int, seen: list[Seen], took: float) -> dict[str, Any]:
-    """The row of a table for so many clients."""
-    fine = [one for one in seen if one[1] == 200]
-    times = sorted(one[0] for one in fine)
-    return {
-        "clients": clients,
-        "answers": len(seen),
-        "statuses": dict(Counter(one[1] for one in seen)),
-        "refused_without_retry_after": sum(one[1] == 503 and not one[2] for one in seen),
-        "p50_ms": round(percentile(times, 50), 1),
-        "p95_ms": round(percentile(times, 95), 1),
-        "longest_ms": round(times[-1], 1),
-        "per_s": round(len(fine) / took, 2),
-        "stages_p50_ms": {n: round(statistics.median(one[3][n] for one in fine), 2) for n in fine[0][3]},
-    }
+@contextlib.contextmanager
+def serving(
+    gallery: Path | str, *, checkpoint: str, device: str, settings: Mapping[str, str], tree: Path | None = None
+) -> Iterator[Served]:
+    """A service while the block runs, from the moment on when it is ready.
+
+    Args:
+        gallery, checkpoint, device: what it serves, and where.
+        settings: more variables of its environment.
+        tree: source tree that it comes from; None for what is installed here.
+
+    Raises:
+        SystemExit: it did not start.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {**os.environ, "SKETCHSEEK_RATE_LIMIT_PER_MINUTE": "0", "SKETCHSEEK_LOG_LEVEL": "warning", **settings}
+    if tree is not None:
+        environment["PYTHONPATH"] = str(tree.resolve())
+    began = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from app.cli import main; main()", "serve", "--gallery", str(Path(gallery).resolve()),
+         "--checkpoint", checkpoint, "--device", device, "--port", str(port)],
+        env=environment,
+        cwd=tree,
+    )  # fmt: skip
+    try:
+        _wait_until_ready(process, port)
+        yield Served(port, process.pid, time.monotonic() - began)
+    finally:
+        process.terminate()
+        process.wait()
 
 
-def percentile(ordered: list[float], share: float) -> float:
-    """The value below which `share` percent of the ordered values lie."""
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share / 100))]
+def _wait_until_ready(process: subprocess.Popen[bytes], port: int) -> None:
+    while True:
+        if process.poll() is not None:
+            raise SystemExit("the service did not start")
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10) as answer:
+                if answer.status == 200:
+                    return
+        except OSError:  # not there yet, or not ready
+            time.sleep(0.05)
 
 
-def pairs(arguments: argparse.Namespace, work: Work) -> tuple[list[Seen], list[dict[str, float]]]:
+def measure(
+    sides: Mapping[str, Served], work: Work, *, clients: Sequence[int], rounds: int, seconds: float
+) -> list[dict[str, Any]]:
+    """How fast services answer, in turns.
+
+    Args:
+        sides: name -> a service.
+        work: what is searched for.
+        clients: numbers of clients that search at the same time.
+        rounds: of load.
+        seconds: of each round, side and number of clients.
+
+    Returns:
+        a row for each side and number of clients: `side`, what `load.summary` tells, `cpu_ms` that the service computed
+        for a search, and `per_s_of_rounds`.
+    """
+    loads: dict[tuple[str, int], list[tuple[list[Seen], float, float]]] = defaultdict(list)
+    with Load(work, max(clients)) as load:
+        for served in sides.values():
+            load.of(max(clients), served.port, 0.5)  # warm
+        for number in range(rounds):
+            for count in clients:
+                for side in list(sides)[:: 1 if number % 2 else -1]:
+                    computed = sides[side].cpu_s()
+                    seen, took = load.of(count, sides[side].port, seconds)
+                    loads[side, count].append((seen, took, sides[side].cpu_s() - computed))
+    return [_row(side, count, loads[side, count]) for count in clients for side in sides]
+
+
+def _row(side: str, count: int, rounds: list[tuple[list[Seen], float, float]]) -> dict[str, Any]:
+    every = [one for seen, _, _ in rounds for one in seen]
+    row = summary(count, every, sum(took for _, took, _ in rounds))
+    cpu_ms = 1000 * sum(computed for _, _, computed in rounds) / max(1, len(every))
+    per_s = [round(len(seen) / took, 1) for seen, took, _ in rounds]
+    return {"side": side, **row, "cpu_ms": round(cpu_ms, 1), "per_s_of_rounds": per_s}
+
+
+def pairs(arguments: argparse.Namespace, served: Served, sketches: list[Path], work: Work) -> Any:
     """Searches over HTTP and the same stages bare, in turns."""
-    import httpx2
     import torch
 
     from app.search.query_and_answer import Asked, Query
@@ -143,123 +176,92 @@ def pairs(arguments: argparse.Namespace, work: Work) -> tuple[list[Seen], list[d
     )
     searcher = TwoStageSearcher(network, snapshot)
     query = Query(top_k=arguments.top_k, candidates=arguments.candidates)
-    served: list[Seen] = []
+    over_http: list[Seen] = []
     bare: list[dict[str, float]] = []
-    with httpx2.Client(base_url=work.url, timeout=120) as http:
-        for number in range(arguments.pairs + _WARM_UP):
-            sketch = work.sketches[number % len(work.sketches)].read_bytes()
-            served.append(ask(http, work, sketch))
-            clock = Stopwatch()
-            tensor = searcher.prepare(open_image(sketch))
-            clock.lap("decode")
-            encoding = searcher.encode(tensor[None])
-            clock.lap("encode")
-            (candidates,) = searcher.recall([Asked.of_sketch(encoding)], [query])
-            clock.lap("recall")
-            searcher.rerank(encoding, candidates, query)
-            clock.lap("rerank")
-            bare.append(clock.laps_ms)
-    return served[_WARM_UP:], bare[_WARM_UP:]
+    client = Client(served.port)
+    for number in range(arguments.pairs + _WARM_UP):
+        over_http.append(client.search(work.bodies[number % len(work.bodies)]))
+        clock = Stopwatch()
+        tensor = searcher.prepare(open_image(sketches[number % len(sketches)].read_bytes()))
+        clock.lap("decode")
+        encoding = searcher.encode(tensor[None])
+        clock.lap("encode")
+        (candidates,) = searcher.recall([Asked.of_sketch(encoding)], [query])
+        clock.lap("recall")
+        searcher.rerank([encoding], [candidates], [query])
+        clock.lap("rerank")
+        bare.append(clock.laps_ms)
+    client.close()
+    return over_http[_WARM_UP:], bare[_WARM_UP:]
 
 
-def memory_mb(pid: int) -> float:
-    """Resident memory of a process."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1000
-    raise ValueError("no VmRSS")
-
-
-def started(arguments: argparse.Namespace) -> tuple[subprocess.Popen[bytes], str, float]:
-    """The service, its address, and the seconds it took to be ready."""
-    import httpx2
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    began = time.monotonic()
-    process = subprocess.Popen(
-        [sys.executable, "-c", "from app.cli import main; main()", "serve", "--gallery", arguments.gallery,
-         "--checkpoint", arguments.checkpoint, "--device", arguments.device, "--port", str(port)],
-        env={**os.environ, "SKETCHSEEK_RATE_LIMIT_PER_MINUTE": "0", "SKETCHSEEK_LOG_LEVEL": "warning",
-             "SKETCHSEEK_TORCH_THREADS": str(arguments.threads)},
-    )  # fmt: skip
-    url = f"http://127.0.0.1:{port}"
-    while True:
-        if process.poll() is not None:
-            raise SystemExit("the service did not start")
-        try:
-            if httpx2.get(url + "/readyz").status_code == 200:
-                return process, url, time.monotonic() - began
-        except httpx2.TransportError:
-            pass
-        time.sleep(0.05)
+def sketches_in(folder: Path) -> list[Path]:
+    """At most 64 pictures, spread over the folder."""
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
+    return found[:: max(1, len(found) // 64)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_service(parser, threads=2)
     parser.add_argument("--top-k", type=int, default=20)
-    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8])
-    parser.add_argument("--pairs", type=int, default=60, help="searches over HTTP beside bare ones")
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8], help="numbers of clients, such as 1 8 32 128")
+    parser.add_argument("--before", type=Path, help="another source tree, whose service is measured in turns")
+    parser.add_argument("--pairs", type=int, default=60, help="searches over HTTP beside bare ones; 0 for none")
     parser.add_argument("--rounds", type=int, default=6, help="rounds of load")
     parser.add_argument("--seconds", type=float, default=3, help="of each round and number of clients")
     parser.add_argument("--json", type=Path, help="also write everything here")
     arguments = parser.parse_args()
-    found = sorted(path for path in arguments.sketches.rglob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
-    if not found:
+    sketches = sketches_in(arguments.sketches)
+    if not sketches:
         parser.error(f"no PNG or JPEG in {arguments.sketches}")
-    form = {"top_k": str(arguments.top_k), "candidates": str(arguments.candidates)}
-    process, url, ready_s = started(arguments)
-    work = Work(url, found[:: max(1, len(found) // 64)], form)
-    memory = [memory_mb(process.pid)]
-    clients = Clients(work, max(arguments.clients))
-    try:
-        served, bare = pairs(arguments, work)
-        memory.append(memory_mb(process.pid))
-        loads: dict[int, tuple[list[Seen], float]] = {count: ([], 0.0) for count in arguments.clients}
-        for _ in range(arguments.rounds):
-            for count in arguments.clients:
-                seen, took = clients.load(count, arguments.seconds)
-                loads[count] = (loads[count][0] + seen, loads[count][1] + took)
-        memory.append(memory_mb(process.pid))
-    finally:
-        clients.end()
-        process.terminate()
-        process.wait()
-
-    tell(arguments, (served, bare), loads, memory, ready_s)
+    work = Work.of(sketches, {"top_k": str(arguments.top_k), "candidates": str(arguments.candidates)})
+    served: dict[str, Any] = {
+        "checkpoint": arguments.checkpoint,
+        "device": arguments.device,
+        "settings": {"SKETCHSEEK_TORCH_THREADS": str(arguments.threads)},
+    }
+    with contextlib.ExitStack() as stack:
+        sides = {}
+        if arguments.before:
+            sides["before"] = stack.enter_context(serving(arguments.gallery, tree=arguments.before, **served))
+        sides["now"] = now = stack.enter_context(serving(arguments.gallery, **served))
+        memory = [now.memory_mb]
+        beside = pairs(arguments, now, sketches, work) if arguments.pairs else None
+        memory.append(now.memory_mb)
+        rows = measure(sides, work, clients=arguments.clients, rounds=arguments.rounds, seconds=arguments.seconds)
+        memory.append(now.memory_mb)
+    tell(arguments, beside, rows, memory, now.ready_s)
 
 
 def tell(
-    arguments: argparse.Namespace,
-    pairs: tuple[list[Seen], list[dict[str, float]]],
-    loads: dict[int, tuple[list[Seen], float]],
-    memory: list[float],
-    ready_s: float,
+    arguments: argparse.Namespace, beside: Any, rows: list[dict[str, Any]], memory: list[float], ready_s: float
 ) -> None:
     """Print everything, and write it where asked."""
-    served, bare = pairs
-    over_http = statistics.median(one[0] for one in served)
-    sums = [sum(one[stage] for stage in _STAGES) for one in bare]
-    three = statistics.median(sums)
     print(f"ready after {ready_s:.1f} s; memory in MB: {', '.join(f'{one:.0f}' for one in memory)}")
-    print(f"pairs: {len(served)}; p50 over HTTP {over_http:.1f} ms, three bare stages {three:.1f} ms, ")
-    print(f"       ratio of medians {over_http / three:.2f}, median of ratios "
-          f"{statistics.median(h[0] / b for h, b in zip(served, sums, strict=True)):.2f}")  # fmt: skip
-    print("  bare    : " + shown({name: statistics.median(one[name] for one in bare) for name in bare[0]}))
-    print("  service : " + shown(summary(1, served, 1.0)["stages_p50_ms"]))
-    rows = [summary(count, *loads[count]) for count in arguments.clients]
-    print(f"{'clients':>7} {'p50 ms':>8} {'p95 ms':>8} {'longest':>8} {'per s':>7}  statuses")
+    measured: dict[str, Any] = {"rows": rows, "memory_mb": memory, "ready_s": ready_s}
+    if beside is not None:
+        over_http, bare = beside
+        served = statistics.median(one.ms for one in over_http)
+        sums = [sum(one[stage] for stage in _STAGES) for one in bare]
+        three = statistics.median(sums)
+        print(f"pairs: {len(over_http)}; p50 over HTTP {served:.1f} ms, three bare stages {three:.1f} ms, ")
+        print(f"       ratio of medians {served / three:.2f}, median of ratios "
+              f"{statistics.median(h.ms / b for h, b in zip(over_http, sums, strict=True)):.2f}")  # fmt: skip
+        print("  bare    : " + shown({name: statistics.median(one[name] for one in bare) for name in bare[0]}))
+        print("  service : " + shown(summary(1, over_http, 1.0)["stages_p50_ms"]))
+        measured |= {"pairs": summary(1, over_http, 1.0), "bare_ms": three, "served": over_http, "bare": bare}
+    print(f"{'':>7} {'clients':>7} {'p50 ms':>8} {'p95 ms':>8} {'longest':>8} {'per s':>7} {'CPU ms':>7}  statuses")
     for row in rows:
         print(
-            f"{row['clients']:7d} {row['p50_ms']:8.1f} {row['p95_ms']:8.1f} {row['longest_ms']:8.1f} "
-            f"{row['per_s']:7.2f}  {row['statuses']}, {row['refused_without_retry_after']} of 503 without Retry-After"
+            f"{row['side']:>7} {row['clients']:7d} {row['p50_ms']:8.1f} {row['p95_ms']:8.1f} {row['longest_ms']:8.1f} "
+            f"{row['per_s']:7.2f} {row['cpu_ms']:7.1f}  {row['statuses']}, "
+            f"{row['refused_without_retry_after']} of 503 without Retry-After"
         )
         print("  service : " + shown(row["stages_p50_ms"]))
+        print(f"  rounds  : median {statistics.median(row['per_s_of_rounds']):.1f} per s")
     if arguments.json:
-        measured = {"pairs": summary(1, served, 1.0), "bare_ms": three, "rows": rows, "memory_mb": memory}
-        write(arguments, {**measured, "ready_s": ready_s, "served": served, "bare": bare})
+        write(arguments, measured)
 
 
 def write(arguments: argparse.Namespace, measured: dict[str, Any]) -> None:

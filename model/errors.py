@@ -91,6 +91,12 @@ class DeviceError(SketchseekError):
     code = "device_unavailable"
 
 
+class DeviceMemoryError(DeviceError):
+    """The device's memory is too short even for the smallest step; others may use it at the moment."""
+
+    code = "device_memory"
+
+
 class DatasetError(SketchseekError):
     """A dataset on disk lacks a file or holds a damaged one; the message names it."""
 

@@ -1,11 +1,14 @@
 """The benchmarks' own arithmetic: what is counted is right, tables name scripts that exist, plots are drawn of them."""
 
 import argparse
+import http.server
 import importlib
 import json
+import os
 import re
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -133,3 +136,43 @@ def test_the_whole_query_relates_as_many_photos_as_its_floor_counts(script, monk
         scale.queries(TwoStageSearcher(network, sized), sized, argparse.Namespace(candidates=30, queries=1))
     assert related
     assert set(related) == {30}
+
+
+def test_load_counts_every_answer_of_every_client(script):
+    """Against a server that refuses every third request."""
+    load, serve = script("load"), script("serve")
+    bodies = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self):
+            bodies.append(self.rfile.read(int(self.headers["content-length"])))
+            refused = len(bodies) % 3 == 0
+            text = json.dumps({"timings_ms": {"encode": 2.0}}).encode()
+            self.send_response(503 if refused else 200)
+            if refused:
+                self.send_header("Retry-After", "1")
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        served = serve.Served(server.server_address[1], os.getpid(), 1.0)
+        work = load.Work([load.form_of(b"drawing %d" % number, {"top_k": "3"}) for number in range(5)])
+        rows = serve.measure({"one": served, "other": served}, work, clients=[1, 12], rounds=1, seconds=0.2)
+        server.shutdown()
+    assert [(row["side"], row["clients"]) for row in rows] == [("one", 1), ("other", 1), ("one", 12), ("other", 12)]
+    assert sum(row["answers"] for row in rows) <= len(bodies), "those that warmed up are not counted"
+    for row in rows:
+        assert row["statuses"][200] > row["statuses"][503] > 0
+        assert (row["refused_without_retry_after"], row["stages_p50_ms"]) == (0, {"encode": 2.0})
+        assert row["p50_ms"] <= row["p95_ms"] <= row["longest_ms"]
+        assert row["per_s"] > 0
+        assert row["cpu_ms"] >= 0
+    assert len(set(bodies)) == 5
+    assert load.summary(1, [load.Seen(5.0, 0, "", {})], 1.0)["per_s"] == 0, "nobody answered"

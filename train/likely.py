@@ -160,8 +160,8 @@ def measure(galleries: Galleries, asked: Sequence[Asking], *, rerank: bool) -> N
                 only = list(galleries.parts_for(one.category))[number][1]
                 query = Query(top_k=CANDIDATES, only=only, rerank=rerank)
                 (found,) = galleries.searcher.recall([one.asked], [query])
-                results = galleries.searcher.rerank(one.sketch, found, query).results
-                hits = [(one.category in each.photo.tags, bool(each.likely)) for each in results]
+                (answer,) = galleries.searcher.rerank([one.sketch], [found], [query])
+                hits = [(one.category in each.photo.tags, bool(each.likely)) for each in answer.results]
                 before += [right for right, likely in hits if likely]
                 behind += [right for right, likely in hits if not likely]
                 none += not any(likely for _, likely in hits)

@@ -2,32 +2,53 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import TypeVar
 
 import torch
 
-from model.errors import DeviceError
+from model.device_faults import is_memory_short
+from model.errors import DeviceMemoryError
 
 T = TypeVar("T")
 
 
-def in_chunks(compute: Callable[[slice], T], count: int, chunk: int) -> list[T]:
-    """`compute` over 0..count in slices of `chunk`, which is halved whenever the GPU's memory cannot hold one.
+class Chunks:
+    """How much the device works on in one step. A size that did not fit once is not tried again.
 
-    Raises:
-        DeviceError: not even one at a time fits.
+    Args:
+        size: at most in one step; by default as much as there is.
+
+    Attributes:
+        size: now.
     """
-    parts: list[T] = []
-    start = 0
-    while start < count:
-        try:
-            parts.append(compute(slice(start, start + chunk)))
-        except torch.OutOfMemoryError as error:
-            if chunk <= 1:
-                raise DeviceError("The GPU's memory does not hold one image; free some, or use device=cpu.") from error
-            chunk = (chunk + 1) // 2
-            torch.cuda.empty_cache()
-        else:
-            start += chunk
-    return parts
+
+    def __init__(self, size: int = sys.maxsize) -> None:
+        self.size = size
+
+    def each(self, compute: Callable[[slice], T], count: int) -> list[T]:
+        """The results of `compute` for slices that cover 0..count, halved whenever the memory does not hold one.
+
+        Raises:
+            DeviceMemoryError: not even one at a time fits.
+        """
+        parts: list[T] = []
+        start = 0
+        while start < count:
+            tried = min(self.size, count - start)
+            try:
+                parts.append(compute(slice(start, start + tried)))
+            except (RuntimeError, MemoryError) as error:
+                if not is_memory_short(error):
+                    raise
+                if tried == 1:
+                    raise DeviceMemoryError(
+                        "The device's memory does not hold one image; free some, or use device=cpu."
+                    ) from error
+                self.size = (tried + 1) // 2
+            else:
+                start += tried
+                continue
+            torch.cuda.empty_cache()  # outside the handler, whose traceback still holds tensors
+        return parts

@@ -67,8 +67,8 @@ def explain_rows(searcher: TwoStageSearcher, sketch: Image.Image, rows: Sequence
     tensor = to_tensor(sketch, searcher.network.preprocess)
     encoding = searcher.encode(tensor[None])
     clock.lap("encode")
-    pairs, photos = _related(searcher, tensor, encoding, rows)
-    cosines = photos.descriptor.float() @ encoding.descriptor.float().T.to(photos.descriptor.device)
+    pairs, descriptors = _related(searcher, tensor, encoding, rows)
+    cosines = descriptors.float() @ encoding.descriptor.float().T.to(descriptors.device)
     recall_scores = [float(value) for value in cosines[:, 0]]
     clock.lap("relate")
     return Explained(sketch, pairs, recall_scores, clock.laps_ms)
@@ -99,11 +99,17 @@ def explain_found(
 
 def _related(
     searcher: TwoStageSearcher, sketch: torch.Tensor, encoding: Encoding, rows: Sequence[int]
-) -> tuple[list[PairExplanation], Encoding]:
-    """Why each of the photos matches, and their encodings."""
-    photos = searcher.tokens(np.asarray(rows, dtype=np.int64))
-    with torch.inference_mode():
-        return explain_pairs(searcher.network, sketch, encoding, photos), photos
+) -> tuple[list[PairExplanation], torch.Tensor]:
+    """Why each of the photos matches, and their descriptors [P, E]."""
+    every = np.asarray(rows, dtype=np.int64)
+
+    def explained(part: slice) -> tuple[list[PairExplanation], torch.Tensor]:
+        photos = searcher.tokens(every[part])
+        with torch.inference_mode():
+            return explain_pairs(searcher.network, sketch, encoding, photos), photos.descriptor
+
+    parts = searcher.explained.each(explained, len(every))
+    return [pair for pairs, _ in parts for pair in pairs], torch.cat([descriptors for _, descriptors in parts])
 
 
 def prepare_sketch(searcher: TwoStageSearcher, image: Image.Image) -> Image.Image:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from app.search.combining import Combined
-from app.search.query_parts import PartName
+from app.search.query_parts import PartName, QueryParts
 from app.search.stopwatch import Lap
 from index_builder import PhotoRecord
 from index_builder.photo_filter import ALL_PHOTOS, PhotoFilter
@@ -99,6 +100,25 @@ class Candidates:
     def kind(self) -> QueryKind:
         """Of the query."""
         return "sketch" if self.asked is None else self.asked.kind
+
+
+@dataclass(frozen=True, eq=False)
+class Begun:
+    """A query whose candidates are found, but not reranked yet.
+
+    Attributes:
+        parts: what it is made of.
+        query: its options.
+        sketch: the sketch's encoding, length 1; None without a sketch.
+        candidates: what the recall stage found.
+        laps: when the stages so far began and ended.
+    """
+
+    parts: QueryParts
+    query: Query
+    sketch: Encoding | None
+    candidates: Candidates
+    laps: Mapping[str, Lap]
 
 
 @dataclass(frozen=True)

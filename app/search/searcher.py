@@ -2,7 +2,8 @@
 
 A search is seven calls: `prepare` a sketch, `encode` it, `ask` for photos with all parts of the query, and `recall`
 candidates; then load the candidates' `tokens`, `relate` them to the sketch and put them in `order`. `begin` does the
-first for several queries together, `rerank` does the rest for one query, and nothing else strings these calls together.
+first for several queries together, `finish` does the rest for several together, and nothing else strings these calls
+together.
 
 A searcher belongs to one network and one version of a gallery and never changes, so a request that keeps its searcher
 never mixes versions. It knows nothing of HTTP.
@@ -12,29 +13,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
 
-from app.search.chunks import in_chunks
-from app.search.collapsing import collapsed
-from app.search.combining import combine, contributions
-from app.search.likely_results import count_likely
-from app.search.query_and_answer import Answer, Asked, Candidates, Descriptors, Found, Logits, Query, Rows
+from app.search.chunks import Chunks
+from app.search.combining import combine
+from app.search.ordering import Ordering, with_relation
+from app.search.query_and_answer import Answer, Asked, Begun, Candidates, Descriptors, Logits, Query, Rows
 from app.search.query_parts import PartName, QueryParts, Vector
 from app.search.recall_stage import RecallStage
+from app.search.relating import relate_in_chunks
 from app.search.stopwatch import Observe, Stopwatch, unobserved
-from index_builder import GallerySnapshot, PhotoRecord
+from index_builder import GallerySnapshot
 from model.config import NetworkConfig
 from model.images.little_ink import has_little_ink
 from model.images.preprocess import photo_tensor, sketch_tensor
 from model.networks.network import Network
-from model.ranking.score import score_of
-from model.score_rules import ScoreRule
 from model.types import Encoding
 
 
@@ -44,14 +41,18 @@ class TwoStageSearcher:
     Args:
         network: encodes sketches and relates them to photos.
         snapshot: one version of a gallery built with that network's checkpoint.
-        relation_chunk: candidates related in one step; halved if the device's memory cannot hold them.
+        relation_chunk: pairs related in one step; halved if the device's memory cannot hold them.
+
+    Attributes:
+        explained: how many pairs are explained in one step.
     """
 
     def __init__(self, network: Network, snapshot: GallerySnapshot, relation_chunk: int = 128) -> None:
         self.network = network
         self.snapshot = snapshot
-        self._chunk = relation_chunk
         self._recall = RecallStage(snapshot)
+        self._ordering = Ordering(network, snapshot, self._recall)
+        self._related, self._encoded, self.explained = Chunks(relation_chunk), Chunks(), Chunks()
 
     def search(self, image: Image.Image, query: Query | None = None) -> Answer:
         """All stages for one sketch.
@@ -68,14 +69,14 @@ class TwoStageSearcher:
             parts: of Q queries.
             queries: their options.
         """
-        for finish in self.begin(parts, queries):
-            yield finish()
+        begun = self.begin(parts, queries)
+        for step in self.steps(begun):
+            yield from self.finish(begun[step])
 
     def begin(
         self, parts: Sequence[QueryParts], queries: Sequence[Query], observe: Observe = unobserved
-    ) -> list[Callable[[], Answer]]:
-        """Encode the pictures of several queries together, recall their candidates together, leave the rest to be
-        called for.
+    ) -> list[Begun]:
+        """Encode the pictures of several queries together, and recall their candidates together.
 
         Args:
             parts: of Q queries.
@@ -83,8 +84,7 @@ class TwoStageSearcher:
             observe: called with the name and the seconds of each stage.
 
         Returns:
-            Q functions, each of which reranks the candidates of one query. A query whose function fails or is never
-            called leaves the others untouched.
+            Q queries, to be finished in any number and order, or not at all.
         """
         clock = Stopwatch(observe)
         sketches = self._encode_some([one.sketch if "sketch" in one.used else None for one in parts], self.encode)
@@ -93,42 +93,90 @@ class TwoStageSearcher:
         clock.lap("encode")
         found = self.recall(asked, queries)
         clock.lap("recall")
+        return [Begun(*one, clock.laps) for one in zip(parts, queries, sketches, found, strict=True)]
 
-        def finish(number: int) -> Answer:
-            own = Stopwatch(observe, clock.laps)
-            answer = self.rerank(sketches[number], found[number], queries[number])
-            own.lap("rerank")
-            drawn = parts[number].sketch if sketches[number] is not None else None
-            little = drawn is not None and has_little_ink(drawn, self.network.preprocess)
-            return replace(answer, stages=own.laps, parts=parts[number].used, little_ink=little)
+    def steps(self, begun: Sequence[Begun]) -> Iterator[slice]:
+        """Which of the queries to finish together: as many as the device relates in one step, at least one."""
+        start = pairs = 0
+        for number, one in enumerate(begun):
+            own = self._pairs(one)
+            if number > start and pairs + own > self._related.size:
+                yield slice(start, number)
+                start, pairs = number, 0
+            pairs += own
+        if begun:
+            yield slice(start, len(begun))
 
-        return [partial(finish, number) for number in range(len(queries))]
+    def _pairs(self, one: Begun) -> int:
+        """How many photos are related to a query's sketch."""
+        if one.sketch is None or not one.query.rerank:
+            return 0
+        every = len(one.candidates.rows)
+        by_relation = self._is_ordered_by_relation(one.sketch, one.candidates, one.query)
+        return every if by_relation else min(every, one.query.top_k)
 
-    def rerank(self, sketch: Encoding | None, candidates: Candidates, query: Query) -> Answer:
-        """The candidates in their final order, cut to what `query` asks for.
+    def finish(self, begun: Sequence[Begun], observe: Observe = unobserved) -> list[Answer]:
+        """Rerank the candidates of several queries together.
 
         Args:
-            sketch: an encoding of length 1; without one nothing is related, and the recall scores decide.
-            candidates: what the recall stage found.
-            query: with `rerank` false the recall scores decide.
+            begun: some of what `begin` gave.
+            observe: as of `begin`.
         """
-        rule = self.network.config.rule_for(candidates.kind)
-        if sketch is None or not query.rerank:
-            return replace(self.order(candidates, None, query), sketch=sketch)
-        if rule is not None and not rule.keeps_recall_order:
-            return replace(self.order(candidates, self._logits(sketch, candidates.rows), query), sketch=sketch)
-        answer = self.order(candidates, None, query)  # what is not shown need not be related
-        shown = np.array([found.row for found in answer.results], dtype=np.int64)
-        results = [
-            replace(found, relation_score=score)
-            for found, score in zip(answer.results, _probabilities(self._logits(sketch, shown)), strict=True)
+        clock = Stopwatch(observe)
+        answers = self.rerank(
+            [one.sketch for one in begun], [one.candidates for one in begun], [one.query for one in begun]
+        )
+        clock.lap("rerank")
+        return [
+            replace(
+                answer,
+                stages={**one.laps, **clock.laps},
+                parts=one.parts.used,
+                little_ink=one.sketch is not None
+                and one.parts.sketch is not None
+                and has_little_ink(one.parts.sketch, self.network.preprocess),
+            )
+            for one, answer in zip(begun, answers, strict=True)
         ]
-        return replace(answer, results=results, reranked=True, sketch=sketch)
 
-    def _logits(self, sketch: Encoding, rows: Rows) -> Logits:
-        """Relation logits [C] of one sketch and the photos of `rows`, in chunks that fit the device's memory."""
-        parts = in_chunks(lambda part: self.relate(sketch, self.tokens(rows[part])), len(rows), self._chunk)
-        return torch.cat(parts).double().cpu().numpy() if parts else np.empty(0)
+    def rerank(
+        self, sketches: Sequence[Encoding | None], candidates: Sequence[Candidates], queries: Sequence[Query]
+    ) -> list[Answer]:
+        """The candidates of Q queries in their final order, cut to what each query asks for.
+
+        Args:
+            sketches: Q encodings of length 1; without one nothing is related, and the recall scores decide.
+            candidates: Q times what the recall stage found.
+            queries: with `rerank` false the recall scores decide.
+        """
+        answers: list[Answer | None] = []
+        related: dict[int, tuple[Encoding, Rows]] = {}
+        for number, (sketch, found, query) in enumerate(zip(sketches, candidates, queries, strict=True)):
+            by_relation = self._is_ordered_by_relation(sketch, found, query)
+            answer = None if by_relation else self.order(found, None, query)
+            answers.append(answer)
+            if sketch is not None and query.rerank:  # what is not shown need not be related where recall decides
+                shown = [one.row for one in answer.results] if answer is not None else found.rows
+                related[number] = sketch, np.asarray(shown, dtype=np.int64)
+        logits = relate_in_chunks(
+            [sketch for sketch, _ in related.values()],
+            [rows for _, rows in related.values()],
+            tokens=self.tokens,
+            relate=self.relate,
+            chunks=self._related,
+        )
+        for number, own in zip(related, logits, strict=True):
+            answer = answers[number]
+            if answer is None:
+                answers[number] = self.order(candidates[number], own, queries[number])
+            else:
+                answers[number] = with_relation(answer, own)
+        return [replace(one, sketch=own) for one, own in zip(answers, sketches, strict=True) if one is not None]
+
+    def _is_ordered_by_relation(self, sketch: Encoding | None, found: Candidates, query: Query) -> bool:
+        """Whether all candidates have to be related before anything is in order."""
+        rule = self.network.config.rule_for(found.kind)
+        return sketch is not None and query.rerank and rule is not None and not rule.keeps_recall_order
 
     def prepare(self, image: Image.Image) -> Tensor:
         """[3, S, S] float32: the sketch as the network takes it.
@@ -145,13 +193,13 @@ class TwoStageSearcher:
     def encode(self, sketches: Tensor) -> Encoding:
         """Encodings of sketches [Q, 3, S, S]."""
         with torch.inference_mode():
-            parts = in_chunks(lambda part: self.network.encode_sketch(sketches[part]), len(sketches), len(sketches))
+            parts = self._encoded.each(lambda part: self.network.encode_sketch(sketches[part]), len(sketches))
             return Encoding.concatenate(parts)
 
     def encode_photos(self, photos: Tensor) -> Encoding:
         """Encodings of photos [Q, 3, S, S]."""
         with torch.inference_mode():
-            parts = in_chunks(lambda part: self.network.encode_photo(photos[part]), len(photos), len(photos))
+            parts = self._encoded.each(lambda part: self.network.encode_photo(photos[part]), len(photos))
             return Encoding.concatenate(parts)
 
     def ask(self, parts: QueryParts, sketch: Encoding | None = None, photo: Encoding | None = None) -> Asked:
@@ -191,95 +239,32 @@ class TwoStageSearcher:
 
     def descriptors(self, candidates: Candidates) -> Descriptors:
         """[C, E] float32 of one query's candidates, as the recall score takes them."""
-        by_direction = candidates.asked is not None and candidates.asked.by_direction
-        return self._recall.photos(candidates.rows, by_direction=by_direction)
+        return self._ordering.descriptors(candidates)
 
     def tokens(self, rows: Rows) -> Encoding:
         """Encodings of the photos of `rows` [C], dequantised, on the network's device."""
         return self.snapshot.encodings(rows)
 
-    def relate(self, sketch: Encoding, photos: Encoding) -> Tensor:
-        """Relation logits [C] float32 of one sketch (an encoding of length 1) and C photos."""
-        with torch.inference_mode():
-            return self.network.relate(sketch, photos).logit[0]
-
-    def score(self, candidates: Candidates, logits: Logits | None) -> npt.NDArray[np.float64]:
-        """[C] float64, what one query's candidates are ordered by: the checkpoint's rule over all of them at once.
+    def relate(self, sketches: Encoding, photos: Encoding, counts: Sequence[int]) -> Tensor:
+        """Relation logits [P] float32 of sketches and photos, of which each sketch has its own run.
 
         Args:
-            candidates: C of them, all that were related.
-            logits: [C] float64, their relation logits. In float32 the sigmoid would tie scores near 1. None if nothing
-                was related: then only a rule that reads recall scores alone can be followed.
+            sketches: Q of them.
+            photos: P of them, those of the first sketch first.
+            counts: Q numbers of photos, which sum to P.
         """
-        rule: ScoreRule | None = self.network.config.rule_for(candidates.kind)
-        cosines = candidates.scores.astype(np.float64)
-        if rule is None or (logits is None and not rule.keeps_recall_order):
-            return cosines
-        related = np.zeros_like(cosines) if logits is None else logits
-        return score_of(rule, torch.from_numpy(related), torch.from_numpy(cosines)).numpy()
+        with torch.inference_mode():
+            return self.network.relate_each(sketches, photos, counts)
 
     def order(self, candidates: Candidates, logits: Logits | None, query: Query) -> Answer:
-        """Candidates by score, liked ones first, ties the newest first, cut to what `query` asks for.
-
-        Args:
-            candidates: C of them.
-            logits: [C] float64; None if nothing was related.
-            query: how many are wanted, from where on, and with which score.
-        """
-        rows, cosines = candidates.rows, candidates.scores.astype(np.float64)
-        scores = self.score(candidates, logits) if query.rerank else cosines
-        relation = None if logits is None else _probabilities(logits)
-        others = np.arange(len(rows)) >= candidates.liked
-        order = np.lexsort((self.snapshot.newest_first[rows], -scores, others))
-        if query.min_score is not None:
-            order = order[scores[order] >= query.min_score]
-        likely = self._likely(candidates, order)
-        groups = collapsed(self.snapshot, rows[order], int((~others[order]).sum())) if query.collapse else None
-        stays = np.arange(len(order)) if groups is None else np.array(list(groups), dtype=np.int64)
-        stays = stays[query.offset : query.offset + query.top_k]
-        shown = order[stays]
-        contributed = self._contributions(candidates, shown)
-        ranks = np.arange(1, len(rows) + 1) if candidates.recall_ranks is None else candidates.recall_ranks
-        results = [
-            Found(
-                rank=query.offset + number + 1,
-                row=int(rows[place]),
-                photo=self.snapshot.photo(int(rows[place])),
-                score=float(scores[place]),
-                relation_score=None if relation is None else relation[place],
-                recall_score=float(cosines[place]),
-                recall_rank=int(ranks[place]),
-                contributions=contributed[number],
-                duplicates=None if groups is None else self._photos(rows[order[groups[int(stays[number])]]]),
-                likely=None if likely is None else bool(stays[number] < likely),
-            )
-            for number, place in enumerate(shown)
-        ]
-        return Answer(results, candidates.searched, reranked=logits is not None)
+        """Candidates by score, liked ones first, cut to what `query` asks for: see `Ordering.order`."""
+        return self._ordering.order(candidates, logits, query)
 
     def similar(self, row: int, top_k: int) -> Answer:
         """Photos like that of `row`, which is left out: a query that likes this photo alone, looked up once."""
         asked = replace(self.ask(QueryParts(like=[row])), liked=(), left_out=(row,))
         query = Query(top_k=top_k, candidates=max(Query.candidates, top_k), expand=False)
         return self.order(self.recall([asked], [query])[0], None, query)
-
-    def _likely(self, candidates: Candidates, order: Rows) -> int | None:
-        """How many of the results, places of candidates in `order`, are likely; None without a rule for that."""
-        rule, asked = self.network.config.likely.of(candidates.kind), candidates.asked
-        if rule is None or asked is None:
-            return None
-        return count_likely(rule, asked, self.descriptors(candidates), order, candidates.liked)
-
-    def _photos(self, rows: Rows) -> tuple[PhotoRecord, ...]:
-        return tuple(self.snapshot.photo(int(row)) for row in rows)
-
-    def _contributions(self, candidates: Candidates, places: Rows) -> list[dict[str, float]]:
-        """What each part of the query gave to the recall scores of some of the candidates."""
-        asked = candidates.asked
-        if asked is None:
-            return [{}] * len(places)
-        photos = self._recall.photos(candidates.rows[places], by_direction=asked.by_direction)
-        return contributions(asked.combined, photos, candidates.scores[places])
 
     @staticmethod
     def _encode_some(images: Sequence[Tensor | None], encode: Callable[[Tensor], Encoding]) -> list[Encoding | None]:
@@ -290,10 +275,6 @@ class TwoStageSearcher:
         encoded = encode(torch.stack(there))
         places = iter(range(len(there)))
         return [None if image is None else encoded[(place := next(places)) : place + 1] for image in images]
-
-
-def _probabilities(logits: Logits) -> list[float]:
-    return [float(value) for value in torch.from_numpy(logits).sigmoid()]
 
 
 def _unit(vector: Vector) -> Vector:

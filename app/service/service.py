@@ -72,7 +72,7 @@ class Service:
         background: what runs beside the requests.
         photo_limits: what a photo may cost, indexed, uploaded or shown.
         sketch_limits: what a sketch may cost.
-        device_problem: why the device can no longer be used, or None.
+        searches_together: most searches that are done in one batch.
     """
 
     def __init__(self, settings: Settings, network: Network, metrics: Metrics, traces: Traces | None = None) -> None:
@@ -81,10 +81,11 @@ class Service:
         self.metrics, self.traces = metrics, traces
         self.photo_limits = settings.photo_limits()
         self.sketch_limits = settings.sketch_limits()
+        self.searches_together = settings.searches_together(on_gpu=network.device.type == "cuda")
         self.worker: Worker = Worker(
-            self._run_searches,
+            partial(run_searches, metrics=metrics),
             queue_limit=settings.queue_limit,
-            batch_limit=settings.batch_limit,
+            batch_limit=self.searches_together,
             retry_after_s=settings.retry_after_s,
             metrics=metrics,
         )
@@ -102,7 +103,6 @@ class Service:
             settings.screen_size, settings.screen_cache_bytes, self.photo_limits, metrics.screen_bytes
         )
         self.jobs = Jobs()
-        self.device_problem: str | None = None
         self._sketch_threads, self._photo_threads, self._file_threads = (
             ThreadPoolExecutor(settings.decode_threads, thread_name_prefix=name) for name in ("sketch", "photo", "file")
         )
@@ -154,8 +154,8 @@ class Service:
         """Whether a search would be answered, and if not, why."""
         if self._draining:
             return Readiness("draining", reason="The service is shutting down.")
-        if self.device_problem:
-            return Readiness("failed", reason=self.device_problem)
+        if self.worker.device_lost:
+            return Readiness("failed", reason="The GPU failed; the service has to be restarted.")
         if not self.worker.alive:
             return Readiness("failed", reason="The device's worker does not run.")
         if self.worker.busy_s > _STUCK_S:
@@ -208,6 +208,11 @@ class Service:
         """
         return await self._run(self._sketch_threads, function, deadline)
 
+    async def prepare(self, function: Callable[[], T], deadline: Deadline) -> T:
+        """`decode` for a search, which a batch of others may wait for."""
+        with self.worker.expecting():
+            return await self.decode(function, deadline)
+
     async def decode_photo(self, function: Callable[[], T], deadline: Deadline | None = None) -> T:
         """Run `function` on a thread for photos; at most `decode_threads` run at a time.
 
@@ -253,7 +258,7 @@ class Service:
             BusyError: `queue_full`: too much waits already; `deadline_exceeded`.
         """
         # Calls that come together, as from a batch, must not turn each other away.
-        if self._calls_waiting >= max(_MOST_CALLS_WAITING, 2 * self.settings.batch_limit):
+        if self._calls_waiting >= max(_MOST_CALLS_WAITING, 2 * self.searches_together):
             self.metrics.dropped.labels("queue_full").inc()
             raise BusyError(
                 "queue_full",
@@ -276,20 +281,6 @@ class Service:
         if (building := self.changes.progress) is not None:
             facts["still"] = str(building)
         _log.info("ready to search", **facts, seconds=round(time.monotonic() - began, 1))
-
-    def _run_searches(self, tickets: list[Any]) -> None:
-        try:
-            run_searches(tickets, self.metrics)
-        except torch.AcceleratorError as error:
-            # This process cannot use the GPU any more. Only a restart helps, which the probe triggers.
-            self.device_problem = "The GPU failed; the service has to be restarted."
-            _log.critical("the GPU failed", exc_info=error)
-            for ticket in tickets:
-                ticket.fail(
-                    BusyError(
-                        "device_lost", "The device is lost; another replica may answer.", self.settings.retry_after_s
-                    )
-                )
 
     def _device_memory(self) -> float:
         if self.network.device.type != "cuda":

@@ -53,12 +53,12 @@ def test_candidates_are_related_in_halves(material):
     sketch = searcher.encode(searcher.prepare(open_image(material.sketches[0]))[None])
 
     def logits() -> torch.Tensor:
-        answer = searcher.rerank(sketch, candidates, Query(top_k=many))
+        (answer,) = searcher.rerank([sketch], [candidates], [Query(top_k=many)])
         return torch.tensor([found.relation_score for found in sorted(answer.results, key=lambda one: one.recall_rank)])
 
     whole = logits()
     with too_little_for(
-        logits, searcher.network, "relate", most=10, count=lambda _sketches, photos: len(photos)
+        logits, searcher.network, "relate_each", most=10, count=lambda _sketches, photos, _counts: len(photos)
     ) as sizes:
         halves = logits()
     sizes.assert_halved()

@@ -83,7 +83,7 @@ class OneSearch:
     async def answer(self, served: ServedVersion) -> SearchAnswer:
         """The answer from one version of the gallery."""
         query, clock, service = query_of(self.options, served), Stopwatch(), self.service
-        parts = await service.decode(lambda: _parts(service, served, self.sent, self.options), self.deadline)
+        parts = await service.prepare(lambda: _parts(service, served, self.sent, self.options), self.deadline)
         clock.lap("decode")
         service.metrics.observe_stage("decode", clock.laps_ms["decode"] / 1000)
         item = SearchItem(served.searcher, parts, query)

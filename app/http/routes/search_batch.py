@@ -56,8 +56,8 @@ async def search_batch(request: Request) -> Response:
 
     async def attempt(served: ServedVersion) -> BatchAnswer:
         items: list[BatchItem] = []
-        for start in range(0, len(prepared), service.settings.batch_limit):  # others get their turn in between
-            part = prepared[start : start + service.settings.batch_limit]
+        for start in range(0, len(prepared), service.searches_together):  # others get their turn in between
+            part = prepared[start : start + service.searches_together]
             waiting = (_item(service, served, one, root_path, whole) for one in part)
             for item in await asyncio.gather(*waiting, return_exceptions=True):  # none goes on behind a failure
                 if isinstance(item, BaseException):

@@ -1,16 +1,19 @@
 """The one worker that owns the device: a bounded queue, micro-batches, deadlines, and room for work in the background.
 
 Networks on a GPU gain from batches, and FAISS on a GPU is not thread-safe even for reading. So one thread does
-everything that touches the device. While it works on one batch, the next one collects in the queue. Nothing waits for a
-batch to fill.
+everything that touches the device. While it works on one batch, the next one collects in the queue. A batch waits for
+company only while other searches are being prepared, and for 2 ms at most, so a lone client never waits.
+
+Whatever runs on the device runs here, so this is also where a lost device and a lack of its memory are noticed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -19,12 +22,15 @@ from app.logs import get_logger
 from app.metrics import Metrics
 from app.service.serving.deadline import Deadline
 from app.service_errors import BusyError
+from model.device_faults import is_device_lost, is_memory_short
+from model.errors import DeviceMemoryError
 
 Item = TypeVar("Item")
 Out = TypeVar("Out")
 T = TypeVar("T")
 
 _log = get_logger("app.service.serving.device_worker")
+_COMPANY_S = 0.002  # a batch waits for others no longer
 
 
 @dataclass
@@ -34,11 +40,13 @@ class Ticket(Generic[Item, Out]):
     Attributes:
         item: the work.
         deadline: of the request that waits for the result.
+        told: what the request is told of an error.
         future: receives the result. Cancelling it drops the work, wherever it is.
     """
 
     item: Item
     deadline: Deadline
+    told: Callable[[BaseException], BaseException]
     future: Future[Out] = field(default_factory=Future)
 
     @property
@@ -56,7 +64,7 @@ class Ticket(Generic[Item, Out]):
     def fail(self, error: BaseException) -> None:
         """Deliver an error, unless the work was dropped."""
         try:
-            self.future.set_exception(error)
+            self.future.set_exception(self.told(error))
         except InvalidStateError:
             return
 
@@ -70,6 +78,9 @@ class DeviceWorker(Generic[Item, Out]):
         batch_limit: most tickets handed to `process` together.
         retry_after_s: after how many seconds a rejected client is told to try again.
         metrics: where batches, restarts and tickets that find the queue full are counted.
+
+    Attributes:
+        device_lost: whether this process can use its device no more. Only a restart helps.
     """
 
     def __init__(
@@ -91,6 +102,8 @@ class DeviceWorker(Generic[Item, Out]):
         self._running: list[Ticket[Item, Out]] = []
         self._changed = threading.Condition()
         self._stopping = False
+        self._coming = 0
+        self.device_lost = False
         self._busy_since: float | None = None
         self._thread = threading.Thread(target=self._live, name="device", daemon=True)
         metrics.watch_value(metrics.queue_depth, lambda: float(len(self._tickets)))
@@ -131,13 +144,24 @@ class DeviceWorker(Generic[Item, Out]):
         """Whether the caller already runs on the device's thread."""
         return threading.current_thread() is self._thread
 
+    @contextlib.contextmanager
+    def expecting(self) -> Iterator[None]:
+        """Mark that a ticket is being prepared, so that a batch may wait for it."""
+        with self._changed:
+            self._coming += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._coming -= 1
+
     def submit(self, item: Item, deadline: Deadline) -> Ticket[Item, Out]:
         """Queue `item` for the next batch.
 
         Raises:
             BusyError: `queue_full`, at once rather than after a wait; `closing` during shutdown.
         """
-        ticket: Ticket[Item, Out] = Ticket(item, deadline)
+        ticket: Ticket[Item, Out] = Ticket(item, deadline, self._told)
         with self._changed:
             if self._stopping:
                 raise self._closing()
@@ -187,6 +211,7 @@ class DeviceWorker(Generic[Item, Out]):
                     self._changed.wait()
                 if self._stopping and not self._tickets:
                     return
+                self._wait_for_company()
                 batch = [self._tickets.popleft() for _ in range(min(len(self._tickets), self._batch_limit))]
                 call = self._calls.popleft() if self._calls else None
             self._busy_since = time.monotonic()
@@ -195,6 +220,13 @@ class DeviceWorker(Generic[Item, Out]):
             if call is not None:
                 self._run_call(*call)
             self._busy_since = None
+
+    def _wait_for_company(self) -> None:
+        """Let a batch grow while others are on their way, unless something else is to be done."""
+        until = time.monotonic() + _COMPANY_S
+        while self._coming and not self._calls and not self._stopping and len(self._tickets) < self._batch_limit:
+            if not self._changed.wait(until - time.monotonic()):
+                return
 
     def _run_batch(self, batch: list[Ticket[Item, Out]]) -> None:
         self._running = wanted = [ticket for ticket in batch if self._keep(ticket)]
@@ -220,11 +252,24 @@ class DeviceWorker(Generic[Item, Out]):
             return False
         return True
 
-    @staticmethod
-    def _run_call(function: Callable[[], Any], future: Future[Any]) -> None:
+    def _run_call(self, function: Callable[[], Any], future: Future[Any]) -> None:
         if not future.set_running_or_notify_cancel():
             return
         try:
             future.set_result(function())
         except Exception as error:
-            future.set_exception(error)
+            future.set_exception(self._told(error))
+
+    def _told(self, error: BaseException) -> BaseException:
+        """What is told of an error of the device; any other stays as it is."""
+        if is_device_lost(error):
+            if not self.device_lost:
+                self.device_lost = True
+                _log.critical("the GPU failed", exc_info=error)
+            return BusyError("device_lost", "The device is lost; another replica may answer.", self._retry_after_s)
+        if isinstance(error, DeviceMemoryError) or is_memory_short(error):
+            _log.error("the device's memory is too short", reason=str(error))
+            return BusyError(
+                "device_memory", "The device's memory is too short at the moment; try again.", self._retry_after_s
+            )
+        return error

@@ -146,7 +146,8 @@ class ServedGallery:
                     if self.problem is None or self.problem.code != error.code:
                         self._metrics.gallery_failures.labels("load").inc()
                     # Memory that was short may be there the next time; what is damaged stays so.
-                    self._refused, self.problem = None if isinstance(error, DeviceError) else version, error
+                    passes = isinstance(error, DeviceError | BusyError)
+                    self._refused, self.problem = None if passes else version, error
                 raise
             self._load_s = time.monotonic() - started
             self._swap(served)
@@ -186,7 +187,8 @@ class ServedGallery:
             cache_bytes=self._settings.token_cache_bytes,
             preload=True,
         )
-        return ServedVersion(TwoStageSearcher(network, snapshot, self._settings.relation_chunk))
+        pairs = self._settings.pairs_together(on_gpu=network.device.type == "cuda")
+        return ServedVersion(TwoStageSearcher(network, snapshot, pairs))
 
     def _swap(self, served: ServedVersion) -> None:
         self._current, self.problem, self._refused = served, None, None

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from app.search.chunks import in_chunks
+from app.search.chunks import Chunks
 from app.service.serving.device_worker import DeviceWorker
 from model.networks.network import Network
 from model.types import Encoding, Relation
@@ -22,7 +22,7 @@ class SharedNetwork(Network):
     Args:
         network: the real one.
         worker: on whose thread it runs.
-        batch: photos encoded in one step.
+        batch: photos encoded in one step; fewer if the device's memory cannot hold them.
     """
 
     def __init__(self, network: Network, worker: DeviceWorker[Any, Any], batch: int) -> None:
@@ -30,7 +30,7 @@ class SharedNetwork(Network):
         # Not a submodule: this object owns no weights.
         self.__dict__["_network"] = network
         self._worker = worker
-        self._batch = batch
+        self._batch, self._chunks = batch, Chunks()
         self.identity = network.identity
         self.config = network.config
         self.grid = network.grid
@@ -75,8 +75,11 @@ class SharedNetwork(Network):
         return inner
 
     def _encode(self, encode: Callable[[Tensor], Encoding], images: Tensor) -> Encoding:
-        parts = in_chunks(lambda part: self._on_device(lambda: encode(images[part])), len(images), self._batch)
-        return Encoding.concatenate(parts)
+        def step(some: Tensor) -> list[Encoding]:
+            return self._on_device(lambda: self._chunks.each(lambda part: encode(some[part]), len(some)))
+
+        steps = (images[start : start + self._batch] for start in range(0, len(images), self._batch))
+        return Encoding.concatenate([part for some in steps for part in step(some)])
 
     def _on_device(self, compute: Callable[[], T]) -> T:
         def without_gradients() -> T:

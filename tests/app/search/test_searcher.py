@@ -6,13 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from app.search.chunks import in_chunks
 from app.search.query_and_answer import Asked, Candidates, Query
 from app.search.query_parts import QueryParts
 from app.search.searcher import TwoStageSearcher
 from index_builder import GallerySnapshot
 from index_builder.photo_filter import PhotoFilter
-from model.errors import DeviceError
 from model.evaluation.arms import expanded_queries
 from model.images.opening import open_image
 from model.score_rules import ExpansionRule, ScoreRule
@@ -89,7 +87,7 @@ def test_only_what_is_shown_is_related_where_the_rule_gives_the_relation_no_weig
     searcher = TwoStageSearcher(network, snapshot)
     related = []
 
-    def relate(_, photos):
+    def relate(_, photos, __):
         related.append(len(photos))
         return torch.zeros(len(photos))
 
@@ -154,28 +152,3 @@ def test_similar_photos_are_those_of_a_naive_loop(searcher, snapshot):
     found = searcher.similar(4, 5).results
     assert [one.row for one in found] == expected
     assert [one.rank for one in found] == [1, 2, 3, 4, 5]
-
-
-@pytest.mark.parametrize("fits", [1, 2, 3, 7])
-def test_a_device_without_memory_gets_smaller_chunks(fits):
-    asked = []
-
-    def compute(part):
-        rows = list(range(20))[part]
-        asked.append(len(rows))
-        if len(rows) > fits:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return rows
-
-    parts = in_chunks(compute, 20, 16)
-    assert [row for part in parts for row in part] == list(range(20))
-    assert asked[0] == 16
-    assert len(parts) <= 20
-
-
-def test_a_device_that_holds_not_even_one_says_so():
-    def compute(_part):
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    with pytest.raises(DeviceError, match="memory"):
-        in_chunks(compute, 3, 8)

@@ -120,7 +120,7 @@ def test_too_many_calls_waiting_for_the_device_are_turned_away_and_counted(
 ) -> None:
     with open_client(create_app(settings_for(shared_gallery), network)) as client:
         photo_id = client.post("/search", files={"sketch": sketch()}).json()["results"][0]["photo_id"]
-        monkeypatch.setattr(service_in(client), "_calls_waiting", 2 * service_in(client).settings.batch_limit)
+        monkeypatch.setattr(service_in(client), "_calls_waiting", 2 * service_in(client).searches_together)
         answer = client.get(f"/photos/{photo_id}/similar")
         assert (answer.status_code, answer.json()["code"]) == (503, "queue_full")
         assert dropped(client) == {"queue_full": 1, "deadline": 0, "client_left": 0}

@@ -8,13 +8,15 @@ from concurrent.futures import CancelledError
 
 import pytest
 import torch
+from structlog.testing import capture_logs
 
 from app.main import create_app
 from app.metrics import Metrics
 from app.service.serving.deadline import Deadline
 from app.service.serving.device_worker import DeviceWorker
 from app.service_errors import BusyError
-from tests.app.conftest import dropped, open_client, service_in, settings_for, sketch, wait_until
+from index_builder import BuildOptions, build_gallery
+from tests.app.conftest import dropped, open_client, picture, service_in, settings_for, sketch, wait_until
 
 
 class Held:
@@ -69,6 +71,56 @@ def test_a_lone_ticket_does_not_wait_for_company(make):
     started = time.monotonic()
     assert worker.submit(0, soon()).future.result(60) == 1
     assert time.monotonic() - started < 5
+
+
+@pytest.fixture
+def patient(monkeypatch):
+    """A worker that waits for company much longer than a test takes."""
+    monkeypatch.setattr("app.service.serving.device_worker._COMPANY_S", 60.0)
+
+
+def test_a_batch_waits_for_those_on_their_way(make, patient):  # noqa: ARG001
+    held = Held()
+    held.go.set()
+    worker = make(held, batch_limit=3)
+    with worker.expecting():
+        first = worker.submit(0, soon())
+        time.sleep(0.05)
+        assert not held.batches
+        second = worker.submit(1, soon())
+        time.sleep(0.05)
+        assert not held.batches
+    third = worker.submit(2, soon())  # nobody else comes
+    assert [ticket.future.result(30) for ticket in (first, second, third)] == [0, 10, 20]
+    assert held.batches == [[0, 1, 2]]
+    with worker.expecting():  # a full batch waits for nobody
+        tickets = [worker.submit(number, soon()) for number in range(3)]
+        assert [ticket.future.result(30) for ticket in tickets] == [0, 10, 20]
+    assert held.batches[1:] == [[0, 1, 2]]
+
+
+@pytest.mark.parametrize("ends", ["call", "stop"])
+def test_waiting_for_company_holds_nothing_up(make, patient, ends):  # noqa: ARG001
+    worker = make(lambda tickets: [ticket.resolve(1) for ticket in tickets])
+    with worker.expecting():
+        ticket = worker.submit(0, soon())
+        time.sleep(0.05)
+        assert not ticket.future.done()
+        if ends == "call":
+            assert worker.call(lambda: 2).result(30) == 2
+        else:
+            worker.stop(30)
+        assert ticket.future.result(30) == 1
+
+
+def test_company_that_does_not_come_is_not_waited_for_long(make):
+    worker = make(lambda tickets: [ticket.resolve(time.monotonic()) for ticket in tickets])
+    with worker.expecting():
+        waits = []
+        for number in range(5):
+            started = time.monotonic()
+            waits.append(worker.submit(number, soon()).future.result(60) - started)
+    assert 0.001 < min(waits) < 0.1
 
 
 def test_a_full_queue_is_said_at_once(make):
@@ -306,15 +358,54 @@ def test_a_client_that_leaves_is_dropped(shared_gallery, network, monkeypatch, p
         assert not explained
 
 
-def test_a_lost_gpu_turns_the_service_unready_and_fails_fast(shared_gallery, network, monkeypatch):
+LOST = torch.AcceleratorError("CUDA error: unspecified launch failure", 719)
+SHORT = torch.OutOfMemoryError("CUDA out of memory")
+
+
+def refuse(error):
+    def refused(*_args, **_options):
+        raise error
+
+    return refused
+
+
+def request_of(client, route):
+    photo_id = post(client).json()["results"][0]["photo_id"]
+    if route == "similar":
+        return lambda: client.get(f"/photos/{photo_id}/similar")
+    if route == "explain":
+        return lambda: client.post("/explain", files={"sketch": sketch()}, data={"photo_id": photo_id})
+    return lambda: post(client)
+
+
+@pytest.fixture
+def _unlogged():
+    """Tracebacks take a test longer than everything else."""
+    with capture_logs():
+        yield
+
+
+@pytest.mark.usefixtures("_unlogged")
+@pytest.mark.parametrize(
+    ("route", "fails"),
+    [
+        ("search", "encode"),
+        ("search", "relate"),
+        ("explain", "encode"),
+        ("explain", "tokens"),
+        ("similar", "recall"),
+    ],
+)
+def test_a_lost_gpu_turns_the_service_unready_and_fails_fast(shared_gallery, network, monkeypatch, route, fails):
     with open_client(create_app(settings_for(shared_gallery), network)) as client:
-        searcher = type(service_in(client).gallery.serve().searcher)
-
-        def encode(_self, _sketches):
-            raise torch.AcceleratorError("CUDA error: unspecified launch failure", 0)
-
-        monkeypatch.setattr(searcher, "encode", encode)
-        answer = post(client)
+        ask = request_of(client, route)
+        monkeypatch.setattr(type(service_in(client).gallery.serve().searcher), fails, refuse(SHORT))
+        answer = ask()
+        assert (answer.status_code, answer.json()["code"]) == (503, "device_memory")
+        assert int(answer.headers["retry-after"]) >= 1
+        assert client.get("/readyz").status_code == 200, "a lack of memory passes"
+        monkeypatch.setattr(type(service_in(client).gallery.serve().searcher), fails, refuse(LOST))
+        answer = ask()
         assert (answer.status_code, answer.json()["code"]) == (503, "device_lost")
         ready = client.get("/readyz")
         assert (ready.status_code, ready.json()["status"]) == (503, "failed")
@@ -335,3 +426,39 @@ def test_a_gallery_that_memory_was_too_short_for_is_loaded_once_there_is_some(sh
         assert post(client).status_code == 200
         failures = 'sketchseek_gallery_failures_total{step="load"} 1.0'
         assert failures in client.get("/metrics").text, "counted once, not at every attempt"
+
+
+@pytest.mark.usefixtures("_unlogged")
+@pytest.mark.parametrize("during", ["indexing", "warm-up"])
+def test_a_gpu_lost_in_the_background_turns_the_service_unready(gallery, photos, network, monkeypatch, during):
+    settings = settings_for(gallery, photos=photos, watch=False)
+    with open_client(create_app(settings, network)) as client:
+        service = service_in(client)
+        if during == "indexing":
+            shared = service.changes._network
+            monkeypatch.setattr(type(network), "encode_photo", refuse(LOST))
+            with pytest.raises(BusyError):
+                shared.encode_photo(torch.zeros(3, 3, 64, 64))
+        else:
+            monkeypatch.setattr("app.service.serving.served_gallery._warm_up", refuse(LOST))
+            picture(5).save(photos / "animals" / "new.png")
+            build_gallery(photos, gallery, network, options=BuildOptions(workers=1))
+        wait_until(lambda: client.get("/readyz").status_code == 503)
+        assert client.get("/readyz").json()["status"] == "failed"
+
+
+def test_photos_are_encoded_in_smaller_steps_where_memory_is_short(shared_gallery, network, monkeypatch):
+    with open_client(create_app(settings_for(shared_gallery, encode_batch=8), network)) as client:
+        shared = service_in(client).changes._network
+        images = torch.rand(11, 3, network.preprocess.image_size, network.preprocess.image_size)
+        whole = shared.encode_photo(images)
+        real = type(network).encode_photo
+
+        def encode(self, some):
+            if len(some) > 3:
+                raise SHORT
+            return real(self, some)
+
+        monkeypatch.setattr(type(network), "encode_photo", encode)
+        assert torch.allclose(shared.encode_photo(images).descriptor, whole.descriptor, atol=1e-6)
+        assert client.get("/readyz").status_code == 200
