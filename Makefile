@@ -40,7 +40,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve sample test lint types tests format bench fuzz fuzz-inputs soak image sbom licences audit clean
+.PHONY: help serve sample test lint types tests format bench gpu fuzz fuzz-inputs soak image sbom licences audit clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -79,6 +79,9 @@ format: $(DEV) ## rewrite the code in our format
 bench: $(DEV) ## measure this machine: every table, with JSON and plots; SIZE=quick, BENCH="recall build" picks some
 	@$(BIN)/python benchmarks/all.py $(BENCH) --size $(SIZE) --out "$(OUT)" \
 		$(if $(DATA),--data "$(DATA)") $(if $(CATEGORIES),--categories "$(CATEGORIES)") $(ARGS)
+
+gpu: $(DEV) ## on a machine with a GPU: tests/gpu and its benchmarks in eight minutes; ARGS="--json FILE"
+	@$(BIN)/python -m benchmarks.gpu $(ARGS)
 
 fuzz: $(DEV) ## thousands of requests, right and wrong, against the live service (schemathesis); ARGS="--examples 50"
 	$(BIN)/python -m tests.app.http.fuzz $(ARGS)

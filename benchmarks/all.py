@@ -68,7 +68,7 @@ QUALITY: dict[str, tuple[str, str, str]] = {
 def serve_material(folder: Path, sketches: Path | None, gallery: Path | None) -> list[str]:
     """The gallery and sketches that the service is measured with; made up where none are given."""
     from build import make_photos
-    from PIL import Image, ImageDraw
+    from material import draw_sketches
 
     from index_builder import build_gallery
     from model.checkpoints.files import load_checkpoint
@@ -79,12 +79,7 @@ def serve_material(folder: Path, sketches: Path | None, gallery: Path | None) ->
         build_gallery(folder / "photos", gallery, load_checkpoint("zse-lite", "cpu"))
     if sketches is None:
         sketches = folder / "sketches"
-        sketches.mkdir()
-        for number in range(16):
-            image = Image.new("RGB", (256, 256), "white")
-            corner = 20 + 4 * number
-            ImageDraw.Draw(image).ellipse((corner, 40, 220, 216 - 3 * number), outline="black", width=4)
-            image.save(sketches / f"{number}.png")
+        draw_sketches(sketches)
     return ["--gallery", str(gallery), "--sketches", str(sketches)]
 
 

@@ -108,6 +108,7 @@ def compare(network: Network, photos: Path, arguments: argparse.Namespace) -> No
     batches = max(1, len(files) // len(images))
     forward(network, images, 1)
     table = Table("build", f"Building a gallery of {len(files)} photos, batch {len(images)}", COLUMNS)
+    table.keep(arguments, str(network.device))
     table.notes.append(f"Decoding a photo takes {decode_ms:.1f} ms of one thread.")
     for turn in range(arguments.turns):
         bare, built = forward(network, images, batches), build(network, photos, options)
@@ -122,7 +123,7 @@ def compare(network: Network, photos: Path, arguments: argparse.Namespace) -> No
         )
     medians = {key: statistics.median(row[key] for row in table.rows) for key in COLUMNS if key != "turn"}
     table.add(turn="median", **medians)
-    table.finish(arguments)
+    table.finish(arguments, str(network.device))
 
 
 def peak_memory(arguments: argparse.Namespace) -> None:
@@ -150,6 +151,7 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--photos", type=Path, help="folder of photos; default: made for the purpose")
     options.add_argument("--count", type=int, default=384, help="photos to make")
+    options.add_argument("--pixels", type=int, nargs=2, default=(640, 480), help="width and height of those")
     add_network(options, device="auto", random_weights=True)
     options.add_argument("--dtype", default="auto")
     options.add_argument("--batch", type=int, default=32)
@@ -165,12 +167,12 @@ def main() -> None:
     if arguments.build_only:
         build_only(network, arguments.photos, arguments)
         return
-    header(arguments)
+    header(arguments, str(network.device))
     with tempfile.TemporaryDirectory() as folder:
         photos = arguments.photos
         if photos is None:
             photos = Path(folder) / "photos"
-            make_photos(photos, arguments.count)
+            make_photos(photos, arguments.count, tuple(arguments.pixels))
         compare(network, photos, arguments)
 
 

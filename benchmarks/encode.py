@@ -7,8 +7,9 @@
 
 Sides take turns in one process. The floor of a row is the operations of its convolutions and matrix products at the
 rate that one large matrix product of its type reaches with as many threads; int8 is compared with bfloat16's rate.
-"plain" turns off what the CPU path adds: activations fused into convolutions, and weights laid out once. "int8"
-quantises only the linear layers, with torch's dynamic quantisation.
+"recorded" launches small batches as CUDA graphs, as the service does. "plain" turns off what the CPU path adds:
+activations fused into convolutions, and weights laid out once. "int8" quantises only the linear layers, with torch's
+dynamic quantisation.
 """
 
 from __future__ import annotations
@@ -58,6 +59,9 @@ def networks(arguments: argparse.Namespace) -> dict[str, Network]:
         whole = load_checkpoint(arguments.checkpoint, arguments.device, "float32")
     made = {"float32": whole}
     made["bfloat16"] = copy.deepcopy(whole).cast(arguments.device, torch.bfloat16)
+    if torch.device(arguments.device).type == "cuda":
+        made["bfloat16, recorded"] = copy.deepcopy(made["bfloat16"])
+        made["bfloat16, recorded"].warm_up()
     if arguments.device == "cpu":
         made["bfloat16, plain"] = made["bfloat16"]
         made["bfloat16, plain, batch norms apart"] = unfolded(arguments)
@@ -181,7 +185,7 @@ def main() -> None:
             options.error("--data needs --categories")
         quality(made, arguments)
         return
-    table = Table("encode", "Encoding one image", COLUMNS)
+    table = Table("encode", "Encoding one image", COLUMNS).keep(arguments, arguments.device)
     for threads in dict.fromkeys([arguments.threads, *arguments.also_threads]):
         measure(table, made, arguments, threads)
     synchronise(arguments.device)

@@ -58,9 +58,14 @@ def random_records(count: int, shape: TokenShape, rng: np.random.Generator) -> n
 
 
 def write_gallery(folder: Path, count: int, shape: TokenShape, identity: CheckpointIdentity) -> float:
-    """Write a gallery of random photos; the seconds it took."""
+    """Write a gallery of random photos that belongs to no network; the seconds it took."""
     metadata = GalleryMetadata("synthetic", identity.sha256, "synthetic", shape, 14, PhotoFolders.of(folder))
-    rng = np.random.default_rng(0)
+    return write_photos(folder, count, metadata)
+
+
+def write_photos(folder: Path, count: int, metadata: GalleryMetadata) -> float:
+    """Write a gallery of random photos; the seconds it took."""
+    shape, rng = metadata.shape, np.random.default_rng(0)
     started = time.perf_counter()
     with open_writer(folder, metadata) as writer:
         for start in range(0, count, COMMIT):

@@ -119,6 +119,26 @@ def read_rate(clock: Callable[[], float] = time.perf_counter, rounds: int = 5) -
         torch.set_num_threads(threads)
 
 
+def copy_rate(source: torch.Tensor, target: torch.Tensor, rounds: int = 5) -> float:
+    """Best measured bytes per second of a copy from one tensor to another of its size."""
+    device = target.device if target.device.type == "cuda" else source.device
+    copying = {"copy": lambda: target.copy_(source, non_blocking=True)}
+    return source.nbytes / min(take_turns(copying, rounds, device=device).seconds["copy"])
+
+
+def memory_rate(device: torch.device | str = "cpu") -> float:
+    """Best measured bytes per second that one device reads and writes while it copies within its own memory."""
+    source, target = (torch.ones(_READ, dtype=torch.uint8, device=device) for _ in range(2))
+    return 2 * copy_rate(source, target)
+
+
+def upload_rate(device: torch.device | str) -> float:
+    """Best measured bytes per second from this machine's page-locked memory to a device."""
+    pinned = torch.device(device).type == "cuda"
+    source = torch.ones(_READ, dtype=torch.uint8, pin_memory=pinned)
+    return copy_rate(source, torch.ones(_READ, dtype=torch.uint8, device=device))
+
+
 def count_flops(step: Callable[[], object]) -> float:
     """Floating-point operations of the convolutions and matrix products that a step makes; a multiply-add is two.
 
@@ -156,6 +176,12 @@ class Table:
     rows: list[dict[str, Any]] = field(default_factory=list)
     extra: dict[str, Any] = field(default_factory=dict)
     _begun: bool = False
+    _kept: tuple[argparse.Namespace, str] | None = None
+
+    def keep(self, arguments: argparse.Namespace, device: str = "cpu") -> Table:
+        """Write every row where `--json` says as soon as it is there, so that a killed run leaves what it measured."""
+        self._kept = arguments, device
+        return self
 
     def add(self, **values: Any) -> None:
         """One more row, printed now."""
@@ -166,11 +192,16 @@ class Table:
             print("|" + "---|" * len(self.columns))
         self.rows.append(values)
         print("| " + " | ".join(shown(values.get(key)) for key in self.columns) + " |", flush=True)
+        if self._kept is not None:
+            self._write(*self._kept)
 
     def finish(self, arguments: argparse.Namespace, device: str = "cpu") -> None:
         """Print the notes and write everything where `--json` says."""
         for note in self.notes:
             print(f"\n{note}")
+        self._write(arguments, device)
+
+    def _write(self, arguments: argparse.Namespace, device: str) -> None:
         target: Path | None = getattr(arguments, "json", None)
         if target is None:
             return

@@ -2,23 +2,27 @@
 
     python benchmarks/recall.py                       # 100 000 and 1 000 000 descriptors
     python benchmarks/recall.py --open 100000         # also opens a gallery of so many photos (takes 0.8 GB of disk)
+    python benchmarks/recall.py --device cuda --ivf   # on the CPU, and on all GPUs
 
 Descriptors are synthetic unit vectors, 500 around every centre. They vary in 32 directions and a little in all, as
 those of real photos vary around their categories. Queries run one after the other on one OpenMP thread. On a busy
 machine, the best time and the CPU time say most. "found" is the share of the candidates of exact float32 search. The
-floor is the index's bytes at the rate of one thread that reads memory from end to end.
+floor is the index's bytes at the rate of one thread that reads memory from end to end, or at which a GPU
+copies within its memory. FAISS filters on the CPU alone.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
-from measure import Table, header, parser, read_rate
+from measure import Table, header, memory_rate, parser, read_rate
 from shared_options import add_synthetic
 
 # isort: split
@@ -36,6 +40,7 @@ __all__ = ["descriptors", "milliseconds", "same"]
 
 faiss = load_faiss()
 Times = tuple[float, float, float, float]
+Place = Literal["cpu", "gpu"]
 CANDIDATES = 100
 SYNTHETIC = CheckpointIdentity("synthetic", "0" * 64)
 COLUMNS = {
@@ -74,17 +79,30 @@ def same(found: Rows, exact: Rows) -> float:
 
 
 class Lines:
-    """Adds rows to the table."""
+    """Adds rows to the table.
 
-    def __init__(self, table: Table, reading: float) -> None:
+    Args:
+        table: gets them.
+        reading: bytes per second of the CPU's memory, and of the GPU's.
+    """
+
+    def __init__(self, table: Table, reading: dict[Place, float]) -> None:
         self._table, self._reading = table, reading
 
     def add(
-        self, photos: int, name: str, times: Times, found: float, *, size: int = 0, built_s: float | None = None
+        self,
+        photos: int,
+        name: str,
+        times: Times,
+        found: float,
+        *,
+        size: int = 0,
+        built_s: float | None = None,
+        place: Place = "cpu",
     ) -> None:
         """One index, of `size` bytes per photo; 0 where a filter leaves most of them unread."""
         best, median, p90, cpu = times
-        floor = 1e3 * photos * size / self._reading if size else None
+        floor = 1e3 * photos * size / self._reading[place] if size else None
         self._table.add(
             photos=photos,
             index=name,
@@ -100,11 +118,15 @@ class Lines:
         )
 
 
+def cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def search(recall: RecallIndex, allowed: npt.NDArray[np.bool_] | None, query: Floats) -> Rows:
     return recall.search(query, CANDIDATES, allowed)[0]
 
 
-def measure(lines: Lines, count: int, size: int, number: int, *, ivf: bool) -> None:
+def measure(lines: Lines, count: int, size: int, number: int, *, ivf: bool, places: Sequence[Place] = ("cpu",)) -> None:
     data, queries = descriptors(count, size, seed=1), descriptors(number, size, seed=2, photos=count)
     allowed = np.random.default_rng(3).random(count) < 0.1
     faiss.omp_set_num_threads(1)
@@ -122,14 +144,20 @@ def measure(lines: Lines, count: int, size: int, number: int, *, ivf: bool) -> N
     lines.add(count, "FAISS, filtered to a tenth", times, 1.0)
     for kind in ("flat", "ivf") if ivf else ("flat",):
         started = time.perf_counter()
+        faiss.omp_set_num_threads(cores())
         index = build_index(data, kind)
+        faiss.omp_set_num_threads(1)
         built = time.perf_counter() - started
-        for probes in (0.01, 0.02, 0.05) if kind == "ivf" else (1.0,):
-            recall = RecallIndex(index, RecallSettings(probes=probes))
+        for place, probes in itertools.product(places, (0.01, 0.02, 0.05) if kind == "ivf" else (1.0,)):
+            recall = RecallIndex(index, RecallSettings(probes=probes, device=place))
             name = "flat, half precision" if kind == "flat" else f"IVF, {lists_for(count)} lists, {probes:.0%} probed"
+            if place == "gpu":
+                name = f"{name}, {recall.device}" + (f" ({recall.gpu_problem})" if recall.gpu_problem else "")
             times, found = milliseconds(partial(search, recall, None), queries)
             size_read = 2 * size if kind == "flat" else 0
-            lines.add(count, name, times, same(found, exact), size=size_read, built_s=built)
+            lines.add(count, name, times, same(found, exact), size=size_read, built_s=built, place=place)
+            if place == "gpu":
+                continue
             times, found = milliseconds(partial(search, recall, allowed), queries)
             lines.add(count, f"{name}, filtered to a tenth", times, same(found, exact_filtered))
 
@@ -194,16 +222,23 @@ def main() -> None:
     options = parser(__doc__)
     add_synthetic(options)
     options.add_argument("--ivf", action="store_true", help="also measure IVF")
+    options.add_argument("--device", default="cpu", help="cuda measures on GPUs as well")
     options.add_argument("--open", type=int, default=0, metavar="PHOTOS", help="also open a gallery of so many photos")
     arguments = options.parse_args()
-    header(arguments)
+    device = arguments.device
+    header(arguments, device)
     print(f"FAISS {faiss.__version__}")
-    table = Table("recall", f"Top {CANDIDATES} of one query, one thread", COLUMNS)
-    reading = read_rate()
-    table.extra["read_gb_per_s"] = reading / 1e9
+    table = Table("recall", f"Top {CANDIDATES} of one query, one thread", COLUMNS).keep(arguments, device)
+    reading: dict[Place, float] = {"cpu": read_rate()}
+    table.extra["read_gb_per_s"] = reading["cpu"] / 1e9
+    if device.startswith("cuda"):
+        reading["gpu"] = memory_rate(device)
+        table.extra["gpu_gb_per_s"] = reading["gpu"] / 1e9
+    lines = Lines(table, reading)
     for count in arguments.sizes:
-        measure(Lines(table, reading), count, arguments.descriptor_size, arguments.queries, ivf=arguments.ivf)
-    table.finish(arguments)
+        size, number = arguments.descriptor_size, arguments.queries
+        measure(lines, count, size, number, ivf=arguments.ivf, places=list(reading))
+    table.finish(arguments, device)
     if arguments.open:
         measure_opening(arguments.open, TokenShape(50, 256, arguments.descriptor_size, bits=4))
 

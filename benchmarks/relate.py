@@ -116,9 +116,9 @@ COLUMNS = {
 }
 
 
-def measure(table: Table, name: str, arguments: argparse.Namespace) -> None:
+def measure(table: Table, name: str, arguments: argparse.Namespace, count: int) -> None:
     network = make_network(name, arguments.checkpoint)
-    sketches, photos = make_encodings(network, arguments.sketches, arguments.photos, encode=bool(arguments.checkpoint))
+    sketches, photos = make_encodings(network, arguments.sketches, count, encode=bool(arguments.checkpoint))
     device = arguments.device
     network = network.cast(device, torch.float32)
     sketches, photos = sketches.to(device), photos.to(device)
@@ -167,6 +167,14 @@ def measure(table: Table, name: str, arguments: argparse.Namespace) -> None:
             "relate, bfloat16, photos projected ahead": ahead,
         }
     ways["pairs gathered, bfloat16"] = gathered
+    if torch.device(device).type == "cuda":
+        recorded = copy.deepcopy(half)
+        recorded.warm_up()
+        every = Encoding.concatenate([half_photos] * len(sketches))
+        counts = [len(photos)] * len(sketches)
+        ways["relate_each, bfloat16, recorded"] = lambda: recorded.relate_each(half_sketches, every, counts).reshape(
+            len(sketches), -1
+        )
     slowest = next(iter(ways))
     clock = CLOCKS[arguments.clock]
     with torch.inference_mode():
@@ -197,14 +205,15 @@ def main() -> None:
     options.add_argument("--checkpoint", help="name or file; its weights and encodings instead of random ones")
     options.add_argument("--device", default=FASTEST)
     options.add_argument("--sketches", type=int, default=1)
-    options.add_argument("--photos", type=int, default=100)
+    options.add_argument("--photos", type=int, nargs="+", default=[100])
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--naive-batch", type=int, default=20, help="pairs at once in the naive way (upstream: 20)")
     arguments = options.parse_args()
     header(arguments, arguments.device)
-    table = Table("relate", "Relating one sketch to many photos", COLUMNS)
+    table = Table("relate", "Relating sketches to many photos each", COLUMNS).keep(arguments, arguments.device)
     for name in arguments.presets:
-        measure(table, name, arguments)
+        for count in arguments.photos:
+            measure(table, name, arguments, count)
     served = str(resolve_dtype("auto", torch.device(arguments.device))).removeprefix("torch.")
     table.notes.append(f"Served here as {served}.")
     table.finish(arguments, arguments.device)

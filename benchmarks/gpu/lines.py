@@ -1,0 +1,115 @@
+"""From what the parts wrote to the lines of the one table."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .parts import Part
+
+
+@dataclass(frozen=True)
+class Line:
+    """One thing that was measured.
+
+    Attributes:
+        part: that measured it.
+        what: in words.
+        value: what came out.
+        unit: of value and floor.
+        floor: the best that the device's own rates allow; None where none applies.
+        wanted: what was promised, in words.
+    """
+
+    part: str
+    what: str
+    value: float | str
+    unit: str
+    floor: float | None = None
+    wanted: str = ""
+
+    @property
+    def of_floor(self) -> float | None:
+        """How many times worse than the floor it is."""
+        if not self.floor or not isinstance(self.value, float) or not self.value:
+            return None
+        return max(self.value / self.floor, self.floor / self.value)
+
+
+Found = dict[str, Any]
+
+
+def lines_of(part: Part, folder: Path) -> list[Line]:
+    """What a part measured, whether or not it came to its end."""
+    written, log = folder / f"{part.name}.json", folder / f"{part.name}.log"
+    if part.name == "tests":
+        return _tests(log.read_text(encoding="utf-8", errors="replace") if log.exists() else "")
+    if not written.exists() or part.name not in _READERS:
+        return []
+    return list(_READERS[part.name](json.loads(written.read_text(encoding="utf-8"))))
+
+
+def _tests(log: str) -> list[Line]:
+    """From the last line of pytest's report."""
+    counted = re.findall(r"(\d+ (?:passed|failed|skipped|deselected|errors?))\b", log.rpartition("\n=")[2] or log)
+    return [Line("tests", "tests/gpu", ", ".join(counted), "", wanted="all passed")] if counted else []
+
+
+def _floors(found: Found) -> Iterator[Line]:
+    for row in found["rows"]:
+        yield Line("floors", row["what"], row["rate"], row["unit"])
+
+
+def _encode(found: Found) -> Iterator[Line]:
+    for row in found["rows"]:
+        what = f"{row['network']}, {row['arithmetic']}, batch {row['batch']}"
+        yield Line("encode", what, row["ms"], "ms an image", row["floor_ms"])
+
+
+def _relate(found: Found) -> Iterator[Line]:
+    sketches = int(found["arguments"]["sketches"])
+    part, beside = ("relate", "") if sketches == 1 else ("relate8", f" for each of {sketches} sketches")
+    for row in found["rows"]:
+        what = f"{row['network']}, {row['way']}, {row['photos']} photos{beside}"
+        yield Line(part, what, row["ms"] * row["photos"], "ms a sketch", row["floor_ms"] * row["photos"])
+
+
+def _serve(found: Found) -> Iterator[Line]:
+    for row in found["rows"]:
+        clients, statuses = row["clients"], row["statuses"]
+        failed = sum(count for status, count in statuses.items() if status != "200")
+        many = f"{clients} client{'s' if clients > 1 else ''}" + (f", {failed} not answered" if failed else "")
+        stages = ", ".join(f"{name} {ms:.1f}" for name, ms in row["stages_p50_ms"].items() if name != "total")
+        yield Line("serve", f"{many}: p50 ({stages})", row["p50_ms"], "ms", wanted="10" if clients == 1 else "")
+        yield Line("serve", f"{many}: searches", row["per_s"], "per s", wanted="400" if clients >= 32 else "")
+
+
+def _build(found: Found) -> Iterator[Line]:
+    for row in found["rows"]:
+        if row["turn"] != "median":
+            yield Line(
+                "build", f"turn {row['turn']}", row["build_per_s"], "photos per s", row["forward_per_s"], "2 000"
+            )
+
+
+def _recall(found: Found) -> Iterator[Line]:
+    for row in found["rows"]:
+        if "filtered" in row["index"]:
+            continue  # on the CPU alone
+        what = f"{row['photos']} photos, {row['index']}, found {row['found']:.3f}"
+        yield Line("recall", what, row["median_ms"], "ms a query", row["floor_ms"])
+
+
+_READERS: dict[str, Callable[[Found], Iterator[Line]]] = {
+    "floors": _floors,
+    "encode": _encode,
+    "relate": _relate,
+    "relate8": _relate,
+    "serve": _serve,
+    "build": _build,
+    "recall": _recall,
+}
