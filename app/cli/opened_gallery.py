@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,12 +16,15 @@ def open_searcher(settings: Settings) -> TwoStageSearcher:
     from index_builder import GallerySnapshot
     from model.checkpoints.files import load_checkpoint
 
+    recall = settings.recall_settings
+    if recall.device == "auto":
+        recall = replace(recall, device="cpu")  # putting an index on a GPU takes longer than one search
     network = load_checkpoint(settings.checkpoint, settings.device, settings.dtype)
     snapshot = GallerySnapshot.load(
         settings.gallery,
         network.identity,
         photos=settings.photo_folders,
-        recall=settings.recall_settings,
+        recall=recall,
         hash_projection=network.hash_projection,
         device=network.device,
         dtype=network.dtype,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
@@ -27,6 +29,7 @@ from index_builder.index.settings import RecallSettings
 
 GPU_MOST = 2048  # candidates that FAISS gives per query on a GPU, and lists that it looks at
 _REST_S = 5.0  # after a shortage
+_LOAD_AGAIN_S = 60.0  # after one that kept the whole index from a GPU
 _BLOCK = 16_384  # photos copied at once
 _TILE = 2**19  # photos that FAISS compares with the queries at once, at most
 
@@ -46,17 +49,12 @@ class GpuIndex:
 
     def __init__(self, make: Make, settings: RecallSettings, most: int | None = None, per_query: int = 0) -> None:
         self.reason: Reason | None = None
+        self._make, self._settings, self._most, self._per_query = make, settings, most, per_query
         self._cards: list[Card] = []
         self._parts: list[Any] = []
-        self._per_query = per_query
         self._again_at = 0.0
-        try:
-            self._cards = GPUS.cards(settings.scratch_bytes)[:most]
-            # Also at the end of the process, while there is still something to free it with.
-            weakref.finalize(self, give_back, self._parts, self._cards)
-            make(self._parts, self._cards)
-        except Exception as error:
-            self._give_up(error)
+        self._loading = threading.Lock()
+        self._load()
 
     @staticmethod
     def can(k: int, allowed: Allowed | None) -> bool:
@@ -75,16 +73,19 @@ class GpuIndex:
 
     def search(self, queries: npt.NDArray[Any], k: int) -> Any:
         """FAISS's own answer: scores or distances, and rows, both [Q, k]; None if the CPU has to answer."""
-        if self.reason and (not self._parts or time.monotonic() < self._again_at):
+        if self.reason and (time.monotonic() < self._again_at or not self._parts):
             GPUS.report(self.reason)
+            self._load_again()
             return None
         with held(self._cards):
+            if not self._parts:  # another thread gave up meanwhile
+                return None
             try:
                 for card in self._cards:
                     card.ask(SEARCH_BYTES)
                 found = self._in_steps(queries, k)
             except Exception as error:
-                self._fall_back(error)
+                self._fall_back(error, self._cards, _REST_S)
                 return None
         self.reason = None
         return found
@@ -97,21 +98,43 @@ class GpuIndex:
         steps = [self._parts[-1].search(queries[at : at + step], k) for at in range(0, len(queries), step)]
         return tuple(np.concatenate(kind) for kind in zip(*steps, strict=True))
 
-    def _fall_back(self, error: Exception) -> None:
-        """Leave searches to the CPU: for a while after a shortage, else for good."""
-        if reason_of(error) == "memory":
-            self.reason, self._again_at = "memory", time.monotonic() + _REST_S
-            GPUS.report("memory", error)
-        else:
-            self._give_up(error)
+    def _load(self) -> None:
+        parts: list[Any] = []
+        cards: list[Card] = []
+        try:
+            cards = GPUS.cards(self._settings.scratch_bytes)[: self._most]
+            self._make(parts, cards)
+        except Exception as error:
+            self._fall_back(error, cards, _LOAD_AGAIN_S)
+            give_back(parts, cards)
+            return
+        # Also at the end of the process, while there is still something to free it with.
+        weakref.finalize(self, give_back, parts, cards)
+        self._cards, self._parts, self.reason = cards, parts, None
 
-    def _give_up(self, error: Exception) -> None:
+    def _load_again(self) -> None:
+        """Put an index that did not fit on the GPUs now, beside the searches, if the last attempt was long ago."""
+        if self._parts or time.monotonic() < self._again_at or not self._loading.acquire(blocking=False):
+            return
+
+        def load() -> None:
+            try:
+                self._load()
+            finally:
+                self._loading.release()
+
+        threading.Thread(target=load, name="recall-on-gpu", daemon=True).start()
+
+    def _fall_back(self, error: Exception, cards: Sequence[Card], rest_s: float) -> None:
+        """Leave searches to the CPU: for `rest_s` seconds after a shortage, else for good."""
         reason = reason_of(error)
         if reason == "lost":
-            for card in self._cards:
+            for card in cards:
                 card.lose()
-        self._parts, unused = [], self._parts
-        give_back(unused, self._cards)
+        self._again_at = time.monotonic() + rest_s if reason == "memory" else math.inf
+        if reason != "memory":
+            unused, self._parts = self._parts, []
+            give_back(unused, cards)
         self.reason = reason
         GPUS.report(reason, error)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from functools import cache
 
@@ -28,6 +29,8 @@ def why_unusable(device: str) -> str | None:
         return (
             f"the GPU's driver does not work with this torch ({_short(said[0].message)}): update it" if said else NO_GPU
         )
+    if "LOCAL_RANK" in os.environ:
+        return None  # torchrun's processes must agree on a kind of device; each takes a GPU of its own later
     try:
         _run_kernel(device)
         free = int(torch.cuda.mem_get_info(device)[0])

@@ -162,7 +162,7 @@ def index(
     from index_builder.index.settings import settings_from_words
     from index_builder.reading.snapshot import GallerySnapshot
 
-    settings = settings_from_words(recall, hash_bits, hash_source)
+    settings = replace(settings_from_words(recall, hash_bits, hash_source), device="cpu")  # nothing is searched
     network = load_network(checkpoint, "cpu", "float32")
     snapshot = GallerySnapshot.load(
         gallery, network.identity, recall=settings, hash_projection=network.hash_projection, cache_bytes=0

@@ -184,6 +184,36 @@ def test_a_search_without_memory_is_answered_by_the_cpu_and_the_gpu_asked_again_
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_an_index_that_did_not_fit_is_put_on_the_gpu_later_beside_the_searches(gpu, expected, monkeypatch, kind):
+    now = [1000.0]
+    monkeypatch.setattr(gpu_index, "time", type("Clock", (), {"monotonic": staticmethod(lambda: now[0])}))
+
+    def search(index):
+        found = index.search(QUERIES, 5)
+        for thread in threading.enumerate():
+            if thread.name == "recall-on-gpu":
+                thread.join(10)
+        return found
+
+    gpu.free = [500_000_000]
+    index = index_of(kind)
+    search(index)
+    now[0] += 61
+    search(index)
+    assert (index.device, GPUS.fallbacks["memory"]) == ("cpu", 4), "loaded twice, searched twice"
+    gpu.free = [10_000_000_000]
+    search(index)
+    assert not gpu.told, "the last attempt was just now"
+    now[0] += 61
+    np.testing.assert_array_equal(search(index)[0], expected[kind][0])
+    assert (index.device, gpu.searched) == ("1 gpu", [])
+    same(search(index), expected[kind])
+    assert gpu.searched == [3]
+    del index
+    assert gpu.living == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("error", [DEFECT, LOST])
 def test_after_another_error_the_gpu_is_not_asked_again(gpu, expected, caplog, kind, error):
     index, beside = index_of(kind), index_of("flat")

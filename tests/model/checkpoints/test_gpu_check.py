@@ -99,5 +99,12 @@ def test_a_broken_driver_is_told_and_no_gpu_is_no_trouble(caplog, monkeypatch):
     assert "update it" in caplog.text
 
 
+def test_processes_of_torchrun_agree(card, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    card["error"] = NO_KERNEL
+    assert resolve_device("auto") == torch.device("cuda")
+    assert card["runs"] == 0
+
+
 def test_the_kernel_itself_is_right():
     gpu_check._run_kernel("cpu")
