@@ -7,6 +7,7 @@ asked whether the card answers and how much memory is free.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import subprocess
 import sys
@@ -22,6 +23,7 @@ import torch
 
 from index_builder.index.faiss_search import load_faiss
 from index_builder.index.settings import RecallSettings
+from model.device_faults import is_device_lost, is_memory_short
 from model.errors import DeviceError
 
 Reason = Literal["memory", "error", "lost"]
@@ -96,6 +98,14 @@ class Card:
             raise GpuLostError(f"GPU {self.number} failed before")
         ask(self.number, wanted)
 
+    def answers(self) -> bool:
+        """Whether the card is not lost."""
+        try:
+            self.ask(0)
+        except Exception:  # whatever it is, FAISS would not survive it
+            self.lose()
+        return not self.lost
+
     def lose(self) -> None:
         """Never use the card again. What FAISS has there stays, since freeing it would end the process."""
         if not self.lost:
@@ -160,7 +170,7 @@ def free_unused() -> None:
         taken = [card for card in cards if card.lock.acquire(blocking=False)]
         try:
             if len(taken) == len(cards):
-                if any(card.lost for card in cards):
+                if not all(card.answers() for card in cards):
                     abandon(objects)
                 objects.clear()
             else:
@@ -172,12 +182,12 @@ def free_unused() -> None:
 
 def reason_of(error: BaseException) -> Reason:
     """What an error on a GPU means."""
-    text = str(error).lower()
     if isinstance(error, FaissUnfitError):
         return "error"
-    if isinstance(error, (GpuShortError, MemoryError, torch.OutOfMemoryError)) or "out of memory" in text:
+    if isinstance(error, GpuShortError) or is_memory_short(error):
         return "memory"
-    return "lost" if isinstance(error, (GpuLostError, torch.AcceleratorError)) or "cuda" in text else "error"
+    lost = isinstance(error, GpuLostError) or is_device_lost(error) or "cuda" in str(error).lower()
+    return "lost" if lost else "error"
 
 
 class Gpus:
@@ -194,6 +204,11 @@ class Gpus:
     def fallbacks(self) -> dict[Reason, int]:
         """How many loads and searches went to the CPU although a GPU is there, by reason."""
         return {reason: self._fallbacks[reason] for reason in get_args(Reason)}
+
+    @property
+    def ready(self) -> list[Card]:
+        """The cards that FAISS was told of so far."""
+        return list(self._cards)
 
     def cards(self, scratch: int) -> list[Card]:
         """All visible cards, ready to be used.
@@ -219,7 +234,7 @@ class Gpus:
             for card in self._cards:
                 with card.lock:
                     card.resize(scratch)
-            return list(self._cards)
+            return self.ready
 
     def report(self, reason: Reason, error: BaseException | None = None) -> None:
         """Count a load or a search that went to the CPU, and say why, at most once in ten minutes."""
@@ -233,6 +248,7 @@ class Gpus:
 
 
 GPUS = Gpus()
+atexit.register(lambda: [card.answers() for card in GPUS.ready])  # what FAISS has on a lost one is not freed
 
 
 def why_no_gpu() -> str | None:

@@ -238,6 +238,16 @@ def test_a_card_that_torch_lost_is_never_handed_to_faiss(gpu, expected):
     assert index_of("ivf").device == "cpu"
 
 
+def test_nothing_is_freed_on_a_card_that_was_lost_meanwhile(gpu):
+    index, freed = index_of("flat"), index_of("hash")
+    del freed
+    assert not gpu.resources[0].disowned
+    gpu.lost = LOST
+    del index  # a version that was swapped out after torch lost the card
+    assert GPUS.ready[0].lost
+    assert gpu.resources[0].disowned == 1
+
+
 def test_torch_gives_back_what_it_keeps_before_memory_counts_as_short(gpu, monkeypatch):
     gpu.free = [1_000]
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: gpu.free.__setitem__(0, 10_000_000_000))
