@@ -41,7 +41,10 @@ def here(script, runs, monkeypatch):
 
     def execute(command, log, _seconds):
         if command[1] == "-m":
-            log.write_text("..s\n==== 2 passed, 1 skipped in 0.10s ====\n")
+            log.write_text(
+                "tests/gpu/test_a.py::test_b[cpu] PASSED [ 33%]\ntests/gpu/test_a.py::test_b[cuda] SKIPPED (no) [66%]\n"
+                "tests/gpu/test_a.py::test_c FAILED [100%]\nFAILED tests/gpu/test_a.py::test_c - assert 1 == 2\n"
+            )
             return runs["running"].Outcome(0, 0.1)
         with log.open("w") as file, contextlib.redirect_stdout(file), monkeypatch.context() as patch:
             patch.setattr(sys, "argv", list(command[1:]))
@@ -77,9 +80,22 @@ def test_every_part_measures_something_and_says_how_far_it_is_from_its_floor(run
     assert floors == {"encode", "relate", "relate8", "build", "recall"}
     assert document["machine"]["cores"] >= 1
     table = capsys.readouterr().out.rpartition("| part | what |")[2]
-    assert "| tests | tests/gpu | 2 passed, 1 skipped |" in table
+    assert "| tests | tests/gpu | 1 failed, 1 passed, 1 skipped |" in table
     for words in ("matrix product, bfloat16", "IVF", "2 clients: searches", "photos per s"):
         assert words in table
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "floor", "times"),
+    [
+        (6.0, "ms", 2.0, 3.0),
+        (500.0, "photos per s", 2000.0, 4.0),
+        (1.0, "ms", None, None),
+        ("1 passed", "", None, None),
+    ],
+)
+def test_how_far_it_is_from_the_floor(runs, value, unit, floor, times):
+    assert runs["lines"].Line("a part", "a thing", value, unit, floor).of_floor == times
 
 
 class Told:

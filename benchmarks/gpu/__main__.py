@@ -131,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
         "--size",
         choices=SIZES,
         default="full",
-        help="rehearsal takes under a minute on two cores; least shows only that each part works",
+        help="rehearsal takes minutes on two cores; least shows only that each part works",
     )
     made.add_argument("--minutes", type=float, default=_MINUTES, help="that all of it may take")
     made.add_argument(

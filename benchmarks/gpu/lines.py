@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,10 +35,10 @@ class Line:
 
     @property
     def of_floor(self) -> float | None:
-        """How many times worse than the floor it is."""
+        """How many times worse than the floor it is; a rate is worse where it is lower."""
         if not self.floor or not isinstance(self.value, float) or not self.value:
             return None
-        return max(self.value / self.floor, self.floor / self.value)
+        return self.floor / self.value if self.unit.endswith("per s") else self.value / self.floor
 
 
 Found = dict[str, Any]
@@ -54,9 +55,10 @@ def lines_of(part: Part, folder: Path) -> list[Line]:
 
 
 def _tests(log: str) -> list[Line]:
-    """From the last line of pytest's report."""
-    counted = re.findall(r"(\d+ (?:passed|failed|skipped|deselected|errors?))\b", log.rpartition("\n=")[2] or log)
-    return [Line("tests", "tests/gpu", ", ".join(counted), "", wanted="all passed")] if counted else []
+    """How many tests came to which end, those of a run that was ended included."""
+    counted = Counter(re.findall(r"^\S+::.* (PASSED|FAILED|SKIPPED|ERROR)\b", log, re.MULTILINE))
+    said = ", ".join(f"{count} {end.lower()}" for end, count in sorted(counted.items()))
+    return [Line("tests", "tests/gpu", said, "", wanted="all passed")] if counted else []
 
 
 def _floors(found: Found) -> Iterator[Line]:

@@ -19,7 +19,7 @@ def alone(check: Callable[..., None], *arguments: Any, seconds: float = 100) -> 
         seconds: it may take.
 
     Raises:
-        AssertionError: it failed, with its traceback; it was ended by a signal; it took too long.
+        AssertionError: it failed, with its traceback; it was ended by a signal, if only at its end; it took too long.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
@@ -28,6 +28,9 @@ def alone(check: Callable[..., None], *arguments: Any, seconds: float = 100) -> 
     theirs.close()
     try:
         said = ours.recv() if ours.poll(seconds) else f"nothing after {seconds:.0f} s"
+        if not said:  # what it leaves on the device is freed at its end
+            process.join(seconds)
+            said = f"the process ended with {process.exitcode}" if process.exitcode else ""
     except EOFError:
         process.join(seconds)
         said = f"the process ended with {process.exitcode}"

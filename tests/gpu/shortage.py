@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from model.device_faults import is_memory_short
 from model.networks.network import Network
 
 MEBIBYTE = 2**20
@@ -51,10 +52,10 @@ class Sizes:
     failed: list[int] = field(default_factory=list)
     done: list[int] = field(default_factory=list)
 
-    def assert_halved(self) -> None:
-        """Something did not fit, and smaller parts of it did."""
-        assert self.failed
-        assert max(self.done) < min(self.failed)
+    def assert_smaller_than(self, whole: int) -> None:
+        """It was done in parts, because the whole did not fit; some may have failed before the network was called."""
+        assert self.done
+        assert max(self.done) < min([whole, *self.failed])
 
 
 @contextlib.contextmanager
@@ -81,8 +82,9 @@ def too_little_for(
             if place.type == "cpu" and size > most:
                 raise torch.OutOfMemoryError("injected")
             found = original(*arguments, **options)
-        except torch.OutOfMemoryError:
-            sizes.failed.append(size)
+        except (RuntimeError, MemoryError) as error:
+            if is_memory_short(error):
+                sizes.failed.append(size)
             raise
         sizes.done.append(size)
         return found

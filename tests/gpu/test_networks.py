@@ -14,10 +14,10 @@ from model.networks.registry import PRESETS
 from tests.gpu.comparing import Distance, distance, logit_error
 from tests.model.tiny_networks import EVERY_CONFIG, build_any, images
 
-_CONFIGS = {**PRESETS, **EVERY_CONFIG}
+CONFIGS = {**PRESETS, **EVERY_CONFIG}
 CASES = [
     *(pytest.param("cpu", name, id=f"cpu-{name}") for name in EVERY_CONFIG),
-    *(pytest.param("cuda", name, id=f"cuda-{name}", marks=pytest.mark.gpu) for name in _CONFIGS),
+    *(pytest.param("cuda", name, id=f"cuda-{name}", marks=pytest.mark.gpu) for name in CONFIGS),
 ]
 BUNDLED = [pytest.param("cuda", id="cuda", marks=pytest.mark.gpu)]
 
@@ -57,7 +57,7 @@ def assert_close(reference: Network, network: Network, tolerance: Tolerance) -> 
 @pytest.mark.parametrize(("device", "name"), CASES)
 def test_a_preset_encodes_and_relates_as_in_float32_on_the_cpu(device, name):
     place = torch.device(device)
-    reference = build_any(_CONFIGS[name]).fold()
+    reference = build_any(CONFIGS[name]).fold()
     assert_close(reference, copy.deepcopy(reference).cast(place, torch.float32), EXACT)
     fast = resolve_dtype("auto", place)
     assert_close(reference, copy.deepcopy(reference).cast(place, fast), EXACT if fast == torch.float32 else FAST)
@@ -72,7 +72,7 @@ def test_the_bundled_checkpoint_encodes_and_relates_as_on_the_cpu(device):
 
 @pytest.mark.parametrize(("device", "name"), CASES)
 def test_a_batch_encodes_as_its_images_do_one_by_one(device, name):
-    network = build_any(_CONFIGS[name]).fold().cast(torch.device(device), torch.float32)
+    network = build_any(CONFIGS[name]).fold().cast(torch.device(device), torch.float32)
     taken = images(5, network.preprocess.image_size, seed=3)
     with torch.inference_mode():
         together = network.encode_photo(taken)

@@ -1,5 +1,6 @@
 """A check that runs alone fails as one in this process does, and an abort is a failure too."""
 
+import atexit
 import os
 import time
 
@@ -14,6 +15,7 @@ from tests.gpu.processes import alone
         (time.sleep, (0,), None),
         (int, ("no number",), "ValueError"),
         (os.abort, (), "the process ended with -6"),
+        (atexit.register, (os.abort,), "the process ended with -6"),
         (time.sleep, (60,), "nothing after 1 s"),
     ],
 )

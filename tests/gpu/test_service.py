@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
+import torch
 from fastapi import FastAPI
 from starlette.testclient import TestClient
+from torch import Tensor
 
 from app.main import create_app
 from model.checkpoints.files import load_checkpoint
 from model.networks.network import Network
-from tests.app.conftest import open_client, settings_for, wait_until
+from tests.app.conftest import open_client, service_in, settings_for, wait_until
 from tests.gpu.comparing import Ranked, assert_same_order
 from tests.gpu.conftest import ON_BOTH
 from tests.gpu.material import Material
@@ -97,8 +99,31 @@ def load_while_memory_is_short(material: Material) -> None:
             assert_right(client, material)
 
 
-@pytest.mark.parametrize("check", [search_while_memory_is_short, load_while_memory_is_short])
-def test_nothing_aborts_when_memory_is_short(material, check):
+def lose_the_device(material: Material) -> None:
+    """A kernel fails: the service says that it is lost, and lives on until it is restarted."""
+    with open_client(application(material), raise_server_exceptions=False) as client:
+        assert_right(client, material)
+        searcher = service_in(client).gallery.serve().searcher
+
+        def fail(_sketches: Tensor) -> NoReturn:
+            if material.device != "cpu":
+                torch.zeros(2, device=material.place)[torch.tensor([7], device=material.place)].cpu()
+            raise torch.AcceleratorError("CUDA error: injected", 0)
+
+        setattr(searcher, "encode", fail)  # noqa: B010 - mypy refuses a plain assignment
+        for _ in range(2):
+            answer = client.post("/search", files={"sketch": material.sketches[0]})
+            assert (answer.status_code, answer.json()["code"]) == (503, "device_lost")
+            ready = client.get("/readyz")
+            assert (ready.status_code, ready.json()["status"]) == (503, "failed")
+            assert client.get("/healthz").status_code == 200
+
+
+CHECKS = [search_while_memory_is_short, load_while_memory_is_short, lose_the_device]
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_nothing_aborts_when_memory_is_short_or_the_device_is_lost(material, check):
     if material.device == "cpu":
         check(material)
     else:
