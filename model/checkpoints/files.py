@@ -222,10 +222,12 @@ def resolve_device(device: str) -> torch.device:
         place = torch.device(device)
     except RuntimeError as error:
         raise DeviceError(f"{device!r} is no device; use auto, cpu, cuda or cuda:N") from error
-    if place.type == "cuda" and not (torch.cuda.is_available() and (place.index or 0) < torch.cuda.device_count()):
-        raise DeviceError(f"{device!r} is not available here; run `sketchseek doctor`, or use device=cpu")
-    if place.type == "cuda" and (reason := why_unusable(device)) is not None:
-        raise DeviceError(f"{device!r} cannot be used: {reason}")
+    if place.type == "cuda":
+        reason = why_unusable("cuda" if place.index is None else device)
+        if reason == NO_GPU:
+            raise DeviceError(f"{device!r} is not available here; run `sketchseek doctor`, or use device=cpu")
+        if reason is not None:
+            raise DeviceError(f"{device!r} cannot be used: {reason}")
     return place
 
 

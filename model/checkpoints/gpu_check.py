@@ -8,7 +8,7 @@ from functools import cache
 
 import torch
 
-NO_GPU = "torch finds no GPU"
+NO_GPU = "torch finds no such GPU"
 LEAST_FREE_BYTES = 256_000_000
 """Free memory below which a GPU is of no use to a network."""
 
@@ -29,6 +29,8 @@ def why_unusable(device: str) -> str | None:
         return (
             f"the GPU's driver does not work with this torch ({_short(said[0].message)}): update it" if said else NO_GPU
         )
+    if (torch.device(device).index or 0) >= torch.cuda.device_count():
+        return NO_GPU
     if "LOCAL_RANK" in os.environ:
         return None  # torchrun's processes must agree on a kind of device; each takes a GPU of its own later
     try:

@@ -57,6 +57,8 @@ def test_a_gpu_that_computes_is_taken_and_tried_once(card, caplog):
     assert not caplog.records
     assert resolve_device("cuda:0") == torch.device("cuda:0")
     assert resolve_device("cpu") == torch.device("cpu")
+    with pytest.raises(DeviceError, match="'cuda:1' is not available here"):
+        resolve_device("cuda:1")
 
 
 @pytest.mark.parametrize(("error", "says"), CASES)
@@ -97,6 +99,8 @@ def test_a_broken_driver_is_told_and_no_gpu_is_no_trouble(caplog, monkeypatch):
     assert resolve_device("auto") == torch.device("cpu")
     assert "driver does not work with this torch (CUDA initialization: The NVIDIA driver" in caplog.text
     assert "update it" in caplog.text
+    with pytest.raises(DeviceError, match="'cuda' cannot be used: the GPU's driver does not work with this torch"):
+        resolve_device("cuda")
 
 
 def test_processes_of_torchrun_agree(card, monkeypatch):
