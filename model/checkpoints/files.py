@@ -223,7 +223,7 @@ def resolve_device(device: str) -> torch.device:
     except RuntimeError as error:
         raise DeviceError(f"{device!r} is no device; use auto, cpu, cuda or cuda:N") from error
     if place.type == "cuda":
-        reason = why_unusable("cuda" if place.index is None else device)
+        reason = why_unusable(device)
         if reason == NO_GPU:
             raise DeviceError(f"{device!r} is not available here; run `sketchseek doctor`, or use device=cpu")
         if reason is not None:

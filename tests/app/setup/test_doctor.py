@@ -47,6 +47,7 @@ def test_a_gpu_that_cannot_be_used_is_told_with_what_to_do(shared_gallery, check
     settings = settings_for(shared_gallery, checkpoint=str(checkpoint), device="auto", port=0)
     why_unusable.cache_clear()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(gpu_check, "_run_kernel", raises(RuntimeError("CUDA error: unknown error")))
     try:
         found = about(settings, "torch")
