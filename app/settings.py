@@ -138,6 +138,12 @@ class Settings(GallerySettings, AccessSettings):
     recall_threads: int = Field(1, ge=1, description="Threads of one recall on a CPU; more than one rarely pays.")
     decode_threads: int = Field(2, ge=1, description="Threads that prepare sketches, and as many again for photos.")
 
+    decode_processes: int = Field(
+        -1,
+        ge=-1,
+        description="Processes that decode sketches; 0: threads do; -1: none on a CPU, half the cores beside a GPU.",
+    )
+
     thumbnail_size: int = Field(256, ge=16, le=2048, description="Longer side of a thumbnail in pixels.")
     thumbnail_cache_bytes: int = Field(64 * MEGABYTE, ge=0, description="Memory for thumbnails; 0 keeps none.")
     screen_size: int = Field(
@@ -214,6 +220,11 @@ class Settings(GallerySettings, AccessSettings):
     def pairs_together(self, *, on_gpu: bool) -> int:
         """Most candidates that are related in one step."""
         return self.relation_chunk or (2048 if on_gpu else 128)
+
+    def processes_that_decode(self, *, on_gpu: bool) -> int:
+        """Processes that decode sketches; 0: threads do. With a network on the CPU, all cores have enough to do."""
+        usual = min(8, max(1, usable_cores() // 2)) if on_gpu else 0
+        return usual if self.decode_processes < 0 else self.decode_processes
 
     @property
     def most_listeners(self) -> int:

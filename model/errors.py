@@ -4,6 +4,9 @@ Errors of this family carry sentences written for users, so the command line pri
 may send them to a client. Any other exception is a defect and its text stays inside.
 """
 
+from functools import partial
+from typing import Any
+
 
 class SketchseekError(Exception):
     """Base of all errors that are the user's to mend.
@@ -59,6 +62,10 @@ class ImageTooLargeError(ImageError):
         self.fact = fact
         self.code = code
         self.settable = settable
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """It can cross processes."""
+        return partial(type(self), settable=self.settable), (self.fact, self.code)
 
 
 class DecodingTimeoutError(ImageError):

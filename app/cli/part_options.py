@@ -87,17 +87,16 @@ class PartOptions:
         """
         from app.search.preparing import prepare_parts
         from app.search.query_parts import PartWeights
-        from model.images.opening import open_image
-        from model.images.preprocess import SKETCH_LONGEST_SIDE
+        from model.images.limits import ImageLimits
+        from model.images.sent_picture import SentPicture
 
-        side, text, photo = searcher.network.preprocess.image_size, self.text, self.photo
+        config, text, photo = searcher.network.preprocess, self.text, self.photo
+        limits = ImageLimits()
         return prepare_parts(
             searcher,
-            sketch=None
-            if sketch is None
-            else lambda: open_image(readable(sketch), None, SKETCH_LONGEST_SIDE, whole=True),
+            sketch=None if sketch is None else lambda: SentPicture("sketch", readable(sketch)).pixels(config, limits),
             text=None if text is None else lambda: texts.descriptor(text),
-            photo=None if photo is None else lambda: open_image(readable(photo), None, side),
+            photo=None if photo is None else lambda: SentPicture("photo", readable(photo)).pixels(config, limits),
             like=self.like or (),
             unlike=self.unlike or (),
             weights=PartWeights.among(self),

@@ -10,6 +10,8 @@ from app.search.query_parts import PartWeights, QueryParts, Vector
 from app.search.searcher import TwoStageSearcher
 from index_builder import GallerySnapshot
 from index_builder.gallery_errors import UnknownPhotoError
+from model.images.little_ink import has_little_ink
+from model.images.preprocess import to_tensor
 
 
 def prepare_parts(
@@ -26,7 +28,7 @@ def prepare_parts(
 
     Args:
         searcher: that will search.
-        sketch, photo: give upright pixels in any mode; or None.
+        sketch, photo: give RGB, S x S, from `sketch_image` and `photo_image`; or None.
         text: gives the direction of the words [E] (`app.search.text_encoder`); or None.
         like, unlike: photo ids.
         weights: of the parts; 1 each by default.
@@ -40,9 +42,11 @@ def prepare_parts(
     liked = rows_of(searcher.snapshot, like, "like") if weights.like else []
     unliked = rows_of(searcher.snapshot, unlike, "unlike") if weights.unlike else []
     words = text() if text is not None and weights.text else None
-    drawn = searcher.prepare(sketch()) if sketch is not None and weights.sketch else None
-    shown = searcher.prepare_photo(photo()) if photo is not None and weights.photo else None
-    return QueryParts(drawn, words, shown, liked, unliked, weights)
+    config = searcher.network.preprocess
+    drawn = to_tensor(sketch(), config) if sketch is not None and weights.sketch else None
+    shown = to_tensor(photo(), config) if photo is not None and weights.photo else None
+    little = drawn is not None and has_little_ink(drawn, config)
+    return QueryParts(drawn, words, shown, liked, unliked, weights, little)
 
 
 def rows_of(snapshot: GallerySnapshot, photo_ids: Sequence[str], name: str) -> list[int]:

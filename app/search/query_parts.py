@@ -49,6 +49,7 @@ class QueryParts:
         photo: [3, S, S] float32 from `TwoStageSearcher.prepare_photo`, or None.
         like, unlike: rows of the snapshot; each counts once.
         weights: how much each part counts.
+        little_ink: whether the sketch is a dot or a straight line, which tells hardly anything.
     """
 
     sketch: Tensor | None = None
@@ -57,6 +58,7 @@ class QueryParts:
     like: Sequence[int] = ()
     unlike: Sequence[int] = ()
     weights: PartWeights = field(default_factory=PartWeights)
+    little_ink: bool = False
 
     def __post_init__(self) -> None:
         if not self.used.keys() - {"unlike"}:

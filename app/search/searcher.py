@@ -60,7 +60,9 @@ class TwoStageSearcher:
         Raises:
             BlankSketchError: nothing is drawn.
         """
-        return next(self.search_many([QueryParts(self.prepare(image))], [query or Query()]))
+        drawn = self.prepare(image)
+        parts = QueryParts(drawn, little_ink=has_little_ink(drawn, self.network.preprocess))
+        return next(self.search_many([parts], [query or Query()]))
 
     def search_many(self, parts: Sequence[QueryParts], queries: Sequence[Query]) -> Iterator[Answer]:
         """Answers to several queries, one by one.
@@ -132,9 +134,7 @@ class TwoStageSearcher:
                 answer,
                 stages={**one.laps, **clock.laps},
                 parts=one.parts.used,
-                little_ink=one.sketch is not None
-                and one.parts.sketch is not None
-                and has_little_ink(one.parts.sketch, self.network.preprocess),
+                little_ink=one.parts.little_ink,
             )
             for one, answer in zip(begun, answers, strict=True)
         ]

@@ -25,6 +25,7 @@ from app.service.files.renditions import Renditions
 from app.service.following.folder_follower import FolderFollower
 from app.service.news import Listeners, news_of
 from app.service.serving.deadline import Deadline
+from app.service.serving.decoding import Decoding
 from app.service.serving.search_batches import SearchItem, Worker, run_searches
 from app.service.serving.served_gallery import ServedGallery
 from app.service_errors import BusyError
@@ -40,7 +41,6 @@ _MOST_CALLS_WAITING = 16  # so that calls never crowd out searches
 _LOOK_EVERY_S = 0.1
 _FOLLOWS = "follow_folder"
 _STUCK_S = 120.0  # if a batch takes longer, the device hangs
-
 
 Following = Literal["starting", "events", "rescans", "down"]
 
@@ -69,6 +69,7 @@ class Service:
         held: photos that stay although their files were not found.
         listeners: who is told how the gallery stands.
         worker: owns the device.
+        decoding: decodes what searches send.
         background: what runs beside the requests.
         photo_limits: what a photo may cost, indexed, uploaded or shown.
         sketch_limits: what a sketch may cost.
@@ -81,7 +82,8 @@ class Service:
         self.metrics, self.traces = metrics, traces
         self.photo_limits = settings.photo_limits()
         self.sketch_limits = settings.sketch_limits()
-        self.searches_together = settings.searches_together(on_gpu=network.device.type == "cuda")
+        on_gpu = network.device.type == "cuda"
+        self.searches_together = settings.searches_together(on_gpu=on_gpu)
         self.worker: Worker = Worker(
             partial(run_searches, metrics=metrics),
             queue_limit=settings.queue_limit,
@@ -103,8 +105,12 @@ class Service:
             settings.screen_size, settings.screen_cache_bytes, self.photo_limits, metrics.screen_bytes
         )
         self.jobs = Jobs()
+        processes = settings.processes_that_decode(on_gpu=on_gpu)
+        self.decoding = Decoding(processes, settings, network.preprocess, self.sketch_limits)
+        threads = {"sketch": max(settings.decode_threads, processes)}
         self._sketch_threads, self._photo_threads, self._file_threads = (
-            ThreadPoolExecutor(settings.decode_threads, thread_name_prefix=name) for name in ("sketch", "photo", "file")
+            ThreadPoolExecutor(threads.get(name, settings.decode_threads), thread_name_prefix=name)
+            for name in ("sketch", "photo", "file")
         )
         self.background = Background(metrics)
         self._draining = False
@@ -124,6 +130,7 @@ class Service:
                 "listening to the network without a key: anyone who reaches this port can search and see the photos"
             )
         self.background.keep(self.gallery.follow, "follow_gallery")
+        self.background.spawn(asyncio.to_thread(self.decoding.start), "start_decoding")
         self.background.spawn(self._say_when_ready(), "say_when_ready")
         exists = await asyncio.to_thread(self.changes.exists)
         if self.settings.write_key is not None and exists:
@@ -140,6 +147,7 @@ class Service:
         await self.background.stop()
         await asyncio.to_thread(self.worker.stop, self.settings.shutdown_timeout_s)
         await asyncio.to_thread(self.changes.close)
+        await asyncio.to_thread(self.decoding.close)
         for threads in (self._sketch_threads, self._photo_threads, self._file_threads):
             threads.shutdown(wait=False, cancel_futures=True)
         _log.info("stopped")
@@ -162,6 +170,8 @@ class Service:
             return Readiness(
                 "failed", reason=f"The device has been busy with one batch for {self.worker.busy_s:.0f} s."
             )
+        if not self.decoding.warm:
+            return Readiness("starting", reason="The processes that decode sketches are being started.")
         served, building = self.gallery.current, self.changes.progress is not None
         if served is not None and (len(served.snapshot) or not building):
             return Readiness("ready", reason=self._but())

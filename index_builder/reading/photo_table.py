@@ -55,6 +55,7 @@ class PhotoTable:
 
     def __init__(self, table: pa.Table) -> None:
         self._table = table
+        self._by_name = dict(zip(table.column_names, table.columns, strict=True))
         self.columns = PhotoColumns(table)
         self._ids: npt.NDArray[np.bytes_] = np.array(table.column("photo_id").to_pylist(), dtype="S32")
 
@@ -118,7 +119,8 @@ class PhotoTable:
         """
         if not 0 <= row < len(self):
             raise IndexError(f"rows must lie in [0, {len(self)})")
-        return record_of(self._table.slice(row, 1).to_pylist()[0])
+        # Value by value: a slice of the table takes four times as long, and a search asks for twenty photos.
+        return record_of({name: column[row].as_py() for name, column in self._by_name.items()})
 
     def rows_of(self, content_hash: bytes) -> list[int]:
         """The rows of a content, by its SHA-256. Looks at every row, which takes milliseconds for a million."""

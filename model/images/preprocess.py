@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
 from PIL import Image, ImageOps
 
 from model.config import PreprocessConfig
@@ -15,6 +16,9 @@ from model.images.cleanup.line_width import with_line_width
 from model.images.cleanup.sketch_cleanup import WORKING_SIDE, clean_sketch
 from model.images.modes import alpha_of, to_rgb
 from model.images.strokes import draw_strokes
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = [
     "SKETCH_LONGEST_SIDE",
@@ -48,6 +52,8 @@ def sketch_tensor(image: Image.Image, config: PreprocessConfig) -> torch.Tensor:
 
 def to_tensor(image: Image.Image, config: PreprocessConfig) -> torch.Tensor:
     """RGB image of S x S -> [3, S, S] float32: (value / 255 - mean) / std per channel."""
+    import torch  # here, since processes that only decode do without
+
     # In NumPy on purpose: torch would start a team of OpenMP threads in every thread that decodes, and on a busy
     # machine their waiting for each other takes longer than decoding.
     values = np.ascontiguousarray(np.asarray(image.convert("RGB")).transpose(2, 0, 1), dtype=np.float32)

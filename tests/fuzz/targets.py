@@ -35,7 +35,7 @@ from model.checkpoints.files import load_checkpoint, save_checkpoint
 from model.config import PreprocessConfig
 from model.errors import SketchseekError
 from model.images.opening import ImageLimits, open_image, read_image, to_rgb
-from model.images.preprocess import sketch_tensor
+from model.images.preprocess import to_tensor
 from model.networks.network import CheckpointIdentity
 from model.networks.registry import build_network
 from model.presets import ZSE_TINY
@@ -83,11 +83,11 @@ def uploads(data: bytes) -> None:
     try:
         if kind == b"F":
             sent = _read(rest, "multipart/form-data; boundary=b")
-            sketch_tensor(sent.needed_sketch().open(SMALL), _PREPROCESS)
+            to_tensor(sent.needed_sketch().pixels(_PREPROCESS, SMALL), _PREPROCESS)
         elif kind == b"P":
             _finished(_form_of_photos(rest))
         elif kind == b"J":
-            _read(rest, "application/json").needed_sketch().open(SMALL)
+            _read(rest, "application/json").needed_sketch().pixels(_PREPROCESS, SMALL)
         else:
             opened = read_image(rest, SMALL, longest_side=64)
             assert min(opened.width, opened.height) > 0
@@ -121,11 +121,11 @@ def strokes(data: bytes) -> None:
         body = data
     try:
         sketch = _read(body, "application/json").needed_sketch()
-        if sketch.strokes is None:
+        if sketch.file is not None:
             return
-        drawn = sketch.open(SMALL)
-        assert drawn.size == (256, 256)
-        tensor = sketch_tensor(drawn, _PREPROCESS)
+        drawn = sketch.pixels(_PREPROCESS, SMALL)
+        assert drawn.size == (_PREPROCESS.image_size, _PREPROCESS.image_size)
+        tensor = to_tensor(drawn, _PREPROCESS)
         assert bool(torch.isfinite(tensor).all())
     except SketchseekError:
         return

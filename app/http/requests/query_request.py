@@ -10,7 +10,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from PIL import Image
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
@@ -19,40 +18,16 @@ from app.http.requests.json_values import parse_data_uri, parse_json, parse_stro
 from app.http.requests.unknown_names import unknown_field
 from app.service_errors import RequestError
 from app.settings import Settings
-from model.images.opening import ImageLimits, open_image
-from model.images.preprocess import SKETCH_LONGEST_SIDE
-from model.images.strokes import draw_strokes
+from model.images.sent_picture import SentPicture
 
 PictureName = Literal["sketch", "photo"]
 SKETCH_FIELDS = {False: ("sketch",), True: ("strokes", "image")}
 """Fields that carry a sketch, in a form (False) and in JSON (True)."""
+PICTURES: tuple[PictureName, ...] = ("sketch", "photo")
 PHOTO_FIELD = "photo"
 """The field that carries a photo, in both."""
 
 _FORM_FILES = 8  # only one of a kind is allowed; a few are read so that the error can say how many came
-
-
-@dataclass(frozen=True)
-class SentSketch:
-    """A sketch as a client sent it.
-
-    Attributes:
-        image: the encoded picture, or None if the sketch came as strokes.
-        strokes: per stroke [[x...], [y...]], or None.
-    """
-
-    image: bytes | None = None
-    strokes: list[list[list[float]]] | None = None
-
-    def open(self, limits: ImageLimits) -> Image.Image:
-        """The sketch's pixels, as many as its clean-up needs. Slow, so not for the event loop.
-
-        Raises:
-            ImageError and its kinds: see `model.images.opening.open_image`.
-        """
-        if self.image is None:
-            return draw_strokes(self.strokes or [])
-        return open_image(self.image, limits, SKETCH_LONGEST_SIDE, whole=True)
 
 
 @dataclass(frozen=True)
@@ -62,16 +37,16 @@ class QueryRequest:
     Attributes:
         values: form fields or JSON members other than pictures. Fields that may be repeated are lists.
         sketch: the drawing, or None.
-        photo: the file of a photo that searches, or None.
+        photo: a photo that searches, or None.
         from_json: whether numbers came as numbers, not as text.
     """
 
     values: dict[str, Any]
-    sketch: SentSketch | None = None
-    photo: bytes | None = None
+    sketch: SentPicture | None = None
+    photo: SentPicture | None = None
     from_json: bool = True
 
-    def needed_sketch(self) -> SentSketch:
+    def needed_sketch(self) -> SentPicture:
         """The sketch, of a route that needs one.
 
         Raises:
@@ -104,7 +79,7 @@ async def read_query(
         body = await read_body(request, settings.max_body_bytes, settings.body_timeout_s)
         return query_from_json(parse_json(body, most_values(settings)), settings, takes_photo=takes_photo)
     if kind == "multipart/form-data":
-        return await _from_form(request, settings, repeatable, ("sketch", "photo") if takes_photo else ("sketch",))
+        return await _from_form(request, settings, repeatable, PICTURES if takes_photo else PICTURES[:1])
     raise RequestError(
         "unsupported_media_type", "Send the query as multipart/form-data (a file as a field) or application/json.", 415
     )
@@ -124,11 +99,13 @@ def query_from_json(values: dict[str, Any], settings: Settings, *, takes_photo: 
         raise RequestError("several_sketches", "Send `strokes` or `image`, not both.")
     sketch = None
     if strokes is not None:
-        sketch = SentSketch(strokes=parse_strokes(strokes, settings.max_strokes, settings.max_points))
+        sketch = SentPicture("sketch", strokes=parse_strokes(strokes, settings.max_strokes, settings.max_points))
     elif image is not None:
-        sketch = SentSketch(_not_empty(parse_data_uri(image, "image"), "sketch"))
-    sent = None if photo is None else _not_empty(parse_data_uri(photo, PHOTO_FIELD), "photo")
-    return QueryRequest(values, sketch, sent)
+        sketch = SentPicture("sketch", _not_empty(parse_data_uri(image, "image"), "sketch"))
+    if photo is None:
+        return QueryRequest(values, sketch)
+    shown = _not_empty(parse_data_uri(photo, PHOTO_FIELD), "photo")
+    return QueryRequest(values, sketch, SentPicture("photo", shown))
 
 
 async def _from_form(
@@ -146,8 +123,8 @@ async def _from_form(
         if name not in repeatable and len(several) > 1:
             raise RequestError("repeated_field", f"The field `{name[:40]}` is given more than once.")
         values[name] = several if name in repeatable else several[0]
-    drawn = sent["sketch"]
-    return QueryRequest(values, None if drawn is None else SentSketch(drawn), sent.get("photo"), from_json=False)
+    sketch, photo = (None if (file := sent.get(name)) is None else SentPicture(name, file) for name in PICTURES)
+    return QueryRequest(values, sketch, photo, from_json=False)
 
 
 async def _picture(files: list[UploadFile], name: PictureName, fields: Collection[str]) -> bytes | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from fastapi import APIRouter, Depends, Request
 from PIL import Image
@@ -24,7 +25,6 @@ from app.search.explaining import (
     draw,
     explain_rows,
     picture_kind,
-    prepare_sketch,
 )
 from app.search.stopwatch import Stopwatch
 from app.service.files import photo_files as files
@@ -72,9 +72,7 @@ async def explain(request: Request) -> Response:
     async def attempt(served: ServedVersion) -> Response:
         clock = Stopwatch()
         rows = _rows(served, options, kind)
-        prepared = await service.decode(
-            lambda: prepare_sketch(served.searcher, sketch.open(service.sketch_limits)), deadline
-        )
+        prepared = await service.decode(partial(service.decoding.pixels, sketch, deadline), deadline)
         clock.lap("decode")
         explained = await service.on_device(lambda: explain_rows(served.searcher, prepared, rows), deadline)
         clock.lap("explain")

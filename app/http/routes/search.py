@@ -28,7 +28,6 @@ from app.service.service import Service
 from app.service.serving.deadline import Deadline
 from app.service.serving.search_batches import SearchItem
 from app.service.serving.served_gallery import ServedVersion
-from model.images.opening import open_image
 from sketchseek_client import CorrespondenceDocument, Result, SearchAnswer
 
 router = APIRouter(tags=["search"])
@@ -83,7 +82,7 @@ class OneSearch:
     async def answer(self, served: ServedVersion) -> SearchAnswer:
         """The answer from one version of the gallery."""
         query, clock, service = query_of(self.options, served), Stopwatch(), self.service
-        parts = await service.prepare(lambda: _parts(service, served, self.sent, self.options), self.deadline)
+        parts = await service.prepare(partial(self._parts, served), self.deadline)
         clock.lap("decode")
         service.metrics.observe_stage("decode", clock.laps_ms["decode"] / 1000)
         item = SearchItem(served.searcher, parts, query)
@@ -102,28 +101,27 @@ class OneSearch:
             answer.timings_ms.total = round(self._milliseconds(), 2)
         return answer
 
+    def _parts(self, served: ServedVersion) -> QueryParts:
+        """The pictures decoded, the words encoded, and the other parts looked up. Waits for the first two.
+
+        Raises:
+            TextQueryError: the words cannot search.
+            ImageError and its kinds: a picture cannot be used.
+            UnknownPhotoError: a photo that is liked or not is not there.
+        """
+        sent, options, pixels = self.sent, self.options, self.service.decoding.pixels
+        return prepare_parts(
+            served.searcher,
+            sketch=None if sent.sketch is None else partial(pixels, sent.sketch, self.deadline),
+            text=None if options.text is None else partial(self.service.texts.descriptor, options.text),
+            photo=None if sent.photo is None else partial(pixels, sent.photo, self.deadline),
+            like=options.like,
+            unlike=options.unlike,
+            weights=PartWeights.among(options),
+        )
+
     def _milliseconds(self) -> float:
         return (time.perf_counter() - self.arrived) * 1000
-
-
-def _parts(service: Service, served: ServedVersion, sent: QueryRequest, options: SearchOptions) -> QueryParts:
-    """The pictures decoded, the words encoded, and the other parts looked up.
-
-    Raises:
-        TextQueryError: the words cannot search.
-        ImageError and its kinds: a picture cannot be used.
-        UnknownPhotoError: a photo that is liked or not is not there.
-    """
-    limits, side = service.sketch_limits, served.searcher.network.preprocess.image_size
-    return prepare_parts(
-        served.searcher,
-        sketch=None if sent.sketch is None else partial(sent.sketch.open, limits),
-        text=None if options.text is None else partial(service.texts.descriptor, options.text),
-        photo=None if sent.photo is None else partial(open_image, sent.photo, limits, side),
-        like=options.like,
-        unlike=options.unlike,
-        weights=PartWeights.among(options),
-    )
 
 
 async def _explain(

@@ -14,12 +14,11 @@ import structlog
 from PIL import Image, ImageDraw
 
 from app.cli import COMMANDS, main
-from app.http.requests.query_request import SentSketch
 from app.logs import configure_logging
 from app.main import create_app
-from app.search.searcher import TwoStageSearcher
 from app.setup.doctor import examine
-from model.images.opening import ImageLimits
+from model.images.opening import open_image
+from model.images.preprocess import SKETCH_LONGEST_SIDE, sketch_image
 from sketchseek_client import Client, Explanation, SearchAnswer
 from tests.app.conftest import READ_KEY, settings_for, sketch
 from tests.app.http.fuzz import running
@@ -101,12 +100,15 @@ def test_a_large_photographed_sketch_is_decoded_as_the_service_does_it(capsys, s
     path = tmp_path / "sketch.jpg"
     large.save(path)
     given = ["--gallery", shared_gallery, "--checkpoint", checkpoint, "--device", "cpu", "--json"]
-    with patch.object(TwoStageSearcher, "prepare", autospec=True, side_effect=TwoStageSearcher.prepare) as prepare:
+    served = open_image(path.read_bytes(), None, SKETCH_LONGEST_SIDE, whole=True)
+    assert served.size == (2000, 2000)
+    with (
+        patch("model.images.sent_picture.sketch_image", side_effect=sketch_image) as searched,
+        patch("app.search.explaining.sketch_image", side_effect=sketch_image) as explained,
+    ):
         run(capsys, "search", path, *given)
         run(capsys, "explain", path, *given)
-    sketches = [call.args[1] for call in prepare.call_args_list]
-    served = SentSketch(path.read_bytes()).open(ImageLimits())
-    assert served.size == (2000, 2000)
+    sketches = [call.args[0] for prepare in (searched, explained) for call in prepare.call_args_list]
     assert len(sketches) == 2
     assert all(image.tobytes() == served.tobytes() for image in sketches)
 

@@ -12,6 +12,7 @@ from app.search.query_and_answer import Query
 from app.search.searcher import TwoStageSearcher
 from index_builder import GallerySnapshot
 from model.images.opening import open_image
+from model.images.sent_picture import SentPicture
 from model.score_rules import ExpansionRule
 from tests.app.conftest import service_in, sketch, wait_until
 
@@ -160,11 +161,11 @@ def test_explained_results_cost_one_decoding_one_encoding_and_no_picture(service
         monkeypatch.setattr(place, name, call)
 
     counted(type(network), "encode_sketch")
-    counted(TwoStageSearcher, "prepare")
+    counted(SentPicture, "pixels")
     counted(explaining, "as_png")
     answer = search(service, top_k="13", explain="true")
     assert all(result["correspondences"] for result in answer["results"])
-    assert sorted(done) == ["encode_sketch", "prepare"]
+    assert sorted(done) == ["encode_sketch", "pixels"]
 
 
 def test_other_searches_get_their_turn_while_results_are_explained(service, monkeypatch):

@@ -17,8 +17,10 @@ from app.search.searcher import TwoStageSearcher
 from index_builder import GallerySnapshot
 from index_builder.gallery_errors import UnknownPhotoError
 from index_builder.photo_filter import PhotoFilter
+from model.images.limits import ImageLimits
 from model.images.opening import open_image
 from model.images.preprocess import photo_tensor
+from model.images.sent_picture import SentPicture
 from model.score_rules import ExpansionRule, KindRules, ScoreRule
 from tests.app.conftest import encoded, picture, sketch
 
@@ -87,7 +89,8 @@ def test_parts_meet_in_descriptor_space(searcher, drawn, shown, network):
 def test_a_photo_finds_itself(searcher):
     for row in (0, 7, 12):
         data = searcher.snapshot.file_of(row).read_bytes()
-        parts = prepare_parts(searcher, photo=partial(open_image, data, None, searcher.network.preprocess.image_size))
+        sent = SentPicture("photo", data)
+        parts = prepare_parts(searcher, photo=partial(sent.pixels, searcher.network.preprocess, ImageLimits()))
         answer = found(searcher, parts)
         assert rows(answer)[0] == row
         assert answer.results[0].score == pytest.approx(1, abs=2e-3)

@@ -1,0 +1,173 @@
+"""Pictures decoded in processes: the same pixels and errors as on a thread, and no request lost with a process."""
+
+from __future__ import annotations
+
+import copy
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from app.main import create_app
+from app.service.serving.deadline import Deadline
+from app.service.serving.decoding import Decoding
+from app.service_errors import BusyError
+from model import errors
+from model.errors import BlankSketchError, ImageTooLargeError, SketchseekError
+from model.helper_processes import HelperLostError
+from model.images.sent_picture import SentPicture
+from model.networks.network import Network
+from model.presets import ZSE_TINY
+from tests.app.conftest import encoded, open_client, picture, service_in, settings_for, sketch
+from tests.paths import ROOT
+
+CONFIG = ZSE_TINY.preprocess
+STROKES = SentPicture("sketch", strokes=[[[0.0, 50.0, 90.0], [0.0, 80.0, 10.0]]])
+
+
+def decoding(processes: int, **changes: Any) -> Decoding:
+    settings = settings_for(Path("none"), max_sketch_pixels=100_000, **changes)
+    return Decoding(processes, settings, CONFIG, settings.sketch_limits())
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Decoding]:
+    made = decoding(1)
+    began = made.warm
+    made.start()
+    assert (began, made.warm) == (False, True)
+    yield made
+    made.close()
+
+
+def soon(seconds: float = 100.0) -> Deadline:
+    return Deadline(seconds, 3, lambda: None)
+
+
+def helper_of(made: Decoding) -> int:
+    """The id of its process."""
+    assert made._helpers is not None
+    (helper,) = list(made._helpers._idle.queue)
+    assert helper is not None
+    return helper._process.pid
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        SentPicture("sketch", sketch(1)),
+        SentPicture("sketch", encoded(picture(2), "JPEG")),
+        SentPicture("photo", encoded(picture(3), "WEBP")),
+        STROKES,
+    ],
+)
+def test_pixels_are_the_same_bit_for_bit(processes: Decoding, sent: SentPicture) -> None:
+    pixels, expected = processes.pixels(sent, soon()), decoding(0).pixels(sent, soon())
+    assert (pixels.mode, pixels.size) == (expected.mode, expected.size) == ("RGB", (CONFIG.image_size,) * 2)
+    assert np.array_equal(np.asarray(pixels), np.asarray(expected))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"no picture",
+        sketch()[:100],
+        encoded(Image.new("L", (64, 64), 255)),
+        encoded(Image.new("L", (400, 400))),
+        b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(40),
+    ],
+)
+def test_errors_are_the_same(processes: Decoding, data: bytes) -> None:
+    seen = []
+    for made in (processes, decoding(0)):
+        with pytest.raises(SketchseekError) as caught:
+            made.pixels(SentPicture("sketch", data), soon())
+        seen.append((type(caught.value), str(caught.value), vars(caught.value)))
+    assert seen[0] == seen[1]
+
+
+def test_every_error_of_a_picture_survives_being_pickled() -> None:
+    kinds = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, SketchseekError)]
+    for kind in kinds:
+        error = kind("the fact")
+        again = copy.copy(error)  # as pickle does it
+        assert (type(again), str(again), vars(again)) == (kind, str(error), vars(error))
+    large = ImageTooLargeError("too many bytes", "image_memory", settable=False)
+    again = copy.copy(large)
+    assert (str(again), vars(again)) == (str(large), vars(large))
+
+
+def test_a_process_that_is_killed_is_replaced(processes: Decoding) -> None:
+    before = helper_of(processes)
+    os.kill(before, signal.SIGTERM)  # as for the whole service, which needs it until its end
+    assert processes.pixels(STROKES, soon()).mode == "RGB"
+    assert helper_of(processes) == before
+    os.kill(before, signal.SIGKILL)
+    with pytest.raises(BlankSketchError):
+        processes.pixels(SentPicture("sketch", encoded(Image.new("L", (64, 64), 255))), soon())
+    assert helper_of(processes) != before
+
+
+def lose(made: Decoding, monkeypatch: pytest.MonkeyPatch, errors: list[Exception]) -> None:
+    helpers: Any = made._helpers
+    real = helpers.ask
+
+    def ask(request: Any) -> Any:
+        if errors:
+            raise errors.pop(0)
+        return real(request)
+
+    monkeypatch.setattr(helpers, "ask", ask)
+
+
+def test_a_picture_is_decoded_again_once(processes: Decoding, monkeypatch: pytest.MonkeyPatch) -> None:
+    lose(processes, monkeypatch, [HelperLostError("gone")])
+    assert processes.pixels(STROKES, soon()).mode == "RGB"
+    lose(processes, monkeypatch, [HelperLostError("gone"), OSError("no more processes")])
+    with pytest.raises(BusyError) as caught:
+        processes.pixels(STROKES, soon())
+    assert (caught.value.code, caught.value.status) == ("decoder_lost", 503)
+    assert int(caught.value.headers["Retry-After"]) >= 1
+    lose(processes, monkeypatch, [HelperLostError("gone")])
+    with pytest.raises(BusyError) as caught:
+        processes.pixels(STROKES, soon(0))
+    assert caught.value.code == "deadline_exceeded"
+
+
+def test_threads_decode_where_no_process_can_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = decoding(2)
+    lose(made, monkeypatch, [OSError("no more processes")] * 2)
+    made.start()
+    assert made.warm
+    assert made.pixels(STROKES, soon()).mode == "RGB"
+
+
+def test_such_a_process_needs_no_torch() -> None:
+    code = "import sys, app.service.serving.decoding_process; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_a_service_decodes_in_processes(shared_gallery: Path, network: Network, service: TestClient) -> None:
+    with open_client(create_app(settings_for(shared_gallery, decode_processes=1), network)) as client:
+        helper = helper_of(service_in(client).decoding)
+        found = []
+        for one in (client, service):
+            answer = one.post("/search", files={"sketch": sketch(2), "photo": encoded(picture(1))}).json()
+            found.append([(result["photo_id"], result["score"]) for result in answer["results"]])
+        assert found[0] == found[1]
+        assert client.post("/search", files={"sketch": b"no picture"}).json()["code"] == "unreadable_image"
+        os.kill(helper, signal.SIGKILL)
+        photo = found[0][0][0]
+        answer = client.post("/explain", files={"sketch": sketch()}, data={"photo_id": photo})
+        assert answer.status_code == 200
+        helper = helper_of(service_in(client).decoding)
+    with pytest.raises(ProcessLookupError):
+        os.kill(helper, 0)
