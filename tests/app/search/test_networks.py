@@ -97,7 +97,7 @@ def test_which_codes_are_taken(built: Built) -> None:
     snapshot = GallerySnapshot.load(
         built.gallery,
         built.network.identity,
-        recall=RecallSettings(kind="hash", hash_bits=8),
+        recall=RecallSettings(kind="hash", hash_bits=8, device="cpu"),
         hash_projection=built.network.hash_projection,
     )
     learnt = built.name == "crossatnet-tiny"
