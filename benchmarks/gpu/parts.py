@@ -120,9 +120,9 @@ PARTS: Sequence[Part] = (
         tuple(
             f"--gallery MADE/gallery --sketches MADE/sketches --device DEVICE {size}"
             for size in (
-                "--clients 1 8 32 128 --pairs 20 --rounds 2 --seconds 4",
-                "--clients 1 4 --pairs 2 --rounds 1 --seconds 1",
-                "--clients 1 2 --pairs 1 --rounds 1 --seconds 0.2",
+                "--clients 1 8 32 128 --pairs 0 --rounds 2 --seconds 4",
+                "--clients 1 4 --pairs 0 --rounds 1 --seconds 1",
+                "--clients 1 2 --pairs 0 --rounds 1 --seconds 0.2",
             )
         ),
     ),
