@@ -6,7 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +42,38 @@ class Line:
 
 
 Found = dict[str, Any]
+CANDIDATES = 50  # of a search, as benchmarks/serve.py asks
 
 
 def lines_of(part: Part, folder: Path) -> list[Line]:
     """What a part measured, whether or not it came to its end."""
-    written, log = folder / f"{part.name}.json", folder / f"{part.name}.log"
     if part.name == "tests":
+        log = folder / "tests.log"
         return _tests(log.read_text(encoding="utf-8", errors="replace") if log.exists() else "")
-    if not written.exists() or part.name not in _READERS:
+    found = _written(folder, part.name)
+    if found is None or part.name not in _READERS:
         return []
-    return list(_READERS[part.name](json.loads(written.read_text(encoding="utf-8"))))
+    lines = list(_READERS[part.name](found))
+    return _with_floor_of_a_search(lines, folder) if part.name == "serve" else lines
+
+
+def _written(folder: Path, name: str) -> Found | None:
+    """What a part wrote."""
+    written = folder / f"{name}.json"
+    return json.loads(written.read_text(encoding="utf-8")) if written.exists() else None
+
+
+def _with_floor_of_a_search(lines: list[Line], folder: Path) -> list[Line]:
+    """With the arithmetic of one sketch and its 50 candidates, as other parts counted it, beside what serving took."""
+    encode, relate = (_written(folder, name) for name in ("encode", "relate"))
+    if encode is None or relate is None:
+        return lines
+    one = [row["floor_ms"] for row in encode["rows"] if row["arithmetic"] == "bfloat16"]
+    pair = [row["floor_ms"] for row in relate["rows"] if row["way"] == "relate, bfloat16"]
+    if not one or not pair:
+        return lines
+    ms = one[0] + CANDIDATES * pair[0]
+    return [replace(line, floor=ms if line.unit == "ms" else 1000 / ms) for line in lines]
 
 
 def _tests(log: str) -> list[Line]:
