@@ -78,7 +78,7 @@ def _with_floor_of_a_search(lines: list[Line], folder: Path) -> list[Line]:
 
 def _tests(log: str) -> list[Line]:
     """How many tests came to which end, those of a run that was ended included."""
-    counted = Counter(re.findall(r"^\S+::.* (PASSED|FAILED|SKIPPED|ERROR)\b", log, re.MULTILINE))
+    counted = Counter(re.findall(r"^\S*::.* (PASSED|FAILED|SKIPPED|ERROR)\b", log, re.MULTILINE))
     said = ", ".join(f"{count} {end.lower()}" for end, count in sorted(counted.items()))
     return [Line("tests", "tests/gpu", said, "", wanted="all passed")] if counted else []
 

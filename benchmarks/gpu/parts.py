@@ -58,18 +58,8 @@ class Tests(Part):
         settings = folder / "pytest.ini"
         settings.write_text("[pytest]\nmarkers = gpu: needs a CUDA device on this machine\n", encoding="utf-8")
         which = ROOT / "tests" / "gpu" / ("test_device.py" if size == "least" else "")
+        options = ["-c", str(settings), f"--rootdir={ROOT}", "-v", "--durations=5", "-p", "no:cacheprovider"]
         chosen = ["-m", "not gpu"] if device == "cpu" else []
-        options = [
-            "-c",
-            str(settings),
-            "--rootdir",
-            str(ROOT),
-            "-p",
-            "no:cacheprovider",
-            "-q",
-            "--durations=5",
-            *chosen,
-        ]
         return [sys.executable, "-m", "pytest", str(which), *options, *chosen]
 
 
