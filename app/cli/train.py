@@ -34,6 +34,10 @@ def command(
     strokes: Annotated[
         Path | None, in_data("Quick, Draw! drawings as more sketches: a file .ndjson(.gz), or a folder of them.")
     ] = None,
+    pairs: Annotated[
+        Path | None,
+        in_data("Drawings with the photo that each was made from: a folder of Sketchy's names, or a CSV table."),
+    ] = None,
     without: Annotated[list[Path] | None, in_data("File of categories to leave out, one per line.")] = None,
     without_reserved: Annotated[
         bool,
@@ -119,7 +123,10 @@ def command(
         without_reserved=without_reserved,
         validation=validation,
         seed=config.seed,
+        pairs=pairs,
     )
+    if pairs is not None and not config.pairs:
+        raise ConfigurationError("this recipe learns from no pairs: take --recipe contours, or --set pairs=48")
     config = _with_extra_sketches(config, sources, settings or [])
     folder = run or Path("runs") / preset
     plan = RunPlan(
@@ -132,12 +139,14 @@ def command(
         side=decoding_side(network, config),
         initial=beginning,
         descriptions=descriptions,
+        pairs=sources.pairs if config.pairs else None,
     )
     check(folder / CONFIG, describe(network, config, plan))  # before anything is added to another run's log
     unused = _unused(replace(sources, extra=plan.extra))
     with joined(resolve_device(device)) as (process, place), reports(folder, process.first, as_json) as report:
         held_out = list(sources.held_out)
-        report({"held_out": held_out, "train": len(sources.train), "processes": process.count, **unused})
+        known = {} if sources.pairs is None else {"pairs": len(sources.pairs.sketches)}
+        report({"held_out": held_out, "train": len(sources.train), **known, "processes": process.count, **unused})
         with _asked_to_stop() as stop:
             train(network, config, plan, place, report, process=process, stop=stop)
 

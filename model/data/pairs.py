@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from model.data.folders import read_folders
 from model.data.items import Dataset, Item, category_key, source_of
 from model.errors import DatasetError
 
@@ -54,6 +55,30 @@ class Pairs:
             tuple(self.photos[p] for p in photos),
             tuple(place[self.own_photo[s]] for s in rows),
         )
+
+    def without(self, categories: Sequence[str]) -> Pairs:
+        """The pairs of all other categories, with their photos.
+
+        Raises:
+            DatasetError: none is left.
+        """
+        gone = {category_key(name) for name in categories}
+        kept = {self.photos[own].category for own in self.own_photo}
+        kept = {name for name in kept if category_key(name) not in gone}
+        if not kept:
+            raise DatasetError("every pair is of a category that is left out or held out")
+        return self.only(sorted(kept))
+
+
+def pairs_at(place: Path) -> Pairs:
+    """The pairs of a table, or of a folder: a table `pairs.csv` in it, or Sketchy's names, tell which.
+
+    Raises:
+        DatasetError: as of `read_pairs` and `pairs_by_name`.
+    """
+    if place.is_dir() and not (place / "pairs.csv").exists():
+        return pairs_by_name(read_folders(place))
+    return read_pairs(place)
 
 
 def read_pairs(table: Path) -> Pairs:

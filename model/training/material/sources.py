@@ -11,6 +11,7 @@ from model.config import NetworkConfig
 from model.data.filelists import read_file_lists
 from model.data.folders import read_categories, read_folders
 from model.data.items import Dataset, category_key
+from model.data.pairs import Pairs, pairs_at
 from model.data.splits import read_category_list, reserved_categories
 from model.data.strokes import read_strokes
 from model.errors import ConfigurationError
@@ -30,6 +31,7 @@ class Sources:
         extra: more sketches, or None.
         validation: a sample of the held-out seen categories, or None.
         held_out: their names.
+        pairs: drawings with the photo that each was made from, images of `train`; or None.
         unmatched: names that were to be left out and occur nowhere, as a mistyped one does.
     """
 
@@ -38,6 +40,7 @@ class Sources:
     validation: Dataset | None
     held_out: tuple[str, ...]
     unmatched: tuple[str, ...] = ()
+    pairs: Pairs | None = None
 
     @property
     def without_photos(self) -> tuple[str, ...]:
@@ -74,6 +77,7 @@ def gather(
     *,
     extra: Path | None = None,
     strokes: Path | None = None,
+    pairs: Path | None = None,
     without: Sequence[str] = (),
     without_reserved: bool = False,
     validation: str = "0",
@@ -85,6 +89,8 @@ def gather(
         train: see `seen_images`.
         extra: folder of CATEGORY/* with more sketches.
         strokes: Quick, Draw! drawings, a file or a folder.
+        pairs: drawings with the photo that each was made from, see `model.data.pairs.pairs_at`. Their images join
+            `train`, but for the categories that are left out or held out.
         without: categories to leave out of everything.
         without_reserved: leave out those as well that published benchmarks test on.
         validation: how many of the other categories to hold out, or a file that names them.
@@ -110,10 +116,18 @@ def gather(
         names = read_category_list(Path(validation))
     else:
         raise ConfigurationError(f"validation is a number of categories or a file of their names, not {validation!r}")
-    if not names:
-        return Sources(train, sketches, None, (), unmatched)
-    left, sketches, held_out = hold_out(train, sketches, names)
-    return Sources(left, sketches if sketches and sketches.items else None, held_out, names, unmatched)
+    held_out = None
+    if names:
+        train, sketches, held_out = hold_out(train, sketches, names)
+    paired = None if pairs is None else pairs_at(pairs).without([*left_out, *names])
+    return Sources(
+        train if paired is None else train.joined(paired.dataset),
+        sketches if sketches and sketches.items else None,
+        held_out,
+        names,
+        unmatched,
+        paired,
+    )
 
 
 def starting_weights(

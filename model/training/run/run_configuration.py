@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from model.config import NetworkConfig
 from model.data.items import Dataset, category_key
+from model.data.pairs import Pairs
 from model.errors import ConfigurationError
 from model.training.config import TrainConfig
 from model.whole_file import write_whole
@@ -28,7 +29,7 @@ def describe(network: NetworkConfig, config: TrainConfig, plan: RunPlan) -> dict
             "train": fingerprint(plan.train),
             "extra": fingerprint(plan.extra),
             "validation": fingerprint(plan.validation),
-            "pairs": None if plan.pairs is None else len(plan.pairs.sketches),
+            "pairs": None if plan.pairs is None else paired(plan.pairs),
             "undrawn": fingerprint(plan.undrawn),
             "side": plan.side,
         },
@@ -37,6 +38,14 @@ def describe(network: NetworkConfig, config: TrainConfig, plan: RunPlan) -> dict
             "checkpoint": None if plan.initial is None else str(plan.initial),
         },
     }
+
+
+def paired(pairs: Pairs) -> dict[str, Any]:
+    """How many drawings have a photo of their own, and a hash of which has which."""
+    digest = hashlib.sha256()
+    for sketch, own in zip(pairs.sketches, pairs.own_photo, strict=True):
+        digest.update(f"{category_key(sketch.category)}/{sketch.path.name}/{pairs.photos[own].path.name}\n".encode())
+    return {"sketches": len(pairs.sketches), "sha256": digest.hexdigest()[:20]}
 
 
 def fingerprint(dataset: Dataset | None) -> dict[str, Any] | None:

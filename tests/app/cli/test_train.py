@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from model.errors import ConfigurationError
 from model.presets import ZSE_TINY, ZSE_VIT_B16
 from model.training.config import UPSTREAM_RECIPE, TrainConfig
 from model.training.material.sources import decoding_side, starting_weights
+from model.training.run.run import CONFIG
 from tests.forked import Command
 from tests.model.training.conftest import draw_collection
 from tests.paths import ROOT
@@ -170,6 +172,28 @@ def test_a_signal_asks_to_stop_and_a_second_one_insists(number, capsys):
             os.kill(os.getpid(), number)
     assert signal.getsignal(number) == before
     assert "stopping after this step" in capsys.readouterr().err
+
+
+def test_drawings_with_their_photos_take_part(data, tmp_path, capsys):
+    """All but those of held-out categories, and only where the recipe learns from them."""
+    pairs = tmp_path / "pairs"
+    rows = ["category,sketch,photo"]
+    for folder in sorted((data / "sketch").iterdir()):
+        for side in ("sketch", "photo"):
+            shutil.copytree(data / side / folder.name, pairs / side / folder.name)
+        names = [sorted(file.name for file in (pairs / side / folder.name).iterdir()) for side in ("sketch", "photo")]
+        rows += [f"{folder.name},{sketch},{photo}" for sketch, photo in zip(names[0], names[1], strict=False)]
+    (pairs / "pairs.csv").write_text("\n".join(rows))
+    succeed(arguments(data, tmp_path, "--json", "--pairs", str(pairs), "--recipe", "contours", steps=2))
+    lines = reports(capsys.readouterr().out)
+    kept = [row for row in rows[1:] if row.partition(",")[0] not in lines[0]["held_out"]]
+    assert lines[0]["pairs"] == len(kept) < len(rows) - 1
+    described = json.loads((tmp_path / "run" / CONFIG).read_text())
+    assert described["data"]["pairs"]["sketches"] == len(kept)
+    with pytest.raises(SystemExit) as ended:
+        main(arguments(data, tmp_path / "other", "--pairs", str(pairs)))
+    assert ended.value.code == 1
+    assert "--recipe contours" in capsys.readouterr().err
 
 
 @pytest.mark.slow
