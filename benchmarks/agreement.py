@@ -18,7 +18,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,19 +82,19 @@ def in_this_process(searcher: TwoStageSearcher, sketches: Sequence[Item], depth:
 
 def as_evaluated(network: Network, sketches: Sequence[Item], photos: Sequence[Item], depth: int) -> Tensor:
     """[S, depth] int64, rows of `photos`: recall's first by the checkpoint's rule, nothing stored in between."""
-    from model.evaluation.arms import Arms, expanded_queries, relate_candidates
+    from model.evaluation.arms import Arms, checkpoint_fusion, expanded_queries, relate_candidates
     from model.evaluation.encode import encode_items
 
     drawn = encode_items(network, sketches)
     encoded = encode_items(network, photos, progress=_said("photos encoded"))
     order = tie_order(photos)
     asked = expanded_queries(drawn.descriptor, encoded.descriptor, order, network.config.score.expansion)
-    arms = Arms(asked, encoded.descriptor, order)
+    arms = Arms(asked, encoded.descriptor, order, drawn=drawn.descriptor)
     rows = torch.arange(len(sketches))
     candidates = arms.recall(rows)[:, :depth]
     logits = relate_candidates(network, drawn, encoded, candidates)
-    scores = network.score(logits.double(), arms.cosines(rows).gather(1, candidates).double())
-    return candidates.gather(1, scores.sort(dim=1, descending=True, stable=True).indices)
+    related = replace(arms, candidates=candidates, candidate_logits=logits)
+    return related.two_stage(depth, checkpoint_fusion(network))(rows)[:, :depth]
 
 
 def differences(one: Ranking, other: Ranking) -> tuple[str, float]:

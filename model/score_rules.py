@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from model.errors import ConfigurationError
-from model.stored_numbers import Count, Finite, NotNegative, Positive
+from model.stored_numbers import Count, Finite, NotNegative, Positive, Share
 
 QueryKind = Literal["sketch", "sketch_and_more", "text", "photo"]
 """What searches: a sketch alone; a sketch beside words or photos; words without a sketch; photos alone."""
@@ -54,6 +54,35 @@ class Standard:
 
 
 @dataclass(frozen=True)
+class ContextRule:
+    """How a query's candidates change each other's scores (`model/ranking/context.py`).
+
+    Attributes:
+        neighbours: candidates that look most like a photo, towards whose scores its own moves; 0 leaves scores alone.
+        carried: how much of a score comes from the neighbours in one round.
+        own: share of the score as it was in the result.
+        place: among the results, from 2 on, that is kept for the best photo without query expansion; 0 keeps none.
+        relation_share: of the relation logit in what that photo is chosen by; the rest is the recall score without
+            expansion. Both are standardised.
+    """
+
+    neighbours: Count = 0
+    carried: Share = 0.9
+    own: Share = 0.5
+    place: Count = 0
+    relation_share: Share = 0.5
+
+    @property
+    def used(self) -> bool:
+        """Whether it changes any score."""
+        return bool(self.neighbours or self.place)
+
+    def __post_init__(self) -> None:
+        if self.place == 1:
+            raise ConfigurationError("the first place belongs to the best score; keep another one, or 0 for none")
+
+
+@dataclass(frozen=True)
 class ScoreRule:
     """What results are ordered by: sigmoid(relation_weight * logit + recall_weight * cosine + bias).
 
@@ -67,6 +96,7 @@ class ScoreRule:
         expansion: of queries in the recall stage.
         standard: where it is used, logit and cosine are first standardised within a query's candidates.
         level: then weighs how near the candidates are on the whole, so that a query that nothing resembles scores low.
+        context: how the candidates' scores then change each other. Only with a relation.
     """
 
     relation_weight: Finite = 1.0
@@ -75,6 +105,7 @@ class ScoreRule:
     expansion: ExpansionRule = field(default_factory=ExpansionRule)
     standard: Standard = field(default_factory=Standard)
     level: Finite = 0.0
+    context: ContextRule = field(default_factory=ContextRule)
 
     @property
     def keeps_recall_order(self) -> bool:

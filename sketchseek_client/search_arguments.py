@@ -52,6 +52,7 @@ class SearchArguments(FilterArguments, total=False):
     candidates: int | None
     rerank: bool
     expand: bool
+    context: bool
     explain: bool
     offset: int
     min_score: float | None

@@ -59,6 +59,13 @@ def command(
             help="Expand queries by their first hits as the checkpoint declares, or search with the sketch alone.",
         ),
     ] = True,
+    context: Annotated[
+        bool,
+        typer.Option(
+            "--context/--no-context",
+            help="Let the candidates' scores heed each other as the checkpoint declares, or score each on its own.",
+        ),
+    ] = True,
     max_sketches: Annotated[
         int, typer.Option(help="Measure with a balanced sample of this many sketches; 0 takes all.", min=0)
     ] = 0,
@@ -87,6 +94,7 @@ def command(
         arms=_arms(arms, text),
         candidates=_numbers(candidates),
         expansion=expansion,
+        context=context,
         max_sketches=max_sketches,
         seed=seed,
         batch_size=batch_size,

@@ -62,6 +62,7 @@ def command(
     candidates: Annotated[int | None, typer.Option(min=1, help="Depth of the recall stage.")] = None,
     rerank: Annotated[bool, typer.Option(help="Compare the candidates in detail.")] = True,
     expand: Annotated[bool, typer.Option(help="Widen the search by its first hits.")] = True,
+    context: Annotated[bool, typer.Option(help="Let the candidates' scores heed each other.")] = True,
     collapse: Annotated[bool, typer.Option("--collapse", help="Near-identical results become one.")] = False,
     as_json: JsonOption = False,
     parts: PartOptions,
@@ -74,7 +75,7 @@ def command(
     depth = candidates or max(100, top_k)
     if depth < top_k:
         raise typer.BadParameter(f"--candidates ({depth}) must be at least --top-k ({top_k})")
-    query = Query(top_k, depth, rerank, only=filters.chosen(), expand=expand, collapse=collapse)
+    query = Query(top_k, depth, rerank, only=filters.chosen(), expand=expand, context=context, collapse=collapse)
     if url:
         asking = _remote(url, key, parts, query)
     else:
@@ -105,6 +106,7 @@ def _remote(url: str, key: str | None, parts: PartOptions, query: Query) -> Iter
                     candidates=query.candidates,
                     rerank=query.rerank,
                     expand=query.expand,
+                    context=query.context,
                     collapse=query.collapse,
                     **for_client(query.only),
                 )

@@ -47,9 +47,14 @@ class Combined:
         return Combined(descriptor, {name: descriptor})
 
     @property
+    def is_expanded(self) -> bool:
+        """Whether its hits moved it."""
+        return EXPANSION in self.shares
+
+    @property
     def unexpanded(self) -> Vector:
         """[E] float32, L2-normalised: the query as it was before its hits moved it."""
-        if EXPANSION not in self.shares:
+        if not self.is_expanded:
             return self.descriptor
         own = _sum({name: share.astype(np.float64) for name, share in self.shares.items() if name != EXPANSION})
         return (own / _length(own)).astype(np.float32)

@@ -15,6 +15,7 @@ from app.search.query_and_answer import Answer, Candidates, Descriptors, Found, 
 from app.search.recall_stage import RecallStage
 from index_builder import GallerySnapshot, PhotoRecord
 from model.networks.network import Network
+from model.ranking.context import CandidatePhotos
 from model.ranking.score import score_of
 from model.score_rules import ScoreRule
 
@@ -36,20 +37,22 @@ class Ordering:
         by_direction = candidates.asked is not None and candidates.asked.by_direction
         return self._recall.photos(candidates.rows, by_direction=by_direction)
 
-    def score(self, candidates: Candidates, logits: Logits | None) -> npt.NDArray[np.float64]:
+    def score(self, candidates: Candidates, logits: Logits | None, *, context: bool = True) -> npt.NDArray[np.float64]:
         """[C] float64, what one query's candidates are ordered by: the checkpoint's rule over all of them at once.
 
         Args:
             candidates: C of them, all that were related.
             logits: [C] float64, their relation logits. In float32 the sigmoid would tie scores near 1. None if nothing
                 was related: then only a rule that reads recall scores alone can be followed.
+            context: whether the candidates' scores heed each other, where the rule says so.
         """
         rule: ScoreRule | None = self._network.config.rule_for(candidates.kind)
         cosines = candidates.scores.astype(np.float64)
         if rule is None or (logits is None and not rule.keeps_recall_order):
             return cosines
         related = np.zeros_like(cosines) if logits is None else logits
-        return score_of(rule, torch.from_numpy(related), torch.from_numpy(cosines)).numpy()
+        around = self._context(candidates) if context and rule.context.used else None
+        return score_of(rule, torch.from_numpy(related), torch.from_numpy(cosines), around).numpy()
 
     def order(self, candidates: Candidates, logits: Logits | None, query: Query) -> Answer:
         """Candidates by score, liked ones first, ties the newest first, cut to what `query` asks for.
@@ -60,7 +63,7 @@ class Ordering:
             query: how many are wanted, from where on, and with which score.
         """
         rows, cosines = candidates.rows, candidates.scores.astype(np.float64)
-        scores = self.score(candidates, logits) if query.rerank else cosines
+        scores = self.score(candidates, logits, context=query.context) if query.rerank else cosines
         relation = None if logits is None else probabilities(logits)
         others = np.arange(len(rows)) >= candidates.liked
         order = np.lexsort((self._snapshot.newest_first[rows], -scores, others))
@@ -89,6 +92,13 @@ class Ordering:
             for number, place in enumerate(shown)
         ]
         return Answer(results, candidates.searched, reranked=logits is not None)
+
+    def _context(self, candidates: Candidates) -> CandidatePhotos:
+        """What the candidates' scores heed in each other."""
+        photos, asked = torch.from_numpy(self.descriptors(candidates)), candidates.asked
+        if asked is None or not asked.combined.is_expanded:
+            return CandidatePhotos(photos)
+        return CandidatePhotos(photos, photos @ torch.from_numpy(asked.combined.unexpanded))
 
     def _likely(self, candidates: Candidates, order: Rows) -> int | None:
         """How many of the results, places of candidates in `order`, are likely; None without a rule for that."""

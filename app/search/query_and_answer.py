@@ -35,6 +35,7 @@ class Query:
         min_score: leave out results with a lower score; None keeps all.
         only: which photos are searched.
         expand: widen the query by its first hits, if the checkpoint declares an expansion rule.
+        context: let the candidates' scores heed each other, if the checkpoint's rule says so.
         collapse: of near-identical results, only the best one stays.
     """
 
@@ -45,6 +46,7 @@ class Query:
     min_score: float | None = None
     only: PhotoFilter = ALL_PHOTOS
     expand: bool = True
+    context: bool = True
     collapse: bool = False
 
 

@@ -4,7 +4,7 @@
 * relation: by the relation logit of every sketch with every photo ("exhaustive").
 * two stages at k: the k first photos of recall are ordered anew, and the rest of the gallery follows in recall's order,
   so that AP@all stays defined.
-* fused: by a score of both, over all photos or within k.
+* fused: by a score of both, over all photos or within k, where the candidates may then heed each other.
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ from torch import Tensor
 from model.evaluation.metrics import rank_photos
 from model.evaluation.protocols import Rank
 from model.networks.network import Network
+from model.ranking.context import CandidatePhotos
 from model.ranking.expansion import expand
 from model.ranking.score import mixture
 from model.score_rules import ExpansionRule, QueryKind, ScoreRule
 from model.types import Encoding
 
 Progress = Callable[[int, int], None]
-Fuse = Callable[[Tensor, Tensor], Tensor]
+Fuse = Callable[[Tensor, Tensor, CandidatePhotos | None], Tensor]
 _PHOTO_CHUNK = 1024
 _SKETCH_BLOCK = 16
 _EXPANDED_BLOCK = 256
+_PAIRS_OF_CANDIDATES = 2**22  # compared at once, so that deep candidates take no gigabytes
 
 
 @torch.inference_mode()
@@ -95,7 +97,10 @@ def expanded_queries(sketches: Tensor, photos: Tensor, tie_order: Tensor, rule: 
 
 
 def checkpoint_fusion(network: Network, kind: QueryKind = "sketch") -> Fuse | None:
-    """The rule for queries of a kind where it weighs both scores, else None. Logits and cosines in, scores out."""
+    """The rule for queries of a kind where it weighs both scores, else None.
+
+    Logits, cosines and, where candidates may heed each other, their photos in; scores out.
+    """
     rule: ScoreRule | None = network.config.rule_for(kind)
     if rule is None or not rule.relation_weight or not rule.recall_weight:
         return None
@@ -103,7 +108,7 @@ def checkpoint_fusion(network: Network, kind: QueryKind = "sketch") -> Fuse | No
     return partial(mixture, rule)
 
 
-def standardised_fusion(logit: Tensor, cosine: Tensor) -> Tensor:
+def standardised_fusion(logit: Tensor, cosine: Tensor, _: CandidatePhotos | None = None) -> Tensor:
     """The sum of both scores, each with mean 0 and standard deviation 1 over a sketch's photos: [Q, K] each.
 
     What a checkpoint without a rule of its own is fused by; it has no parameter that could be fitted to the test.
@@ -127,7 +132,9 @@ class Arms:
         logits: [S, P] float32 relation logits of all pairs, or None where only candidates were related.
         candidates: [S, K] int64, recall's first photos, best first, or None where nothing is related by candidates.
         candidate_logits: [S, K] float32 relation logits of the candidates, or None where `logits` has them all.
-        fuse: logits and cosines [Q, K] -> scores [Q, K].
+        fuse: logits and cosines [Q, K], and perhaps the candidates' photos -> scores [Q, K].
+        drawn: [S, E] float32, the sketches' descriptors before they were expanded, the same tensor where they were not;
+            None where candidates are not to heed each other.
     """
 
     sketch_descriptors: Tensor
@@ -137,6 +144,7 @@ class Arms:
     candidates: Tensor | None = None
     candidate_logits: Tensor | None = None
     fuse: Fuse = standardised_fusion
+    drawn: Tensor | None = None
 
     def cosines(self, rows: Tensor) -> Tensor:
         """[B, P] float32 recall scores of some sketches."""
@@ -152,7 +160,7 @@ class Arms:
 
     def fused(self, rows: Tensor) -> Tensor:
         """[B, P] int64 photos by descending fused score."""
-        return rank_photos(self.fuse(self._all_logits()[rows], self.cosines(rows)), self.tie_order)
+        return rank_photos(self.fuse(self._all_logits()[rows], self.cosines(rows), None), self.tie_order)
 
     def two_stage(self, k: int, fuse: Fuse | None = None) -> Rank:
         """Ranks the k first photos of recall anew, by the relation logit or a fusion; the others follow as they
@@ -164,10 +172,23 @@ class Arms:
             first = order[:, :k]
             scores = self._logits_of(rows, first)
             if fuse is not None:
-                scores = fuse(scores, cosines.gather(1, first))
+                scores = self._fused(fuse, rows, first, scores.double(), cosines.gather(1, first).double())
             return torch.cat([self._reordered(first, scores), order[:, k:]], dim=1)
 
         return rank
+
+    def _fused(self, fuse: Fuse, rows: Tensor, photos: Tensor, logits: Tensor, cosines: Tensor) -> Tensor:
+        """[B, K] scores of the candidates `photos`, which heed each other if they may."""
+        if self.drawn is None:
+            return fuse(logits, cosines, None)
+        parts = []
+        for some in torch.split(torch.arange(len(rows)), max(1, _PAIRS_OF_CANDIDATES // photos.shape[1] ** 2)):
+            near = self.photo_descriptors[photos[some]]
+            direct = None
+            if self.drawn is not self.sketch_descriptors:
+                direct = torch.einsum("be,bke->bk", self.drawn[rows[some]], near)
+            parts.append(fuse(logits[some], cosines[some], CandidatePhotos(near, direct)))
+        return torch.cat(parts)
 
     def _reordered(self, photos: Tensor, scores: Tensor) -> Tensor:
         """Photos [B, K] by descending score, equal ones in the tie order."""

@@ -4,19 +4,22 @@ the score means."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from model.evaluation.metrics import average_precision, hit_at, precision_at, rank_photos
+from model.ranking.context import CandidatePhotos, in_context
 from model.ranking.score import level_of, mixture
-from model.score_rules import ExpansionRule, ScoreRule, Standard
+from model.score_rules import ContextRule, ExpansionRule, ScoreRule, Standard
 
 SHARES = tuple(step / 10 for step in range(11))
 CANDIDATES = 100
 """Depth at which rules are compared: the recall stage's default."""
+CONTEXT = ContextRule(neighbours=3, place=5)
+"""What is weighed against candidates that are scored each on its own."""
 _ENOUGH = 1e-4  # a rule must win by this much over one that is tried before it
 
 
@@ -30,6 +33,7 @@ class Tried:
         seen: the mean of P@10, hit@1 and hit@5, by which rules are chosen: what a person sees first.
         map_all: mAP@all, the candidates reordered and the other photos behind them.
         precision_10, hit_1, hit_5: the parts of `seen`.
+        context: how the candidates heeded each other.
     """
 
     expansion: ExpansionRule
@@ -39,6 +43,7 @@ class Tried:
     precision_10: float
     hit_1: float
     hit_5: float
+    context: ContextRule = field(default_factory=ContextRule)
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,7 @@ def choose_score_rule(
     relevance: Tensor,
     tie_order: Tensor,
     *,
+    photos: Tensor | None = None,
     shares: Sequence[float] = SHARES,
     depth: int = CANDIDATES,
 ) -> ChosenRule:
@@ -82,13 +88,15 @@ def choose_score_rule(
     (`model/ranking/score.py`), and a share m orders them by (1 - m) * logit + m * cosine. The winner by the mean of
     P@10, hit@1 and hit@5 is then calibrated by Platt's method (logistic regression on relevance) over the candidates,
     with relevant and irrelevant ones weighing the same, so that 0.5 means "as likely as not" whatever the gallery's
-    size; how near a query's candidates are on the whole is a second input.
+    size; how near a query's candidates are on the whole is a second input. At last it is tried whether the candidates
+    should heed each other, which the winner's mixture decides alone: more choices would fit the validation categories.
 
     Args:
         logits: [S, P] float32 relation logits of validation sketches and photos. Never of test categories.
         cosines: expansion -> [S, P] float32 recall scores of queries expanded that way.
         relevance: [S, P] bool.
         tie_order: [P] int64, see `metrics.rank_photos`.
+        photos: [P, E] float32, their descriptors; without them candidates are scored each on its own.
         shares: of the cosine that are tried, from 0 to 1.
         depth: candidates.
     """
@@ -111,10 +119,19 @@ def choose_score_rule(
     for each in tried[1:]:
         if each[0].seen > best.seen + _ENOUGH:
             best, rule, found = each
-    rule = _calibrated(
-        rule, logits.gather(1, found), cosines[best.expansion].gather(1, found), relevance.gather(1, found)
-    )
-    return ChosenRule(rule, best, tuple(each for each, _, _ in tried))
+    related, near = logits.gather(1, found), cosines[best.expansion].gather(1, found)
+    rule = _calibrated(rule, related, near, relevance.gather(1, found))
+    every = [each for each, _, _ in tried]
+    if photos is not None and not rule.keeps_recall_order:
+        direct = cosines[ExpansionRule()].gather(1, found) if best.expansion.neighbours else None
+        scores = in_context(CONTEXT, mixture(rule, related, near), related, CandidatePhotos(photos[found], direct))
+        places = _ordered(scores, found, tie_order)
+        rest = rank_photos(cosines[best.expansion], tie_order)[:, depth:]
+        hits = relevance.gather(1, torch.cat([found.gather(1, places), rest], dim=1))
+        every.append(replace(_reached(best.expansion, best.share, hits), context=CONTEXT))
+        if every[-1].seen > best.seen + _ENOUGH:
+            best, rule = every[-1], replace(rule, context=CONTEXT)
+    return ChosenRule(rule, best, tuple(every))
 
 
 def standard_of(logits: Tensor, cosines: Tensor) -> Standard:

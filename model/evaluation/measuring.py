@@ -67,6 +67,7 @@ def score_arms(
         photos.descriptor,
         order,
         fuse=checkpoint_fusion(network, kind) or standardised_fusion,
+        drawn=sketches.descriptor if options.context else None,
     )
     if "relation" in options.arms or "fused" in options.arms:
         return replace(arms, logits=relate_all(network, sketches, photos, step(progress, "relation")))

@@ -19,6 +19,7 @@ class EvaluationOptions:
             what a search does.
         candidates: depths k of the two-stage arms.
         expansion: expand queries as the checkpoint declares; otherwise search once, with the sketch's descriptor alone.
+        context: let the candidates' scores heed each other as the checkpoint declares; otherwise each counts alone.
         max_sketches: measure with a balanced sample of so many sketches; 0 takes all.
         seed: of that sample.
         batch_size: images encoded at once.
@@ -30,6 +31,7 @@ class EvaluationOptions:
     arms: tuple[str, ...] = ARMS
     candidates: tuple[int, ...] = (25, 50, 100, 200)
     expansion: bool = True
+    context: bool = True
     max_sketches: int = 0
     seed: int = 0
     batch_size: int = 64

@@ -12,30 +12,36 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from model.ranking.context import CandidatePhotos, in_context
 from model.score_rules import ScoreRule, Standard
 
 
-def score_of(rule: ScoreRule, logit: Tensor, cosine: Tensor) -> Tensor:
+def score_of(rule: ScoreRule, logit: Tensor, cosine: Tensor, candidates: CandidatePhotos | None = None) -> Tensor:
     """The scores of one query's candidates, or of several queries'.
 
     Args:
         rule: of the checkpoint.
         logit, cosine: [..., C] relation logits and recall scores of all C candidates of each query.
+        candidates: what else is known of them; None scores each on its own.
 
     Returns:
         [..., C] in [0, 1].
     """
-    return torch.sigmoid(mixture(rule, logit, cosine) + level_of(rule, cosine) + rule.bias)
+    return torch.sigmoid(mixture(rule, logit, cosine, candidates) + level_of(rule, cosine) + rule.bias)
 
 
-def mixture(rule: ScoreRule, logit: Tensor, cosine: Tensor) -> Tensor:
+def mixture(rule: ScoreRule, logit: Tensor, cosine: Tensor, candidates: CandidatePhotos | None = None) -> Tensor:
     """[..., C]: what the sigmoid is taken of, but for what all candidates of a query share. It has the same order, and
-    does not tie near 1."""
+    does not tie near 1. Arguments as of `score_of`."""
+    own_logit = logit
     if rule.standard.used:
         standard = rule.standard
         logit = standardised(logit, standard.logit_mean, standard.logit_deviation, standard)
         cosine = standardised(cosine, standard.recall_mean, standard.recall_deviation, standard)
-    return rule.relation_weight * logit + rule.recall_weight * cosine
+    mixed = rule.relation_weight * logit + rule.recall_weight * cosine
+    if candidates is None or rule.keeps_recall_order or not rule.context.used:
+        return mixed
+    return in_context(rule.context, mixed, own_logit, candidates)
 
 
 def level_of(rule: ScoreRule, cosine: Tensor) -> Tensor | float:

@@ -32,6 +32,10 @@ class SearchOptions(FilterOptions, PartOptions):
         description="Widen the search by its first hits, where the checkpoint does so; false finds less of a kind and "
         "more kinds.",
     )
+    context: bool = Field(
+        default=True,
+        description="Let the candidates' scores heed each other, if the checkpoint does so; false scores each alone.",
+    )
     explain: bool = Field(
         default=False, description="Say of each result which patches matched; for 20 results at most, and slower."
     )

@@ -160,6 +160,7 @@ def query_of(options: SearchOptions, served: ServedVersion) -> Query:
         candidates=options.depth,
         rerank=options.rerank,
         expand=options.expand,
+        context=options.context,
         offset=options.offset,
         min_score=options.min_score,
         only=options.chosen(served.snapshot),

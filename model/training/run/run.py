@@ -203,7 +203,7 @@ class _Run:
             chosen = validation.choose_rule()
             network.config = replace(network_config, score=chosen.rule)
             rule = asdict(chosen.rule)
-            for part in ("expansion", "standard"):
+            for part in ("expansion", "standard", "context"):
                 rule |= {f"{part}_{name}": value for name, value in rule.pop(part).items()}
             self.report({"calibrated": step, **rule, **reached(chosen)})
         if material.names is not None or self.words.expected:

@@ -36,6 +36,7 @@ class Validation:
         map_relation, precision_relation: the same by the relation logit, over every pair.
         logits, cosines, relevant: [Q, P] on the CPU, for choosing the score rule.
         expanded: [Q, P] cosines of the queries expanded by `EXPANSION`.
+        photos: [P, E] their descriptors.
         order: [P] int64, which of two photos with equal scores comes first.
     """
 
@@ -46,6 +47,7 @@ class Validation:
     logits: Tensor
     cosines: Tensor
     expanded: Tensor
+    photos: Tensor
     relevant: Tensor
     order: Tensor
 
@@ -67,7 +69,7 @@ class Validation:
     def choose_rule(self) -> ChosenRule:
         """The score rule that shows a person most of these categories, query expansion included."""
         cosines = {ExpansionRule(): self.cosines, EXPANSION: self.expanded}
-        return choose_score_rule(self.logits, cosines, self.relevant, self.order)
+        return choose_score_rule(self.logits, cosines, self.relevant, self.order, photos=self.photos)
 
 
 def load_validation(
@@ -135,6 +137,7 @@ def validate(network: Network, sketches: ImageArrays, photos: ImageArrays, *, ba
         logits,
         cosines,
         expanded_queries(*descriptors, order, EXPANSION) @ descriptors[1].T,
+        descriptors[1],
         relevant,
         order,
     )

@@ -13,7 +13,7 @@ from app.search.searcher import TwoStageSearcher
 from index_builder import GallerySnapshot
 from model.images.opening import open_image
 from model.images.sent_picture import SentPicture
-from model.score_rules import ExpansionRule
+from model.score_rules import ContextRule, ExpansionRule
 from tests.app.conftest import service_in, sketch, wait_until
 
 STROKES = [[[0, 50, 100], [0, 80, 10]], [[5, 90], [90, 90]]]
@@ -78,6 +78,17 @@ def test_a_query_is_expanded_where_the_checkpoint_says_so_and_the_client_does_no
     expanded = search(service, sketch(3), **fields)["results"]
     assert expanded[0]["recall_score"] > alone[0]["recall_score"] + 1e-3
     assert search(service, sketch(3), expand="false", **fields)["results"] == alone
+
+
+def test_candidates_heed_each_other_where_the_checkpoint_says_so_and_the_client_does_not_forbid_it(
+    service, network, monkeypatch
+):
+    alone = search(service, sketch(3), top_k="13")["results"]
+    rule = replace(network.config.score, context=ContextRule(neighbours=3, own=0.0))
+    monkeypatch.setattr(network, "config", replace(network.config, score=rule))
+    heeded = search(service, sketch(3), top_k="13")["results"]
+    assert [one["score"] for one in heeded] != pytest.approx([one["score"] for one in alone], abs=1e-6)
+    assert search(service, sketch(3), top_k="13", context="false")["results"] == alone
 
 
 def test_pages_are_slices_of_the_whole_list(service):

@@ -11,9 +11,9 @@ from app.search.query_parts import QueryParts
 from app.search.searcher import TwoStageSearcher
 from index_builder import GallerySnapshot
 from index_builder.photo_filter import PhotoFilter
-from model.evaluation.arms import expanded_queries
+from model.evaluation.arms import Arms, checkpoint_fusion, expanded_queries
 from model.images.opening import open_image
-from model.score_rules import ExpansionRule, ScoreRule
+from model.score_rules import ContextRule, ExpansionRule, ScoreRule
 from tests.app.conftest import sketch
 
 
@@ -152,3 +152,27 @@ def test_similar_photos_are_those_of_a_naive_loop(searcher, snapshot):
     found = searcher.similar(4, 5).results
     assert [one.row for one in found] == expected
     assert [one.rank for one in found] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("expand", [True, False])
+def test_candidates_heed_each_other_as_in_the_evaluation(network, snapshot, monkeypatch, expand):
+    expansion = ExpansionRule(neighbours=3, weight=2.0)
+    rule = ScoreRule(1.0, 2.0, expansion=expansion, context=ContextRule(neighbours=3, place=5))
+    monkeypatch.setattr(network, "config", replace(network.config, score=rule))
+    searcher = TwoStageSearcher(network, snapshot)
+    every = torch.arange(len(snapshot))
+    photos = torch.from_numpy(snapshot.searched_descriptors(every.numpy()))
+    changed = 0
+    for seed in range(6):
+        sketches = searcher.encode(searcher.prepare(image(seed))[None])
+        asked = expanded_queries(sketches.descriptor, photos, every, expansion) if expand else sketches.descriptor
+        with torch.inference_mode():
+            logits = network.relate(sketches, snapshot.encodings(every.numpy())).logit
+        arms = Arms(asked, photos, every, logits=logits, drawn=sketches.descriptor)
+        expected = arms.two_stage(8, checkpoint_fusion(network))(torch.tensor([0]))[0, :8].tolist()
+        found = searcher.search(image(seed), Query(top_k=8, candidates=8, expand=expand)).results
+        assert [one.row for one in found] == expected
+        assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
+        alone = searcher.search(image(seed), Query(top_k=8, candidates=8, expand=expand, context=False)).results
+        changed += [one.row for one in alone] != expected
+    assert changed

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from model.evaluation.arms import Arms, checkpoint_fusion, relate_all, relate_candidates, standardised_fusion
-from model.evaluation.calibrate import calibration_loss, choose_score_rule
+from model.evaluation.calibrate import CONTEXT, calibration_loss, choose_score_rule
 from model.evaluation.metrics import average_precision, precision_at, rank_photos
 from model.evaluation.timing import time_queries
 from model.networks.registry import build_network
@@ -188,6 +188,24 @@ def test_expansion_is_part_of_the_choice_and_its_cost_is_told(validation):
     assert chosen.rule.expansion == ExpansionRule(5, 1.0)
     recall = max(each.map_all for each in chosen.tried if each.share == 1)
     assert chosen.expansion_costs == pytest.approx(chosen.best.map_all - recall)
+
+
+def test_candidates_heed_each_other_where_that_shows_more(validation):
+    logits, cosines, relevance = validation
+    order = torch.arange(60)
+    told = chosen_rule(logits, cosines, relevance)
+    assert not told.rule.context.used  # photos are not known
+    kinds = torch.nn.functional.one_hot(relevance.float().mean(dim=0).argsort() % 2).float()
+    useless = choose_score_rule(logits, {ExpansionRule(): cosines}, relevance, order, photos=kinds)
+    assert useless.best == told.best
+    same = relevance[:1].expand(40, -1)  # the photos that are right for one sketch are right for all, and look alike
+    alike = torch.stack([same[0].float(), 1 - same[0].float()], dim=1)
+    noise = torch.randn(2, 40, 60, generator=torch.Generator().manual_seed(3))
+    scores = same + 0.8 * noise[0], same + 0.8 * noise[1]
+    chosen = choose_score_rule(scores[0], {ExpansionRule(): scores[1]}, same, order, photos=alike)
+    assert chosen.rule.context == CONTEXT == chosen.best.context
+    assert chosen.best.seen > max(each.seen for each in chosen.tried if not each.context.used) + 1e-4
+    assert chosen.rule.relation_weight > 0
 
 
 def test_the_relation_alone_is_kept_where_recall_adds_nothing(validation):

@@ -21,8 +21,9 @@ def found():
     relevant = torch.rand(QUERIES, PHOTOS, generator=generator) < 0.3
     order = torch.arange(PHOTOS)
     logits, cosines = relevant + torch.randn(2, QUERIES, PHOTOS, generator=generator)
+    photos = torch.randn(PHOTOS, 8, generator=generator)
     quality = *mean_quality(cosines, relevant, order), *mean_quality(logits, relevant, order)
-    return Validation(*quality, logits, cosines, cosines.clone(), relevant, order)
+    return Validation(*quality, logits, cosines, cosines.clone(), photos, relevant, order)
 
 
 def test_expansion_is_chosen_where_it_shows_more(found):
