@@ -51,7 +51,7 @@ class Ordering:
         if rule is None or (logits is None and not rule.keeps_recall_order):
             return cosines
         related = np.zeros_like(cosines) if logits is None else logits
-        around = self._context(candidates) if context and rule.context.used else None
+        around = self._context(candidates, rule) if context else None
         return score_of(rule, torch.from_numpy(related), torch.from_numpy(cosines), around).numpy()
 
     def order(self, candidates: Candidates, logits: Logits | None, query: Query) -> Answer:
@@ -93,12 +93,16 @@ class Ordering:
         ]
         return Answer(results, candidates.searched, reranked=logits is not None)
 
-    def _context(self, candidates: Candidates) -> CandidatePhotos:
-        """What the candidates' scores heed in each other."""
-        photos, asked = torch.from_numpy(self.descriptors(candidates)), candidates.asked
-        if asked is None or not asked.combined.is_expanded:
+    def _context(self, candidates: Candidates, rule: ScoreRule) -> CandidatePhotos | None:
+        """What the candidates' scores heed in each other; None for a query that is not expanded although the rule,
+        which was chosen for such, expands queries."""
+        expanded = candidates.asked is not None and candidates.asked.combined.is_expanded
+        if not rule.context.used or (rule.expansion.neighbours and not expanded):
+            return None
+        photos = torch.from_numpy(self.descriptors(candidates))
+        if candidates.asked is None or not expanded:
             return CandidatePhotos(photos)
-        return CandidatePhotos(photos, photos @ torch.from_numpy(asked.combined.unexpanded))
+        return CandidatePhotos(photos, photos @ torch.from_numpy(candidates.asked.combined.unexpanded))
 
     def _likely(self, candidates: Candidates, order: Rows) -> int | None:
         """How many of the results, places of candidates in `order`, are likely; None without a rule for that."""

@@ -112,7 +112,7 @@ def evaluate(
             "images": list(skipped[:_NAMED_AT_MOST]),
         },
         "expansion": asdict(expansion),
-        "context": options.context and asdict((network.config.rule_for(kind) or network.config.score).context),
+        "context": arms.drawn is not None and asdict((network.config.rule_for(kind) or network.config.score).context),
         "sample": {"seed": options.seed} if len(asked.sketches) < available else None,
         "arms": arm_values(outcomes, None, times),
         "sources": source_values(task.sketches, outcomes),

@@ -62,12 +62,13 @@ def score_arms(
         progress: called with (step, done, total).
     """
     rule = expansion_rule(network, options, kind)
+    chosen = (network.config.rule_for(kind) or network.config.score).expansion
     arms = Arms(
         expanded_queries(sketches.descriptor, photos.descriptor, order, rule),
         photos.descriptor,
         order,
         fuse=checkpoint_fusion(network, kind) or standardised_fusion,
-        drawn=sketches.descriptor if options.context else None,
+        drawn=sketches.descriptor if options.context and rule == chosen else None,  # as in a search
     )
     if "relation" in options.arms or "fused" in options.arms:
         return replace(arms, logits=relate_all(network, sketches, photos, step(progress, "relation")))
