@@ -52,8 +52,8 @@ class Decoding:
             with ThreadPoolExecutor(self._count) as threads:
                 for _ in threads.map(self._helpers.ask, [_LINE] * self._count):
                     pass
-        except (HelperLostError, OSError) as error:
-            _log.error("pictures are decoded on threads, because processes cannot be started", reason=str(error))
+        except Exception as error:  # whatever it is, threads can do it
+            _log.error("pictures are decoded on threads, because processes cannot be started", exc_info=error)
             helpers, self._helpers = self._helpers, None
             helpers.close()
         self.warm = True

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
+from structlog.testing import capture_logs
 
 from app.main import create_app
 from app.service.serving.deadline import Deadline
@@ -142,10 +143,13 @@ def test_a_picture_is_decoded_again_once(processes: Decoding, monkeypatch: pytes
     assert caught.value.code == "deadline_exceeded"
 
 
-def test_threads_decode_where_no_process_can_start(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [OSError("no more processes"), ImportError("a library is missing")])
+def test_threads_decode_where_no_process_can_start(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     made = decoding(2)
-    lose(made, monkeypatch, [OSError("no more processes")] * 2)
-    made.start()
+    lose(made, monkeypatch, [error] * 2)
+    with capture_logs() as logged:
+        made.start()
+    assert len(logged) == 1
     assert made.warm
     assert made.pixels(STROKES, soon()).mode == "RGB"
 
