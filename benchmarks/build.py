@@ -7,7 +7,7 @@
 Both sides run in turns in one process, on the same cores, with the same batch size and checkpoint (random weights of a
 preset do as well: `--preset zse-lite`). The forward pass takes batches that lie ready in memory; the build reads files,
 decodes, encodes, quantises, commits, forces to disk and takes checksums. On a busy machine, trust the ratio of CPU
-seconds: what all threads of this process used per photo.
+seconds: what this process and those that decode for it used per photo.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ from PIL import Image
 
 from index_builder import BuildOptions, build_gallery
 from index_builder.comparing.files_to_read import FileToRead
-from index_builder.ingest.decode import read_photo
+from index_builder.ingest.decode import DecodedPhoto, read_photo
 from index_builder.photo_folders import PhotoFolders
 from model.checkpoints.files import load_checkpoint, resolve_device, resolve_dtype
+from model.images.preprocess import normalised
 from model.networks.network import Network
 from model.networks.registry import build_network, preset
 
@@ -89,13 +90,19 @@ def forward(network: Network, images: torch.Tensor, batches: int) -> tuple[float
 def build(network: Network, photos: Path, options: BuildOptions) -> tuple[float, float]:
     """Wall and CPU seconds per photo of a whole build, from the scan to the last commit."""
     with tempfile.TemporaryDirectory() as folder:
-        used = time.process_time()
+        used = cpu_seconds()
         report = build_gallery(photos, Path(folder) / "gallery", network, options=options)
-        return report.seconds / report.added, (time.process_time() - used) / report.added
+        return report.seconds / report.added, (cpu_seconds() - used) / report.added
+
+
+def cpu_seconds() -> float:
+    """Of this process and of those that it has ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def compare(network: Network, photos: Path, arguments: argparse.Namespace) -> None:
-    options = BuildOptions(batch_size=arguments.batch, workers=arguments.workers)
+    options = BuildOptions(batch_size=arguments.batch, workers=arguments.workers, processes=arguments.processes)
     files = [path.relative_to(photos) for path in sorted(photos.rglob("*.*"))]
     folders = PhotoFolders.of(photos)
     started = time.perf_counter()
@@ -103,8 +110,8 @@ def compare(network: Network, photos: Path, arguments: argparse.Namespace) -> No
         read_photo(folders, FileToRead(os.fsencode(path)), network.preprocess) for path in files[: arguments.batch]
     ]
     decode_ms = 1e3 * (time.perf_counter() - started) / len(decoded)
-    tensors = [tensor for photo in decoded if (tensor := getattr(photo, "tensor", None)) is not None]
-    images = torch.stack(tensors).to(network.device, network.dtype)
+    pixels = [photo.pixels for photo in decoded if isinstance(photo, DecodedPhoto) and photo.pixels is not None]
+    images = normalised(torch.from_numpy(np.stack(pixels)), network.preprocess).to(network.device, network.dtype)
     batches = max(1, len(files) // len(images))
     forward(network, images, 1)
     table = Table("build", f"Building a gallery of {len(files)} photos, batch {len(images)}", COLUMNS)
@@ -133,7 +140,7 @@ def peak_memory(arguments: argparse.Namespace) -> None:
             photos = Path(folder) / "photos"
             make_photos(photos, count)
             command = [sys.executable, __file__, "--build-only", "--photos", str(photos), "--preset", arguments.preset]
-            command += ["--batch", str(arguments.batch)]
+            command += ["--batch", str(arguments.batch)] if arguments.batch else []
             output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             print(f"{count:>8} photos: {output.strip()}", flush=True)
 
@@ -154,8 +161,9 @@ def main() -> None:
     options.add_argument("--pixels", type=int, nargs=2, default=(640, 480), help="width and height of those")
     add_network(options, device="auto", random_weights=True)
     options.add_argument("--dtype", default="auto")
-    options.add_argument("--batch", type=int, default=32)
+    options.add_argument("--batch", type=int, help="photos encoded at once; default: as a build chooses")
     options.add_argument("--workers", type=int, help="decoding threads; default: one per core")
+    options.add_argument("--processes", type=int, help="processes that decode; default: as a build chooses; 0: none")
     options.add_argument("--turns", type=int, default=3)
     options.add_argument("--memory", type=int, nargs="*", help="measure memory at these numbers of photos instead")
     options.add_argument("--build-only", action="store_true", help=argparse.SUPPRESS)
@@ -164,6 +172,7 @@ def main() -> None:
         peak_memory(arguments)
         return
     network = load(arguments)
+    arguments.batch = BuildOptions(batch_size=arguments.batch).batch_for(network.device)
     if arguments.build_only:
         build_only(network, arguments.photos, arguments)
         return

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from index_builder.scanning.passed_over import Report
 from index_builder.store.folder_looks import Held
 from model.images.opening import ImageLimits
 
+if TYPE_CHECKING:
+    import torch
+
 _MAX_WORKERS = 16
+_BATCH, _GPU_BATCH = 32, 256
+_FEWEST_WORKERS, _FEWEST_PHOTOS = 4, 1000  # below, processes cost more than they bring
 
 
 @dataclass(frozen=True)
@@ -17,10 +23,13 @@ class BuildOptions:
     """How a gallery is built; none of it changes what is built.
 
     Attributes:
-        batch_size: photos that the network encodes at once.
-        commit_photos: photos per commit, at least one batch. A build that is killed loses no more than these.
+        batch_size: photos that the network encodes at once; None takes 32 on a CPU, 256 on a GPU.
+        commit_photos: photos per commit, at least one batch, and up to 8 times as many where the disk is slower than
+            the network. A build that is killed loses no more than what was not committed.
         commit_s: seconds after which a batch is committed even if it is smaller.
         workers: threads that decode; None takes one per core that this process may use, at most 16.
+        processes: processes that decode for these threads; None takes one for each of four threads and more, where
+            enough photos are to be read for the processes' start. 0 decodes in the threads.
         limits: what one photo may cost.
         strict: raise `PhotosSkippedError` at the end if anything was wrong with a file. A sidecar is not wrong.
         check_contents: read every file, even if its size and modification time have not changed.
@@ -32,10 +41,11 @@ class BuildOptions:
         accept_loss: believe losses that were shown: those that the gallery holds when the change begins, or these.
     """
 
-    batch_size: int = 32
+    batch_size: int | None = None
     commit_photos: int = 256
     commit_s: float = 15.0
     workers: int | None = None
+    processes: int | None = None
     limits: ImageLimits = field(default_factory=ImageLimits)
     strict: bool = False
     check_contents: bool = False
@@ -49,6 +59,17 @@ class BuildOptions:
     def readers(self) -> int:
         """Threads that decode."""
         return self.workers if self.workers is not None else default_workers()
+
+    def batch_for(self, device: torch.device) -> int:
+        """Photos that a network on this device encodes at once."""
+        return self.batch_size or (_GPU_BATCH if device.type == "cuda" else _BATCH)
+
+    def processes_for(self, photos: int) -> int:
+        """Processes that decode where so many photos are to be read; 0 for threads alone."""
+        if self.processes is None:
+            pays = self.readers >= _FEWEST_WORKERS and photos >= _FEWEST_PHOTOS
+            return self.readers if pays else 0
+        return min(self.processes, self.readers)
 
 
 def default_workers() -> int:

@@ -19,6 +19,8 @@ from index_builder.store.quantise import StoredTokens
 from index_builder.store.rows import FilePlace, PhotoCopy
 from index_builder.store.writer import GalleryWriter
 
+_MOST_BEHIND = 8  # times the photos of a commit that may wait while another one is written
+
 
 @dataclass
 class _Pending:
@@ -80,8 +82,11 @@ class Commits:
         self._wait()
 
     def _write_if_due(self) -> None:
+        most, waiting = self._options.commit_photos, len(self._pending)
         late = time.monotonic() - self._last > self._options.commit_s
-        if len(self._pending) >= self._options.commit_photos or (late and len(self._pending)):
+        busy = self._running is not None and not self._running.done()
+        # Whoever encodes does not wait for the disk, as long as what waits does not grow without end.
+        if waiting >= most * _MOST_BEHIND or (not busy and (waiting >= most or (late and waiting))):
             self._write()
 
     def _write(self) -> None:

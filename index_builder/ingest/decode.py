@@ -1,8 +1,4 @@
-"""Reads and decodes photos ahead of the network, in parallel worker threads.
-
-Pillow's decoders and scalers release Python's lock, so threads decode in parallel without copies between processes.
-Never more than `ahead` photos are in memory, however long the list is.
-"""
+"""Reads and decodes one photo, as threads and processes do ahead of the network. It needs no torch."""
 
 from __future__ import annotations
 
@@ -11,13 +7,12 @@ import io
 import os
 import stat
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
-import torch
+import numpy as np
+import numpy.typing as npt
 
 from index_builder.comparing.files_to_read import FileToRead
 from index_builder.file_times import modified_ns
@@ -29,7 +24,7 @@ from model.config import PreprocessConfig
 from model.errors import ImageError, ImageTooLargeError
 from model.images.date_taken import date_taken
 from model.images.opening import ImageLimits, read_image
-from model.images.preprocess import photo_tensor
+from model.images.preprocess import channels_first, photo_image
 
 _PANIC = "PanicException"  # of decoders written in Rust; no Exception to Python
 
@@ -39,10 +34,10 @@ class DecodedPhoto(PhotoFile):
     """A photo ready for the network.
 
     Attributes:
-        tensor: [3, S, S] float32, normalised; None if `is_known` said so.
+        pixels: [3, S, S] uint8; None if `is_known` said so.
     """
 
-    tensor: torch.Tensor | None
+    pixels: npt.NDArray[np.uint8] | None
 
 
 @dataclass(frozen=True)
@@ -80,16 +75,16 @@ def read_photo(
     try:
         place = folders.absolute(job.raw_path)
     except FileNotFoundError:
-        return _failed(job, "no folder of photos has the name that its path begins with", unknown=True)
+        return failed(job, "no folder of photos has the name that its path begins with", unknown=True)
     try:
         with limits.together.file(_bytes_to_read(place, limits.max_bytes)):
             return _read_photo(place, job, preprocess, limits, is_known)
     except MemoryError:
-        return _failed(job, "not enough memory to read it at the moment", unknown=True)
+        return failed(job, "not enough memory to read it at the moment", unknown=True)
     except BaseException as error:  # a decoder's defect must not stop a build of a million photos
         if not isinstance(error, Exception) and type(error).__name__ != _PANIC:
             raise
-        return _failed(job, f"cannot be decoded ({type(error).__name__})")
+        return failed(job, f"cannot be decoded ({type(error).__name__})")
 
 
 def _read_photo(
@@ -104,29 +99,29 @@ def _read_photo(
         data, status = _read(place, limits.max_bytes)
     except OSError as error:
         # One that vanished since it was found, with its whole folder perhaps, is for the next comparison to judge.
-        return _failed(job, f"unreadable file: {error.strerror or error}", unknown=True)
+        return failed(job, f"unreadable file: {error.strerror or error}", unknown=True)
     if data is None:
-        return _failed(job, "not a regular file")
+        return failed(job, "not a regular file")
     if max(status.st_size, len(data)) > limits.max_bytes:
         too_large = ImageTooLargeError(f"larger than the {limits.max_bytes} bytes allowed", "image_file_too_large")
-        return _failed(job, reason_of(too_large), unknown=True)
+        return failed(job, reason_of(too_large), unknown=True)
     if not data:
-        return _failed(job, "empty file")
+        return failed(job, "empty file")
     content_hash = hashlib.sha256(data).digest()
     width = height = 0
     incomplete, taken_ns = False, NO_DATE
-    tensor = None
+    pixels = None
     if is_known is None or not is_known(content_hash):
         try:
             opened = read_image(data, limits, longest_side=preprocess.image_size)
-            tensor = photo_tensor(opened.image, preprocess)
+            pixels = channels_first(photo_image(opened.image, preprocess))
         except ImageError as error:
             needed = needed_extra(data)
-            return _failed(job, needed or reason_of(error), unknown=needed is not None)
+            return failed(job, needed or reason_of(error), unknown=needed is not None)
         width, height, incomplete = opened.width, opened.height, opened.incomplete
         taken_ns = taken_ns_of(io.BytesIO(data))
     return DecodedPhoto(
-        *(job.raw_path, content_hash, len(data), modified_ns(status), read_ns, width, height, tensor),
+        *(job.raw_path, content_hash, len(data), modified_ns(status), read_ns, width, height, pixels),
         incomplete=incomplete,
         taken_ns=taken_ns,
     )
@@ -136,26 +131,6 @@ def taken_ns_of(file: BinaryIO) -> int:
     """When a photo was taken, as its file says (`model.images.date_taken`), or `NO_DATE`."""
     stated = date_taken(file)
     return NO_DATE if stated is None else stated
-
-
-def decode_ahead(
-    jobs: Iterable[FileToRead], read: Callable[[FileToRead], DecodedPhoto | Failed], *, workers: int, ahead: int
-) -> Iterator[DecodedPhoto | Failed]:
-    """The results of `read` for every job, in order, with up to `ahead` jobs at work at a time."""
-    if workers < 1:
-        yield from map(read, jobs)
-        return
-    waiting: deque[Future[DecodedPhoto | Failed]] = deque()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-    try:
-        for job in jobs:
-            waiting.append(pool.submit(read, job))
-            if len(waiting) >= ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _read(place: bytes, most: int) -> tuple[bytes | None, os.stat_result]:
@@ -181,5 +156,6 @@ def _bytes_to_read(place: bytes, most: int) -> int:
     return min(status.st_size, most) if stat.S_ISREG(status.st_mode) else 0
 
 
-def _failed(job: FileToRead, reason: str, *, unknown: bool = False) -> Failed:
+def failed(job: FileToRead, reason: str, *, unknown: bool = False) -> Failed:
+    """A file that was passed over, and why."""
     return Failed(job.raw_path, Skipped(shown_path(job.raw_path), reason, unknown=unknown), unknown)

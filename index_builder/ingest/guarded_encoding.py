@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from index_builder.gallery_errors import GalleryError
@@ -20,13 +22,31 @@ from index_builder.photo_record import shown_path
 from index_builder.scanning.passed_over import Skipped
 from index_builder.store.quantise import StoredTokens, TokenShape, quantise
 from index_builder.store.writer import GalleryWriter
+from model.device_faults import is_memory_short
 from model.errors import SketchseekError
+from model.images.preprocess import normalised
 
 if TYPE_CHECKING:
     from model.networks.network import Network
 
 T = TypeVar("T")
+Pixels = npt.NDArray[np.uint8]
 _NOBODY_TO_BLAME = (SketchseekError, OSError, CancelledError, torch.AcceleratorError)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What became of a batch.
+
+    Attributes:
+        photos: those that were encoded, without their pixels.
+        stored: their encodings, in one or several parts.
+        failed: the rest.
+    """
+
+    photos: list[DecodedPhoto]
+    stored: list[StoredTokens]
+    failed: list[Failed]
 
 
 class GuardedEncoder:
@@ -44,11 +64,8 @@ class GuardedEncoder:
     def __init__(self, network: Network, shape: TokenShape, batch_size: int) -> None:
         self._network, self._shape, self.batch_size = network, shape, batch_size
 
-    def encode(self, photos: Sequence[DecodedPhoto]) -> tuple[list[DecodedPhoto], list[StoredTokens], list[Failed]]:
+    def encode(self, photos: Sequence[DecodedPhoto]) -> Encoded:
         """Encode decoded photos.
-
-        Returns:
-            the photos that were encoded, without their tensors; their encodings, in one or several parts; the rest.
 
         Raises:
             GalleryError: the memory is too small for a single photo.
@@ -57,19 +74,19 @@ class GuardedEncoder:
         done, stored = list[DecodedPhoto](), list[StoredTokens]()
 
         def encode(part: Sequence[DecodedPhoto]) -> None:
-            stored.append(self._encoded(torch.stack([photo.tensor for photo in part if photo.tensor is not None])))
-            done.extend(replace(photo, tensor=None) for photo in part)
+            pixels = _on_device([photo.pixels for photo in part if photo.pixels is not None], self._network.device)
+            stored.append(self._encoded(normalised(pixels, self._network.preprocess)))
+            done.extend(replace(photo, pixels=None) for photo in part)
 
         culprits = _in_halves(photos, encode, self._too_large)
         if culprits and len(culprits) == len(photos):  # all of them, or is it the network?
             size = self._network.preprocess.image_size
-            self._encoded(torch.zeros(1, 3, size, size))
-        return done, stored, [_failed(photo, "cannot be encoded", error) for photo, error in culprits]
+            self._encoded(torch.zeros(1, 3, size, size, device=self._network.device))
+        return Encoded(done, stored, [_failed(photo, "cannot be encoded", error) for photo, error in culprits])
 
     def _encoded(self, images: torch.Tensor) -> StoredTokens:
         with torch.inference_mode():
-            encoding = self._network.encode_photo(images.to(self._network.device, self._network.dtype))
-        return quantise(encoding, self._shape)
+            return quantise(self._network.encode_photo(images.to(self._network.dtype)), self._shape)
 
     def _too_large(self, photos: int) -> None:
         self.batch_size = max(1, min(self.batch_size, photos // 2))
@@ -117,9 +134,10 @@ def _in_halves(
     try:
         work(items)
     except Exception as error:
-        if isinstance(error, _NOBODY_TO_BLAME):
+        short = is_memory_short(error)
+        if isinstance(error, _NOBODY_TO_BLAME) and not short:
             raise
-        if _is_out_of_memory(error):
+        if short:
             if len(items) == 1:
                 raise GalleryError(
                     "there is not enough memory to encode a single photo; end other programs, then run the same "
@@ -134,9 +152,16 @@ def _in_halves(
     return _in_halves(items[:middle], work, too_large) + _in_halves(items[middle:], work, too_large)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    """Whether memory was short, on a device or here; PyTorch has no class for the latter."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
+def _on_device(photos: list[Pixels], device: torch.device) -> torch.Tensor:
+    """[B, 3, S, S] uint8 there. On the way to a GPU the photos are put together in pinned memory."""
+    if device.type == "cuda":
+        try:
+            batch = torch.empty((len(photos), *photos[0].shape), dtype=torch.uint8, pin_memory=True)
+        except RuntimeError:  # the system lets no more memory be pinned
+            return torch.from_numpy(np.stack(photos)).to(device)
+        np.stack(photos, out=batch.numpy())
+        return batch.to(device, non_blocking=True)  # PyTorch keeps the pinned memory until the copy is done
+    return torch.from_numpy(np.stack(photos)).to(device)
 
 
 def _failed(photo: DecodedPhoto, reason: str, error: Exception) -> Failed:

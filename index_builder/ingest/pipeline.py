@@ -1,9 +1,10 @@
-"""Files -> decoded ahead -> encoded in batches -> committed by a thread of its own, all three at the same time."""
+"""Files -> decoded ahead -> encoded in batches -> committed: each by threads of its own, all at the same time."""
 
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,11 @@ from index_builder.comparing.places import is_gone
 from index_builder.ingest.build_options import BuildOptions
 from index_builder.ingest.build_report import BuildProgress, BuildReport, OnProgress
 from index_builder.ingest.commits import Commits
-from index_builder.ingest.decode import DecodedPhoto, Failed, decode_ahead, read_photo
-from index_builder.ingest.guarded_encoding import GuardedEncoder
+from index_builder.ingest.decode import DecodedPhoto, Failed, read_photo
+from index_builder.ingest.guarded_encoding import Encoded, GuardedEncoder
 from index_builder.ingest.moves import KnownContents
 from index_builder.ingest.photo_ids import PhotoIds
+from index_builder.ingest.read_ahead import DecodingProcesses, read_ahead, read_ahead_in_chunks
 from index_builder.ingest.reviewing import Review
 from index_builder.photo_folders import PhotoFolders
 from index_builder.store.writer import GalleryWriter
@@ -58,10 +60,10 @@ def read_all(
     if review is not None:
         review.before_reading()
     report.unchanged += difference.unchanged
-    workers = options.readers
+    workers, batch_size = options.readers, options.batch_for(network.device)
     read = partial(read_photo, folders, preprocess=network.preprocess, limits=options.limits)
-    ahead = partial(decode_ahead, workers=workers, ahead=2 * options.batch_size + workers)
-    told = _Told(len(difference), options.batch_size, report, progress)
+    ahead = partial(read_ahead, workers=workers, ahead=2 * batch_size + workers)
+    told = _Told(len(difference), batch_size, report, progress)
     only_hashed = partial(ahead, read=partial(read, is_known=lambda _: True))
     with FilesToRead() as jobs:
         known = KnownContents(
@@ -75,7 +77,10 @@ def read_all(
         )
         held = known.settle(jobs)
         is_known = difference.index.has_content
-        with ThreadPoolExecutor(1, thread_name_prefix="commit") as thread:
+        with ExitStack() as stack:
+            thread, encoding = (
+                stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix=name)) for name in ("commit", "encode")
+            )
             commits = Commits(
                 writer,
                 difference,
@@ -86,9 +91,15 @@ def read_all(
                 keep_ids=keep_ids,
                 is_gone=partial(is_gone, folders),
             )
-            batches = _Batches(commits, network, options)
+            batches = _Batches(commits, GuardedEncoder(network, commits.shape, batch_size), encoding)
             wanted = (job for job in jobs if job.raw_path not in held)
-            for result in ahead(wanted, read=partial(read, is_known=is_known)):
+            if processes := options.processes_for(len(jobs)):
+                decoding = DecodingProcesses(folders, network.preprocess, options.limits, processes)
+                read_many = partial(stack.enter_context(decoding).read_many, is_known=is_known)
+                results = read_ahead_in_chunks(wanted, read_many, workers=processes, ahead=2 * batch_size)
+            else:
+                results = ahead(wanted, read=partial(read, is_known=is_known))
+            for result in results:
                 batches.add(result)
                 told.read(1)
             batches.finish()
@@ -112,31 +123,41 @@ class _Told:
 
 
 class _Batches:
-    """Gathers decoded photos into batches for the network."""
+    """Gathers decoded photos into batches; one is encoded while the next is gathered."""
 
-    def __init__(self, commits: Commits, network: Network, options: BuildOptions) -> None:
-        self._commits = commits
-        self._encoder = GuardedEncoder(network, commits.shape, options.batch_size)
+    def __init__(self, commits: Commits, encoder: GuardedEncoder, thread: ThreadPoolExecutor) -> None:
+        self._commits, self._encoder, self._thread = commits, encoder, thread
         self._photos: list[DecodedPhoto] = []
+        self._running: Future[Encoded] | None = None
 
     def add(self, result: DecodedPhoto | Failed) -> None:
         """One more file; encodes when a batch is full."""
-        if isinstance(result, Failed) or result.tensor is None:
+        if isinstance(result, Failed) or result.pixels is None:
             self._commits.pass_over(result)
             return
         self._photos.append(result)
-        if len(self._photos) >= self._encoder.batch_size:
+        while len(self._photos) >= self._encoder.batch_size:
             self._encode()
 
     def finish(self) -> None:
         """Encode and commit what is left."""
-        if self._photos:
+        while self._photos:
             self._encode()
+        self._take()
         self._commits.finish()
 
     def _encode(self) -> None:
-        photos, self._photos = self._photos, []
-        encoded, stored, failed = self._encoder.encode(photos)
-        for result in failed:
+        self._take()
+        size = self._encoder.batch_size  # smaller by now if the memory was too small for the batch before
+        photos, self._photos = self._photos[:size], self._photos[size:]
+        self._running = self._thread.submit(self._encoder.encode, photos)
+
+    def _take(self) -> None:
+        """Hand on the batch that is being encoded."""
+        if self._running is None:
+            return
+        running, self._running = self._running, None
+        encoded = running.result()
+        for result in encoded.failed:
             self._commits.pass_over(result)
-        self._commits.add(encoded, stored)
+        self._commits.add(encoded.photos, encoded.stored)

@@ -119,21 +119,24 @@ def quantise(encoding: Encoding, shape: TokenShape) -> StoredTokens:
     """
     encoding = encoding.padded(shape.tokens)
     tokens = encoding.tokens.detach().float()
-    if not (bool(torch.isfinite(tokens).all()) and bool(torch.isfinite(encoding.descriptor).all())):
-        raise ValueError("the network gave values that are not finite")
     levels = _LEVELS[shape.bits]
     scales = (tokens.abs().amax(dim=-1) / levels).clamp_min(_SMALLEST_SCALE)
     stored = torch.round(tokens / scales[..., None]).clamp_(-levels, levels).to(torch.int8)
     positions = encoding.positions
+    kept = scales
     if encoding.mask is not None:
-        scales = scales * encoding.mask
+        kept = scales * encoding.mask
         stored = stored * encoding.mask[..., None]
         positions = positions * encoding.mask[:, 1:]
-    if positions.numel() and (int(positions.max()) > np.iinfo(np.uint16).max or int(positions.min()) < 0):
-        raise ValueError("patch positions do not fit into 16 bits")
     values = stored if shape.bits == 8 else packed(stored)
-    parts = (values.cpu().numpy(), scales.cpu().numpy(), positions.cpu().numpy().astype(np.uint16))
-    return StoredTokens(encoding.descriptor.detach().float().cpu().numpy(), record_of(*parts))
+    # Checked once they are here: a GPU asked for each answer by itself would be waited for each time.
+    finite, rounded, steps, places = (one.cpu().numpy() for one in (scales, values, kept, positions))
+    descriptor = encoding.descriptor.detach().float().cpu().numpy()
+    if not (np.isfinite(finite).all() and np.isfinite(descriptor).all()):
+        raise ValueError("the network gave values that are not finite")
+    if places.size and (places.max() > np.iinfo(np.uint16).max or places.min() < 0):
+        raise ValueError("patch positions do not fit into 16 bits")
+    return StoredTokens(descriptor, record_of(rounded, steps, places.astype(np.uint16)))
 
 
 def packed(values: Tensor) -> Tensor:

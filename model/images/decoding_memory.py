@@ -28,7 +28,7 @@ class DecodingMemory:
 
     Args:
         total: bytes that files and pixels take together at most; more only while one photo is decoded whose pixels take
-            more than 3/4 of it.
+            more than 3/4 of it, or 1/2 while a quarter is lent.
 
     Raises:
         ConfigurationError: `total` is not positive.
@@ -74,6 +74,23 @@ class DecodingMemory:
         with (self._small_pixels if size <= self._small else self._pixels).turn(size, until):
             yield
 
+    @contextmanager
+    def lend(self, size: int) -> Iterator[None]:
+        """Have less room for large pictures, by `size` bytes that other processes may take meanwhile.
+
+        It waits until there is room. A picture that is larger than what is left is decoded while no other large one is.
+        """
+        with self._pixels.turn(size, None):
+            self._pixels.grow(-size)
+        try:
+            yield
+        finally:
+            self._pixels.grow(size)
+
+    def __reduce__(self) -> tuple[type[DecodingMemory], tuple[int]]:
+        """Another process has memory of its own."""
+        return type(self), (self.total,)
+
 
 class _Room:
     """Room of `total` bytes, given in the order of asking; what is larger gets all of it."""
@@ -93,6 +110,12 @@ class _Room:
             with self._changed:
                 self._taken -= size
                 self._changed.notify_all()
+
+    def grow(self, size: int) -> None:
+        """Have `size` bytes more, or less."""
+        with self._changed:
+            self.total += size
+            self._changed.notify_all()
 
     def _enter(self, size: float, until: float | None) -> None:
         ticket = object()

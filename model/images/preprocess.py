@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from model.config import PreprocessConfig
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SKETCH_LONGEST_SIDE",
+    "channels_first",
     "draw_strokes",
+    "normalised",
     "photo_image",
     "photo_tensor",
     "sketch_image",
@@ -56,12 +59,25 @@ def to_tensor(image: Image.Image, config: PreprocessConfig) -> torch.Tensor:
 
     # In NumPy on purpose: torch would start a team of OpenMP threads in every thread that decodes, and on a busy
     # machine their waiting for each other takes longer than decoding.
-    values = np.ascontiguousarray(np.asarray(image.convert("RGB")).transpose(2, 0, 1), dtype=np.float32)
+    values = channels_first(image).astype(np.float32)
     mean, std = (np.array(numbers, dtype=np.float32)[:, None, None] for numbers in (config.mean, config.std))
     values /= 255
     values -= mean
     values /= std
     return torch.from_numpy(values)
+
+
+def channels_first(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """RGB image of S x S -> [3, S, S] uint8, which `normalised` makes the network's input of."""
+    return np.ascontiguousarray(np.asarray(image.convert("RGB")).transpose(2, 0, 1))
+
+
+def normalised(pixels: torch.Tensor, config: PreprocessConfig) -> torch.Tensor:
+    """[..., 3, S, S] uint8 on any device -> float32 there, as `to_tensor` has it."""
+    import torch
+
+    mean, std = (torch.tensor(numbers, device=pixels.device)[:, None, None] for numbers in (config.mean, config.std))
+    return pixels.float().div_(255).sub_(mean).div_(std)
 
 
 def photo_image(image: Image.Image, config: PreprocessConfig) -> Image.Image:

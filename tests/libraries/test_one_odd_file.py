@@ -8,6 +8,7 @@ from concurrent.futures import CancelledError
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,6 +20,7 @@ from index_builder.ingest.build_options import BuildOptions
 from index_builder.photo_folders import PhotoFolders
 from index_builder.store import checked_commit, rows
 from model.images import opening
+from model.images.preprocess import normalised
 from tests.index_builder.conftest import tiny_network
 from tests.index_builder.pictures import write_photo
 
@@ -151,8 +153,9 @@ class Odd:
         """Let these photos be odd."""
         read = partial(decode.read_photo, PhotoFolders.of(photos), preprocess=self.network.preprocess)
         found = [read(FileToRead(name.encode())) for name in names]
-        tensors = [one.tensor for one in found if isinstance(one, decode.DecodedPhoto) and one.tensor is not None]
-        self.odd = frozenset(float(tensor[0, 0, 0]) for tensor in tensors)
+        pixels = [one.pixels for one in found if isinstance(one, decode.DecodedPhoto) and one.pixels is not None]
+        tensors = normalised(torch.from_numpy(np.stack(pixels)), self.network.preprocess)
+        self.odd = frozenset(tensors[:, 0, 0, 0].tolist())
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes do not match"), None], ids=["raises", "not finite"])

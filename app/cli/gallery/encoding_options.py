@@ -26,9 +26,15 @@ if TYPE_CHECKING:
     from model.networks.network import Network
 
 DtypeOption = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.", envvar="SKETCHSEEK_DTYPE")]
-BatchOption = Annotated[int, typer.Option(min=1, help="Photos encoded at once.")]
+BatchOption = Annotated[
+    int | None, typer.Option(min=1, help="Photos encoded at once; default: 32 on a CPU, 256 on a GPU.")
+]
 CommitOption = Annotated[int, typer.Option("--commit", min=1, help="Photos per commit.")]
 WorkersOption = Annotated[int | None, typer.Option(min=0, help="Threads that decode; default: one per core.")]
+ProcessesOption = Annotated[
+    int | None,
+    typer.Option(min=0, help="Processes that decode for the threads; default: one each for 1000 photos and 4 threads."),
+]
 StrictOption = Annotated[bool, typer.Option("--strict", help="A file with something wrong is an error.")]
 ListOption = Annotated[
     Path | None,
@@ -45,9 +51,10 @@ class EncodingOptions(LimitOptions):
     checkpoint: CheckpointOption = DEFAULT_CHECKPOINT
     device: DeviceOption = "auto"
     dtype: DtypeOption = "auto"
-    batch_size: BatchOption = 32
+    batch_size: BatchOption = None
     commit: CommitOption = 256
     workers: WorkersOption = None
+    processes: ProcessesOption = None
     strict: StrictOption = False
     list_skipped: ListOption = None
     wait: WaitOption = 0.0
@@ -61,6 +68,7 @@ class EncodingOptions(LimitOptions):
             batch_size=self.batch_size,
             commit_photos=self.commit,
             workers=self.workers,
+            processes=self.processes,
             limits=self.limits(),
             strict=self.strict,
             wait_s=self.wait,

@@ -58,6 +58,8 @@ def clean_sketch(rgb: Image.Image) -> tuple[Image.Image, Box]:
 def _cleaned(rgb: Image.Image, *, may_be_dense: bool = True) -> tuple[Image.Image, Box]:
     small = _shrunk(rgb)
     table = surroundings(small.convert("L"))
+    if table is not None and table.all():  # no paper lies on it
+        table = None
     whole = two_tones(_grey(small))
     if table is not None:
         small = _without_table(small, table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 import threading
 import time
@@ -167,3 +168,24 @@ def test_unshared_memory_never_waits() -> None:
 def test_memory_must_be_positive() -> None:
     with pytest.raises(ConfigurationError):
         DecodingMemory(0)
+
+
+def test_what_is_lent_is_missing_from_the_room_of_large_pictures():
+    memory = DecodingMemory(TOTAL)
+    with memory.lend(TOTAL // 4):
+        assert memory.total == TOTAL
+        half = TOTAL // 2
+        with memory.pixels(half - TOTAL // 8):
+            with pytest.raises(DecodingTimeoutError), memory.pixels(TOTAL // 4, time.monotonic() + 0.01):
+                raise AssertionError("more than is left")
+            with memory.pixels(TOTAL // 8):
+                pass
+    with memory.pixels(TOTAL // 2), memory.pixels(TOTAL // 4, time.monotonic() + 0.01):
+        pass
+
+
+def test_another_process_has_memory_of_its_own():
+    memory = DecodingMemory(TOTAL)
+    other = pickle.loads(pickle.dumps(memory))  # noqa: S301
+    with memory.pixels(TOTAL // 2), other.pixels(TOTAL // 2, time.monotonic()):
+        assert other.total == TOTAL

@@ -15,9 +15,18 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps
 
 from model.config import PreprocessConfig
 from model.errors import BlankSketchError
+from model.images.cleanup import sketch_cleanup
 from model.images.cleanup.line_width import line_width
 from model.images.opening import open_image
-from model.images.preprocess import photo_image, photo_tensor, sketch_image, sketch_tensor, to_tensor
+from model.images.preprocess import (
+    channels_first,
+    normalised,
+    photo_image,
+    photo_tensor,
+    sketch_image,
+    sketch_tensor,
+    to_tensor,
+)
 
 CONFIG = PreprocessConfig()
 SMALL = PreprocessConfig(image_size=64)
@@ -452,3 +461,23 @@ def test_preparing_leaves_the_image_as_it_was() -> None:
         photo_tensor(image, CONFIG)
         sketch_tensor(image, CONFIG)
         assert ImageChops.difference(image, before).getbbox() is None
+
+
+@pytest.mark.parametrize("fit", ["squash", "pad"])
+def test_pixels_are_normalised_later_as_they_would_be_at_once(fit):
+    config = PreprocessConfig(image_size=40, photo_fit=fit, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    values = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    photo = Image.fromarray(values)
+    pixels = torch.from_numpy(channels_first(photo_image(photo, config)))
+    assert pixels.dtype == torch.uint8
+    assert torch.equal(normalised(pixels[None], config)[0], photo_tensor(photo, config))
+
+
+def test_a_table_that_covers_the_whole_picture_is_none(monkeypatch):
+    monkeypatch.setattr(sketch_cleanup, "surroundings", lambda grey: np.ones((grey.height, grey.width), dtype=bool))
+    paper = Image.new("RGB", (120, 100), (200, 190, 180))
+    ImageDraw.Draw(paper).ellipse((30, 20, 90, 80), outline=(60, 50, 40), width=3)
+    cleaned, box = sketch_cleanup.clean_sketch(paper)
+    assert np.asarray(cleaned).min() < 128
+    assert box[0] < 40
+    assert box[2] > 80
