@@ -15,7 +15,7 @@ from typing import Any
 from . import __doc__ as about
 from .lines import Line, lines_of
 from .parts import PARTS, ROOT, SIZES, Part, Size
-from .running import STOPPED, Execute, Outcome, execute
+from .running import STOP, Execute, Outcome, execute
 
 _NO_DEVICE = 3  # what benchmarks/floors.py ends with
 _MINUTES = 8.0
@@ -88,10 +88,7 @@ def main(given: list[str] | None = None, run: Execute = execute) -> int:
     for old in done.folder.glob("*.*"):
         old.unlink()
     with tempfile.TemporaryDirectory() as made:
-        try:
-            _run_parts(done, arguments, Path(made), run)
-        except KeyboardInterrupt:
-            print("stopped; this is what was measured until then")
+        _run_parts(done, arguments, Path(made), run)
     print(done.table(), flush=True)
     print(f"\nAll of it: {done.json}. Each part's own tables and log: {done.folder}")
     return 0 if len(done.outcomes) == len(PARTS) and all(one.well for one in done.outcomes.values()) else 1
@@ -106,16 +103,13 @@ def _run_parts(done: Run, arguments: argparse.Namespace, made: Path, run: Execut
         if left < _LEAST_S:
             done.add(part, Outcome(None, 0.0))
             continue
-        print(f"{part.name}: at most {seconds:.0f} s", flush=True)
         log = done.folder / f"{part.name}.log"
-        began = time.monotonic()
-        try:
-            outcome = run(part.command(arguments.device, size, done.folder, made), log, seconds)
-        except KeyboardInterrupt:
-            done.add(part, Outcome(None, time.monotonic() - began, STOPPED))
-            raise
+        print(f"{part.name}: at most {seconds:.0f} s", flush=True)
+        outcome = run(part.command(arguments.device, size, done.folder, made), log, seconds)
         print(log.read_text(encoding="utf-8", errors="replace"), flush=True)
         done.add(part, outcome)
+        if STOP.is_set():
+            return
         if outcome.code == _NO_DEVICE and part is PARTS[0]:
             raise SystemExit(
                 f"{outcome.said}. Without one, --device cpu --size rehearsal shows whether all of it works."
@@ -140,10 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     return made
 
 
-def _stop(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _stop)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: STOP.set())
     sys.exit(main())

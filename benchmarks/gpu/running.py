@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from .parts import ROOT
 
 STOPPED = "stopped"
 """What an `Outcome` says where the whole run was ended."""
+STOP = threading.Event()
+"""Set to end the run. A signal only sets it: an exception while a process starts would leave that behind."""
+_LOOK_S = 0.2  # between looks whether to stop
 _END_S = 5.0  # between asking a process to end and killing it
 
 
@@ -61,12 +65,19 @@ def execute(command: Sequence[str], log: Path, seconds: float) -> Outcome:
             command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT, env=environment, start_new_session=True
         )
         try:
-            code: int | None = process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            code = None
+            code = _wait(process, began + seconds)
         finally:
             _end(process)
-    return Outcome(code, time.monotonic() - began, last_line(log))
+    took = time.monotonic() - began
+    return Outcome(None, took, STOPPED) if code is None and STOP.is_set() else Outcome(code, took, last_line(log))
+
+
+def _wait(process: subprocess.Popen[bytes], end: float) -> int | None:
+    """Its exit code; None if it still runs at `end`, or when the whole run is to stop."""
+    while not STOP.is_set() and time.monotonic() < end:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.wait(min(_LOOK_S, max(0.0, end - time.monotonic())))
+    return None
 
 
 def last_line(log: Path) -> str:
