@@ -6,9 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import TypeVar
 
-import torch
-
-from model.device_faults import is_memory_short
+from model.device_faults import free_cached_memory, is_memory_short
 from model.errors import DeviceMemoryError
 
 T = TypeVar("T")
@@ -50,5 +48,5 @@ class Chunks:
             else:
                 start += tried
                 continue
-            torch.cuda.empty_cache()  # outside the handler, whose traceback still holds tensors
+            free_cached_memory()  # outside the handler, whose traceback still holds tensors
         return parts
