@@ -3,23 +3,29 @@
 With a few images a GPU computes for less time than Python needs to launch its hundreds of kernels one by one. A graph
 launches them together, but always the same ones on the same memory. So a batch is copied into the inputs of the
 smallest recorded size that holds it, and the rows it asked for are copied out. A recorded step must compute each row by
-itself: the rows beside the batch hold what an earlier one left there.
+itself: the rows beside the batch hold what an earlier one left there. A batch that fills no more than half of that size
+is computed plainly, unless nothing smaller was to be recorded.
 
 Only the thread that recorded the steps runs them, because their inputs are shared memory: in a service that is the
 thread of the `DeviceWorker`. Everyone else is told to compute plainly, and so is whoever brings a shape that was not
-recorded or wants gradients. When a graph fails, all of them are given up with one warning.
+recorded or wants gradients. Where memory is too short for the copies, so is that batch. When a graph fails for any
+other reason, all of them are given up with one warning.
 """
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+from model.device_faults import free_cached_memory, is_memory_short
 
 Tensors = tuple[Tensor, ...]
 
@@ -72,7 +78,11 @@ class CudaRecorder:
             graph = torch.cuda.CUDAGraph()
             try:
                 # Other threads may go on using the device meanwhile: their calls are none of the graph's.
-                with torch.cuda.graph(graph, pool=self._pool, stream=aside, capture_error_mode="thread_local"):
+                mode = "thread_local"
+                with (
+                    _without_garbage_collection(),
+                    torch.cuda.graph(graph, pool=self._pool, stream=aside, capture_error_mode=mode),
+                ):
                     outputs = run()
             finally:
                 torch.cuda.set_stream(current)  # a recording that fails leaves its own stream behind
@@ -84,6 +94,18 @@ class CudaRecorder:
         return outputs, replay
 
 
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Nothing that has memory of the device is found dead by this thread, where freeing it would end a recording."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 @dataclass(frozen=True)
 class _Recorded:
     """One step at one size: its own inputs and outputs, and what computes the ones from the others."""
@@ -91,6 +113,11 @@ class _Recorded:
     inputs: tuple[Tensors, ...]
     outputs: Tensors
     replay: Callable[[], None]
+
+    @property
+    def size(self) -> int:
+        """Rows of the last group."""
+        return len(self.inputs[-1][0])
 
     def holds(self, groups: Sequence[Tensors]) -> bool:
         """Whether tensors of these shapes fit into the inputs."""
@@ -122,6 +149,7 @@ class FixedShapes:
 
     def __init__(self) -> None:
         self._steps: dict[str, list[_Recorded]] = {}
+        self._least: dict[str, _Recorded] = {}  # of steps with a recording of each wanted size
         self._owner: int | None = None
         self._full = False
         self.replays = 0
@@ -129,12 +157,14 @@ class FixedShapes:
 
     def sizes(self, name: str) -> list[int]:
         """Rows of the last group that each recording of a step holds, ascending."""
-        return [len(one.inputs[-1][0]) for one in self._steps.get(name, ())]
+        return [one.size for one in self._steps.get(name, ())]
 
     def record(
         self, recorder: Recorder, name: str, step: Callable[..., Tensors], examples: Iterable[Sequence[Tensors]]
     ) -> None:
-        """Record a step at several sizes, for this thread to run. A failure gives up all recordings.
+        """Record a step at several sizes, for this thread to run, as far as there is memory.
+
+        Any other failure gives up all recordings.
 
         Args:
             recorder: of the device.
@@ -145,15 +175,22 @@ class FixedShapes:
         if self.tried and self._owner != threading.get_ident():
             return  # given up, or of another thread
         self._owner, self.tried = threading.get_ident(), True
+        own = self._steps.setdefault(name, [])
         try:
             with torch.inference_mode(mode=False), torch.no_grad():  # in any mode, inputs can be written again
                 for groups in examples:
                     if self._full or not recorder.has_room():
                         self._say_full()
                         return
-                    self._steps.setdefault(name, []).insert(0, _recorded(recorder, step, groups))
+                    own.insert(0, _recorded(recorder, step, groups))
+            self._least.update({name: one for one in own[:1]})
         except Exception as error:
-            self._give_up(error)
+            if is_memory_short(error):
+                self._say_full()
+            else:
+                self._give_up(error)
+        if self._owner is None and not free_cached_memory():  # outside the handler, whose traceback holds tensors
+            _log.warning("restart soon: after that recording failed, unused GPU memory stays taken")
 
     def run(self, name: str, *groups: Tensors) -> Tensors | None:
         """What the step gives for these tensors, or None: then compute it plainly."""
@@ -162,10 +199,13 @@ class FixedShapes:
         recorded = next((one for one in self._steps.get(name, ()) if one.holds(groups)), None)
         if recorded is None:
             return None
+        if 2 * len(groups[-1][0]) <= recorded.size and recorded is not self._least.get(name):
+            return None
         try:
             outputs = recorded.run(groups)
         except Exception as error:
-            self._give_up(error)
+            if not is_memory_short(error):
+                self._give_up(error)
             return None
         self.replays += 1
         return outputs
@@ -178,6 +218,7 @@ class FixedShapes:
     def _give_up(self, error: Exception) -> None:
         """Free the memory of all recordings."""
         self._steps.clear()
+        self._least.clear()
         self._owner = None
         said = (str(error).splitlines() or [""])[0]
         _log.warning("batches run without CUDA graphs from now on (%s: %s)", type(error).__name__, said)
