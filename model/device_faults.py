@@ -29,7 +29,7 @@ def is_memory_short(error: BaseException) -> bool:
 
 def _little_free() -> bool:
     """Whether a GPU that this process has tensors on has little free memory."""
-    if not torch.cuda.is_initialized():
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return False
     try:
         used = [number for number in range(torch.cuda.device_count()) if torch.cuda.memory_reserved(number)]

@@ -175,7 +175,7 @@ class FixedShapes:
         if self.tried and self._owner != threading.get_ident():
             return  # given up, or of another thread
         self._owner, self.tried = threading.get_ident(), True
-        own = self._steps.setdefault(name, [])
+        own, gave_up = self._steps.setdefault(name, []), False
         try:
             with torch.inference_mode(mode=False), torch.no_grad():  # in any mode, inputs can be written again
                 for groups in examples:
@@ -183,13 +183,15 @@ class FixedShapes:
                         self._say_full()
                         return
                     own.insert(0, _recorded(recorder, step, groups))
-            self._least.update({name: one for one in own[:1]})
+            if own:
+                self._least[name] = own[0]
         except Exception as error:
-            if is_memory_short(error):
-                self._say_full()
-            else:
+            gave_up = not is_memory_short(error)
+            if gave_up:
                 self._give_up(error)
-        if self._owner is None and not free_cached_memory():  # outside the handler, whose traceback holds tensors
+            else:
+                self._say_full()
+        if gave_up and not free_cached_memory():  # outside the handler, whose traceback holds tensors
             _log.warning("restart soon: after that recording failed, unused GPU memory stays taken")
 
     def run(self, name: str, *groups: Tensors) -> Tensors | None:

@@ -195,7 +195,7 @@ def test_a_recording_that_leaves_the_memory_taken_asks_for_a_restart(caplog, mon
             raise RuntimeError("captures_underway.empty() INTERNAL ASSERT FAILED")
         given_back.append(len(network.fixed_shapes.sizes("sketch")))
 
-    given_back, network = [], build_any(EVERY_CONFIG["matching-tiny"])
+    given_back, network = list[int](), build_any(EVERY_CONFIG["matching-tiny"])
     monkeypatch.setattr(torch.cuda, "empty_cache", give_back)
     with caplog.at_level(logging.WARNING):
         record_sizes(network, Remembers(fails_at=3))
@@ -203,7 +203,7 @@ def test_a_recording_that_leaves_the_memory_taken_asks_for_a_restart(caplog, mon
     assert given_back == ([] if poisoned else [0]), "the memory of all recordings"
 
 
-class NoDevice(contextlib.AbstractContextManager):
+class NoDevice(contextlib.AbstractContextManager[None]):
     """Stands for whatever CUDA has of streams and graphs."""
 
     def __init__(self, *_, **__):
