@@ -146,16 +146,16 @@ def environment():
 @pytest.mark.timeout(600)
 def test_a_killed_run_ends_bit_equal_to_an_undisturbed_one(data, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    succeed(arguments(data, whole, steps=8))
+    succeed(arguments(data, whole, steps=12))
     os.mkfifo(told := tmp_path / "told")
-    process = Command(arguments(data, killed, "--json", steps=8), environment(), output=told, errors=tmp_path / "said")
+    process = Command(arguments(data, killed, "--json", steps=12), environment(), output=told, errors=tmp_path / "said")
     with told.open() as lines:
         next(line for line in lines if json.loads(line).get("step") == 5)
         process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert not (killed / "run" / "checkpoint.safetensors").exists()
-    assert int(torch.load(killed / "run" / "state.pt", weights_only=True)["step"]) in range(4, 8)
-    succeed(arguments(data, killed, steps=8))
+    assert int(torch.load(killed / "run" / "state.pt", weights_only=True)["step"]) in range(4, 12)
+    succeed(arguments(data, killed, steps=12))
     assert same_bits(weights(killed), weights(whole))
 
 
