@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from model.device_faults import is_memory_short
+from model.device_faults import free_cached_memory, is_memory_short
 
 Rows = npt.NDArray[np.int64]
 
@@ -105,6 +105,6 @@ def _allocated(count: int, record_bytes: int, device: torch.device) -> Tensor:
 
 
 def _free_bytes(device: torch.device) -> int:
-    """What a GPU has to give: free memory, and what PyTorch holds without using it."""
-    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return int(torch.cuda.mem_get_info(device)[0]) + unused
+    """What a GPU has to give, once PyTorch gave back what it can. The rest of what it holds is for recordings alone."""
+    free_cached_memory()
+    return int(torch.cuda.mem_get_info(device)[0])

@@ -12,12 +12,14 @@ NO_GPU = "torch finds no such GPU"
 LEAST_FREE_BYTES = 256_000_000
 """Free memory below which a GPU is of no use to a network."""
 
+_MAKE_ROOM = "stop what else uses it and start again, or choose another device"
+
 
 @cache
 def why_unusable(device: str) -> str | None:
     """Why nothing can be computed on a GPU, with what to do about it; None if a small kernel ran there.
 
-    The answer is kept, so asking again costs nothing.
+    The answer is kept, so asking again costs nothing, and all of a process agrees. A new start finds out anew.
 
     Args:
         device: "cuda" or "cuda:1".
@@ -39,7 +41,7 @@ def why_unusable(device: str) -> str | None:
     except RuntimeError as error:  # torch's own errors of CUDA and of memory are among these
         return _explained(device, error)
     if free < LEAST_FREE_BYTES:
-        return f"{device} has only {free / 1e6:.0f} MB of memory free: stop what else uses it, or choose another device"
+        return f"{device} has only {free / 1e6:.0f} MB of memory free: {_MAKE_ROOM}"
     return None
 
 
@@ -58,7 +60,7 @@ def _explained(device: str, error: RuntimeError) -> str:
             "install a torch that has, or use device=cpu"
         )
     if "out of memory" in text:
-        return f"{device} has no memory free: stop what else uses it, or choose another device"
+        return f"{device} has no memory free: {_MAKE_ROOM}"
     return f"{device} does not compute ({_short(error)}): update its driver, or restart the machine"
 
 

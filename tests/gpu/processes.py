@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
+import signal
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
 
-def alone(check: Callable[..., None], *arguments: Any, seconds: float = 100) -> None:
+def alone(check: Callable[..., None], *arguments: Any, seconds: float = 240) -> None:
     """Run a check in another process, which never used a device before.
+
+    A wait inside the check should end well before `seconds`, so that its traceback is told. Of a check that takes too
+    long, stderr gets the stacks of all threads.
 
     Args:
         check: a function of a module.
@@ -27,7 +32,13 @@ def alone(check: Callable[..., None], *arguments: Any, seconds: float = 100) -> 
     process.start()
     theirs.close()
     try:
-        said = ours.recv() if ours.poll(seconds) else f"nothing after {seconds:.0f} s"
+        if ours.poll(seconds):
+            said = ours.recv()
+        else:
+            said = f"nothing after {seconds:.0f} s"
+            if process.pid is not None:
+                os.kill(process.pid, signal.SIGUSR1)
+                process.join(1)  # to print its stacks
         if not said:  # what it leaves on the device is freed at its end
             process.join(seconds)
             said = f"the process ended with {process.exitcode}" if process.exitcode else ""
@@ -42,6 +53,7 @@ def alone(check: Callable[..., None], *arguments: Any, seconds: float = 100) -> 
 
 
 def _run(answer: Connection, check: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
     for name in os.environ:
         if name.startswith("SKETCHSEEK_"):
             del os.environ[name]

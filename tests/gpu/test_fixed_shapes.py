@@ -73,13 +73,16 @@ def test_recordings_relate_as_single_steps_do(pair):
     sketches = pair.plain.encode_sketch(images(3, pair.size, seed=1))
     photos = pair.plain.encode_photo(images(9, pair.size, seed=2))
     every = pair.plain.relate(sketches, photos).logit
+    recorded = pair.warm.fixed_shapes.sizes("relate")
+    assert bool(recorded) == pair.records
     for counts in ([9, 0, 4], [1, 2, 3], [9, 9, 9]):
         rows = torch.cat([torch.arange(count) for count in counts]).to(pair.plain.device)
         expected = torch.cat([every[number, :count] for number, count in enumerate(counts)])
+        before = pair.warm.fixed_shapes.replays
         found = pair.warm.relate_each(sketches, photos[rows], counts)
+        assert pair.warm.fixed_shapes.replays - before == (1 if pair.records else 0)
         spread = float(every.double().std())
         assert float((found.double() - expected.double()).abs().max()) <= FAST.logits * spread
-    assert bool(pair.warm.fixed_shapes.replays) == pair.records
 
 
 def test_another_thread_computes_the_same_without_recordings(pair):

@@ -16,12 +16,13 @@ from tests.gpu.processes import alone
         (int, ("no number",), "ValueError"),
         (os.abort, (), "the process ended with -6"),
         (atexit.register, (os.abort,), "the process ended with -6"),
-        (time.sleep, (60,), "nothing after 1 s"),
+        (time.sleep, (60,), "nothing after 3 s"),
     ],
 )
-def test_what_becomes_of_a_check_is_told(check, arguments, said):
+def test_what_becomes_of_a_check_is_told(check, arguments, said, capfd):
     if said is None:
         alone(check, *arguments)
     else:
         with pytest.raises(AssertionError, match=said):
-            alone(check, *arguments, seconds=1 if check is time.sleep else 60)
+            alone(check, *arguments, seconds=3 if check is time.sleep else 60)
+    assert ("most recent call first" in capfd.readouterr().err) == (check is time.sleep and said is not None)

@@ -135,6 +135,7 @@ def lose_the_device(material: Material) -> None:
 CHECKS = [search_while_memory_is_short, load_while_memory_is_short, lose_the_device]
 
 
+@pytest.mark.timeout(300)  # each starts a process, and up to two services that record graphs
 @pytest.mark.parametrize("check", CHECKS)
 def test_nothing_aborts_when_memory_is_short_or_the_device_is_lost(material, check):
     if material.device == "cpu":

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any, cast
+
 import numpy as np
 import pytest
 import torch
@@ -11,9 +14,12 @@ from app.search.searcher import TwoStageSearcher
 from index_builder import BuildOptions, GallerySnapshot, build_gallery
 from model.checkpoints.files import load_checkpoint
 from model.images.opening import open_image
+from model.networks.encoder_network import EncoderNetwork
+from model.types import Encoding
 from tests.gpu.comparing import distance
 from tests.gpu.conftest import ON_BOTH
 from tests.gpu.material import Material
+from tests.gpu.processes import alone
 from tests.gpu.shortage import too_little_for
 from tests.model.tiny_networks import images
 
@@ -63,6 +69,41 @@ def test_candidates_are_related_in_halves(material):
         halves = logits()
     sizes.assert_smaller_than(many)
     torch.testing.assert_close(halves, whole, rtol=0, atol=0.01)
+
+
+def halve_after_a_failed_recording(material: Material) -> None:
+    """After a graph that failed, PyTorch may refuse to give memory back."""
+    searcher = searcher_on(material)
+    network = cast(EncoderNetwork, searcher.network)
+    relate, encode, sizes = network.relate_chunk, network.encode_photo, list[int]()
+
+    def waits(*arguments: Any) -> torch.Tensor:
+        logits = relate(*arguments)
+        logits.cpu()  # nothing may wait for the device while a graph is recorded
+        return logits
+
+    def encode_few(some: torch.Tensor) -> Encoding:
+        sizes.append(len(some))
+        if len(some) > 4:
+            raise torch.OutOfMemoryError("injected")
+        return encode(some)
+
+    pictures = images(16, network.preprocess.image_size, seed=5)
+    whole = searcher.encode_photos(pictures)
+    setattr(network, "relate_chunk", waits)  # noqa: B010 - mypy refuses a plain assignment
+    network.warm_up()
+    assert network.fixed_shapes.sizes("photo") == network.fixed_shapes.sizes("relate") == []
+    setattr(network, "encode_photo", encode_few)  # noqa: B010
+    halves = searcher.encode_photos(pictures)
+    assert sizes == [16, 8, 4, 4, 4, 4]
+    assert distance(whole, halves).descriptor < 1e-3
+
+
+def test_work_is_halved_after_a_recording_failed_too(material):
+    if material.device == "cpu":
+        halve_after_a_failed_recording(material)
+    else:
+        alone(halve_after_a_failed_recording, replace(material))
 
 
 def test_a_gallery_is_built_in_halves(material, tmp_path):

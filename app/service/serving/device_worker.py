@@ -1,10 +1,11 @@
 """The one worker that owns the device: a bounded queue, micro-batches, deadlines, and room for work in the background.
 
-Networks on a GPU gain from batches, and FAISS on a GPU is not thread-safe even for reading. So one thread does
-everything that touches the device. While it works on one batch, the next one collects in the queue. A batch waits for
+Networks on a GPU gain from batches, and CUDA graphs are run by the thread that recorded them. So one thread computes
+with the network. Only the next version of a gallery is loaded beside it, its index on GPUs included, which FAISS uses
+under one lock for each GPU. While it works on one batch, the next one collects in the queue. A batch waits for
 company only while other searches are being prepared, and for 2 ms at most, so a lone client never waits.
 
-Whatever runs on the device runs here, so this is also where a lost device and a lack of its memory are noticed.
+So this is where the network's device is found lost, or short of memory.
 """
 
 from __future__ import annotations

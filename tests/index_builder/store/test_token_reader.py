@@ -138,6 +138,24 @@ def test_a_pool_takes_what_the_memory_has(monkeypatch, caplog, room, expected):
     assert len(records) == expected
 
 
+@pytest.mark.parametrize(("poisoned", "free"), [(False, 700), (True, 300)])
+def test_half_of_what_a_gpu_gives_back_is_the_most_for_a_pool(monkeypatch, poisoned, free):
+    state = {"free": 300, "kept for recordings": 1000}  # PyTorch holds 400 more that it can give back
+
+    def give_back():
+        if poisoned:
+            raise RuntimeError("captures_underway.empty() INTERNAL ASSERT FAILED")
+        state["free"] = 700
+
+    monkeypatch.setattr(torch.cuda, "empty_cache", give_back)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (state["free"], 8000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _device: 1400)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _device: 0)
+    empty = torch.empty
+    monkeypatch.setattr(torch, "empty", lambda shape, **options: empty(shape, **{**options, "device": "cpu"}))
+    assert token_pool.TokenPool(1000, 10, torch.device("cuda")).capacity == free // 2 // 10
+
+
 def test_other_errors_are_not_taken_for_a_lack_of_memory(monkeypatch):
     def fails(*_, **__):
         raise RuntimeError("unspecified launch failure")

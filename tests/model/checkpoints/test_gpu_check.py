@@ -16,7 +16,10 @@ from model.errors import DeviceError
 NO_KERNEL = torch.AcceleratorError("CUDA error: no kernel image is available for execution on the device\nCompile with")
 CASES = [
     (NO_KERNEL, "this torch has no kernels for Tesla K80 (compute capability 3.7): install a torch that has"),
-    (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"), "cuda has no memory free: stop what else uses"),
+    (
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"),
+        "cuda has no memory free: stop what else uses it and start again",
+    ),
     (
         RuntimeError("CUDA driver error: unknown\nmore"),
         "cuda does not compute (CUDA driver error: unknown): update its",
@@ -79,7 +82,9 @@ def test_one_that_does_not_is_left_with_a_sentence_and_refused_by_name(card, cap
 def test_one_without_free_memory_is_left(card, caplog):
     card["free"] = 200_000_000
     assert resolve_device("auto") == torch.device("cpu")
-    assert "cuda has only 200 MB of memory free: stop what else uses it" in caplog.text
+    card["free"] = 10**10
+    assert resolve_device("auto") == torch.device("cpu"), "the answer is kept"
+    assert "cuda has only 200 MB of memory free: stop what else uses it and start again, or" in caplog.text
 
 
 @pytest.mark.usefixtures("card")
