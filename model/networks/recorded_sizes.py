@@ -1,7 +1,7 @@
 """Which batch sizes of a network are recorded for a GPU: encoding 1 to 32 images, relating 32 sketches to their photos.
 
-A batch between two sizes takes the larger one, so at most half of what is computed goes unused. Sketches have one size,
-because they cost little beside the pairs.
+A batch between two sizes takes the larger one, so at most half of what is computed goes unused. More does only where
+there are fewer pairs than the smallest size has. Sketches have one size, because they cost little beside the pairs.
 """
 
 from __future__ import annotations
