@@ -24,7 +24,7 @@ from app.service.service import Service
 from app.settings import Settings, load_settings
 from app.tracing import Traces, traces_of_environment
 from app.version import version
-from index_builder.index.gpu_resources import check_recall_device
+from index_builder.index.gpu_choice import check_recall_device
 from model.checkpoints.files import load_checkpoint
 from model.errors import SketchseekError
 from model.networks.network import Network

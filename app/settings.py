@@ -130,10 +130,10 @@ class Settings(GallerySettings, AccessSettings):
     )
     recall_device: Device = Field(
         "auto",
-        description="Where candidates are found: auto (GPUs if there are any), cpu, or gpu, which must be there.",
+        description="Where candidates are found: auto (with the network), cpu, or gpu (all; one must be there).",
     )
     recall_scratch_bytes: int = Field(
-        64 * MEGABYTE, ge=0, description="Memory of each GPU that recalls share; 0 takes it anew for each."
+        64 * MEGABYTE, ge=MEGABYTE, description="Memory of each GPU that recalls share; at least 1 MB."
     )
     recall_threads: int = Field(1, ge=1, description="Threads of one recall on a CPU; more than one rarely pays.")
     decode_threads: int = Field(2, ge=1, description="Threads that prepare sketches, and as many again for photos.")

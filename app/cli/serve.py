@@ -68,7 +68,7 @@ def command(
     from app.server import address_of, listen, serve
     from index_builder import Gallery
     from index_builder.gallery_errors import GalleryNotFoundError
-    from index_builder.index.gpu_resources import check_recall_device
+    from index_builder.index.gpu_choice import check_recall_device
     from model.checkpoints.files import load_checkpoint
 
     with ExitStack() as stack:

@@ -7,6 +7,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 
@@ -89,27 +90,38 @@ def _torchvision(_settings: Settings) -> Finding:
 
 def _faiss(settings: Settings) -> Finding:
     from index_builder.index.faiss_search import load_faiss
-    from index_builder.index.gpu_resources import GPUS, SENTENCES, check_recall_device, reason_of, why_no_gpu
+    from index_builder.index.gpu_choice import check_recall_device, chosen_cards, why_no_gpu
+    from index_builder.index.gpu_faults import SENTENCES, Fault
+    from index_builder.index.gpu_resources import GPUS
     from model.checkpoints.files import resolve_device
 
     faiss = load_faiss()
     check_recall_device(settings.recall_settings)
-    missing = why_no_gpu()
-    if settings.recall_device == "cpu" or (missing and resolve_device(settings.device).type == "cpu"):
+    network = resolve_device(settings.device)
+    wanted = settings.recall_device == "gpu" or (settings.recall_device == "auto" and network.type == "cuda")
+    if not wanted:
         return Finding("faiss", "ok", f"FAISS {faiss.__version__} on CPU")
-    if missing:
+    if why_no_gpu():
         return Finding(
             "faiss",
             "warning",
             f"FAISS {faiss.__version__} without GPU beside a network on one; the recall stage runs on the CPU",
             "python -m pip uninstall -y faiss-cpu && python -m pip install faiss-gpu -c constraints.txt",
         )
-    try:
-        cards = GPUS.cards(settings.recall_scratch_bytes)
-    except Exception as error:
-        says = f"FAISS {faiss.__version__}: {SENTENCES[reason_of(error)]}"
-        return Finding("faiss", "warning", says, f"mend what FAISS says ({error}), or set SKETCHSEEK_RECALL_DEVICE=cpu")
-    return Finding("faiss", "ok", f"FAISS {faiss.__version__} on {len(cards)} GPU")
+    cards = chosen_cards(replace(settings.recall_settings, network_device=str(network)))
+    faults = []
+    for card in cards:
+        try:
+            GPUS.card(card, settings.recall_scratch_bytes)
+        except Exception as error:
+            faults.append(Fault.of(error))
+    says = f"FAISS {faiss.__version__} on {len(cards) - len(faults)} GPU"
+    if not faults:
+        return Finding("faiss", "ok", says)
+    if len(faults) == len(cards):
+        says = f"FAISS {faiss.__version__}: {SENTENCES[faults[0].reason]}"
+    mend = "; ".join(fault.says for fault in faults)
+    return Finding("faiss", "warning", says, f"mend what FAISS says ({mend}), or set SKETCHSEEK_RECALL_DEVICE=cpu")
 
 
 def _checkpoint(settings: Settings) -> Finding:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from index_builder.index.faiss_search import Asked, CandidateIndex, Descriptors, Rows, load_faiss
-from index_builder.index.gpu_index import flat_on_gpus, ivf_on_gpus
+from index_builder.index.on_gpus import flat_on_gpus, ivf_on_gpus
 from index_builder.index.settings import TRAINING_PER_LIST, RecallSettings
 
 _TIE_MARGIN = 16

@@ -9,49 +9,26 @@ from __future__ import annotations
 
 import atexit
 import logging
-import subprocess
-import sys
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 
 from index_builder.index.faiss_search import load_faiss
-from index_builder.index.settings import RecallSettings
-from model.device_faults import is_device_lost, is_memory_short
-from model.errors import DeviceError
+from index_builder.index.gpu_choice import try_faiss
+from index_builder.index.gpu_faults import SENTENCES, FaissUnfitError, Fault, GpuLostError, GpuShortError, Reason
+from model.device_faults import free_cached_memory
 
-Reason = Literal["memory", "error", "lost"]
-"""Why a search that belongs on a GPU runs on the CPU: no memory there, FAISS cannot use it, or the card is lost."""
-SENTENCES: dict[Reason, str] = {
-    "memory": "The GPU has too little free memory, so recall runs on the CPU.",
-    "error": "FAISS cannot use the GPU, so recall runs on the CPU. The log says why.",
-    "lost": "The GPU failed, so recall runs on the CPU until the service is restarted.",
-}
 FIRST_USE_BYTES = 1_000_000_000
 """Free memory before FAISS touches a card: what its trial, its handles and its kernels may take. Not measured."""
 SEARCH_BYTES = 128_000_000
 """Free memory before each search, for kernels that CUDA loads when they are first needed. Not measured."""
-_TRIAL_S = 180
 _SAY_AGAIN_S = 600
 _log = logging.getLogger(__name__)
-
-
-class GpuShortError(RuntimeError):
-    """A card has too little free memory for what was about to be done."""
-
-
-class GpuLostError(RuntimeError):
-    """A card failed before; nothing on it can be used or freed."""
-
-
-class FaissUnfitError(RuntimeError):
-    """FAISS cannot use the cards of this machine."""
 
 
 class Card:
@@ -75,11 +52,6 @@ class Card:
         """Bytes that searches share."""
         return self._scratch
 
-    @property
-    def free(self) -> int:
-        """Free memory in bytes."""
-        return free_bytes(self.number)
-
     def resize(self, scratch: int) -> None:
         """Give searches another scratch memory."""
         if scratch != self._scratch:
@@ -97,6 +69,14 @@ class Card:
         if self.lost:
             raise GpuLostError(f"GPU {self.number} failed before")
         ask(self.number, wanted)
+
+    def has_room(self, wanted: int) -> bool:
+        """Whether `wanted` bytes are free."""
+        try:
+            self.ask(wanted)
+        except Exception:  # it is found out again where the card is used
+            return False
+        return True
 
     def answers(self) -> bool:
         """Whether the card is not lost."""
@@ -116,19 +96,22 @@ class Card:
 def ask(card: int, wanted: int) -> None:
     """As `Card.ask`, of a card that FAISS does not use yet."""
     if free_bytes(card) < wanted:
-        torch.cuda.empty_cache()
+        free_cached_memory()
         if (free := free_bytes(card)) < wanted:
             raise GpuShortError(f"GPU {card} has {free / 1e6:.0f} MB free, {wanted / 1e6:.0f} MB are needed")
-
-
-def visible() -> int:
-    """How many GPUs torch sees."""
-    return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 def free_bytes(card: int) -> int:
     """Free memory of a card, of all processes together."""
     return int(torch.cuda.mem_get_info(card)[0])
+
+
+def lose_failed(cards: Sequence[Card]) -> None:
+    """Lose those of `cards` that answer no more; all of them if an error on one cannot be told from the others'."""
+    answers = [card.answers() for card in cards]
+    if all(answers):
+        for card in cards:
+            card.lose()
 
 
 def abandon(objects: Sequence[Any]) -> None:
@@ -148,7 +131,14 @@ def held(cards: Sequence[Card]) -> Iterator[None]:
         yield
 
 
-_unused: deque[tuple[list[Any], Sequence[Card]]] = deque()
+class _Unused:
+    """FAISS's objects on `cards` that are to be freed."""
+
+    def __init__(self, objects: list[Any], cards: Sequence[Card]) -> None:
+        self.objects, self.cards = objects, cards
+
+
+_unused: list[_Unused] = []
 
 
 def give_back(objects: list[Any], cards: Sequence[Card]) -> None:
@@ -156,38 +146,27 @@ def give_back(objects: list[Any], cards: Sequence[Card]) -> None:
 
     Never waits, since the garbage collector may call it in a thread that holds any lock.
     """
-    _unused.append((objects, cards))
+    _unused.append(_Unused(objects, cards))
     free_unused()
 
 
 def free_unused() -> None:
     """Free what was given back while its cards were in use, as far as they are not now."""
-    for _ in range(len(_unused)):
+    for one in _unused[:]:
+        taken = [card for card in one.cards if card.lock.acquire(blocking=False)]
         try:
-            objects, cards = _unused.popleft()
-        except IndexError:  # another thread was faster
-            return
-        taken = [card for card in cards if card.lock.acquire(blocking=False)]
-        try:
-            if len(taken) == len(cards):
-                if not all(card.answers() for card in cards):
-                    abandon(objects)
-                objects.clear()
-            else:
-                _unused.append((objects, cards))
+            # It stays in the list until its cards are ours: whoever holds one looks there when he is done.
+            if len(taken) == len(one.cards):
+                try:
+                    _unused.remove(one)
+                except ValueError:  # another thread was faster
+                    continue
+                if not all(card.answers() for card in one.cards):
+                    abandon(one.objects)
+                one.objects.clear()
         finally:
             for card in taken:
                 card.lock.release()
-
-
-def reason_of(error: BaseException) -> Reason:
-    """What an error on a GPU means."""
-    if isinstance(error, FaissUnfitError):
-        return "error"
-    if isinstance(error, GpuShortError) or is_memory_short(error):
-        return "memory"
-    lost = isinstance(error, GpuLostError) or is_device_lost(error) or "cuda" in str(error).lower()
-    return "lost" if lost else "error"
 
 
 class Gpus:
@@ -195,10 +174,10 @@ class Gpus:
 
     def __init__(self) -> None:
         self._beginning, self._counting = threading.Lock(), threading.Lock()
-        self._cards: list[Card] = []
-        self._unfit: str | None = None
+        self._cards: dict[int, Card] = {}
+        self._unfit: dict[int, str] = {}
         self._fallbacks: Counter[Reason] = Counter()
-        self._said: dict[Reason, float] = {}
+        self._said: dict[str, float] = {}
 
     @property
     def fallbacks(self) -> dict[Reason, int]:
@@ -208,81 +187,51 @@ class Gpus:
     @property
     def ready(self) -> list[Card]:
         """The cards that FAISS was told of so far."""
-        return list(self._cards)
+        return list(self._cards.values())
 
-    def cards(self, scratch: int) -> list[Card]:
-        """All visible cards, ready to be used.
+    def card(self, number: int, scratch: int) -> Card:
+        """A card, ready to be used. The others are not touched.
 
         Raises:
-            GpuShortError: one has too little free memory to begin with.
-            FaissUnfitError: FAISS cannot use them, as `try_faiss` found, which is asked once.
-            GpuLostError, torch.AcceleratorError: one is lost.
+            GpuShortError: it has too little free memory to begin with.
+            FaissUnfitError: FAISS cannot use it, as `try_faiss` found, which is asked once.
+            GpuLostError, torch.AcceleratorError: it is lost.
         """
         with self._beginning:
-            if self._unfit is not None:
-                raise FaissUnfitError(self._unfit)
-            if not self._cards:
-                numbers = range(visible())
-                for number in numbers:
-                    ask(number, FIRST_USE_BYTES + scratch)
+            if number not in self._cards:
+                if number in self._unfit:
+                    raise FaissUnfitError(self._unfit[number])
+                ask(number, FIRST_USE_BYTES + scratch)
                 try:
-                    try_faiss()
+                    try_faiss(number)
                 except FaissUnfitError as error:
-                    self._unfit = str(error)
+                    self._unfit[number] = str(error)
                     raise
-                self._cards = [Card(number, scratch) for number in numbers]
-            for card in self._cards:
-                with card.lock:
-                    card.resize(scratch)
-            return self.ready
+                self._cards[number] = Card(number, scratch)
+            card = self._cards[number]
+            with held([card]):
+                card.resize(scratch)
+            return card
 
-    def report(self, reason: Reason, error: BaseException | None = None) -> None:
+    def report(self, reason: Reason, fault: Fault | None = None) -> None:
         """Count a load or a search that went to the CPU, and say why, at most once in ten minutes."""
         with self._counting:
             self._fallbacks[reason] += 1
+        if fault is not None:
+            self._say(SENTENCES[reason], fault)
+
+    def leave_out(self, fault: Fault) -> None:
+        """Say that others work while one of several cards cannot, at most once in ten minutes."""
+        self._say("Recall leaves out one of its GPUs.", fault)
+
+    def _say(self, sentence: str, fault: Fault) -> None:
+        with self._counting:
             now = time.monotonic()
-            if error is None or now - self._said.get(reason, -_SAY_AGAIN_S) < _SAY_AGAIN_S:
+            if now - self._said.get(sentence, -_SAY_AGAIN_S) < _SAY_AGAIN_S:
                 return
-            self._said[reason] = now
-        _log.warning("%s (%s)", SENTENCES[reason], str(error).strip() or type(error).__name__)
+            self._said[sentence] = now
+        _log.warning("%s (%s)", sentence, fault.says)
 
 
 GPUS = Gpus()
 atexit.register(lambda: [card.answers() for card in GPUS.ready])  # what FAISS has on a lost one is not freed
-
-
-def why_no_gpu() -> str | None:
-    """Why recall cannot have a GPU here, with what to do; None if there is one that FAISS was built for."""
-    if not hasattr(load_faiss(), "StandardGpuResources"):
-        return "this FAISS was built for the CPU: pip uninstall faiss-cpu and install 'sketchseek[gpu]'"
-    if not visible():
-        return "torch finds no GPU: run `sketchseek doctor`"
-    return None
-
-
-def check_recall_device(settings: RecallSettings) -> None:
-    """Check that there is a GPU if recall must have one.
-
-    Raises:
-        DeviceError: there is none.
-    """
-    if settings.device == "gpu" and (missing := why_no_gpu()) is not None:
-        raise DeviceError(f"SKETCHSEEK_RECALL_DEVICE=gpu cannot be followed, since {missing}; or use auto or cpu")
-
-
-def try_faiss() -> None:
-    """Let another process find out whether FAISS can use the cards of this machine.
-
-    Raises:
-        FaissUnfitError: it cannot.
-        GpuShortError: it found too little free memory.
-    """
-    command = [sys.executable, "-P", str(Path(__file__).with_name("gpu_trial.py"))]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TRIAL_S, check=False)  # noqa: S603 - our own file
-    except (OSError, subprocess.SubprocessError) as error:
-        raise FaissUnfitError(f"FAISS could not be tried on the GPU: {error}") from error
-    if done.returncode:
-        said = done.stderr.strip().splitlines()
-        message = f"FAISS failed when it was tried: {said[-1] if said else f'exit status {done.returncode}'}"
-        raise GpuShortError(message) if "out of memory" in done.stderr.lower() else FaissUnfitError(message)

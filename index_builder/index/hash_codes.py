@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +18,8 @@ import numpy.typing as npt
 import torch
 
 from index_builder.index.faiss_search import Asked, CandidateIndex, Descriptors, Rows, load_faiss
-from index_builder.index.gpu_index import codes_on_gpu
+from index_builder.index.gpu_index import GPU_MOST
+from index_builder.index.on_gpus import codes_on_gpu
 from index_builder.index.settings import RecallSettings
 from model.errors import ConfigurationError
 
@@ -25,6 +27,7 @@ Codes = npt.NDArray[np.uint8]
 Halves = npt.NDArray[np.float16]
 _TRAINING = 20_000
 _BLOCK = 65_536
+_TIE_MARGIN = 16
 
 
 @dataclass(frozen=True)
@@ -146,16 +149,38 @@ class HashIndex(CandidateIndex):
         return found
 
     def _answer(self, asked: Asked) -> None:
-        wanted = min(max(asked.k, self._shortlist), asked.possible)
-        differing, found = self._nearest(self.hasher.codes(asked.queries), wanted, asked)
-        for number, query in enumerate(asked.queries):
-            near = found[number][found[number] >= 0]
+        shortlist = min(max(asked.k, self._shortlist), asked.possible)
+        for number, (found, differing) in enumerate(self._shortlists(asked, shortlist)):
+            near = np.sort(found) if self._shortlist else found  # reads the disk forwards
             if self._shortlist:
-                near = np.sort(near)  # reads the disk forwards
-                cosines = np.minimum(self.descriptors(near) @ query, 1.0)
+                cosines = np.minimum(self.descriptors(near) @ asked.queries[number], 1.0)
             else:
-                angles = differing[number][: len(near)].astype(np.float32) * (math.pi / self.hasher.bits)
-                cosines = np.cos(angles)
+                cosines = np.cos(differing.astype(np.float32) * (math.pi / self.hasher.bits))
             order = np.lexsort((asked.ties[near], -cosines))[: asked.k]
             asked.rows[number, : len(order)] = near[order]
             asked.scores[number, : len(order)] = cosines[order]
+
+    def _shortlists(self, asked: Asked, most: int) -> Iterator[tuple[Rows, npt.NDArray[np.int32]]]:
+        """For each query the rows of the nearest codes, and in how many bits these differ, the least first.
+
+        Many codes differ in as many bits. FAISS breaks such ties by chance, and on a GPU by another one than on a CPU.
+        So it is asked for more than `most`, and those at the last distance, which may not be all, are left out. The
+        others are cut in the order of `asked.ties`. Fewer than `most` may remain, but never fewer than `k`.
+        """
+        codes, wanted = self.hasher.codes(asked.queries), most + max(most // 4, _TIE_MARGIN)
+        if most <= GPU_MOST:
+            wanted = min(wanted, GPU_MOST)
+        while True:
+            wanted = min(wanted, asked.possible)
+            differing, found = self._nearest(codes, wanted, asked)
+            certain = (differing < differing[:, -1:]) if wanted < asked.possible else found >= 0
+            if wanted == asked.possible or bool((np.count_nonzero(certain, axis=1) >= asked.k).all()):
+                break
+            wanted *= 4
+        for rows, bits, known in zip(found, differing, certain, strict=True):
+            near, distances = rows[known], bits[known]
+            if len(near) > most:
+                sure = int(np.searchsorted(distances, distances[most - 1]))
+                tied = near[distances == distances[most - 1]]
+                near = np.concatenate([near[:sure], tied[np.argsort(asked.ties[tied])][: most - sure]])
+            yield near, distances[:most]

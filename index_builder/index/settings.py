@@ -25,11 +25,12 @@ class RecallSettings:
         ivf_from: photos from which "auto" takes IVF.
         probes: share of the lists that IVF looks at, in (0, 1].
         threads: OpenMP threads of one search. On a busy machine, more than one costs far more than it gains.
-        device: "auto" searches on all visible GPUs if this FAISS can, and otherwise on the CPU. "gpu" raises where
-            there is none. With both, the CPU answers what the GPUs cannot.
-        spread: over several GPUs. "replicate" puts the whole index on each (throughput), "shard" a part on each (size).
-            "auto" replicates what fits and shards what does not. Hash codes are put on the first GPU only.
-        scratch_bytes: memory of each GPU that all searches share; 0 takes it anew for each.
+        device: "auto" searches where the network computes, if that is a GPU that this FAISS can use. "gpu" searches on
+            all visible GPUs and raises where there is none. With both, the CPU answers what the GPUs cannot.
+        network_device: where the network computes, which "auto" follows.
+        spread: over several GPUs. "replicate" puts a copy on each, and searches take turns among these. "shard" puts a
+            part on each. "auto" puts copies where they fit, and parts if none does. Hash codes lie on one GPU only.
+        scratch_bytes: memory of each GPU that all searches share.
         hash_bits: length of codes that are fitted to the gallery, a multiple of 8. Learnt codes have their own length.
         hash_source: "learnt" for the checkpoint's codes, "itq" for codes fitted to the gallery, "auto" for learnt ones
             if the checkpoint has them.
@@ -42,6 +43,7 @@ class RecallSettings:
     probes: float = 0.02
     threads: int = 1
     device: Device = "auto"
+    network_device: str = "cuda"
     spread: Literal["auto", "replicate", "shard"] = "auto"
     scratch_bytes: int = 64_000_000
     hash_bits: int = 256
@@ -49,10 +51,9 @@ class RecallSettings:
     shortlist: int = 1000
 
     def __post_init__(self) -> None:
-        if self.threads < 1 or self.ivf_from < 1 or not 0 < self.probes <= 1 or self.scratch_bytes < 0:
+        if self.threads < 1 or self.ivf_from < 1 or not 0 < self.probes <= 1 or self.scratch_bytes < 1:
             raise ConfigurationError(
-                "recall needs threads and ivf_from of at least 1, probes in (0, 1] and scratch_bytes of 0 or more; "
-                f"got {self}"
+                f"recall needs threads, ivf_from and scratch_bytes of at least 1, and probes in (0, 1]; got {self}"
             )
         if self.hash_bits < 8 or self.hash_bits % 8 or self.shortlist < 0:
             raise ConfigurationError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,7 +84,7 @@ class GallerySnapshot:
             gallery: its folder.
             identity: of the network that sketches are encoded with.
             photos: where the photos are now; None takes what the gallery remembers.
-            recall: how candidates are found; None takes the defaults.
+            recall: how candidates are found; None takes the defaults. On its device "auto", `device` counts.
             hash_projection: the network's, for recall by learnt hash codes, or None.
             device, dtype: of the encodings that `encodings` gives.
             cache_bytes: most that the token cache may take on `device`; 0 turns it off.
@@ -97,7 +97,7 @@ class GallerySnapshot:
             DeviceError: recall must have a GPU and there is none.
         """
         started = time.perf_counter()
-        settings = recall or RecallSettings()
+        settings = replace(recall or RecallSettings(), network_device=str(device))
         opened = Gallery.open(gallery)
         dataset = opened.dataset()
         metadata = opened.metadata(dataset)

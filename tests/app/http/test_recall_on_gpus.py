@@ -8,7 +8,7 @@ import pytest
 
 from app.main import create_app
 from index_builder import BuildOptions, sync_gallery
-from index_builder.index.gpu_resources import SENTENCES
+from index_builder.index.gpu_faults import SENTENCES
 from model.errors import DeviceError
 from tests.app.conftest import open_client, picture, settings_for, sketch, wait_until
 from tests.index_builder.index.fake_gpus import FakeGpus
@@ -39,7 +39,7 @@ def recall(client):
 
 
 def test_the_gpus_trouble_is_told_and_costs_no_answer(gpu, gallery, photos, network, caplog):
-    with open_client(create_app(settings_for(gallery), network)) as client:
+    with open_client(create_app(settings_for(gallery, recall_device="gpu"), network)) as client:
         assert recall(client) == ("flat on 1 gpu", None)
         assert fallbacks(client) == {"memory": 0, "error": 0, "lost": 0}
         expected = found(client)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from app.setup.doctor import examine
-from index_builder.index.gpu_resources import SENTENCES
+from index_builder.index.gpu_faults import SENTENCES
 from index_builder.store.quantise import TokenShape
 from model.checkpoints import gpu_check
 from model.checkpoints.files import load_checkpoint
@@ -58,9 +58,11 @@ def test_a_gpu_that_cannot_be_used_is_told_with_what_to_do(shared_gallery, check
 
 
 def test_faiss_is_tried_on_the_gpus(shared_gallery, checkpoint, monkeypatch):
-    settings = settings_for(shared_gallery, checkpoint=str(checkpoint), port=0)
+    network = settings_for(shared_gallery, checkpoint=str(checkpoint), port=0)
     gpus = FakeGpus(2)
     gpus.install(monkeypatch)
+    assert about(network, "faiss").says.endswith("on CPU"), "where the network is"
+    settings = network.model_copy(update={"recall_device": "gpu"})
     assert about(settings, "faiss").says.endswith("on 2 GPU")
     cpu = settings.model_copy(update={"recall_device": "cpu"})
     assert about(cpu, "faiss").says.endswith("on CPU")
@@ -70,8 +72,13 @@ def test_faiss_is_tried_on_the_gpus(shared_gallery, checkpoint, monkeypatch):
     assert (found.verdict, SENTENCES["memory"] in found.says, "GPU 0 has 0 MB free" in found.mend) == (
         "warning", True, True
     )  # fmt: skip
+    gpus.free = [10, 10**10]
+    found = about(settings, "faiss")
+    assert (found.verdict, found.says.endswith("on 1 GPU"), "GPU 0 has 0 MB free" in found.mend) == (
+        "warning", True, True
+    )  # fmt: skip
     gpus.count = 0
-    assert about(settings, "faiss").verdict == "ok"
+    assert about(network, "faiss").verdict == "ok"
     must = settings.model_copy(update={"recall_device": "gpu"})
     found = about(must, "faiss")
     assert (found.verdict, "SKETCHSEEK_RECALL_DEVICE=gpu cannot" in found.says) == ("problem", True)

@@ -21,14 +21,15 @@ def index_of(descriptors, bits=32, **changes):
 
 
 def naive(index, descriptors, query, *, k, shortlist, allowed=None):
-    """Rows by falling exact cosine among the photos whose codes differ least; None where the cut is a tie."""
+    """Rows by falling exact cosine among the photos whose codes differ least; None where too many tie at the cut."""
     code = np.unpackbits(index.hasher.codes(query[None]))
     codes = np.unpackbits(index.hasher.codes(descriptors), axis=1)
     rows = np.arange(len(descriptors)) if allowed is None else np.flatnonzero(allowed)
     differing = [int((codes[row] != code).sum()) for row in rows]
     wanted = max(k, shortlist)
     order = np.argsort(differing, kind="stable")
-    if len(rows) > wanted and differing[order[wanted - 1]] == differing[order[wanted]]:
+    beyond = wanted + max(wanted // 4, 16)
+    if len(rows) > beyond and differing[order[wanted - 1]] == differing[order[beyond - 1]]:
         return None
     near = rows[order[:wanted]]
     exact = descriptors.astype(np.float16).astype(np.float32)[near] @ query
@@ -117,6 +118,24 @@ def test_without_a_shortlist_the_codes_alone_decide():
     np.testing.assert_allclose(scores[0], np.cos(np.pi * differing[rows[0]] / 32), atol=1e-6)
     for one, other in zip(rows[0], rows[0][1:], strict=False):
         assert (differing[one], one) < (differing[other], other), "ties in the order of rows"
+
+
+def test_codes_that_tie_at_the_end_of_the_shortlist_are_taken_in_order(monkeypatch):
+    """Whatever the order in which FAISS gives them."""
+    descriptors, queries = unit(3000), unit(20, seed=5)
+    index = index_of(descriptors, 16, shortlist=200)
+    ties = np.random.default_rng(3).permutation(3000)
+    expected = index.search(queries, 30, ties=ties)
+    nearest = index._nearest
+
+    def turned(codes, k, asked):
+        differing, rows = nearest(codes, 3000, asked)
+        order = np.lexsort((-rows, differing), axis=1)[:, :k]
+        return np.take_along_axis(differing, order, axis=1), np.take_along_axis(rows, order, axis=1)
+
+    monkeypatch.setattr(index, "_nearest", turned)
+    for found, wanted in zip(index.search(queries, 30, ties=ties), expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
 
 
 def test_equal_photos_are_in_the_order_of_rows():
