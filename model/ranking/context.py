@@ -71,11 +71,11 @@ def smoothed(scores: Tensor, photos: Tensor, rule: ContextRule) -> Tensor:
     neighbours = min(rule.neighbours, scores.shape[-1] - 1)
     if neighbours < 1:
         return scores
-    unit = F.normalize(photos.to(scores.dtype), dim=-1)
+    unit = F.normalize(photos.float(), dim=-1)  # in float64, a thousand candidates would keep searches waiting
     alike = (unit @ unit.transpose(-1, -2)).clamp_min(0)
     alike.diagonal(dim1=-2, dim2=-1).zero_()
     nearest = alike.topk(neighbours, dim=-1)
-    weights = nearest.values**_POWER
+    weights = nearest.values.to(scores.dtype) ** _POWER
     weights = weights / weights.sum(dim=-1, keepdim=True).clamp_min(_TINY)
     own, mean, deviation = _standardised(scores)
     moved = own

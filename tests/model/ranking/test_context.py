@@ -54,7 +54,7 @@ def naive(scores: list[float], photos: list[list[float]], rule: ContextRule) -> 
 def test_it_equals_plain_loops(seed):
     scores, photos = drawn(12, seed=seed), drawn(12, 5, seed=seed + 50).abs()  # so that all are somewhat alike
     expected = naive(scores.tolist(), photos.tolist(), RULE)
-    assert smoothed(scores, photos, RULE).tolist() == pytest.approx(expected, abs=1e-9)
+    assert smoothed(scores, photos, RULE).tolist() == pytest.approx(expected, abs=1e-5)  # photos are compared in float32
 
 
 @given(
@@ -73,10 +73,11 @@ def test_the_scale_of_scores_and_the_order_of_candidates_do_not_matter(count, sc
     candidates = CandidatePhotos(photos, direct)
     heeded = in_context(RULE, scores, logits, candidates)
     assert heeded.shape == scores.shape
-    torch.testing.assert_close(in_context(RULE, scale * scores + shift, logits, candidates), scale * heeded + shift)
+    scaled = in_context(RULE, scale * scores + shift, logits, candidates)
+    torch.testing.assert_close(scaled, scale * heeded + shift, rtol=1e-5, atol=1e-5 * scale)
     mixed = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     again = in_context(RULE, scores[mixed], logits[mixed], CandidatePhotos(photos[mixed], direct[mixed]))
-    torch.testing.assert_close(again, heeded[mixed])
+    torch.testing.assert_close(again, heeded[mixed], rtol=1e-5, atol=1e-5)
 
 
 def test_several_queries_are_what_each_is_alone():
@@ -84,7 +85,7 @@ def test_several_queries_are_what_each_is_alone():
     together = in_context(RULE, scores, logits, CandidatePhotos(photos, direct))
     for number in range(4):
         alone = in_context(RULE, scores[number], logits[number], CandidatePhotos(photos[number], direct[number]))
-        torch.testing.assert_close(together[number], alone)
+        torch.testing.assert_close(together[number], alone, rtol=1e-5, atol=1e-5)
 
 
 def test_a_lucky_photo_among_poor_ones_falls_and_an_unlucky_one_rises():
