@@ -54,7 +54,8 @@ def naive(scores: list[float], photos: list[list[float]], rule: ContextRule) -> 
 def test_it_equals_plain_loops(seed):
     scores, photos = drawn(12, seed=seed), drawn(12, 5, seed=seed + 50).abs()  # so that all are somewhat alike
     expected = naive(scores.tolist(), photos.tolist(), RULE)
-    assert smoothed(scores, photos, RULE).tolist() == pytest.approx(expected, abs=1e-5)  # photos are compared in float32
+    # Photos are compared in float32.
+    assert smoothed(scores, photos, RULE).tolist() == pytest.approx(expected, abs=1e-5)
 
 
 @given(
