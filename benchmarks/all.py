@@ -54,6 +54,7 @@ TABLES: dict[str, tuple[str, str, str]] = {
         "--preset zse-vit-b16 --measured 40",
     ),
     "serve": ("serve", "--pairs 30 --rounds 2", ""),
+    "capacity": ("capacity", "--size quick", ""),
 }
 # These need --data and --categories, the last --data and --gallery.
 QUALITY: dict[str, tuple[str, str, str]] = {
