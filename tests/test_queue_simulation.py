@@ -56,6 +56,14 @@ def test_what_waits_is_taken_together_up_to_the_limit(queues):
     assert found.busy == pytest.approx(1, abs=0.01)
 
 
+def test_the_balancer_gives_to_whom_has_fewest_unanswered(queues):
+    line = queues._Line(3)
+    assert sorted(line.give() for _ in range(3)) == [0, 1, 2]
+    for replica in (1, 2, 0):
+        line.answered(replica, 1)
+        assert line.give() == replica
+
+
 more = st.lists(st.floats(0.2, 10.0), max_size=7)  # ms of each further search in a batch that begins with 10 ms
 batches = more.map(lambda each: np.cumsum([10.0, *each]).tolist())
 
