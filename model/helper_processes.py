@@ -1,29 +1,25 @@
 """Python processes that work for this one, and end with it, however it ends.
 
 Each is a fresh interpreter that imports what its task needs, and no more: nothing of the caller's script, no GPU. It
-takes one request after another through a pipe. One that is killed or stuck is replaced at the next request. When this
-process is gone, its helpers see the end of the pipe, or, busy with a request, that they have another parent.
+takes one request after another through a pipe. One that is killed or stuck is replaced at the next request. Helpers
+have a session of their own, so Ctrl-C does not reach them. If this process is killed, they end by themselves: an idle
+one sees the end of its pipe, a busy one that it has a new parent.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-import pickle
 import queue
-import select
-import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from model.pickled_messages import packed, unpacked
+from model.helper_pipes import exchange, seconds_until
+from model.pickled_messages import NotAMessageError, packed
 
-_LOOKS_S = 1.0  # between two looks at who the parent is
 _START_S = 60.0
 _FAREWELL_S = 2.0
 _ALONE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -31,6 +27,14 @@ _ALONE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "CUDA_VISIBLE_DEV
 
 class HelperLostError(Exception):
     """The process ended, or did not answer in time. The request may be what it died of."""
+
+
+class HelpersClosedError(HelperLostError):
+    """The processes were told to end."""
+
+
+class HelperNeverBeganError(Exception):
+    """No process could be started and made ready for its first request, so no request is to blame."""
 
 
 class HelperProcesses:
@@ -48,45 +52,80 @@ class HelperProcesses:
         self._patience_s = patience_s
         self._closed = False
         self._count = count
+        self._running: set[_Helper] = set()
         self._idle: queue.LifoQueue[_Helper | None] = queue.LifoQueue()
         for _ in range(count):
             self._idle.put(None)
 
-    def ask(self, request: Any) -> Any:
+    def ask(self, request: Any, until: float | None = None) -> Any:
         """The answer to a request, from a process that is free; waits for one.
+
+        Args:
+            request: what the task is given.
+            until: a moment of `time.monotonic`, by which a process must be free and ready. None waits for a free one
+                as long as it takes, and gives a new one a minute.
 
         Raises:
             HelperLostError: it was lost with its process, which the next request replaces.
-            OSError: no process can be started.
+            HelpersClosedError: after `close`.
+            HelperNeverBeganError: no process can be started and made ready.
+            TimeoutError: no process became free.
             Exception: what the task raised.
         """
-        helper = self._idle.get()
         try:
-            if self._closed:
-                raise HelperLostError("the processes were told to end")
+            helper = self._idle.get(timeout=None if until is None else seconds_until(until))
+        except queue.Empty:
+            raise TimeoutError("no helper process became free in time") from None
+        try:
             if helper is not None and not helper.runs:
-                helper.kill()  # closes its pipes
+                self._end(helper)
                 helper = None
-            helper = helper or _Helper(self._first)
-            worked, answer = helper.ask(request, self._patience_s)
+            self._raise_if_closed()
+            if helper is None:
+                helper = _Helper(self._first)
+                self._running.add(helper)
+                self._raise_if_closed()  # `close` may not have seen it
+            worked, answer = helper.ask(request, self._patience_s, until)
+        except (HelperLostError, HelperNeverBeganError):
+            self._raise_if_closed()
+            raise
         finally:
-            if helper is not None and helper.at_work:  # lost, or whoever asked was interrupted
-                helper.kill()
+            if helper is not None and (self._closed or helper.at_work):  # lost, or whoever asked was interrupted
+                self._end(helper)
                 helper = None
             self._idle.put(helper)
         if worked:
             return answer
         raise answer
 
-    def close(self) -> None:
-        """End all processes, once each has answered what it is at work on."""
+    def close(self, timeout_s: float = 0.0) -> None:
+        """End all processes: those that are not ready yet at once, those at work `timeout_s` seconds later."""
         self._closed = True
-        helpers = [self._idle.get() for _ in range(self._count)]
-        for helper in helpers:
-            if helper is not None:
-                helper.end()
-        for _ in helpers:
+        until = time.monotonic() + timeout_s
+        for helper in self._running.copy():
+            if not helper.ready:
+                helper.stop()
+        back = 0
+        for moment in (until, until + _FAREWELL_S):
+            with contextlib.suppress(queue.Empty):
+                while back < self._count:
+                    idle = self._idle.get(timeout=seconds_until(moment))
+                    back += 1
+                    if idle is not None:
+                        idle.end()
+                        self._running.discard(idle)
+            for helper in self._running.copy():
+                helper.stop()
+        for _ in range(back):
             self._idle.put(None)
+
+    def _end(self, helper: _Helper) -> None:
+        helper.kill()
+        self._running.discard(helper)
+
+    def _raise_if_closed(self) -> None:
+        if self._closed:
+            raise HelpersClosedError("the processes were told to end")
 
     def __enter__(self) -> HelperProcesses:
         return self
@@ -99,27 +138,42 @@ class _Helper:
     """One process. Its task is the first message it gets.
 
     Attributes:
+        ready: it has taken its task.
         at_work: a request was begun, and its answer not read to the end.
+
+    Raises:
+        HelperNeverBeganError: it cannot be started.
     """
 
     def __init__(self, task: tuple[str, tuple[Any, ...]]) -> None:
-        command = [sys.executable, "-P", "-c", f"from {__name__} import serve; serve({os.getpid()})"]
         path = os.pathsep.join(place or str(Path.cwd()) for place in sys.path)
-        requests, self._to = os.pipe()
-        self._from, answers = os.pipe()
+        self._to = self._from = -1
+        theirs: list[int] = []
         try:
+            requests, self._to = os.pipe()
+            theirs.append(requests)
+            self._from, answers = os.pipe()
+            theirs.append(answers)
+            serve = f"from model.helper_child import serve; serve({os.getpid()}, {requests}, {answers})"
             self._process = subprocess.Popen(  # noqa: S603 - our own module
-                command, stdin=requests, stdout=answers, env={**os.environ, **_ALONE, "PYTHONPATH": path}
+                [sys.executable, "-P", "-c", serve],
+                stdin=subprocess.DEVNULL,
+                stdout=2,  # what libraries print must not end up in what this process prints
+                pass_fds=theirs,
+                start_new_session=True,
+                env={**os.environ, **_ALONE, "PYTHONPATH": path},
             )
-        except BaseException:
+        except BaseException as error:
             self._close()
+            if isinstance(error, OSError):
+                raise HelperNeverBeganError(f"no helper process can be started ({error})") from error
             raise
         finally:
-            os.close(requests)
-            os.close(answers)
+            for end in theirs:
+                os.close(end)
         for end in (self._to, self._from):
             os.set_blocking(end, False)
-        self._task, self._begun = task, False
+        self._task, self.ready = task, False
         self.at_work = False
 
     @property
@@ -127,21 +181,29 @@ class _Helper:
         """Whether it has not ended."""
         return self._process.poll() is None
 
-    def ask(self, request: Any, patience_s: float) -> tuple[bool, Any]:
-        """(True, the answer) or (False, the error). Raises HelperLostError."""
+    def ask(self, request: Any, patience_s: float, until: float | None) -> tuple[bool, Any]:
+        """(True, the answer) or (False, the error). Raises as `HelperProcesses.ask`."""
         parts = packed(request)  # outside: a request that cannot be pickled is no fault of the process
         self.at_work = True
+        if not self.ready:
+            self._begin(time.monotonic() + _START_S if until is None else until)
         try:
-            worked, answer = True, None
-            if not self._begun:
-                worked, answer = self._exchange(packed(self._task), _START_S)
-                self._begun = worked
-            if worked:
-                worked, answer = self._exchange(parts, patience_s)
-        except (OSError, EOFError, pickle.UnpicklingError) as error:
+            worked, answer = self._exchange(parts, time.monotonic() + patience_s)
+        except (OSError, EOFError, NotAMessageError) as error:
             raise HelperLostError(f"a helper process was lost ({type(error).__name__})") from error
-        self.at_work = not self._begun
+        self.at_work = False
         return worked, answer
+
+    def _begin(self, until: float) -> None:
+        try:
+            worked, answer = self._exchange(packed(self._task), until)
+        except (OSError, EOFError, NotAMessageError) as error:
+            raise HelperNeverBeganError(f"a helper process did not begin ({type(error).__name__})") from error
+        if not worked:
+            raise HelperNeverBeganError(
+                f"a helper process cannot begin ({type(answer).__name__}: {answer})"
+            ) from answer
+        self.ready = True
 
     def end(self) -> None:
         """Let it end; kill it if it does not."""
@@ -150,6 +212,10 @@ class _Helper:
             self._process.wait(_FAREWELL_S)
         except subprocess.TimeoutExpired:
             self.kill()
+
+    def stop(self) -> None:
+        """End the process alone: whoever asks it sees that, and closes the pipes."""
+        self._process.kill()
 
     def kill(self) -> None:
         """End it at once."""
@@ -166,87 +232,5 @@ class _Helper:
                 os.close(end)
         self._to = self._from = -1
 
-    def _exchange(self, parts: list[memoryview], patience_s: float) -> Any:
-        """The answer to a message."""
-        until = time.monotonic() + patience_s
-        for part in parts:
-            left = part.cast("B")
-            while left:
-                _wait(self._to, select.POLLOUT, until)
-                left = left[os.write(self._to, left) :]
-
-        def read_into(buffer: bytearray) -> None:
-            left = memoryview(buffer)
-            while left:
-                _wait(self._from, select.POLLIN, until)
-                count = os.readv(self._from, [left])
-                if not count:
-                    raise EOFError
-                left = left[count:]
-
-        return unpacked(read_into)
-
-
-def serve(parent: int) -> None:
-    """Answer requests until the pipe ends: what a helper process runs.
-
-    Args:
-        parent: id of the process that started it.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to answer
-    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(2, 1)  # what libraries print must not end up among the answers
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-    def read_into(buffer: bytearray) -> None:
-        if requests.readinto(buffer) != len(buffer):
-            raise EOFError
-
-    def send(parts: list[memoryview]) -> None:
-        for part in parts:
-            answers.write(part)
-        answers.flush()
-
-    try:
-        (name, arguments), compute = unpacked(read_into), None
-        module, function = name.split(":")
-        try:
-            compute = getattr(import_module(module), function)(*arguments)
-        except Exception as error:
-            send(_packed_error(error))
-        else:
-            send(packed((True, None)))
-        while compute is not None:
-            send(_answer(compute, unpacked(read_into)))
-    except (EOFError, BrokenPipeError):
-        pass
-    os._exit(0)  # nobody is left to answer, and nothing to be cleaned up
-
-
-def _answer(compute: Callable[[Any], Any], request: Any) -> list[memoryview]:
-    """The message of an answer; an error is one as well."""
-    try:
-        return packed((True, compute(request)))
-    except Exception as error:
-        return _packed_error(error)
-
-
-def _packed_error(error: Exception) -> list[memoryview]:
-    try:
-        return packed((False, error))
-    except Exception:  # it cannot be pickled
-        return packed((False, RuntimeError(f"{type(error).__name__}: {error}")))
-
-
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(_LOOKS_S)
-    os._exit(1)
-
-
-def _wait(end: int, event: int, until: float) -> None:
-    poll = select.poll()
-    poll.register(end, event)
-    if not poll.poll(max(0.0, until - time.monotonic()) * 1e3):
-        raise TimeoutError
+    def _exchange(self, parts: list[memoryview], until: float) -> Any:
+        return exchange(self._to, self._from, parts, until)

@@ -7,8 +7,15 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-_COUNT = struct.Struct("<I")
+_HEAD = struct.Struct("<4sI")
+_MARK = b"SkM1"
 _SIZE = struct.Struct("<Q")
+_MOST_ARRAYS = 1 << 16
+_MOST_BYTES = 1 << 33
+
+
+class NotAMessageError(Exception):
+    """What arrived is no message of ours, or cannot be read."""
 
 
 def packed(value: Any) -> list[memoryview]:
@@ -17,18 +24,39 @@ def packed(value: Any) -> list[memoryview]:
     plain = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
     views = [buffer.raw() for buffer in buffers]
     sizes = b"".join(_SIZE.pack(size) for size in (len(plain), *(view.nbytes for view in views)))
-    return [memoryview(_COUNT.pack(len(views)) + sizes + plain), *views]
+    return [memoryview(_HEAD.pack(_MARK, len(views)) + sizes + plain), *views]
+
+
+def packed_error(error: Exception) -> list[memoryview]:
+    """The message `(False, error)`. An error that does not survive it becomes a RuntimeError with the same text."""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - our own; some can be written and not be read
+        return packed((False, error))
+    except Exception:
+        return packed((False, RuntimeError(f"{type(error).__name__}: {error}")))
 
 
 def unpacked(read_into: Callable[[bytearray], None]) -> Any:
-    """The value of a message, of which `read_into` fills one buffer after another. Only of a process that we trust."""
+    """The value of a message, of which `read_into` fills one buffer after another. Only of a process that we trust.
+
+    Raises:
+        NotAMessageError: see there.
+        Exception: what `read_into` raises.
+    """
 
     def read(size: int) -> bytearray:
         buffer = bytearray(size)
         read_into(buffer)
         return buffer
 
-    (count,) = _COUNT.unpack(read(_COUNT.size))
+    mark, count = _HEAD.unpack(read(_HEAD.size))
+    if mark != _MARK or count > _MOST_ARRAYS:
+        raise NotAMessageError("not the beginning of a message")
     sizes = [_SIZE.unpack(read(_SIZE.size))[0] for _ in range(count + 1)]
+    if sum(sizes) > _MOST_BYTES:
+        raise NotAMessageError(f"a message of {sum(sizes)} bytes")
     plain, *buffers = [read(size) for size in sizes]
-    return pickle.loads(plain, buffers=buffers)  # noqa: S301 - see above
+    try:
+        return pickle.loads(plain, buffers=buffers)  # noqa: S301 - see above
+    except Exception as error:
+        raise NotAMessageError(f"it cannot be read ({type(error).__name__})") from error

@@ -94,9 +94,16 @@ def read_all(
             batches = _Batches(commits, GuardedEncoder(network, commits.shape, batch_size), encoding)
             wanted = (job for job in jobs if job.raw_path not in held)
             if processes := options.processes_for(len(jobs)):
-                decoding = DecodingProcesses(folders, network.preprocess, options.limits, processes)
-                read_many = partial(stack.enter_context(decoding).read_many, is_known=is_known)
-                results = read_ahead_in_chunks(wanted, read_many, workers=processes, ahead=2 * batch_size)
+                decoding = stack.enter_context(
+                    DecodingProcesses(folders, network.preprocess, options.limits, processes)
+                )
+                results = read_ahead_in_chunks(
+                    wanted,
+                    partial(decoding.read_many, is_known=is_known),
+                    workers=processes,
+                    ahead=2 * batch_size,
+                    give_up=decoding.give_up,
+                )
             else:
                 results = ahead(wanted, read=partial(read, is_known=is_known))
             for result in results:

@@ -8,6 +8,7 @@ share of the memory for decoding. Everything else is for its thread, as without 
 from __future__ import annotations
 
 import logging
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,7 +22,7 @@ from index_builder.ingest.decode import DecodedPhoto, Failed, failed, read_photo
 from index_builder.ingest.decoding_process import TASK
 from index_builder.photo_folders import PhotoFolders
 from model.config import PreprocessConfig
-from model.helper_processes import HelperLostError, HelperProcesses
+from model.helper_processes import HelperLostError, HelperProcesses, HelpersClosedError
 from model.images.opening import ImageLimits
 
 J = TypeVar("J")
@@ -32,6 +33,7 @@ PATIENCE_S = 300.0
 
 _SHARE = 4  # of the memory for decoding, lent to all processes together
 _CHUNK = 8  # photos of one message
+_LOST_AT_FIRST = 3  # files that crash before any file is read: not the files are to blame
 _log = logging.getLogger(__name__)
 
 
@@ -61,7 +63,8 @@ class DecodingProcesses:
         self._helpers = self._stack.enter_context(
             HelperProcesses(count, TASK, folders, preprocess, limits, lent // count, patience_s=patience_s)
         )
-        self._usable = True
+        self._usable, self._proved, self._crashed = True, False, 0
+        self._lock = threading.Lock()
 
     def read_many(
         self, jobs: Sequence[FileToRead], is_known: Callable[[bytes], bool] | None = None
@@ -71,6 +74,8 @@ class DecodingProcesses:
             return [self._settled(jobs[0], self._alone(jobs[0]), is_known)]
         try:
             results = self._ask(jobs)
+        except HelpersClosedError:
+            raise
         except HelperLostError:  # one of these files may be what it died of
             results = [self._alone(job) for job in jobs]
         return [self._settled(job, result, is_known) for job, result in zip(jobs, results, strict=True)]
@@ -92,11 +97,13 @@ class DecodingProcesses:
         for last in (False, True):
             try:
                 return self._ask([job])[0]
+            except HelpersClosedError:
+                raise
             except HelperLostError as error:
                 if isinstance(error.__cause__, TimeoutError):
                     return failed(job, f"reading it took longer than {self._patience_s:.0f} seconds", unknown=True)
-                if last:
-                    return failed(job, "cannot be decoded (it ends the process that tries)", unknown=True)
+                if last and not self._none_works():
+                    return failed(job, "decoding it crashed twice", unknown=True)
         return None
 
     def _ask(self, jobs: Sequence[FileToRead]) -> list[DecodedPhoto | Failed | None]:
@@ -107,12 +114,30 @@ class DecodingProcesses:
             except HelperLostError:
                 raise
             except Exception as error:
-                if self._usable:
-                    _log.warning("photos are decoded in threads: no process can (%s: %s)", type(error).__name__, error)
-                self._usable = False
+                self._leave_to_threads(f"{type(error).__name__}: {error}")
             else:
+                self._proved = True
                 return results
         return [None] * len(jobs)
+
+    def _none_works(self) -> bool:
+        """Called for a file that crashed: whether several did so before a process has read anything at all."""
+        with self._lock:
+            self._crashed += 1
+            none = not self._proved and self._crashed >= _LOST_AT_FIRST
+        if none:
+            self._leave_to_threads(f"the first {_LOST_AT_FIRST} files crashed")
+        return none
+
+    def _leave_to_threads(self, why: str) -> None:
+        with self._lock:
+            first, self._usable = self._usable, False
+        if first:
+            _log.warning("photos are decoded in threads: no process can (%s)", why)
+
+    def give_up(self) -> None:
+        """End all processes at once. Whoever waits for one gets HelpersClosedError."""
+        self._helpers.close()
 
     def __enter__(self) -> DecodingProcesses:
         return self
@@ -121,10 +146,18 @@ class DecodingProcesses:
         self._stack.close()
 
 
-def read_ahead(jobs: Iterable[J], read: Callable[[J], T], *, workers: int, ahead: int) -> Iterator[T]:
+def read_ahead(
+    jobs: Iterable[J],
+    read: Callable[[J], T],
+    *,
+    workers: int,
+    ahead: int,
+    give_up: Callable[[], None] = lambda: None,
+) -> Iterator[T]:
     """The results of `read` for every job, in order, by so many threads.
 
-    Never more than `ahead` results are in memory, however many jobs there are.
+    Never more than `ahead` results are in memory, however many jobs there are. `give_up` is called on an error, and on
+    Ctrl-C: it should end what the threads wait for.
     """
     if workers < 1:
         yield from map(read, jobs)
@@ -138,15 +171,24 @@ def read_ahead(jobs: Iterable[J], read: Callable[[J], T], *, workers: int, ahead
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    except BaseException:
+        give_up()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def read_ahead_in_chunks(
-    jobs: Iterable[J], read_many: Callable[[Sequence[J]], list[T]], *, workers: int, ahead: int
+    jobs: Iterable[J],
+    read_many: Callable[[Sequence[J]], list[T]],
+    *,
+    workers: int,
+    ahead: int,
+    give_up: Callable[[], None] = lambda: None,
 ) -> Iterator[T]:
     """What `read_ahead` gives, where one call reads several: fewer messages, fewer turns for Python's lock."""
     source = iter(jobs)
     chunks = iter(lambda: list(islice(source, _CHUNK)), [])
-    for results in read_ahead(chunks, read_many, workers=workers, ahead=workers + ahead // _CHUNK):
+    most = workers + ahead // _CHUNK
+    for results in read_ahead(chunks, read_many, workers=workers, ahead=most, give_up=give_up):
         yield from results

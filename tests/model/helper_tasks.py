@@ -15,6 +15,13 @@ class OddError(Exception):
         self.unpicklable = lambda: None
 
 
+class UnreadableError(Exception):
+    """Can be pickled, but not read again."""
+
+    def __init__(self, first, second):
+        super().__init__(f"{first} {second}")
+
+
 def worker(offset):
     """Answers commands."""
 
@@ -29,6 +36,8 @@ def worker(offset):
             raise ValueError(value)
         if command == "raise odd":
             raise OddError("too", "odd")
+        if command == "raise unreadable":
+            raise UnreadableError("too", "odd")
         if command == "lambda":
             return lambda: None
         if command == "die":
@@ -38,6 +47,12 @@ def worker(offset):
         return np.arange(3), os.getpid(), sorted(name for name in sys.modules if name in ("torch", "faiss", "lance"))
 
     return answer
+
+
+def begins_late(seconds):
+    """Takes its time before it can answer anything."""
+    time.sleep(seconds)
+    return lambda request: request
 
 
 def cannot_begin():

@@ -1,6 +1,8 @@
 """Helper processes: what they answer, and that they end, are replaced, and never outlive their parent."""
 
+import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.helper_processes import HelperLostError, HelperProcesses
+from model.helper_processes import HelperLostError, HelperNeverBeganError, HelperProcesses, HelpersClosedError
 from tests.paths import ROOT
 
 TASK = "tests.model.helper_tasks:worker"
@@ -28,10 +30,12 @@ def gone(pid, seconds=10.0):
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        with contextlib.suppress(FileNotFoundError):  # elsewhere than on Linux, none stays that nobody waited for
             if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
                 return True
-        except FileNotFoundError:
-            return True
         time.sleep(0.02)
     return False
 
@@ -61,6 +65,8 @@ def test_errors_are_raised_and_leave_the_process_as_it_is():
             alone.ask(("raise", "not so"))
         with pytest.raises(RuntimeError, match="OddError: too odd"):
             alone.ask(("raise odd", None))
+        with pytest.raises(RuntimeError, match="UnreadableError: too odd"):
+            alone.ask(("raise unreadable", None))
         with pytest.raises(Exception, match="pickle"):
             alone.ask(("lambda", None))
         with pytest.raises(Exception, match="pickle"):
@@ -69,11 +75,70 @@ def test_errors_are_raised_and_leave_the_process_as_it_is():
     assert gone(pid)
     with pytest.raises(HelperLostError, match="told to end"):
         alone.ask(("pid", None))
-    with (
-        HelperProcesses(1, "tests.model.helper_tasks:cannot_begin", patience_s=60) as never,
-        pytest.raises(ImportError, match="library is missing"),
-    ):
-        never.ask(None)
+
+
+def never_begins(task, match, *arguments, seconds=60.0):
+    """Asks one that cannot begin, and says what that was caused by."""
+    with HelperProcesses(1, task, *arguments, patience_s=60) as never:
+        with pytest.raises(HelperNeverBeganError, match=match) as caught:
+            never.ask(None, time.monotonic() + seconds)
+        assert not never._running
+    return type(caught.value.__cause__)
+
+
+def test_one_that_cannot_begin_is_no_fault_of_the_request(monkeypatch, tmp_path):
+    assert never_begins("tests.model.helper_tasks:cannot_begin", "library is missing") is ImportError
+    assert never_begins("tests.model.helper_tasks:begins_late", "not begin", 60, seconds=1.0) is TimeoutError
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    assert issubclass(never_begins(TASK, "not begin", 0), (EOFError, BrokenPipeError))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "no such python"))
+    assert never_begins(TASK, "can be started", 0) is FileNotFoundError
+
+
+def test_what_is_printed_before_it_begins_is_no_answer(monkeypatch, tmp_path, capfd):
+    (tmp_path / "sitecustomize.py").write_text("print('hello from a site', flush=True)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with HelperProcesses(1, TASK, 1, patience_s=60) as alone:
+        assert alone.ask(("add", 1), time.monotonic() + 60)["sum"] == 2
+    out, err = capfd.readouterr()
+    assert ("hello" in out, "hello" in err) == (False, True)
+
+
+def test_ctrl_c_of_a_terminal_does_not_reach_helpers(helpers):
+    assert os.getpgid(helpers.ask(("pid", None))[1]) != os.getpgid(0)
+
+
+def test_nobody_waits_longer_than_until_for_a_free_process(helpers):
+    taken = [helpers._idle.get() for _ in range(2)]
+    try:
+        with pytest.raises(TimeoutError, match="became free"):
+            helpers.ask(("pid", None), time.monotonic() + 0.02)
+    finally:
+        for one in taken:
+            helpers._idle.put(one)
+
+
+@pytest.mark.parametrize(
+    ("task", "argument", "request_", "timeout_s"),
+    [(TASK, 0, ("sleep", 60), 0.3), ("tests.model.helper_tasks:begins_late", 60, None, 50.0)],
+    ids=["at work", "not begun"],
+)
+def test_closing_kills_what_is_not_done_in_time(task, argument, request_, timeout_s):
+    helpers = HelperProcesses(1, task, argument, patience_s=60)
+    if request_ is not None:
+        helpers.ask(("pid", None))
+    with ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(helpers.ask, request_)
+        while not any(one.at_work for one in helpers._running.copy()):
+            time.sleep(0.01)
+        (process,) = helpers._running
+        started = time.monotonic()
+        helpers.close(timeout_s)
+        assert time.monotonic() - started < 10
+        with pytest.raises(HelpersClosedError):
+            asked.result(10)
+    assert gone(process._process.pid)
+    assert not helpers._running
 
 
 def test_one_that_dies_is_killed_or_is_stuck_is_replaced():

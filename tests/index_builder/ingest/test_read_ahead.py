@@ -1,5 +1,6 @@
 """Reading ahead: the same photos from processes as from threads, whatever becomes of a process."""
 
+import shutil
 import subprocess
 import sys
 import threading
@@ -19,7 +20,7 @@ from index_builder.ingest.read_ahead import DecodingProcesses, read_ahead_in_chu
 from index_builder.photo_folders import PhotoFolders
 from index_builder.scanning.passed_over import Skipped
 from model.config import PreprocessConfig
-from model.helper_processes import HelperProcesses
+from model.helper_processes import HelperLostError, HelperProcesses, HelpersClosedError
 from model.images.decoding_memory import DecodingMemory
 from model.images.opening import ImageLimits
 from tests.index_builder.pictures import write_photo
@@ -41,10 +42,10 @@ def library(photos):
 
 
 def stored(gallery):
-    """Everything that a gallery has of each path, but for ids and times of reading."""
+    """Everything that a gallery has of each path in the order of its rows, but for ids and times of reading."""
     columns = ["path", "content_hash", "size", "width", "height", "descriptor", "tokens"]
     table = Gallery.open(gallery).dataset().to_table(columns=columns)
-    return {row["path"]: row for row in table.to_pylist()}
+    return table.to_pylist()
 
 
 def test_processes_make_the_same_gallery_as_threads(library, tmp_path, network, monkeypatch):
@@ -122,17 +123,70 @@ def test_a_file_that_ends_or_holds_up_its_process_costs_itself_alone(tmp_path, m
     assert [result.raw_path.decode() for result in results] == names
     reasons = {one.raw_path.decode(): (one.skipped.reason, one.unknown) for one in results if isinstance(one, Failed)}
     assert reasons == {
-        "deadly.jpg": ("cannot be decoded (it ends the process that tries)", True),
+        "deadly.jpg": ("decoding it crashed twice", True),
         "slow.jpg": ("reading it took longer than 4 seconds", True),
     }
 
 
-def test_without_processes_threads_do_it(library, tmp_path, network, monkeypatch, caplog):
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "no such python"))
+@pytest.mark.parametrize("python", ["no such python", "false"])
+def test_without_processes_threads_do_it(library, tmp_path, network, monkeypatch, caplog, python):  # noqa: PLR0917
+    monkeypatch.setattr(sys, "executable", shutil.which(python) or str(tmp_path / python))
     report = build_gallery(library, tmp_path / "g", network, options=PROCESSES)
     assert report.added == 12
     warnings = [record.getMessage() for record in caplog.records if "in threads" in record.getMessage()]
     assert len(warnings) == 1
+
+
+def lose_all(monkeypatch):
+    """Every process dies of every request."""
+
+    def lose(_self, _jobs):
+        raise HelperLostError("gone")
+
+    monkeypatch.setattr(HelperProcesses, "ask", lose)
+
+
+def test_where_every_process_dies_of_its_first_files_threads_do_it(tmp_path, monkeypatch, caplog):
+    names = [f"{number}.jpg" for number in range(5)]
+    for number, name in enumerate(names):
+        write_photo(tmp_path / name, seed=number)
+    jobs = [FileToRead(name.encode()) for name in names]
+    with DecodingProcesses(PhotoFolders.of(tmp_path), PREPROCESS, ImageLimits(), 1) as decoding:
+        lose_all(monkeypatch)
+        results = decoding.read_many(jobs)
+        assert [type(result) for result in results] == [Failed] * 2 + [DecodedPhoto] * 3
+    assert len(caplog.records) == 1
+    with DecodingProcesses(PhotoFolders.of(tmp_path), PREPROCESS, ImageLimits(), 1) as decoding:
+        with monkeypatch.context() as patch:
+            patch.setattr(HelperProcesses, "ask", lambda _self, jobs: [None] * len(jobs))
+            decoding.read_many(jobs[:1])
+        results = decoding.read_many(jobs)
+        assert [type(result) for result in results] == [Failed] * 5, "processes work, so these files are to blame"
+
+
+def test_an_interrupted_build_waits_for_no_process(tmp_path):
+    decoding = DecodingProcesses(PhotoFolders.of(tmp_path), PREPROCESS, ImageLimits(), 1)
+    begun, given_up = threading.Event(), threading.Event()
+
+    def read_many(jobs):
+        begun.set()
+        assert given_up.wait(20)
+        return decoding.read_many(jobs)
+
+    def give_up():
+        decoding.give_up()
+        given_up.set()
+
+    def interrupted():
+        yield from [FileToRead(b"1.jpg")] * 8
+        begun.wait(20)
+        raise KeyboardInterrupt
+
+    with decoding, pytest.raises(KeyboardInterrupt):
+        list(read_ahead_in_chunks(interrupted(), read_many, workers=1, ahead=20, give_up=give_up))
+    assert given_up.is_set()
+    with pytest.raises(HelpersClosedError):
+        decoding.read_many([FileToRead(b"1.jpg")] * 2)
 
 
 def test_processes_are_for_many_photos_on_many_cores():

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +22,13 @@ from starlette.testclient import TestClient
 from structlog.testing import capture_logs
 
 from app.main import create_app
+from app.service.serving import decoding as decoding_module
 from app.service.serving.deadline import Deadline
 from app.service.serving.decoding import Decoding
 from app.service_errors import BusyError
 from model import errors
 from model.errors import BlankSketchError, ImageTooLargeError, SketchseekError
-from model.helper_processes import HelperLostError
+from model.helper_processes import HelperLostError, HelperNeverBeganError
 from model.images.sent_picture import SentPicture
 from model.networks.network import Network
 from model.presets import ZSE_TINY
@@ -121,10 +126,10 @@ def lose(made: Decoding, monkeypatch: pytest.MonkeyPatch, errors: list[Exception
     helpers: Any = made._helpers
     real = helpers.ask
 
-    def ask(request: Any) -> Any:
+    def ask(request: Any, until: float | None = None) -> Any:
         if errors:
             raise errors.pop(0)
-        return real(request)
+        return real(request, until)
 
     monkeypatch.setattr(helpers, "ask", ask)
 
@@ -132,7 +137,7 @@ def lose(made: Decoding, monkeypatch: pytest.MonkeyPatch, errors: list[Exception
 def test_a_picture_is_decoded_again_once(processes: Decoding, monkeypatch: pytest.MonkeyPatch) -> None:
     lose(processes, monkeypatch, [HelperLostError("gone")])
     assert processes.pixels(STROKES, soon()).mode == "RGB"
-    lose(processes, monkeypatch, [HelperLostError("gone"), OSError("no more processes")])
+    lose(processes, monkeypatch, [HelperLostError("gone")] * 2)
     with pytest.raises(BusyError) as caught:
         processes.pixels(STROKES, soon())
     assert (caught.value.code, caught.value.status) == ("decoder_lost", 503)
@@ -143,15 +148,73 @@ def test_a_picture_is_decoded_again_once(processes: Decoding, monkeypatch: pytes
     assert caught.value.code == "deadline_exceeded"
 
 
-@pytest.mark.parametrize("error", [OSError("no more processes"), ImportError("a library is missing")])
-def test_threads_decode_where_no_process_can_start(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_free_process_in_time_is_too_late(processes: Decoding) -> None:
+    assert processes._helpers is not None
+    taken = processes._helpers._idle.get()
+    try:
+        with pytest.raises(BusyError) as caught:
+            processes.pixels(STROKES, soon(0.05))
+    finally:
+        processes._helpers._idle.put(taken)
+    assert caught.value.code == "deadline_exceeded"
+
+
+def test_threads_decode_where_no_process_can_start(monkeypatch: pytest.MonkeyPatch) -> None:
     made = decoding(2)
-    lose(made, monkeypatch, [error] * 2)
-    with capture_logs() as logged:
-        made.start()
-    assert len(logged) == 1
-    assert made.warm
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", "/no/such/python")
+        with capture_logs() as logged, ThreadPoolExecutor(4) as threads:
+            found = [threads.submit(made.pixels, STROKES, soon()) for _ in range(8)]
+            made.start()
+            assert {one.result().mode for one in found} == {"RGB"}
+        assert [entry["log_level"] for entry in logged] == ["warning"]
+        assert made.warm
+        monkeypatch.setattr(decoding_module, "_PAUSE_S", 0.0)
+        made._again_at = 0.0
+        with capture_logs() as logged:
+            assert made.pixels(STROKES, soon()).mode == "RGB"
+            until_tried(made)
+        assert not logged, "one warning is enough"
+        assert again_at(made) is not None
+    made._again_at = 0.0
     assert made.pixels(STROKES, soon()).mode == "RGB"
+    until_tried(made)
+    assert again_at(made) is None, "processes can start again"
+    helper = made._helpers
+    assert helper is not None
+    assert len(helper._running) == 1
+    made.close()
+
+
+def again_at(made: Decoding) -> float | None:
+    return made._again_at
+
+
+def until_tried(made: Decoding) -> None:
+    """Waits until processes were tried again."""
+    until = time.monotonic() + 60
+    while again_at(made) == math.inf and time.monotonic() < until:
+        time.sleep(0.01)
+
+
+def test_a_running_service_goes_on_where_a_lost_process_cannot_be_replaced(
+    processes: Decoding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert processes._helpers is not None
+    for helper in processes._helpers._running:
+        helper._process.kill()
+        helper._process.wait(10)
+    with monkeypatch.context() as patch, capture_logs() as logged:
+        patch.setattr(sys, "executable", shutil.which("false"))
+        for _ in range(3):
+            assert processes.pixels(STROKES, soon()).mode == "RGB"
+    assert sum("on threads" in entry["event"] for entry in logged) == 1
+    processes._again_at = None
+    lose(processes, monkeypatch, [HelperLostError("gone"), HelperNeverBeganError("no more processes")])
+    with pytest.raises(BusyError) as caught:  # a picture that may kill is not decoded in the service itself
+        processes.pixels(STROKES, soon())
+    assert caught.value.code == "decoder_lost"
+    processes._again_at = None
 
 
 def test_such_a_process_needs_no_torch() -> None:
