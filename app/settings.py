@@ -136,12 +136,13 @@ class Settings(GallerySettings, AccessSettings):
         64 * MEGABYTE, ge=MEGABYTE, description="Memory of each GPU that recalls share; at least 1 MB."
     )
     recall_threads: int = Field(1, ge=1, description="Threads of one recall on a CPU; more than one rarely pays.")
-    decode_threads: int = Field(2, ge=1, description="Threads that prepare sketches, and as many again for photos.")
-
+    decode_threads: int = Field(
+        2, ge=1, description="Threads that decode sketches where no processes do, and as many again for photos."
+    )
     decode_processes: int = Field(
         -1,
         ge=-1,
-        description="Processes that decode sketches; 0: threads do; -1: none on a CPU, half the cores beside a GPU.",
+        description="Processes that decode sketches; 0: threads do; -1: none on a CPU, 2 to 8 beside a GPU.",
     )
 
     thumbnail_size: int = Field(256, ge=16, le=2048, description="Longer side of a thumbnail in pixels.")
@@ -222,8 +223,11 @@ class Settings(GallerySettings, AccessSettings):
         return self.relation_chunk or (2048 if on_gpu else 128)
 
     def processes_that_decode(self, *, on_gpu: bool) -> int:
-        """Processes that decode sketches; 0: threads do. With a network on the CPU, all cores have enough to do."""
-        usual = min(8, max(1, usable_cores() // 2)) if on_gpu else 0
+        """Processes that decode sketches; 0: threads do. With a network on the CPU, all cores have enough to do.
+
+        One alone would let a slow picture hold up all others.
+        """
+        usual = min(8, max(2, usable_cores() // 2)) if on_gpu else 0
         return usual if self.decode_processes < 0 else self.decode_processes
 
     @property

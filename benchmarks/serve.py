@@ -105,7 +105,17 @@ def serving(
         _wait_until_ready(process, port)
         yield Served(port, process.pid, time.monotonic() - began)
     finally:
-        process.terminate()
+        end(process)
+
+
+def end(process: subprocess.Popen[bytes], patience_s: float = 30.0) -> None:
+    """End a process. One that hangs is killed, for the other measurements must go on."""
+    process.terminate()
+    try:
+        process.wait(patience_s)
+    except subprocess.TimeoutExpired:
+        print(f"the service did not end within {patience_s:.0f} s and was killed", file=sys.stderr)
+        process.kill()
         process.wait()
 
 

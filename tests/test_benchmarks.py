@@ -6,6 +6,8 @@ import importlib
 import json
 import os
 import re
+import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -176,3 +178,13 @@ def test_load_counts_every_answer_of_every_client(script):
         assert row["cpu_ms"] >= 0
     assert len(set(bodies)) == 5
     assert load.summary(1, [load.Seen(5.0, 0, "", {})], 1.0)["per_s"] == 0, "nobody answered"
+
+
+def test_a_service_that_hangs_at_its_end_is_killed(script, capsys):
+    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(120)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # it listens to nobody now
+        script("serve").end(process, 0.05)
+        assert process.poll() == -signal.SIGKILL
+    assert "killed" in capsys.readouterr().err

@@ -211,7 +211,7 @@ class Service:
         )
 
     async def decode(self, function: Callable[[], T], deadline: Deadline) -> T:
-        """Run `function` on a thread for sketches; at most `decode_threads` run at a time, and none waits for photos.
+        """Run `function` on a thread for sketches, of which each process that decodes has one. None waits for photos.
 
         Raises:
             BusyError: `deadline_exceeded`.

@@ -22,7 +22,7 @@ from index_builder.photo_record import shown_path
 from index_builder.scanning.passed_over import Skipped
 from index_builder.store.quantise import StoredTokens, TokenShape, quantise
 from index_builder.store.writer import GalleryWriter
-from model.device_faults import is_memory_short
+from model.device_faults import free_cached_memory, is_memory_short
 from model.errors import SketchseekError
 from model.images.preprocess import normalised
 
@@ -90,8 +90,7 @@ class GuardedEncoder:
 
     def _too_large(self, photos: int) -> None:
         self.batch_size = max(1, min(self.batch_size, photos // 2))
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        free_cached_memory()
 
 
 def put_guarded(

@@ -108,3 +108,11 @@ def test_a_variable_that_is_empty_counts_as_unset(monkeypatch):
     assert load_settings().port == 8000
     with pytest.raises(ConfigurationError, match="SKETCHSEEK_HOST cannot be used"):
         load_settings(host="")
+
+
+@pytest.mark.parametrize(("cores", "processes"), [(1, 2), (2, 2), (3, 2), (8, 4), (64, 8)])
+def test_beside_a_gpu_a_slow_picture_never_holds_up_all_others(monkeypatch, cores, processes):
+    monkeypatch.setattr("app.settings.usable_cores", lambda: cores)
+    assert load_settings().processes_that_decode(on_gpu=True) == processes
+    assert load_settings().processes_that_decode(on_gpu=False) == 0
+    assert load_settings(decode_processes=1).processes_that_decode(on_gpu=True) == 1

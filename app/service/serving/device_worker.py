@@ -4,8 +4,6 @@ Networks on a GPU gain from batches, and CUDA graphs are run by the thread that 
 with the network. Only the next version of a gallery is loaded beside it, its index on GPUs included, which FAISS uses
 under one lock for each GPU. While it works on one batch, the next one collects in the queue. A batch waits for
 company only while other searches are being prepared, and for 2 ms at most, so a lone client never waits.
-
-So this is where the network's device is found lost, or short of memory.
 """
 
 from __future__ import annotations
@@ -15,16 +13,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, InvalidStateError
-from dataclasses import dataclass, field
+from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
 from app.logs import get_logger
 from app.metrics import Metrics
 from app.service.serving.deadline import Deadline
-from app.service_errors import BusyError
-from model.device_faults import is_device_lost, is_memory_short
-from model.errors import DeviceMemoryError
+from app.service.serving.tickets import Ticket, ToldErrors
 
 Item = TypeVar("Item")
 Out = TypeVar("Out")
@@ -32,42 +27,7 @@ T = TypeVar("T")
 
 _log = get_logger("app.service.serving.device_worker")
 _COMPANY_S = 0.002  # a batch waits for others no longer
-
-
-@dataclass
-class Ticket(Generic[Item, Out]):
-    """One piece of work in the queue or on the device.
-
-    Attributes:
-        item: the work.
-        deadline: of the request that waits for the result.
-        told: what the request is told of an error.
-        future: receives the result. Cancelling it drops the work, wherever it is.
-    """
-
-    item: Item
-    deadline: Deadline
-    told: Callable[[BaseException], BaseException]
-    future: Future[Out] = field(default_factory=Future)
-
-    @property
-    def wanted(self) -> bool:
-        """Whether anyone still waits for the result."""
-        return not self.future.done() and not self.deadline.passed
-
-    def resolve(self, result: Out) -> None:
-        """Deliver the result, unless the work was dropped."""
-        try:
-            self.future.set_result(result)
-        except InvalidStateError:
-            return
-
-    def fail(self, error: BaseException) -> None:
-        """Deliver an error, unless the work was dropped."""
-        try:
-            self.future.set_exception(self.told(error))
-        except InvalidStateError:
-            return
+_SOON_S = 0.05  # what takes longer to prepare is not waited for: it may be stuck
 
 
 class DeviceWorker(Generic[Item, Out]):
@@ -81,7 +41,7 @@ class DeviceWorker(Generic[Item, Out]):
         metrics: where batches, restarts and tickets that find the queue full are counted.
 
     Attributes:
-        device_lost: whether this process can use its device no more. Only a restart helps.
+        errors: what is told of errors, and whether the device is lost.
     """
 
     def __init__(
@@ -96,15 +56,15 @@ class DeviceWorker(Generic[Item, Out]):
         self._process = process
         self._queue_limit = queue_limit
         self._batch_limit = batch_limit
-        self._retry_after_s = retry_after_s
+        self.errors = ToldErrors(retry_after_s)
         self._metrics = metrics
         self._tickets: deque[Ticket[Item, Out]] = deque()
         self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._running: list[Ticket[Item, Out]] = []
+        self._running_call: Future[Any] | None = None
         self._changed = threading.Condition()
         self._stopping = False
-        self._coming = 0
-        self.device_lost = False
+        self._coming: dict[object, float] = {}  # when each began, the newest last
         self._busy_since: float | None = None
         self._thread = threading.Thread(target=self._live, name="device", daemon=True)
         metrics.watch_value(metrics.queue_depth, lambda: float(len(self._tickets)))
@@ -125,7 +85,7 @@ class DeviceWorker(Generic[Item, Out]):
             self._tickets.clear()
             self._calls.clear()
         for ticket in tickets:
-            ticket.fail(self._closing())
+            ticket.fail(self.errors.closing())
         for _, future in calls:
             future.cancel()
 
@@ -145,16 +105,25 @@ class DeviceWorker(Generic[Item, Out]):
         """Whether the caller already runs on the device's thread."""
         return threading.current_thread() is self._thread
 
+    @property
+    def device_lost(self) -> bool:
+        """Whether this process can use its device no more. Only a restart helps."""
+        return self.errors.device_lost
+
     @contextlib.contextmanager
     def expecting(self) -> Iterator[None]:
-        """Mark that a ticket is being prepared, so that a batch may wait for it."""
+        """Mark that a ticket is being prepared, so that a batch may wait for it. After an error nobody does."""
+        mark = object()
         with self._changed:
-            self._coming += 1
+            self._coming[mark] = time.monotonic()
         try:
             yield
-        finally:
+        except BaseException:
+            self._no_longer(mark)
             with self._changed:
-                self._coming -= 1
+                self._changed.notify_all()
+            raise
+        self._no_longer(mark)  # without a word to the worker, whose batch the ticket is about to join
 
     def submit(self, item: Item, deadline: Deadline) -> Ticket[Item, Out]:
         """Queue `item` for the next batch.
@@ -162,16 +131,16 @@ class DeviceWorker(Generic[Item, Out]):
         Raises:
             BusyError: `queue_full`, at once rather than after a wait; `closing` during shutdown.
         """
-        ticket: Ticket[Item, Out] = Ticket(item, deadline, self._told)
+        ticket: Ticket[Item, Out] = Ticket(item, deadline, self.errors.told)
         with self._changed:
             if self._stopping:
-                raise self._closing()
+                raise self.errors.closing()
             if len(self._tickets) >= self._queue_limit:
                 # Tickets that nobody waits for make room before anyone is turned away.
                 self._tickets = deque(waiting for waiting in self._tickets if waiting.wanted)
             if len(self._tickets) >= self._queue_limit:
                 self._metrics.dropped.labels("queue_full").inc()
-                raise BusyError("queue_full", "Too many searches are waiting; try again later.", self._retry_after_s)
+                raise self.errors.queue_full()
             self._tickets.append(ticket)
             self._changed.notify()
         return ticket
@@ -187,21 +156,24 @@ class DeviceWorker(Generic[Item, Out]):
             self._changed.notify()
         return future
 
-    def _closing(self) -> BusyError:
-        return BusyError("closing", "The service is shutting down; try again.", self._retry_after_s)
+    def _no_longer(self, mark: object) -> None:
+        with self._changed:
+            del self._coming[mark]
 
     def _live(self) -> None:
-        """The thread. Whatever happens in a batch, the next one is served."""
+        """The thread. Whatever happens in a batch or a call, the next one is served."""
         while True:
             try:
                 self._loop()
             except BaseException as error:  # even a thread told to exit must not leave clients waiting
                 _log.error("the device's worker died and starts again", exc_info=error)
                 self._metrics.worker_restarts.inc()
-                died = BusyError("worker_died", "The search was lost with its worker; try again.", self._retry_after_s)
+                died = self.errors.worker_died()
                 for ticket in self._running:
                     ticket.fail(died)
-                self._running, self._busy_since = [], None
+                if self._running_call is not None and not self._running_call.done():
+                    self._running_call.set_exception(died)
+                self._running, self._running_call, self._busy_since = [], None, None
             else:
                 return
 
@@ -214,20 +186,28 @@ class DeviceWorker(Generic[Item, Out]):
                     return
                 self._wait_for_company()
                 batch = [self._tickets.popleft() for _ in range(min(len(self._tickets), self._batch_limit))]
-                call = self._calls.popleft() if self._calls else None
             self._busy_since = time.monotonic()
             if batch:
                 self._run_batch(batch)
+            with self._changed:  # not before: a batch that kills the worker must not take a call with it
+                call = self._calls.popleft() if self._calls else None
             if call is not None:
+                self._busy_since = time.monotonic()
                 self._run_call(*call)
             self._busy_since = None
 
     def _wait_for_company(self) -> None:
         """Let a batch grow while others are on their way, unless something else is to be done."""
         until = time.monotonic() + _COMPANY_S
-        while self._coming and not self._calls and not self._stopping and len(self._tickets) < self._batch_limit:
+        while self._soon and not self._calls and not self._stopping and len(self._tickets) < self._batch_limit:
             if not self._changed.wait(until - time.monotonic()):
                 return
+
+    @property
+    def _soon(self) -> bool:
+        """Whether a ticket may come any moment."""
+        newest = next(reversed(self._coming.values()), None)
+        return newest is not None and time.monotonic() - newest < _SOON_S
 
     def _run_batch(self, batch: list[Ticket[Item, Out]]) -> None:
         self._running = wanted = [ticket for ticket in batch if self._keep(ticket)]
@@ -256,21 +236,9 @@ class DeviceWorker(Generic[Item, Out]):
     def _run_call(self, function: Callable[[], Any], future: Future[Any]) -> None:
         if not future.set_running_or_notify_cancel():
             return
+        self._running_call = future
         try:
             future.set_result(function())
         except Exception as error:
-            future.set_exception(self._told(error))
-
-    def _told(self, error: BaseException) -> BaseException:
-        """What is told of an error of the device; any other stays as it is."""
-        if is_device_lost(error):
-            if not self.device_lost:
-                self.device_lost = True
-                _log.critical("the GPU failed", exc_info=error)
-            return BusyError("device_lost", "The device is lost; another replica may answer.", self._retry_after_s)
-        if isinstance(error, DeviceMemoryError) or is_memory_short(error):
-            _log.error("the device's memory is too short", reason=str(error))
-            return BusyError(
-                "device_memory", "The device's memory is too short at the moment; try again.", self._retry_after_s
-            )
-        return error
+            future.set_exception(self.errors.told(error))
+        self._running_call = None

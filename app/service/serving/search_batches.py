@@ -12,7 +12,8 @@ from app.search.query_and_answer import Answer, Begun, Query
 from app.search.query_parts import QueryParts
 from app.search.searcher import TwoStageSearcher
 from app.search.stopwatch import Observe
-from app.service.serving.device_worker import DeviceWorker, Ticket
+from app.service.serving.device_worker import DeviceWorker
+from app.service.serving.tickets import Ticket
 from model.device_faults import is_device_lost
 from model.errors import DeviceMemoryError, SketchseekError
 
@@ -54,6 +55,9 @@ def run_searches(tickets: Sequence[SearchTicket], metrics: Metrics) -> None:
 
 
 def _begin(searcher: TwoStageSearcher, tickets: Sequence[SearchTicket], observe: Observe) -> None:
+    tickets = [ticket for ticket in tickets if ticket.wanted]
+    if not tickets:
+        return
     try:
         begun = searcher.begin([one.item.parts for one in tickets], [one.item.query for one in tickets], observe)
     except Exception as error:

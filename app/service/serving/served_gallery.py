@@ -138,23 +138,20 @@ class ServedGallery:
                     return False
                 if version == self._refused and not retry:
                     return False
-                started = time.monotonic()
-                served = await asyncio.to_thread(self._load)
-                await asyncio.wrap_future(self._worker.call(lambda: _warm_up(served.searcher)))
+                served = await self._loaded()
             except SketchseekError as error:
                 if not self._is_being_built(error):
                     if self.problem is None or self.problem.code != error.code:
                         self._metrics.gallery_failures.labels("load").inc()
-                    # Memory that was short may be there the next time; what is damaged stays so.
-                    passes = isinstance(error, DeviceError | BusyError)
+                    # Memory that was short may be there the next time; what is damaged or lost stays so.
+                    passes = isinstance(error, DeviceError | BusyError) and not self._worker.device_lost
                     self._refused, self.problem = None if passes else version, error
                 raise
-            self._load_s = time.monotonic() - started
             self._swap(served)
             return True
 
     async def follow(self) -> None:
-        """Refresh for ever. The pause is at least three times as long as loading takes."""
+        """Refresh for ever. The pause is at least three times as long as loading took, even if it failed."""
         said: str | None = None
         while True:
             try:
@@ -173,6 +170,22 @@ class ServedGallery:
     def _is_being_built(self, error: SketchseekError) -> bool:
         """Whether `error` only means that the first build is not done: no gallery yet, but photos to build it from."""
         return isinstance(error, GalleryNotFoundError) and self._current is None and self._settings.photos is not None
+
+    async def _loaded(self) -> ServedVersion:
+        """The latest version, warm.
+
+        Raises:
+            SketchseekError: it cannot be served.
+        """
+        started = time.monotonic()
+        try:
+            served = await asyncio.to_thread(self._load)
+            await asyncio.wrap_future(self._worker.call(lambda: _warm_up(served.searcher)))
+        except (torch.AcceleratorError, torch.OutOfMemoryError) as error:  # while it was loaded, beside the worker
+            raise self._worker.errors.told(error) from error
+        finally:
+            self._load_s = time.monotonic() - started
+        return served
 
     def _load(self) -> ServedVersion:
         network = self._network

@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from concurrent.futures import CancelledError
+from typing import Any
 
 import pytest
 import torch
@@ -75,7 +76,8 @@ def test_a_lone_ticket_does_not_wait_for_company(make):
 
 @pytest.fixture
 def patient(monkeypatch):
-    """A worker that waits for company much longer than a test takes."""
+    """A worker that waits for company much longer than a test takes, however long that is prepared."""
+    monkeypatch.setattr("app.service.serving.device_worker._SOON_S", 600.0)
     monkeypatch.setattr("app.service.serving.device_worker._COMPANY_S", 60.0)
 
 
@@ -115,12 +117,37 @@ def test_waiting_for_company_holds_nothing_up(make, patient, ends):  # noqa: ARG
 
 def test_company_that_does_not_come_is_not_waited_for_long(make):
     worker = make(lambda tickets: [ticket.resolve(time.monotonic()) for ticket in tickets])
-    with worker.expecting():
-        waits = []
-        for number in range(5):
+    waits = []
+    for number in range(5):
+        with worker.expecting():
             started = time.monotonic()
             waits.append(worker.submit(number, soon()).future.result(60) - started)
     assert 0.001 < min(waits) < 0.1
+
+
+def test_company_whose_preparation_fails_is_not_waited_for(make, patient):  # noqa: ARG001
+    worker = make(lambda tickets: [ticket.resolve(1) for ticket in tickets])
+
+    def fail():
+        with worker.expecting():
+            ticket = worker.submit(0, soon())
+            time.sleep(0.05)
+            assert not ticket.future.done()
+            fails.append(ticket)
+            raise ValueError("blank")
+
+    fails: list[Any] = []
+    with pytest.raises(ValueError, match="blank"):
+        fail()
+    assert fails[0].future.result(30) == 1
+
+
+def test_what_takes_long_to_prepare_is_not_waited_for(make, patient, monkeypatch):  # noqa: ARG001
+    monkeypatch.setattr("app.service.serving.device_worker._SOON_S", 0.05)
+    worker = make(lambda tickets: [ticket.resolve(1) for ticket in tickets])
+    with worker.expecting():
+        time.sleep(0.1)
+        assert worker.submit(0, soon()).future.result(30) == 1
 
 
 def test_a_full_queue_is_said_at_once(make):
@@ -191,6 +218,41 @@ def test_a_worker_that_dies_starts_again_and_its_tickets_fail_fast(make):
     assert worker.alive
     assert worker.submit("live", soon()).future.result(60) == "alive"
     assert worker._metrics.worker_restarts._value.get() == 1
+
+
+class Panic(BaseException):
+    """What a library's Rust panic is to Python."""
+
+
+@pytest.mark.parametrize("panics", ["batch", "call"])
+@pytest.mark.usefixtures("_unlogged")
+def test_whatever_kills_the_worker_no_call_is_lost(make, panics):
+    started, gate = threading.Event(), threading.Event()
+
+    def panic(*_):
+        started.set()
+        gate.wait(60)
+        raise Panic
+
+    def process(tickets):
+        if panics == "batch":
+            panic()
+        for ticket in tickets:
+            ticket.resolve(1)
+
+    worker = make(process)
+    held = worker.call(lambda: gate.wait(0.1))  # the next batch and the next call wait together
+    ticket = worker.submit(0, soon())
+    call = worker.call(panic if panics == "call" else lambda: 2)
+    assert started.wait(60)
+    gate.set()
+    lost, kept = (ticket.future, call) if panics == "batch" else (call, ticket.future)
+    with pytest.raises(BusyError) as caught:
+        lost.result(30)
+    assert caught.value.code == "worker_died"
+    assert kept.result(30) == (2 if panics == "batch" else 1)
+    held.result(30)
+    assert worker.call(lambda: 3).result(30) == 3
 
 
 def test_a_batch_that_forgets_a_ticket_does_not_leave_it_waiting(make):

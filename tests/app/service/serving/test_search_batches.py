@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 
 from app.metrics import Metrics
 from app.service.serving.deadline import Deadline
-from app.service.serving.device_worker import Ticket
 from app.service.serving.search_batches import SearchItem, run_searches
+from app.service.serving.tickets import Ticket
 from index_builder.gallery_errors import GalleryVersionGoneError
 from model.errors import DeviceMemoryError
 
@@ -77,6 +77,26 @@ def test_whoever_left_meanwhile_is_left_out() -> None:
     searcher = Fake()
     assert run(searcher, *"abcd", gone="bd") == ["answer to a", "left", "answer to c", "left"]
     assert searcher.finished == [["a", "c"]]
+
+
+def test_nothing_is_begun_alone_for_whoever_left_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    searcher = Fake({"c": ZeroDivisionError()})
+    tickets: list[Any] = [
+        Ticket(SearchItem(searcher, one, SimpleNamespace()), Deadline(100, 3, lambda: None), lambda error: error)  # type: ignore[arg-type]
+        for one in "abcd"
+    ]
+    begin = searcher.begin
+
+    def leave_then_begin(*arguments: Any) -> list[Any]:
+        tickets[1].future.cancel()
+        tickets[3].deadline.at = 0.0
+        return begin(*arguments)
+
+    monkeypatch.setattr(searcher, "begin", leave_then_begin)
+    with capture_logs():
+        run_searches(tickets, Metrics())
+    assert searcher.begun == [["a", "b", "c", "d"], ["a"], ["c"]]
+    assert tickets[0].future.result(0) == "answer to a"
 
 
 @pytest.mark.parametrize("stage", ["bad_begin", "bad_finish"])
