@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,6 +32,17 @@ def test_codes_are_kept_and_exact_descriptors_stay_on_disk(tmp_path):
     np.testing.assert_array_equal(first.search(queries, 9)[0], again.search(queries, 9)[0])
     np.testing.assert_array_equal(again.descriptors(np.array([5, 2])), descriptors[[5, 2]].astype(np.float16))
     assert {path.suffix for path in (tmp_path / FOLDER).iterdir()} == {".json", ".safetensors", ".npy"}
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux tells how a file is mapped")
+def test_exact_descriptors_are_not_read_ahead(tmp_path):
+    for cached_before in (False, True):
+        index, cached = opened(tmp_path, "1", unit(300))
+        assert cached == cached_before
+        told = Path("/proc/self/smaps").read_text().split(".exact.npy\n", 1)[1]
+        flags = next(line for line in told.splitlines() if line.startswith("VmFlags:"))
+        assert " rr" in flags
+        del index
 
 
 def test_another_version_takes_the_fitted_matrix_over(tmp_path):
