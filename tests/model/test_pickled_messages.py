@@ -10,6 +10,13 @@ import pytest
 from model.pickled_messages import NotAMessageError, packed, packed_error, unpacked
 
 
+class TwoPartsError(Exception):
+    """Can be written, and not be read again."""
+
+    def __init__(self, first, second):
+        super().__init__(f"{first} {second}")
+
+
 def read(data):
     source = io.BytesIO(data)
 
@@ -31,6 +38,7 @@ def test_what_is_no_message_is_refused():
     message = b"".join(packed([1, 2]))
     for data in (
         b"hello from a site\n",
+        b"SkM0" + message[4:],
         message[:4] + struct.pack("<I", 1 << 31) + message[8:],
         message[:8] + struct.pack("<Q", 1 << 60) + message[16:],
         message[:-2] + b"??",
@@ -42,10 +50,6 @@ def test_what_is_no_message_is_refused():
 
 
 def test_an_error_that_cannot_be_read_again_becomes_one_that_can():
-    class TwoPartsError(Exception):
-        def __init__(self, first, second):
-            super().__init__(f"{first} {second}")
-
     worked, error = read(b"".join(packed_error(TwoPartsError("no", "way"))))
     assert not worked
     assert str(error) == "TwoPartsError: no way"

@@ -81,9 +81,7 @@ class Decoding:
             except HelperLostError:
                 _log.warning("a decoding process was lost with its picture", tries_left=tries_left)
             except HelperNeverBeganError as error:
-                self._leave_to_threads(error)
-                if tries_left < _TRIES - 1:  # the picture cost a process its life, and must not cost this one
-                    break
+                self._leave_to_threads(error)  # not a picture that has just cost a process its life
             except TimeoutError:
                 raise deadline.exceeded() from None
         raise BusyError("decoder_lost", "The picture was lost while it was decoded; try again.", self._retry_after_s)
