@@ -55,7 +55,9 @@ def here(script, runs, monkeypatch, tmp_path):
     def execute(command, log, _seconds):
         if command[1] == "-m":  # pytest itself, of tests that need no torch
             (tmp_path / "test_some.py").write_text(SOME_TESTS)
-            given = [str(tmp_path / "test_some.py") if one.startswith(str(ROOT)) else one for one in command]
+            # Python itself may lie in the project's folder as well.
+            rest = [str(tmp_path / "test_some.py") if one.startswith(str(ROOT)) else one for one in command[1:]]
+            given = [command[0], *rest]
             with log.open("w") as file:
                 subprocess.run(given, stdout=file, stderr=file, check=False)
             return runs["running"].Outcome(0, 0.1)

@@ -384,7 +384,7 @@ def test_an_empty_gallery_says_what_to_do_and_notices_photos(
     empty_site: Site, open_page: OpenPage, tmp_path: Path
 ) -> None:
     page = open_page(empty_site, *PHONE)
-    expect(page.get_by_role("heading", name="The gallery is empty")).to_be_visible()
+    expect(page.get_by_role("heading", name="The gallery is empty")).to_be_visible(timeout=30_000)  # it is built first
     expect(page.locator("#state")).to_contain_text("follows the folder “photos”: copy photos there")
     wait_for_search(page, lambda: draw(page, circle()))
     expect(page.get_by_role("heading", name="The gallery is empty")).to_be_visible()

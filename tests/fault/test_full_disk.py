@@ -92,7 +92,7 @@ def test_searching_goes_on_where_the_recall_cache_has_no_room(small_disk, photos
     for seed in range(PHOTOS, IVF_PHOTOS):
         write_photo(photos / "cat" / f"{seed}.jpg", seed)
     build_gallery(photos, place / "gallery", jobs.NETWORK, options=jobs.OPTIONS)
-    with (place / "filler").open("wb") as file, pytest.raises(OSError, match="space"):
+    with pytest.raises(OSError, match="space"), (place / "filler").open("wb") as file:
         fill(file)
     snapshot = GallerySnapshot.load(place / "gallery", jobs.NETWORK.identity, recall=IVF)
     assert len(snapshot) == IVF_PHOTOS
