@@ -384,7 +384,18 @@ def test_an_empty_gallery_says_what_to_do_and_notices_photos(
     empty_site: Site, open_page: OpenPage, tmp_path: Path
 ) -> None:
     page = open_page(empty_site, *PHONE)
-    expect(page.get_by_role("heading", name="The gallery is empty")).to_be_visible(timeout=30_000)  # it is built first
+    empty, built = (page.get_by_role("heading", name=f"The gallery is {state}") for state in ("empty", "being built"))
+    expect(empty).to_be_visible(timeout=30_000)
+
+    def as_while_it_is_built(route: Route) -> None:
+        route.fulfill(json={**route.fetch().json(), "building": {"step": "scanning", "done": 0, "total": None}})
+
+    page.route("**/gallery", as_while_it_is_built, times=1)
+    with page.expect_response("**/gallery") as first:
+        page.reload()
+    assert first.value.json()["building"]
+    expect(empty).to_be_visible()  # as soon as the service tells that it is not built any more
+    expect(built).to_have_count(0)
     expect(page.locator("#state")).to_contain_text("follows the folder “photos”: copy photos there")
     wait_for_search(page, lambda: draw(page, circle()))
     expect(page.get_by_role("heading", name="The gallery is empty")).to_be_visible()

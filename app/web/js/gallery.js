@@ -120,7 +120,6 @@ export class GalleryState extends EventTarget {
     if (flips) {
       clearTimeout(this.#flip);
       this.#flip = setTimeout(() => {
-        if (byId("build").hidden !== Boolean(this.building)) return;
         byId("build").hidden = !this.building;
         this.dispatchEvent(new Event("building"));
       }, build ? LASTING : 0);

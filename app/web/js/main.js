@@ -232,7 +232,8 @@ function followGallery() {
 }
 
 gallery.addEventListener("building", () => {
-  if (gallery.photos === 0 && !search.answer) begin();
+  const said = byId("state").querySelector(".being-built") !== null; // what is right stays, and the focus in it
+  if (gallery.photos === 0 && !search.answer && said !== Boolean(gallery.building)) begin();
 });
 
 /** Tries again by itself what may go well later; whether it does. */

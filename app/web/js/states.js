@@ -36,7 +36,8 @@ export function emptyGallery({ folders, following, building }, add) {
   const names = folders.map((name) => `“${name}”`).join(", ");
   const where = folders.length === 1 ? `the folder ${names}` : `the folders ${names}`;
   if (building) {
-    return box("The gallery is being built", make("p", {}, `Photos of ${where} are read. This page shows them as they arrive.`));
+    const text = `Photos of ${where} are read. This page shows them as they arrive.`;
+    return box("The gallery is being built", make("p", { class: "being-built" }, text));
   }
   const follows = folders.length > 0 && following && following !== "down";
   return box(
