@@ -148,7 +148,8 @@ def test_one_that_dies_is_killed_or_is_stuck_is_replaced():
             alone.ask(("die", None))
         second = alone.ask(("pid", None))[1]
         os.kill(second, signal.SIGKILL)
-        assert gone(second)
+        (killed,) = alone._running
+        killed._process.wait(10)  # the first of its threads may be gone before the others, which still hold the pipes
         third = alone.ask(("pid", None))[1]  # it was idle, so nothing is lost
         started = time.monotonic()
         with pytest.raises(HelperLostError):
