@@ -122,11 +122,11 @@ define install
 endef
 
 $(RUN): $(PINS) | $(BIN)/python
-	$(call install,$(EXTRA)$(comma)heic$(comma)jxl$(comma)raw$(comma)text)
+	$(call install,$(EXTRA)$(comma)heic$(comma)jxl$(comma)raw$(comma)text$(comma)object-storage)
 	@touch $@
 
 $(DEV): $(PINS) | $(BIN)/python
-	$(call install,$(EXTRA)$(comma)heic$(comma)jxl$(comma)raw$(comma)text$(comma)clip$(comma)train$(comma)otel$(comma)dev)
+	$(call install,$(EXTRA)$(comma)heic$(comma)jxl$(comma)raw$(comma)text$(comma)object-storage$(comma)clip$(comma)train$(comma)otel$(comma)dev)
 	@touch $(RUN) $@
 
 $(AUDIT)/.installed: $(PINS) | $(BIN)/python

@@ -9,7 +9,8 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode
 
 from index_builder.gallery_errors import GalleryError
-from index_builder.photo_folders import PhotoFolders, absolute_path, linked_folders_of
+from index_builder.photo_folders import PhotoFolders
+from index_builder.photo_places import absolute_path, linked_folders_of
 
 
 class GallerySettings(BaseSettings):
@@ -20,8 +21,8 @@ class GallerySettings(BaseSettings):
     )
     photos: Annotated[PhotoFolders | None, NoDecode] = Field(
         None,
-        description="Folder of the gallery's photos, or several as NAME=PATH with colons between them; none: what the "
-        "gallery remembers.",
+        description="Folder of the gallery's photos, an address such as s3://BUCKET/FOLDER, or several as NAME=PATH "
+        "with colons between them; none: what the gallery remembers.",
     )
     exclude: Annotated[tuple[str, ...] | None, NoDecode] = Field(
         None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -10,10 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from index_builder.gallery_errors import GalleryError
+from index_builder.photo_places import BucketPath, Place, is_address, place_of
 from index_builder.photo_record import composed, shown_path
 
 MARKER = ".sketchseek-folder"
 """A file that the user puts into a folder: without it, or with another content, the folder is not the one meant."""
+
+
+_BETWEEN = re.compile(re.escape(os.pathsep) + "(?!//)")  # the colon of an address stands before two slashes
 
 
 @dataclass(frozen=True)
@@ -22,16 +27,16 @@ class PhotoFolder:
 
     Attributes:
         name: first part of the paths of its photos, and so their first tag, in composed Unicode; "" adds nothing.
-        path: absolute.
+        path: where it lies: an absolute path, or a place in a bucket.
         given: whether somebody said the name; otherwise the name that a gallery remembers for the path takes its place.
     """
 
     name: str
-    path: Path
+    path: Place
     given: bool = field(default=True, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "path", absolute_path(self.path))  # an earlier release stored `..`
+        object.__setattr__(self, "path", place_of(self.path))  # an earlier release stored `..`
 
     def __str__(self) -> str:
         return f"{self.name}={self.path}" if self.name else str(self.path)
@@ -55,9 +60,11 @@ class PhotoFolders:
     def of(cls, photos: str | Path | Sequence[str | Path] | PhotoFolders) -> PhotoFolders:
         """One folder, or several as "PATH" or "NAME=PATH". Several get the last part of their path as a name.
 
+        An address such as "s3://bucket/photos" stands for a folder in a bucket.
+
         Raises:
-            GalleryError: no folder, a name that cannot be part of a path, the same name twice, or one folder inside
-                another.
+            GalleryError: no folder, a name that cannot be part of a path, the same name twice, one folder inside
+                another, or an address that is none.
         """
         if isinstance(photos, PhotoFolders):
             return photos
@@ -79,7 +86,7 @@ class PhotoFolders:
         """
         if not value:
             return None
-        return cls.of(value if Path(value).is_dir() else [part for part in value.split(os.pathsep) if part])
+        return cls.of(value if Path(value).is_dir() else [part for part in _BETWEEN.split(value) if part])
 
     @property
     def names(self) -> list[str]:
@@ -89,9 +96,23 @@ class PhotoFolders:
     def name_of(self, raw_path: bytes) -> str:
         """What people call the folder that a photo lies in; "" if the path begins with no folder's name."""
         try:
-            return _called(self._split(raw_path)[0])
+            return _called(self.folder_of(raw_path)[0])
         except FileNotFoundError:
             return ""
+
+    @property
+    def local(self) -> list[Path]:
+        """Those of the folders that lie on this machine."""
+        return [folder.path for folder in self.folders if isinstance(folder.path, Path)]
+
+    @property
+    def in_buckets(self) -> list[PhotoFolder]:
+        """Those of the folders that lie in buckets."""
+        return [folder for folder in self.folders if isinstance(folder.path, BucketPath)]
+
+    def upload_path(self, below: str) -> bytes:
+        """A path in the folder that new photos go to, the first one, as the gallery writes it."""
+        return _joined(os.fsencode(self.folders[0].name), os.fsencode(os.path.normpath(below)))
 
     @property
     def upload_folder(self) -> PhotoFolder:
@@ -101,11 +122,13 @@ class PhotoFolders:
     def absolute(self, raw_path: bytes) -> bytes:
         """Absolute path of a photo's file, in bytes, which every call to the file system accepts.
 
+        In a bucket it is an address, which no such call finds: `index_builder.photo_files` opens both.
+
         Raises:
             FileNotFoundError: the path begins with no folder's name.
         """
-        folder, rest = self._split(raw_path)
-        place = os.fsencode(folder.path)
+        folder, rest = self.folder_of(raw_path)
+        place = os.fsencode(str(folder.path))
         return os.path.join(place, rest) if rest else place  # noqa: PTH118 - pathlib has no paths in bytes
 
     def relative(self, path: str | Path) -> bytes:
@@ -117,22 +140,34 @@ class PhotoFolders:
         Raises:
             GalleryError: it is not below a folder.
         """
+        if isinstance(path, str) and is_address(path):
+            return self._relative_in_bucket(path)
         # normpath does not follow links, so a linked folder keeps its name below the root
         place = Path(os.path.normpath(path))
         if not place.is_absolute():
             try:
+                if place.parts[:1] != ("..",) and isinstance(self.folder_of(os.fsencode(place))[0].path, BucketPath):
+                    return os.fsencode(place) if place.parts else b""
                 place = Path(os.path.normpath(os.fsdecode(self.absolute(os.fsencode(place)))))
             except FileNotFoundError:
                 raise self._not_below(path) from None
         for folder in self.folders:
-            if place.is_relative_to(folder.path):
+            if isinstance(folder.path, Path) and place.is_relative_to(folder.path):
                 below = os.fsencode(place.relative_to(folder.path))
-                return b"/".join(part for part in (os.fsencode(folder.name), b"" if below == b"." else below) if part)
+                return _joined(os.fsencode(folder.name), b"" if below == b"." else below)
         raise self._not_below(path)
+
+    def _relative_in_bucket(self, address: str) -> bytes:
+        place = BucketPath.of(address)
+        for folder in self.folders:
+            if isinstance(folder.path, BucketPath) and place.is_relative_to(folder.path):
+                below = place.prefix.removeprefix(folder.path.prefix).strip("/")
+                return _joined(os.fsencode(folder.name), os.fsencode(below))
+        raise self._not_below(address)
 
     def is_inside(self, real: bytes) -> bool:
         """Whether a resolved path lies below a folder, or below one that links may lead to."""
-        places = [folder.path for folder in self.folders] + list(self.links_to or ())
+        places = [*self.local, *(self.links_to or ())]
         return any(real.startswith(os.fsencode(place.resolve()).rstrip(b"/") + b"/") for place in places)
 
     def over(self, remembered: PhotoFolders | None) -> PhotoFolders:
@@ -185,9 +220,9 @@ class PhotoFolders:
     def from_stored(cls, stored: str | dict[str, Any]) -> PhotoFolders:
         """What `to_stored` gave; raises KeyError, TypeError or ValueError for anything else."""
         if isinstance(stored, str):
-            return cls((PhotoFolder("", Path(stored)),), (), ())
+            return cls((PhotoFolder("", place_of(stored)),), (), ())
         return cls(
-            tuple(PhotoFolder(str(name), Path(path)) for name, path in stored["folders"]),
+            tuple(PhotoFolder(str(name), place_of(str(path))) for name, path in stored["folders"]),
             tuple(Path(path) for path in stored["links_to"]),
             tuple(str(pattern) for pattern in stored["exclude"]),
         )
@@ -195,7 +230,12 @@ class PhotoFolders:
     def __str__(self) -> str:
         return os.pathsep.join(map(str, self.folders))
 
-    def _split(self, raw_path: bytes) -> tuple[PhotoFolder, bytes]:
+    def folder_of(self, raw_path: bytes) -> tuple[PhotoFolder, bytes]:
+        """The folder that a photo lies in, and its path below it.
+
+        Raises:
+            FileNotFoundError: the path begins with no folder's name.
+        """
         if not self.folders[0].name:
             return self.folders[0], raw_path
         first, _, rest = raw_path.partition(b"/")
@@ -212,21 +252,12 @@ def _called(folder: PhotoFolder) -> str:
     return folder.name or composed(shown_path(os.fsencode(folder.path.name))) or "/"
 
 
+def _joined(name: bytes, below: bytes) -> bytes:
+    return b"/".join(part for part in (name, below) if part)
+
+
 Photos = str | Path | Sequence[str | Path] | PhotoFolders
 """How functions take the photos of a gallery: a folder, several (as "PATH" or "NAME=PATH"), or `PhotoFolders`."""
-
-
-def absolute_path(path: str | Path) -> Path:
-    """A path as it is meant here and now: `~` is the home folder, and `..` is followed as the system does.
-
-    Raises:
-        GalleryError: there is no such home folder.
-    """
-    try:
-        place = Path(path).expanduser().absolute()
-    except RuntimeError as error:
-        raise GalleryError(f"{path} names a home folder that does not exist") from error
-    return Path(os.path.realpath(place)) if ".." in place.parts else place
 
 
 def _parsed(photos: str | Path) -> PhotoFolder:
@@ -237,7 +268,7 @@ def _parsed(photos: str | Path) -> PhotoFolder:
         raise GalleryError(f"{photos} has no name before its `=`; write NAME=PATH, without a dot at the beginning")
     if not path:
         raise GalleryError(f"{photos} names no folder; write PATH or NAME=PATH")
-    return PhotoFolder(composed(name), Path(path), given=bool(name))
+    return PhotoFolder(composed(name), place_of(path), given=bool(name))
 
 
 def _check(folders: list[PhotoFolder]) -> None:
@@ -247,18 +278,14 @@ def _check(folders: list[PhotoFolder]) -> None:
             f"several folders of photos need names of their own, but {twice[0]!r} comes twice or is "
             "none; write NAME=PATH"
         )
-    places = [(folder, folder.path.resolve()) for folder in folders]
+    places = [(folder, folder.path.resolve() if isinstance(folder.path, Path) else folder.path) for folder in folders]
     for folder, place in places:
         for other, around in places:
-            if other is not folder and place.is_relative_to(around):
+            if other is not folder and _lies_in(place, around):
                 raise GalleryError(f"the folder {folder.path} lies in {other.path}; name the outer one alone")
 
 
-def linked_folders_of(named: str | Sequence[str | Path]) -> tuple[Path, ...]:
-    """Folders that links may lead to, as an option names them one by one, or a variable with colons between them.
-
-    Raises:
-        GalleryError: there is no such home folder.
-    """
-    several = named.split(os.pathsep) if isinstance(named, str) else named
-    return tuple(absolute_path(one) for one in several if str(one).strip())
+def _lies_in(place: Place, around: Place) -> bool:
+    if isinstance(place, Path):
+        return isinstance(around, Path) and place.is_relative_to(around)
+    return isinstance(around, BucketPath) and place.is_relative_to(around)

@@ -8,8 +8,8 @@ import pytest
 from tests.test_packaging import closure, project
 
 ALLOWED = {
-    "MIT", "MIT-CMU", "BSD", "BSD-2-CLAUSE", "BSD-3-CLAUSE", "0BSD", "APACHE-2.0", "ISC", "PSF-2.0", "ZLIB", "CC0-1.0",
-    "BSL-1.0", "CNRI-PYTHON", "UNLICENSE", "MPL-2.0", "HPND",
+    "MIT", "MIT-0", "MIT-CMU", "BSD", "BSD-2-CLAUSE", "BSD-3-CLAUSE", "0BSD", "APACHE-2.0", "ISC", "PSF-2.0", "ZLIB",
+    "CC0-1.0", "BSL-1.0", "CNRI-PYTHON", "UNLICENSE", "MPL-2.0", "HPND",
 }  # fmt: skip
 # What people and classifiers write instead of the identifiers of SPDX.
 NAMES = {

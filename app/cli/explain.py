@@ -25,6 +25,8 @@ from app.cli.shared_options import (
 if TYPE_CHECKING:
     from app.search.explaining import Explained
     from app.search.searcher import TwoStageSearcher
+    from index_builder.photo_files.bucket import BucketFile
+    from index_builder.reading.snapshot import GallerySnapshot
     from model.images.limits import ImageLimits
     from sketchseek_client import Explanation
 
@@ -49,7 +51,7 @@ def command(
     *,
     gallery: GalleryOption = DEFAULT_GALLERY,
     photos: Annotated[
-        Path | None, typer.Option(help="Folder of the photos; default: the one the gallery was built from.")
+        str | None, typer.Option(help="Folder of the photos; default: the one the gallery was built from.")
     ] = None,
     checkpoint: CheckpointOption = DEFAULT_CHECKPOINT,
     device: DeviceOption = "auto",
@@ -128,7 +130,7 @@ def _draw(
     from model.errors import ImageError
     from model.images.opening import open_shown
 
-    opened = [open_shown(searcher.snapshot.file_of(row), limits, PHOTO_SIDE) for row in rows]
+    opened = [open_shown(_photo(searcher.snapshot, row), limits, PHOTO_SIDE) for row in rows]
     drawn = draw(picture_kind(kind.value), searcher, explained, opened)
     try:
         drawn.save(file)
@@ -136,6 +138,26 @@ def _draw(
         raise ImageError(f"{file}: the name must end with .png, .jpg or .webp") from None
     except OSError as error:
         raise ImageError(f"cannot write {file}: {error.strerror}; check the path") from None
+
+
+def _photo(snapshot: GallerySnapshot, row: int) -> Path | BucketFile:
+    """A photo's file, on a disk or opened in a bucket.
+
+    Raises:
+        ImageError: the bucket does not give it.
+    """
+    from index_builder.photo_files.bucket import Bucket
+    from index_builder.photo_places import BucketPath
+    from model.errors import ImageError
+
+    photo = snapshot.photo(row)
+    folder, below = snapshot.folders.folder_of(photo.raw_path)
+    if not isinstance(folder.path, BucketPath):
+        return snapshot.file_of(row)
+    try:
+        return Bucket(folder.path).open(below)
+    except OSError as error:
+        raise ImageError(f"the photo {photo.path} cannot be read: {error.strerror}") from error
 
 
 def _tell(explanation: Explanation, path: str) -> None:

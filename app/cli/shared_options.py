@@ -85,7 +85,7 @@ def excluded_patterns(exclude: list[str] | None) -> tuple[str, ...] | None:
 
 def linked_folders(named: list[str] | None) -> tuple[Path, ...] | None:
     """The folders of `--follow-links-to` or of its variable: None without any, () to forget what is remembered."""
-    from index_builder.photo_folders import linked_folders_of
+    from index_builder.photo_places import linked_folders_of
 
     variable = os.environ.get("SKETCHSEEK_FOLLOW_LINKS_TO")
     return linked_folders_of(named) if named else linked_folders_of(variable) if variable else None

@@ -11,7 +11,9 @@ from pathlib import Path
 from app.network_folders import share_kind
 from app.settings import Settings
 from app.setup.finding import Finding
+from index_builder.photo_files.bucket import Bucket
 from index_builder.photo_folders import PhotoFolders
+from index_builder.photo_places import BucketPath
 from index_builder.scanning.exclusions import Exclusions, FolderRules
 
 INOTIFY = Path("/proc/sys/fs/inotify")
@@ -33,9 +35,11 @@ class Survey:
 
 
 def survey(photos: PhotoFolders) -> Survey:
-    """Walk through the photos' folders, without those that a gallery leaves out."""
+    """Walk through the photos' folders on this machine, without those that a gallery leaves out."""
     found, exclusions = Survey(), Exclusions(photos)
-    waiting: list[tuple[bytes, FolderRules | None]] = [(os.fsencode(folder.name), None) for folder in photos.folders]
+    waiting: list[tuple[bytes, FolderRules | None]] = [
+        (os.fsencode(folder.name), None) for folder in photos.folders if isinstance(folder.path, Path)
+    ]
     while waiting:
         folder, around = waiting.pop()
         place = photos.absolute(folder)
@@ -61,7 +65,13 @@ def survey(photos: PhotoFolders) -> Survey:
 def photos_finding(settings: Settings, photos: PhotoFolders, found: Survey) -> Finding:
     """Whether this user may read the photos, and write where uploads go."""
     for folder in photos.folders:
-        if not folder.path.is_dir():
+        if isinstance(folder.path, BucketPath):
+            try:
+                Bucket(folder.path).check()
+            except OSError as error:
+                says = f"{folder.path} cannot be read: {error.strerror}"
+                return Finding("photos", "problem", says, "check the address, and the credentials in the environment")
+        elif not folder.path.is_dir():
             says = f"{folder.path} is not there, so its photos cannot be shown"
             return Finding("photos", "problem", says, "mount it, or name another folder with SKETCHSEEK_PHOTOS")
     if found.unreadable:
@@ -77,7 +87,7 @@ def photos_finding(settings: Settings, photos: PhotoFolders, found: Survey) -> F
             "chmod -R a+rX the photos, or run as a user who may read them (compose: PUID and PGID; SELinux: `:z`)",
         )
     uploads = photos.upload_folder.path
-    if settings.write_key is not None and not os.access(uploads, os.W_OK):
+    if settings.write_key is not None and isinstance(uploads, Path) and not os.access(uploads, os.W_OK):
         says = f"user {os.getuid()} may not write to {uploads}: uploads are refused"
         return Finding("photos", "warning", says, f"give it to this user: chown -R {_user()} {uploads}")
     return Finding("photos", "ok", f"{photos} can be read")
@@ -85,9 +95,12 @@ def photos_finding(settings: Settings, photos: PhotoFolders, found: Survey) -> F
 
 def watching_finding(photos: PhotoFolders, found: Survey) -> Finding:
     """Whether the system reports changes in every folder of the photos."""
-    for folder in photos.folders:
-        if (kind := share_kind(folder.path)) is not None:
-            says = f"{folder.path} lies on {kind}, which does not report what others change there"
+    for bucket in photos.in_buckets:
+        says = f"{bucket.path} lies in a bucket, which announces no changes"
+        return Finding("watching", "warning", says, "rescans find them, every SKETCHSEEK_RESCAN_S seconds")
+    for path in photos.local:
+        if (kind := share_kind(path)) is not None:
+            says = f"{path} lies on {kind}, which does not report what others change there"
             mend = "rescans find them; for a busy share, set SKETCHSEEK_RESCAN_S=60"
             return Finding("watching", "warning", says, mend)
     most = _limit("max_user_watches")

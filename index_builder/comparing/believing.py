@@ -23,15 +23,19 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from index_builder.comparing.doubts import Doubt, Loss, doubt_about, look_or_doubt, obvious_doubt
-from index_builder.comparing.places import NOWHERE, Places, is_gone
+from index_builder.comparing.places import NOWHERE, Places
 from index_builder.gallery_errors import FolderAwayError
+from index_builder.photo_files.sources import is_gone
 from index_builder.photo_folders import PhotoFolders
+from index_builder.photo_places import BucketPath, Place
 from index_builder.store.folder_looks import FolderLooks, Held, Look
 
 Paths = Callable[[], Iterable[bytes]]
+_TRIED_IN_A_BUCKET = 32  # photos that are looked for before it counts as emptied
 
 
 @dataclass(frozen=True)
@@ -81,20 +85,21 @@ class Belief:
         self._accepted = {held.place: held.photos for held in shown}
         self._places = Places(folders, self._before.looks)
         self._own = frozenset(str(folder.path) for folder in folders.folders)
+        self._buckets = frozenset(str(place) for place in self._places.roots if isinstance(place, BucketPath))
         expected = {str(place) for place in Places(remembered, {}).roots} if remembered else set[str]()
         expected |= self._before.looks.keys()
         self._first = {str(place): look_or_doubt(place) for place in self._places.all}
-        self.away: frozenset[Path] = frozenset(
+        self.away: frozenset[Place] = frozenset(
             place for place in self._places.all if str(place) in expected and self._is_away(str(place))
         )
-        self._places.away = self.away
+        self._places.away = frozenset(map(str, self.away))
         self._unmoving = {held.place for held in self._before.held} - self._accepted.keys()
         self._known: Paths = tuple
         self._empty: dict[str, bool] = {}
 
     def reaches(self, raw_path: bytes) -> bool:
         """Whether a photo's place may be read."""
-        return not self.away or Path(self._places.of_file(raw_path)) not in self.away
+        return not self.away or self._places.of_file(raw_path) not in self._places.away
 
     def check_reachable(self, raw_paths: Iterable[bytes]) -> None:
         """Refuse to read files or folders of a place that is away.
@@ -205,7 +210,8 @@ class Belief:
         """Whether not one of the photos of a place is at its path."""
         if place not in self._empty:
             paths = (path for path in self._known() if self._places.of(path) == place)
-            self._empty[place] = all(is_gone(self._folders, path) for path in paths)
+            tried = islice(paths, _TRIED_IN_A_BUCKET if place in self._buckets else None)  # each look is a request
+            self._empty[place] = all(is_gone(self._folders, path) for path in tried)
         return self._empty[place]
 
     def _doubt(self, place: str, now: Look | Doubt | None, loss: Loss) -> Doubt | None:

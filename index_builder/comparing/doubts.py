@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from index_builder.comparing.places import look_at
 from index_builder.photo_folders import MARKER
+from index_builder.photo_places import Place
 from index_builder.store.folder_looks import Look
 
 
@@ -45,14 +44,14 @@ _OTHER_DEVICE = Doubt("other_device", "lies on another file system than before")
 _EMPTIED = Doubt("emptied", "has none of its photos any more")
 
 
-def look_or_doubt(place: Path) -> Look | Doubt:
+def look_or_doubt(place: Place) -> Look | Doubt:
     """What a place looks like, or why it cannot be looked at."""
     try:
         return look_at(place)
     except (FileNotFoundError, NotADirectoryError):
         return Doubt("missing", "is not there", keeps_out=True)
     except OSError as error:
-        return Doubt("unreadable", f"cannot be read ({os.strerror(error.errno or 0)})", keeps_out=True)
+        return Doubt("unreadable", f"cannot be read ({error.strerror})", keeps_out=True)
 
 
 def obvious_doubt(before: Look | None, now: Look | Doubt | None) -> Doubt | None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 from index_builder.comparing.believing import Belief, Judgement
 from index_builder.comparing.difference import Difference
-from index_builder.comparing.places import is_gone
+from index_builder.photo_files.sources import is_gone, source_of
 from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import shown_path
 from index_builder.scanning.exclusions import Exclusions
@@ -44,7 +43,8 @@ class UnknownPlaces:
     def _went(self, raw_path: bytes) -> bool:
         folder = raw_path.rpartition(b"/")[0]
         try:
-            return is_gone(self._folders, raw_path) and os.path.isdir(self._folders.absolute(folder))  # noqa: PTH112
+            source, below = source_of(self._folders, folder)
+            return is_gone(self._folders, raw_path) and source.is_folder(below)
         except FileNotFoundError:
             return False
 

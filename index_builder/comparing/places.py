@@ -12,7 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from index_builder.comparing.mounts import mounts
+from index_builder.photo_files.bucket import Bucket
 from index_builder.photo_folders import MARKER, PhotoFolders
+from index_builder.photo_places import BucketPath, Place
 from index_builder.store.folder_looks import Look
 
 NOWHERE = ""
@@ -20,12 +22,16 @@ NOWHERE = ""
 _MOST_OF_A_MARKER = 65536
 
 
-def look_at(place: Path) -> Look:
+def look_at(place: Place) -> Look:
     """What a folder looks like now.
 
     Raises:
         OSError: it does not exist, is no folder, or cannot be listed.
     """
+    if isinstance(place, BucketPath):
+        bucket = Bucket(place)
+        bucket.check()
+        return Look(mount=False, device=0, marker=_marker_in(bucket))
     with os.scandir(place) as entries:
         next(entries, None)  # a share whose server is gone fails only now
     return Look(is_mount(place), device_of(place), _marker_of(place))
@@ -59,23 +65,24 @@ class Places:
         remembered: places that were there at the last believed look.
 
     Attributes:
-        roots: the folders of the gallery and those that links lead to, each once.
+        roots: the folders of the gallery, and those that links lead to, each once. Those in buckets come last.
         all: these, and mount points below them, now or at the last look.
-        away: of these, those in which nothing is looked at; to be set.
+        away: of these, names of those in which nothing is looked at; to be set.
     """
 
     def __init__(self, folders: PhotoFolders, remembered: Mapping[str, Look]) -> None:
         self._folders = folders
-        named = [folder.path for folder in folders.folders] + list(folders.links_to or ())
-        self.roots = list({os.path.realpath(place): place for place in reversed(named)}.values())[::-1]
+        named = [*folders.local, *(folders.links_to or ())]
+        self._local = list({os.path.realpath(place): place for place in reversed(named)}.values())[::-1]
+        self.roots: list[Place] = [*self._local, *(one.path for one in folders.in_buckets)]
         mounted = mount_points()
-        below = {place for root in self.roots for place in _mounts_below(root, mounted)}
+        below = {place for root in self._local for place in _mounts_below(root, mounted)}
         below |= {Path(place) for place, look in remembered.items() if look.mount and self._is_below_a_root(place)}
-        self.all = self.roots + sorted(below - set(self.roots))
+        self.all: list[Place] = [*self.roots, *sorted(below - set(self._local))]
         self._names = frozenset(map(str, self.all))
-        self._real = {os.path.realpath(place): place for place in reversed(self.all)}
+        self._real = {os.path.realpath(place): place for place in reversed(self.all) if isinstance(place, Path)}
         self._found: dict[bytes, str] = {}
-        self.away: frozenset[Path] = frozenset()
+        self.away: frozenset[str] = frozenset()
 
     def of(self, raw_path: bytes) -> str:
         """The innermost place that a photo's folder lies in, as an absolute path, or `NOWHERE`."""
@@ -113,7 +120,10 @@ class Places:
     def name_of(self, place: str) -> str:
         """What a place is called towards clients, who need not know where the folders lie."""
         for folder in self._folders.folders:
-            if place and Path(place).is_relative_to(folder.path):
+            if isinstance(folder.path, BucketPath):
+                if place == str(folder.path):
+                    return folder.name or folder.path.name
+            elif place and Path(place).is_relative_to(folder.path):
                 return str(Path(folder.name or folder.path.name) / Path(place).relative_to(folder.path))
         return Path(place).name
 
@@ -121,16 +131,19 @@ class Places:
         if len(self.all) == 1 and not self._folders.folders[0].name:
             return str(self.all[0])
         try:
+            folder, _ = self._folders.folder_of(directory)
             place = os.fsdecode(self._folders.absolute(directory))
         except FileNotFoundError:
             return NOWHERE
+        if isinstance(folder.path, BucketPath):
+            return str(folder.path)
         if self._folders.links_to and (real := self._innermost(os.path.realpath(place))):
             return real
         around = (place, *map(str, Path(place).parents))
         return next((one for one in around if one in self._names), NOWHERE)
 
     def _behind_a_link(self, raw_path: bytes) -> str | None:
-        if len(self.all) == 1 or self._is_away(self.of(raw_path)):
+        if len(self.all) == 1 or self._is_away(self.of(raw_path)) or self._is_in_a_bucket(raw_path):
             return None
         try:
             file = os.fsdecode(self._folders.absolute(raw_path))
@@ -141,7 +154,7 @@ class Places:
     def _links_in(self, directory: bytes) -> dict[bytes, str]:
         """Names of links in a folder -> the places that they lead into."""
         path = directory + b"/" if directory else b""
-        if self._is_away(self.of(path)):
+        if self._is_away(self.of(path)) or self._is_in_a_bucket(path):
             return {}
         try:
             with os.scandir(self._folders.absolute(directory)) as entries:
@@ -152,14 +165,20 @@ class Places:
         return {name: place for name, place in places if place is not None}
 
     def _is_away(self, place: str) -> bool:
-        return bool(self.away) and bool(place) and Path(place) in self.away
+        return place in self.away
+
+    def _is_in_a_bucket(self, raw_path: bytes) -> bool:
+        try:
+            return isinstance(self._folders.folder_of(raw_path)[0].path, BucketPath)
+        except FileNotFoundError:
+            return False
 
     def _innermost(self, real: str) -> str | None:
         around = (real, *map(str, Path(real).parents))
         return next((str(self._real[one]) for one in around if one in self._real), None)
 
     def _is_below_a_root(self, place: str) -> bool:
-        return any(Path(place).is_relative_to(root) for root in self.roots)
+        return any(Path(place).is_relative_to(root) for root in self._local)
 
 
 def _mounts_below(root: Path, mounted: Iterable[str]) -> Iterator[Path]:
@@ -177,12 +196,10 @@ def _marker_of(place: Path) -> str | None:
         return None
 
 
-def is_gone(folders: PhotoFolders, raw_path: bytes) -> bool:
-    """Whether there is no file of this path, as far as anybody can tell."""
+def _marker_in(bucket: Bucket) -> str | None:
+    """As `_marker_of`; but raises OSError where the store does not answer, which says nothing of the marker."""
     try:
-        os.lstat(folders.absolute(raw_path))
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        return False
-    return False
+        with bucket.open(MARKER.encode()) as file:
+            return hashlib.sha256(file.read(_MOST_OF_A_MARKER)).hexdigest()
+    except FileNotFoundError:
+        return None

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from index_builder.photo_folders import PhotoFolders
 from index_builder.scanning.passed_over import Report
 from index_builder.store.folder_looks import Held
 from model.images.opening import ImageLimits
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 _MAX_WORKERS = 16
 _BATCH, _GPU_BATCH = 32, 256
+_WORKERS_OF_A_BUCKET = 16  # which wait for answers most of the time
 _FEWEST_WORKERS, _FEWEST_PHOTOS = 4, 1000  # below, processes cost more than they bring
 
 
@@ -27,7 +29,8 @@ class BuildOptions:
         commit_photos: photos per commit, at least one batch, and up to 8 times as many where the disk is slower than
             the network. A build that is killed loses no more than what was not committed.
         commit_s: seconds after which a batch is committed even if it is smaller.
-        workers: threads that decode; None takes one per core that this process may use, at most 16.
+        workers: threads that decode; None takes one per core that this process may use, at most 16. Photos in buckets
+            take 16 at least, which mostly wait; 0 is none, for everything.
         processes: processes that decode for these threads; None takes one for each of four threads and more, where
             enough photos are to be read for the processes' start. 0 decodes in the threads.
         limits: what one photo may cost.
@@ -59,6 +62,10 @@ class BuildOptions:
     def readers(self) -> int:
         """Threads that decode."""
         return self.workers if self.workers is not None else default_workers()
+
+    def readers_of(self, folders: PhotoFolders) -> int:
+        """Threads that decode photos of these folders."""
+        return max(self.readers, _WORKERS_OF_A_BUCKET) if folders.in_buckets and self.workers != 0 else self.readers
 
     def batch_for(self, device: torch.device) -> int:
         """Photos that a network on this device encodes at once."""

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from index_builder.comparing.believing import Belief
 from index_builder.comparing.difference import Difference
 from index_builder.comparing.missing_photos import UnknownPlaces
-from index_builder.comparing.places import is_gone
 from index_builder.gallery_errors import PhotosSkippedError
 from index_builder.ingest.build_options import BuildOptions
 from index_builder.ingest.build_report import BuildReport, OnProgress
@@ -23,6 +22,7 @@ from index_builder.ingest.named_folders import named_folders
 from index_builder.ingest.photo_names import outermost, spelled_on_disk
 from index_builder.ingest.pipeline import read_all
 from index_builder.ingest.reviewing import Review
+from index_builder.photo_files.sources import is_gone
 from index_builder.photo_folders import Photos
 from index_builder.scanning.passed_over import NAMED, Kind, Skipped
 from index_builder.scanning.real_paths import known_path

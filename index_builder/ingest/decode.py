@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
-import stat
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from index_builder.comparing.files_to_read import FileToRead
-from index_builder.file_times import modified_ns
 from index_builder.ingest.skip_reasons import needed_extra, reason_of
+from index_builder.photo_files.file_status import FileStatus
+from index_builder.photo_files.sources import PhotoSource, source_of
 from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import NO_DATE, PhotoFile, shown_path
 from index_builder.scanning.passed_over import Skipped
@@ -73,12 +73,12 @@ def read_photo(
     """
     limits = limits or ImageLimits()
     try:
-        place = folders.absolute(job.raw_path)
+        source, below = source_of(folders, job.raw_path)
     except FileNotFoundError:
         return failed(job, "no folder of photos has the name that its path begins with", unknown=True)
     try:
-        with limits.together.file(_bytes_to_read(place, limits.max_bytes)):
-            return _read_photo(place, job, preprocess, limits, is_known)
+        with limits.together.file(_bytes_to_read(source, below, job.size, limits.max_bytes)):
+            return _read_photo(partial(_read, source, below, limits.max_bytes), job, preprocess, limits, is_known)
     except MemoryError:
         return failed(job, "not enough memory to read it at the moment", unknown=True)
     except BaseException as error:  # a decoder's defect must not stop a build of a million photos
@@ -88,7 +88,7 @@ def read_photo(
 
 
 def _read_photo(
-    place: bytes,
+    read: Callable[[], tuple[bytes | None, FileStatus]],
     job: FileToRead,
     preprocess: PreprocessConfig,
     limits: ImageLimits,
@@ -96,13 +96,13 @@ def _read_photo(
 ) -> DecodedPhoto | Failed:
     read_ns = time.time_ns()
     try:
-        data, status = _read(place, limits.max_bytes)
+        data, status = read()
     except OSError as error:
         # One that vanished since it was found, with its whole folder perhaps, is for the next comparison to judge.
         return failed(job, f"unreadable file: {error.strerror or error}", unknown=True)
     if data is None:
         return failed(job, "not a regular file")
-    if max(status.st_size, len(data)) > limits.max_bytes:
+    if max(status.size, len(data)) > limits.max_bytes:
         too_large = ImageTooLargeError(f"larger than the {limits.max_bytes} bytes allowed", "image_file_too_large")
         return failed(job, reason_of(too_large), unknown=True)
     if not data:
@@ -121,7 +121,7 @@ def _read_photo(
         width, height, incomplete = opened.width, opened.height, opened.incomplete
         taken_ns = taken_ns_of(io.BytesIO(data))
     return DecodedPhoto(
-        *(job.raw_path, content_hash, len(data), modified_ns(status), read_ns, width, height, pixels),
+        *(job.raw_path, content_hash, len(data), status.modified_ns, read_ns, width, height, pixels),
         incomplete=incomplete,
         taken_ns=taken_ns,
     )
@@ -133,27 +133,16 @@ def taken_ns_of(file: BinaryIO) -> int:
     return NO_DATE if stated is None else stated
 
 
-def _read(place: bytes, most: int) -> tuple[bytes | None, os.stat_result]:
-    """The file's bytes, or None if it is no regular file. None are read of one that is longer than `most`.
-
-    A file may grow while it is read: one byte more than `most` shows that it became too long.
-    """
-    handle = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would block for ever
-    with open(handle, "rb") as file:  # noqa: PTH123 - a descriptor, no path
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            return None, status
-        # Reading takes as much memory at once as it asks for.
-        return file.read(status.st_size + 1) if status.st_size <= most else b"", status
+def _read(source: PhotoSource, below: bytes, most: int) -> tuple[bytes | None, FileStatus]:
+    return source.read(below, most)
 
 
-def _bytes_to_read(place: bytes, most: int) -> int:
+def _bytes_to_read(source: PhotoSource, below: bytes, listed: int, most: int) -> int:
     """Bytes that reading the file will take; 0 where it is none, which reading explains."""
     try:
-        status = os.stat(place)  # noqa: PTH116 - pathlib has no paths in bytes
+        return min(source.size(below, listed), most)
     except OSError:
         return 0
-    return min(status.st_size, most) if stat.S_ISREG(status.st_mode) else 0
 
 
 def failed(job: FileToRead, reason: str, *, unknown: bool = False) -> Failed:

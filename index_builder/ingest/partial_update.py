@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from index_builder.comparing.believing import Belief
 from index_builder.comparing.difference import Difference
 from index_builder.comparing.missing_photos import UnknownPlaces
-from index_builder.comparing.places import is_gone
 from index_builder.gallery_errors import GalleryError
 from index_builder.ingest.build_options import BuildOptions
 from index_builder.ingest.build_report import BuildReport, OnProgress
@@ -20,6 +19,7 @@ from index_builder.ingest.changes import finish
 from index_builder.ingest.named_folders import named_folders
 from index_builder.ingest.pipeline import read_all
 from index_builder.ingest.reviewing import NotBelievedError, Review
+from index_builder.photo_files.sources import is_gone
 from index_builder.photo_folders import PhotoFolders, Photos
 from index_builder.photo_record import shown_path
 from index_builder.scanning.found_files import FoundFile

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from index_builder.gallery_errors import GalleryError
 from index_builder.photo_folders import PhotoFolders
+from index_builder.photo_places import BucketPath
 from index_builder.photo_record import composed
 from index_builder.store.gallery import Gallery
 from index_builder.store.layout import lance_errors
@@ -54,7 +55,8 @@ def spelled_on_disk(folders: PhotoFolders, raw_path: bytes) -> bytes:
         folders: of the photos.
         raw_path: as the gallery writes it; its first part may be a folder's name.
     """
-    if os.path.lexists(folders.absolute(raw_path)):
+    in_a_bucket = isinstance(folders.folder_of(raw_path)[0].path, BucketPath)  # which takes names as they are
+    if in_a_bucket or os.path.lexists(folders.absolute(raw_path)):
         return raw_path
     names = {os.fsencode(folder.name) for folder in folders.folders}
     spelled = b""

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from index_builder.comparing.difference import Difference
 from index_builder.comparing.files_to_read import FilesToRead
-from index_builder.comparing.places import is_gone
 from index_builder.ingest.build_options import BuildOptions
 from index_builder.ingest.build_report import BuildProgress, BuildReport, OnProgress
 from index_builder.ingest.commits import Commits
@@ -20,6 +19,7 @@ from index_builder.ingest.moves import KnownContents
 from index_builder.ingest.photo_ids import PhotoIds
 from index_builder.ingest.read_ahead import DecodingProcesses, read_ahead, read_ahead_in_chunks
 from index_builder.ingest.reviewing import Review
+from index_builder.photo_files.sources import is_gone
 from index_builder.photo_folders import PhotoFolders
 from index_builder.store.writer import GalleryWriter
 
@@ -60,7 +60,7 @@ def read_all(
     if review is not None:
         review.before_reading()
     report.unchanged += difference.unchanged
-    workers, batch_size = options.readers, options.batch_for(network.device)
+    workers, batch_size = options.readers_of(folders), options.batch_for(network.device)
     read = partial(read_photo, folders, preprocess=network.preprocess, limits=options.limits)
     ahead = partial(read_ahead, workers=workers, ahead=2 * batch_size + workers)
     told = _Told(len(difference), batch_size, report, progress)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import stat
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 from index_builder.comparing.believing import Belief
 from index_builder.comparing.difference import Difference
 from index_builder.comparing.known_index import KnownIndex
-from index_builder.file_times import modified_ns
 from index_builder.gallery_errors import FolderAwayError, GalleryDamagedError, PhotosUnreadableError
 from index_builder.ingest.build_options import BuildOptions
 from index_builder.ingest.build_report import BuildReport, OnProgress
 from index_builder.ingest.photo_ids import PhotoIds
 from index_builder.ingest.pipeline import read_all
+from index_builder.ingest.read_ahead import read_ahead
+from index_builder.photo_files.file_status import FileStatus
+from index_builder.photo_files.sources import source_of
 from index_builder.photo_folders import PhotoFolders, Photos
 from index_builder.photo_record import shown_path
 from index_builder.scanning.found_files import FoundFile
@@ -33,6 +33,8 @@ from model.whole_file import remove_leftovers
 
 if TYPE_CHECKING:
     from model.networks.network import Network
+
+_LOOKS_AT_ONCE = 16
 
 
 def rebuild_gallery(
@@ -134,21 +136,30 @@ class _Files:
         self.lost = list[tuple[str, bytes]]()
 
     def __iter__(self) -> Iterator[FoundFile]:
-        for raw_path, photo in _photos(self._dataset):
-            if not self._belief.reaches(raw_path):
+        at_once = _LOOKS_AT_ONCE if self._folders.in_buckets else 0  # each look is a request there
+        looks = read_ahead(_photos(self._dataset), self._look, workers=at_once, ahead=4 * at_once)
+        for raw_path, photo, status in looks:
+            if status is None:
                 self.lost.append((photo, raw_path))
-                continue
-            try:
-                status = os.stat(self._folders.absolute(raw_path))  # noqa: PTH116 - bytes
-            except OSError as error:
+            elif isinstance(status, OSError):
                 self.lost.append((photo, raw_path))
-                unknown = not isinstance(error, (FileNotFoundError, NotADirectoryError))
-                self._skipped(Skipped(shown_path(raw_path), f"unreadable file: {error.strerror}", unknown=unknown))
-                continue
-            if stat.S_ISREG(status.st_mode):
-                yield FoundFile(raw_path, status.st_size, modified_ns(status))
+                unknown = not isinstance(status, (FileNotFoundError, NotADirectoryError))
+                self._skipped(Skipped(shown_path(raw_path), f"unreadable file: {status.strerror}", unknown=unknown))
+            elif status.is_regular:
+                yield FoundFile(raw_path, status.size, status.modified_ns)
             else:
                 self._skipped(Skipped(shown_path(raw_path), "not a regular file"))
+
+    def _look(self, known: tuple[bytes, str]) -> tuple[bytes, str, FileStatus | OSError | None]:
+        """A photo's path and id with the status of its file: None in a folder that is away."""
+        raw_path, photo = known
+        if not self._belief.reaches(raw_path):
+            return raw_path, photo, None
+        try:
+            source, below = source_of(self._folders, raw_path)
+            return raw_path, photo, source.status(below)
+        except OSError as error:
+            return raw_path, photo, error
 
 
 class _Unread:

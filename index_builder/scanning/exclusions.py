@@ -8,14 +8,16 @@ looked at, so nothing there can be brought back.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from index_builder.gallery_errors import GalleryError
+from index_builder.photo_files.bucket import Bucket
 from index_builder.photo_folders import PhotoFolders
+from index_builder.photo_places import BucketPath
 from index_builder.scanning.default_exclusions import default_for_file, default_for_folder, is_photo_library
-from index_builder.scanning.ignore_patterns import IGNORE_FILE, Patterns, read_ignore_file
+from index_builder.scanning.ignore_patterns import IGNORE_FILE, Patterns, read_ignore_file, read_ignore_object
 
 _REMEMBERED_FOLDERS = 4096
 IGNORE_FILE_NAME = IGNORE_FILE.encode()
@@ -56,13 +58,14 @@ class Exclusions:
 
     Args:
         folders: of the photos, with the user's patterns.
+        in_bucket: paths of all ignore files that there are in buckets, if they are listed; None asks for each.
 
     Raises:
         GalleryError: a pattern of the user is none.
     """
 
-    def __init__(self, folders: PhotoFolders) -> None:
-        self._folders = folders
+    def __init__(self, folders: PhotoFolders, in_bucket: Collection[bytes] | None = None) -> None:
+        self._folders, self._in_bucket = folders, in_bucket
         patterns = user_patterns(folders.exclude or ())
         self._top = FolderRules(((patterns, "--exclude"),) if patterns else ())
         self._starts = frozenset(os.fsencode(folder.name) for folder in folders.folders)
@@ -82,7 +85,7 @@ class Exclusions:
         place = self._folders.absolute(folder)
         if is_photo_library(place.rpartition(b"/")[2]):
             rules = replace(rules, library=len(folder) + 1 if folder else 0)
-        patterns, problem = read_ignore_file(place, folder)
+        patterns, problem = self._read(folder, place)
         if patterns:
             # In front of the outer ignore files, behind the user's patterns.
             users = len(self._top.levels)
@@ -133,6 +136,18 @@ class Exclusions:
         """Read ignore files anew."""
         self._standing.cache_clear()
 
+    def problem_in(self, folder: bytes) -> str | None:
+        """What is wrong with the ignore file of a folder, or None."""
+        return self._read(folder, self._folders.absolute(folder))[1]
+
+    def _read(self, folder: bytes, place: bytes) -> tuple[Patterns | None, str | None]:
+        photos, below = self._folders.folder_of(folder)
+        if not isinstance(photos.path, BucketPath):
+            return read_ignore_file(place, folder)
+        if self._in_bucket is not None and _below(folder) not in self._in_bucket:
+            return None, None
+        return read_ignore_object(Bucket(photos.path), _below(below), folder)
+
     def _find_standing(self, folder: bytes) -> FolderRules | str:
         if folder in self._starts or not folder:
             return self.entered(folder, None)[0]
@@ -164,6 +179,10 @@ def patterns_of(value: str) -> tuple[str, ...]:
 def is_ignore_file(raw_path: bytes) -> bool:
     """Whether a path is that of an ignore file, whose change may bring photos or take them away."""
     return raw_path.rpartition(b"/")[2] == IGNORE_FILE_NAME
+
+
+def _below(folder: bytes) -> bytes:
+    return folder + b"/" + IGNORE_FILE_NAME if folder else IGNORE_FILE_NAME
 
 
 def _from_outside(folder: bytes) -> Iterator[bytes]:

@@ -109,7 +109,7 @@ class FolderTimes:
         if below is None:
             self._owners = {}
         waiting = Waiting[tuple[bytes, bool]]()
-        for start in [os.fsencode(one.name) for one in self._photos.folders] if below is None else [below]:
+        for start in self._starts() if below is None else [below]:
             known = self._listings.get(start)
             waiting.add(start, (start, known is not None and known.linked))
             for folder, linked in waiting.real():
@@ -120,6 +120,10 @@ class FolderTimes:
             self.renew()
             return Scope(everything=True)
         return look.scope
+
+    def _starts(self) -> list[bytes]:
+        """The folders of this machine: a bucket has no times."""
+        return [os.fsencode(one.name) for one in self._photos.folders if isinstance(one.path, Path)]
 
     def _visit(self, folder: bytes, look: _Look, waiting: Waiting[tuple[bytes, bool]], *, linked: bool) -> None:
         """Look at one folder: note what changed, and add the folders in it to those that wait."""

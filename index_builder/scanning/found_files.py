@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
 from index_builder.file_times import modified_ns
+from index_builder.photo_files.bucket import Bucket
+from index_builder.photo_files.file_status import FileStatus
 from index_builder.photo_record import shown_path
 from index_builder.scanning.passed_over import Kind, Report, Skipped
-from model.images.formats.endings import ENDINGS, missing_extra
-from model.images.formats.signatures import format_at, is_picture
+from model.images.formats.endings import ENDINGS, ImageFormat, missing_extra
+from model.images.formats.signatures import HEAD_BYTES, format_at, format_of, is_picture
 
 NOT_A_PHOTO = "not a photo, by its name's ending"
+A_FOLDERS_MARK = "an empty object that stands for a folder"
 _ENDINGS = frozenset(map(str.encode, ENDINGS))
 
 
@@ -70,7 +74,7 @@ def judge_file(place: bytes, raw_path: bytes, skipped: Report) -> FoundFile | No
             reason = "not a regular file"
         elif (needed := _needed_extra(ending)) is not None:
             reason, unknown = needed, True  # whoever installed anew without an extra did not delete photos
-        elif not ending and (why := _why_no_picture(place)) is not None:
+        elif not ending and (why := _why_no_picture(lambda: format_at(place))) is not None:
             reason, kind, unknown = why
         elif status.st_size == 0:
             reason = "empty file"
@@ -80,10 +84,34 @@ def judge_file(place: bytes, raw_path: bytes, skipped: Report) -> FoundFile | No
     return None
 
 
-def _why_no_picture(place: bytes) -> tuple[str, Kind, bool] | None:
+def judge_object(raw_path: bytes, status: FileStatus, bucket: Bucket, name: bytes, skipped: Report) -> FoundFile | None:
+    """As `judge_file`, of an object that was listed.
+
+    Args:
+        raw_path, status: of the object.
+        bucket, name: where it lies: a name without an ending takes a look at its first bytes.
+        skipped: called if it is passed over.
+    """
+    ending = ending_of(raw_path)
+    why: tuple[str, Kind, bool] | None = None
+    if ending and ending not in _ENDINGS:
+        why = NOT_A_PHOTO, Kind.NO_PHOTO, False
+    elif (needed := _needed_extra(ending)) is not None:
+        why = needed, Kind.FAULT, True
+    elif status.size == 0:
+        why = ("empty file", Kind.FAULT, False) if ending else (A_FOLDERS_MARK, Kind.RULE, False)
+    elif not ending:
+        why = _why_no_picture(lambda: format_of(bucket.head(name, HEAD_BYTES)))
+    if why is None:
+        return FoundFile(raw_path, status.size, status.modified_ns)
+    skipped(Skipped(shown_path(raw_path), *why))
+    return None
+
+
+def _why_no_picture(look: Callable[[], ImageFormat | None]) -> tuple[str, Kind, bool] | None:
     """Why a file without an ending is no photo, by its first bytes: as a `Skipped` says it, or None if it is one."""
     try:
-        found = format_at(place)
+        found = look()
     except OSError as error:
         return f"unreadable file: {error.strerror}", Kind.FAULT, True
     if found is None:

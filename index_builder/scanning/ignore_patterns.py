@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
+from index_builder.photo_files.bucket import Bucket
 from index_builder.photo_record import composed
 
 IGNORE_FILE = ".sketchseekignore"
@@ -118,6 +119,29 @@ def read_ignore_file(folder: bytes, base: bytes) -> tuple[Patterns | None, str |
         return None, f"an ignore file that {what}"
     if data is None:
         return None, "an ignore file that is no regular file"
+    return _patterns_in(data, base)
+
+
+def read_ignore_object(bucket: Bucket, name: bytes, base: bytes) -> tuple[Patterns | None, str | None]:
+    """As `read_ignore_file`, of an object in a bucket.
+
+    Args:
+        bucket, name: where it lies.
+        base: its folder, relative to the photos' folder.
+
+    Raises:
+        IgnoreFileError: it cannot be read at the moment.
+    """
+    try:
+        with bucket.open(name) as file:
+            return _patterns_in(file.read(MOST_BYTES + 1), base)
+    except FileNotFoundError:
+        return None, None
+    except OSError as error:
+        raise IgnoreFileError(error.errno, error.strerror) from error
+
+
+def _patterns_in(data: bytes, base: bytes) -> tuple[Patterns | None, str | None]:
     if len(data) > MOST_BYTES:
         return None, f"an ignore file of more than {MOST_BYTES} bytes"
     text = _decoded(data)

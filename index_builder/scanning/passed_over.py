@@ -17,6 +17,7 @@ _MOST_ENDINGS = 32
 OTHER_REASONS = "other reasons"
 OTHER_ENDINGS = "others"
 NO_ENDING = "without an ending"
+AN_IGNORE_FILE = "an ignore file"
 
 
 class Kind(StrEnum):

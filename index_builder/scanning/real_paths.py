@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from index_builder.photo_folders import PhotoFolders
+from index_builder.photo_places import BucketPath
 from index_builder.scanning.folder_times import FolderTimes
 from index_builder.scanning.walking import identity_of
 
@@ -18,7 +19,9 @@ class RealPaths:
     """
 
     def __init__(self, folders: PhotoFolders) -> None:
-        self._places = [(os.path.realpath(one.path), os.fsencode(one.name)) for one in folders.folders]
+        self._places = [
+            (os.path.realpath(one.path), os.fsencode(one.name)) for one in folders.folders if isinstance(one.path, Path)
+        ]
 
     def raw_path(self, real: str) -> bytes | None:
         """A resolved path as the gallery writes it; None where it lies below no folder of photos."""
@@ -39,6 +42,8 @@ def known_path(folders: PhotoFolders, raw_path: bytes, gallery: Path) -> bytes:
         raw_path: as the gallery writes it; it may lead through links.
         gallery: which is never entered.
     """
+    if isinstance(folders.folder_of(raw_path)[0].path, BucketPath):
+        return raw_path
     place = os.fsdecode(folders.absolute(raw_path))
     folder, name = (place, "") if os.path.isdir(place) else os.path.split(place)  # noqa: PTH112
     real = os.path.realpath(folder)

@@ -17,19 +17,21 @@ from pathlib import Path
 from typing import Protocol
 
 from index_builder.gallery_errors import GalleryError
+from index_builder.photo_files.bucket import Bucket
 from index_builder.photo_folders import PhotoFolders
+from index_builder.photo_places import BucketPath, Place
 from index_builder.photo_record import shown_path
+from index_builder.scanning.bucket_scan import scan_bucket
 from index_builder.scanning.exclusions import IGNORE_FILE_NAME, Exclusions, FolderRules
 from index_builder.scanning.found_files import FoundFile, judge_file
 from index_builder.scanning.ignore_patterns import IgnoreFileError
-from index_builder.scanning.passed_over import Kind, Report, Skipped
+from index_builder.scanning.passed_over import AN_IGNORE_FILE, Kind, Report, Skipped
 from index_builder.scanning.walking import Identity, Waiting, identity_of, is_folder, is_link
 
 LINKED_TWICE = "a link to a folder that is already part of the gallery"
 LEAVES_ROOT = "a link that leaves the folder of photos; --follow-links-to names the folders that links may lead to"
 THE_GALLERY = "the gallery itself"
 AWAY = "a folder that is not the one that the gallery knows"
-AN_IGNORE_FILE = "an ignore file"
 
 
 def scan_folders(
@@ -39,7 +41,7 @@ def scan_folders(
     below: bytes = b"",
     deep: bool = True,
     leave_out: Path | None = None,
-    away: Collection[Path] = (),
+    away: Collection[Place] = (),
     listed: Listing | None = None,
 ) -> Iterator[FoundFile]:
     """Every file below the photos' folders that looks like a photo.
@@ -48,7 +50,7 @@ def scan_folders(
         folders: where to look.
         skipped: called for everything that is passed over.
         below: only this file or folder, as the gallery writes it; b"" takes everything.
-        deep: also what lies in folders inside.
+        deep: also what lies in folders inside; a bucket is always listed to the end.
         leave_out: a folder that is never entered (the gallery, when it lies inside the photos).
         away: folders that are not entered, because they are not there or not the ones meant.
         listed: told of every folder that is listed.
@@ -59,20 +61,26 @@ def scan_folders(
     starts = [below] if below else [os.fsencode(one.name) for one in folders.folders if one.path not in away]
     for start in starts:
         _check_start(folders, start)
-    closed = {identity_of(place): AWAY for place in away}
+    closed = {identity_of(place): AWAY for place in away if isinstance(place, Path)}
     if leave_out is not None:
         closed[identity_of(leave_out)] = THE_GALLERY
     walk = _Walk(folders, skipped, closed, listed)
     for start in starts:
-        yield from walk.start(start, deep=deep)
+        if isinstance(folders.folder_of(start)[0].path, BucketPath):
+            yield from scan_bucket(folders, start, skipped)
+        else:
+            yield from walk.start(start, deep=deep)
     if deep:
         yield from walk.follow_links()
 
 
 def _check_start(folders: PhotoFolders, raw_path: bytes) -> None:
     """Raises GalleryError where a folder or file that was named cannot be read."""
-    start = folders.absolute(raw_path)
+    start, place = folders.absolute(raw_path), folders.folder_of(raw_path)[0].path
     try:
+        if isinstance(place, BucketPath):
+            Bucket(place).check(folders.folder_of(raw_path)[1])
+            return
         status = os.stat(start)  # noqa: PTH116 - bytes
         if stat.S_ISDIR(status.st_mode):
             os.scandir(start).close()

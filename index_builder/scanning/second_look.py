@@ -13,6 +13,8 @@ from pathlib import Path
 from index_builder.file_times import may_hide_a_change, modified_ns
 from index_builder.gallery_errors import GalleryError
 from index_builder.photo_folders import PhotoFolders
+from index_builder.photo_places import Place
+from index_builder.scanning.bucket_scan import scan_bucket
 from index_builder.scanning.found_files import FoundFile
 from index_builder.scanning.passed_over import Report
 from index_builder.scanning.scan import scan_folders
@@ -42,9 +44,11 @@ def look_again(
     skipped: Report,
     *,
     leave_out: Path | None = None,
-    away: Collection[Path] = (),
+    away: Collection[Place] = (),
 ) -> Iterator[FoundFile]:
     """The files of folders that changed since they were listed, and of new folders in them.
+
+    A bucket does not tell whether it changed, so it is listed again.
 
     Args:
         folders: where the photos lie.
@@ -61,6 +65,9 @@ def look_again(
                 )
         except (OSError, GalleryError):  # it is gone again, for the caller to find its photos missing
             continue
+    for one in folders.in_buckets:
+        if one.path not in away:
+            yield from scan_bucket(folders, os.fsencode(one.name), skipped)
 
 
 def _changed(folders: PhotoFolders, raw_path: bytes, modified: int, listed: int) -> bool:

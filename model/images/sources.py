@@ -14,6 +14,8 @@ def size_on_disk(source: Path | str | bytes | BinaryIO) -> int:
     try:
         if isinstance(source, (str, Path)):
             return os.stat(source).st_size  # noqa: PTH116 - also of text
+        if isinstance(size := getattr(source, "size", None), int):  # a file that lies elsewhere, and knows
+            return size
         if not isinstance(source, (bytes, bytearray, memoryview)):
             return os.fstat(source.fileno()).st_size
     except (OSError, ValueError, AttributeError):

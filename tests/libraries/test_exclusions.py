@@ -26,8 +26,8 @@ from index_builder.scanning.announced import Announced
 from index_builder.scanning.default_exclusions import HIDDEN
 from index_builder.scanning.exclusions import Exclusions
 from index_builder.scanning.folder_times import FolderTimes
-from index_builder.scanning.passed_over import Kind, Skipped
-from index_builder.scanning.scan import AN_IGNORE_FILE, scan_folders
+from index_builder.scanning.passed_over import AN_IGNORE_FILE, Kind, Skipped
+from index_builder.scanning.scan import scan_folders
 from index_builder.scanning.scope import Scope
 from index_builder.store.gallery import Gallery
 from model.errors import ConfigurationError

@@ -101,8 +101,8 @@ def test_a_file_that_vanished_with_its_folder_is_left_to_the_next_comparison(pho
     build_gallery(photos, tmp_path / "g", network, options=OPTIONS)
     real = decode._read
 
-    def lost(place, most):
-        return real(place + b"-lost", most)
+    def lost(source, below, most):
+        return real(source, below + b"-lost", most)
 
     monkeypatch.setattr(decode, "_read", lost)
     report = sync_gallery(tmp_path / "g", network, options=replace(OPTIONS, check_contents=True))
@@ -115,8 +115,8 @@ def test_a_giant_is_not_even_read(tmp_path, network, monkeypatch):
         file.truncate(1 << 40)
     real, sizes = decode._read, []
 
-    def read(place, most):
-        data, status = real(place, most)
+    def read(source, below, most):
+        data, status = real(source, below, most)
         sizes.append(data)
         return data, status
 

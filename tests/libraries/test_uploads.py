@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import shutil
 import threading
 
@@ -168,7 +169,7 @@ def test_a_sync_that_is_faster_than_two_equal_uploads(gallery, photos, network, 
     def late(uploads, *given):
         copy = photos / "uploads" / "earlier.jpg"
         if not copy.exists():
-            shutil.copy(uploads[0].stored, copy)
+            shutil.copy(photos / os.fsdecode(uploads[0].stored.raw_path), copy)
             sync_gallery(gallery, network)
         return index_uploads(uploads, *given)
 

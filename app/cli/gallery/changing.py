@@ -56,7 +56,10 @@ PHOTOS_HELD = 3
 
 @with_encoding_options
 def build(
-    photos: Annotated[list[str], typer.Argument(help="Folder of the photos; several get names, as NAME=FOLDER.")],
+    photos: Annotated[
+        list[str],
+        typer.Argument(help="Folder of the photos, or s3://BUCKET/FOLDER; several get names, as NAME=FOLDER."),
+    ],
     *,
     exclude: ExcludeOption = None,
     links: LinksOption = None,

@@ -185,7 +185,7 @@ async def add(request: Request) -> Response:
 
 async def _stored(service: Service, sent: list[UploadFile], folders: PhotoFolders) -> list[Upload]:
     """What became of each file: stored, known or refused. If the request ends before, none is left behind."""
-    place = folders.upload_folder.path / service.settings.upload_folder
+    place = service.settings.upload_folder
     served = service.gallery.current
 
     photos_of = served.snapshot.photos_of if served is not None else lambda _: []

@@ -13,7 +13,9 @@ from pathlib import Path
 from app.service_errors import RequestError
 from index_builder.comparing.doubts import is_another_device, look_or_doubt, obvious_doubt
 from index_builder.comparing.places import Places
+from index_builder.photo_files.sources import is_gone
 from index_builder.photo_folders import PhotoFolders
+from index_builder.photo_places import BucketPath
 from index_builder.store.folder_looks import NAME, FolderLooks, Held
 
 _AWAY = frozenset(("missing", "unreadable", "not_mounted", "other_device", "emptied", "marker"))
@@ -47,10 +49,13 @@ class HeldPhotos:
     def keeps(self, folders: PhotoFolders, raw_path: bytes) -> bool:
         """Whether a photo lies in a folder whose photos are held."""
         try:
+            folder, _ = folders.folder_of(raw_path)
             path = os.fsdecode(folders.absolute(raw_path))
         except FileNotFoundError:
-            path = ""
-        real = os.path.realpath(path) if path else ""
+            return any(not held.place for held in self.now)
+        if isinstance(folder.path, BucketPath):
+            return any(held.place == str(folder.path) for held in self.now)
+        real = os.path.realpath(path)
         return any(_is_below(one, held.place) for held in self.now for one in (path, real))
 
     def check_uploads(self, folders: PhotoFolders, name: str, photos: Paths) -> None:
@@ -64,7 +69,7 @@ class HeldPhotos:
         Raises:
             RequestError: `folder_away`.
         """
-        if self._is_away(folders, folders.relative(folders.upload_folder.path / name / "photo"), photos):
+        if self._is_away(folders, folders.upload_path(f"{name}/photo"), photos):
             raise RequestError(
                 "folder_away",
                 "The folder that takes uploads is not there at the moment; GET /gallery says more. Try again later.",
@@ -99,7 +104,7 @@ class HeldPhotos:
             return False
         if any(held.place == place and held.code in _AWAY for held in note.held):
             return True
-        before, now = note.looks.get(place), look_or_doubt(Path(place))
+        before, now = note.looks.get(place), look_or_doubt(next(one for one in places.all if str(one) == place))
         if obvious_doubt(before, now) is not None:
             return True
         if not is_another_device(before, now):
@@ -122,11 +127,13 @@ class HeldPhotos:
 
 
 def _is_below(path: str, place: str) -> bool:
-    return not place if not path else bool(place) and Path(path).is_relative_to(place)
+    return bool(place) and Path(path).is_relative_to(place)
 
 
 def _is_there(folders: PhotoFolders, raw_path: bytes) -> bool:
     try:
+        if isinstance(folders.folder_of(raw_path)[0].path, BucketPath):
+            return not is_gone(folders, raw_path)
         return os.path.lexists(folders.absolute(raw_path))
     except FileNotFoundError:
         return False

@@ -15,6 +15,7 @@ from index_builder import BuildOptions, BuildReport, Gallery, Skipped, add_photo
 from index_builder.comparing.believing import Belief
 from index_builder.gallery_errors import FolderAwayError
 from index_builder.ingest.named_folders import named_folders
+from index_builder.photo_files.sources import is_gone
 from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import PhotoRecord, shown_path
 from index_builder.reading.photos_of_content import photos_of_content
@@ -46,7 +47,7 @@ def index_uploads(
     """
     folders, _ = named_folders(gallery, said)
     _leave_out_known(uploads, gallery, folders)
-    waiting = {folders.relative(one.stored): one for one in uploads if one.stored is not None}
+    waiting = {one.stored.raw_path: one for one in uploads if one.stored is not None}
     if not waiting:
         _settle_twins(uploads)
         return _unchanged(gallery)
@@ -58,7 +59,7 @@ def index_uploads(
     report = add_photos(
         gallery,
         said,
-        [one.stored for one in waiting.values() if one.stored is not None],
+        [os.fsdecode(raw_path) for raw_path in waiting],
         network,
         options=replace(options, on_passed_over=note),
     )
@@ -109,7 +110,8 @@ def adopt_uploads(gallery: Path, said: PhotoFolders, network: Network, options: 
     for note, path in noted(gallery).items():
         try:
             belief.check_reachable([path])
-            is_there = os.path.lexists(folders.absolute(path))
+            folders.folder_of(path)
+            is_there = not is_gone(folders, path)
         except FolderAwayError:
             continue  # a start at which it is back takes the file
         except FileNotFoundError:
@@ -132,7 +134,7 @@ def _leave_out_known(uploads: Sequence[Upload], gallery: Path, folders: PhotoFol
     for upload in waiting:
         if upload.stored is None:
             continue
-        raw_path = folders.relative(upload.stored)
+        raw_path = upload.stored.raw_path
         equal = [photo for photo in photos if photo.content_hash == upload.content_hash.hex()]
         others = [photo for photo in equal if photo.raw_path != raw_path and files.is_there(folders, photo)]
         first = first_of.setdefault(upload.content_hash, upload)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from app.service.changes.upload_notes import forget
+from app.service.files.photo_files import StoredFile
 from app.service_errors import BusyError, RequestError
 from index_builder.photo_record import PhotoRecord
 from model.errors import SketchseekError
@@ -41,7 +42,7 @@ class Upload:
     detail: str | None = None
     known: bool = False
     content_hash: bytes = b""
-    stored: Path | None = None
+    stored: StoredFile | None = None
     note: Path | None = None
     first: Upload | None = None
 
@@ -59,7 +60,7 @@ class Upload:
         stored = self.stored
         self.settle()
         if stored is not None:
-            stored.unlink(missing_ok=True)
+            stored.remove()
 
     def settle(self) -> None:
         """It is known what became of the file: it is a photo now, or goes away."""

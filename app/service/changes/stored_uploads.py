@@ -23,7 +23,7 @@ def store_upload(
     name: str | None,
     data: bytes,
     folders: PhotoFolders,
-    folder: Path,
+    folder: str,
     gallery: Path,
     *,
     limits: ImageLimits,
@@ -35,7 +35,7 @@ def store_upload(
         name: of the file, as the client sent it.
         data: its content.
         folders: of the photos.
-        folder: where uploads go, inside one of them.
+        folder: where uploads go, inside the first of them.
         gallery: its folder, for a note as long as the file is not indexed.
         limits: of images.
         photos_of: the gallery's photos of a content, by its SHA-256.
@@ -53,13 +53,12 @@ def store_upload(
             return upload
     try:
         opened = read_image(data, limits, longest_side=64)
-        own = files.safe_name(name or "", opened.format)
-        upload.note = note(gallery, folders.relative(folder / own))
-        upload.stored = files.store(folder, folders, own, data)
+        raw = folders.upload_path(f"{folder}/{files.safe_name(name or '', opened.format)}")
+        upload.note = note(gallery, raw)
+        upload.stored = files.store(folders, raw, data)
     except (ImageError, RequestError) as error:
         upload.refuse(error.code, str(error))
         return upload
-    raw = folders.relative(upload.stored)
     upload.path, upload.photo_id = shown_path(raw), photo_id(raw, upload.content_hash)
     return upload
 

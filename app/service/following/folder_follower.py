@@ -116,8 +116,10 @@ class FolderFollower:
 
     async def _listen(self, folders: PhotoFolders, looks: LookSchedule) -> None:
         """Have changes announced, if that is wanted and possible, and again if it ended."""
-        if self._settings.watch_events == "off":
+        if self._settings.watch_events == "off" or not folders.local:
             self.by = "rescans"
+            if not folders.local and not looks.happen:
+                raise OSError("a bucket announces no changes, and rescans are turned off")
             return
         if self._events is not None and self._events.alive:
             return
@@ -133,7 +135,7 @@ class FolderFollower:
             loop.call_soon_threadsafe(self._note, paths)
 
         self._events = FolderEvents(
-            [folder.path for folder in folders.folders],
+            folders.local,
             looks.matters,
             announce,
         )
@@ -166,11 +168,17 @@ class FolderFollower:
         self._said = reason
 
     def _say_shares(self, folders: PhotoFolders) -> None:
-        for folder in folders.folders:
-            if (kind := share_kind(folder.path)) is not None:
+        for folder in folders.in_buckets:
+            _log.info(
+                "the folder of photos lies in a bucket, which announces no changes: rescans find them",
+                folder=str(folder.path),
+                rescan_s=self._settings.rescan_s,
+            )
+        for path in folders.local:
+            if (kind := share_kind(path)) is not None:
                 _log.info(
                     "the folder of photos lies on a share: what other machines change there is found by rescans",
-                    folder=str(folder.path),
+                    folder=str(path),
                     kind=kind,
                     rescan_s=self._settings.rescan_s,
                 )

@@ -18,7 +18,7 @@ _NEVER = float("inf")
 
 
 class LookSchedule:
-    """Looks at folders when that is due. The first look is at everything.
+    """Looks at folders when that is due. The first look is at everything, and so is each if a bucket is among them.
 
     Args:
         folders: where the photos lie.
@@ -59,7 +59,7 @@ class LookSchedule:
             return Scope()
         found = self._times.look()  # before a look at every file as well: what changes from here on shows next time
         self._next_s = now + self._every_s
-        if now < self._next_file_s:
+        if now < self._next_file_s and not self._folders.in_buckets:
             return found
         self._next_file_s = now + self._every_file_s
         return Scope(everything=True)
@@ -75,4 +75,4 @@ class LookSchedule:
     def _identify(self) -> dict[str, Identity | None]:
         """Which folder lies at each place now: at the folders of photos, where links lead, and at mounts below."""
         places = Places(self._folders, FolderLooks.read(self._gallery).looks)
-        return {str(place): identity_of(place) for place in places.all}
+        return {str(place): identity_of(place) for place in places.all if isinstance(place, Path)}

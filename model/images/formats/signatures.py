@@ -66,7 +66,12 @@ def format_at(path: bytes) -> ImageFormat | None:
     """
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would block for ever
     try:
-        found = sniff(os.pread(handle, HEAD_BYTES, 0)) if stat.S_ISREG(os.fstat(handle).st_mode) else None
+        return format_of(os.pread(handle, HEAD_BYTES, 0)) if stat.S_ISREG(os.fstat(handle).st_mode) else None
     finally:
         os.close(handle)
+
+
+def format_of(data: bytes) -> ImageFormat | None:
+    """The format that `data` seems to be of by its first bytes; None if it is none that we know."""
+    found = sniff(data)
     return next((one for one in KNOWN if one.name == found), None)

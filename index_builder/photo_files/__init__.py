@@ -1,0 +1,4 @@
+"""Photos' files where they lie: in folders or in buckets, looked at and read by the same calls.
+
+Imports no other room.
+"""
