@@ -145,6 +145,13 @@ class Settings(GallerySettings, AccessSettings):
         description="Processes that decode sketches; 0: threads do; -1: none on a CPU, 2 to 8 beside a GPU.",
     )
 
+    photo_links: Literal["service", "signed"] = Field(
+        "service",
+        description="How photos in buckets reach clients: service (through it), or signed (from the bucket itself).",
+    )
+    photo_link_s: int = Field(
+        600, ge=10, le=604_800, description="Seconds for which a signed address of a photo may be used."
+    )
     thumbnail_size: int = Field(256, ge=16, le=2048, description="Longer side of a thumbnail in pixels.")
     thumbnail_cache_bytes: int = Field(64 * MEGABYTE, ge=0, description="Memory for thumbnails; 0 keeps none.")
     screen_size: int = Field(

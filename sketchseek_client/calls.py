@@ -91,7 +91,7 @@ def similar(photo_id: str, top_k: int) -> DocumentCall[SimilarAnswer]:
 def photo(photo_id: str, rendition: Rendition) -> Call:
     """`GET /photos/{photo_id}`."""
     params = {} if rendition == "original" else {"rendition": rendition}  # so that older services answer as well
-    return Call("GET", f"/photos/{photo_id}", {"params": params})
+    return Call("GET", f"/photos/{photo_id}", {"params": params, "follow_redirects": True})  # into a bucket
 
 
 def thumbnail(photo_id: str) -> Call:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import urllib.request
 import zipfile
 from contextlib import contextmanager
 
@@ -72,6 +73,26 @@ def test_photos_are_shown_and_sent(gallery, network):
         sketch = {"sketch": ("s.png", photo_bytes(1))}
         overlay = client.post("/explain", files=sketch, data={"photo_id": ids[0], "format": "overlay"})
         assert overlay.headers["content-type"] == "image/png"
+
+
+def test_signed_addresses_lead_to_the_bucket(object_store, gallery, network):
+    with served(gallery, network, photo_links="signed", photo_link_s=60) as client:
+        for seed, path in enumerate(NAMES):
+            photo = found(client)[path]
+            answer = client.get(photo["url"], follow_redirects=False)
+            assert answer.status_code == 307
+            address = answer.headers["location"]
+            assert address.startswith(f"{object_store.address}/bucket-")
+            assert "X-Amz-Expires=60" in address
+            assert "a-secret" not in address
+            with urllib.request.urlopen(address) as sent:  # noqa: S310 - our own server
+                assert sent.read() == photo_bytes(seed)
+            assert client.get(photo["thumbnail_url"]).status_code == 200
+            assert client.get(f"{photo['url']}?rendition=screen").headers["content-type"] == "image/webp"
+        policy = client.get("/").headers["content-security-policy"]
+        assert f"img-src 'self' {object_store.address} blob:" in policy
+    with served(gallery, network) as client:
+        assert object_store.address not in client.get("/").headers["content-security-policy"]
 
 
 def test_an_upload_and_a_deletion_reach_the_bucket(object_store, gallery, bucket, network):

@@ -113,6 +113,27 @@ def test_events_wait_out_the_silence_of_the_service(timeout_s, read_s):
     assert limits == [{**dict.fromkeys(("connect", "write", "pool"), timeout_s), "read": read_s}] * 2
 
 
+def test_a_photo_in_a_bucket_is_fetched_there_without_the_key():
+    seen = []
+
+    def answer(request):
+        seen.append((request.url.host, request.headers.get("authorization")))
+        if request.url.host == "there":
+            return httpx2.Response(307, headers={"Location": "http://bucket/photo.jpg?signature=x"})
+        return httpx2.Response(200, content=b"the photo")
+
+    transport = httpx2.MockTransport(answer)
+    with Client("http://there", key="a-key", transport=transport) as client:
+        assert client.photo("a" * 26) == b"the photo"
+
+    async def fetch():
+        async with AsyncClient("http://there", key="a-key", transport=transport) as client:
+            return await client.photo("a" * 26)
+
+    assert asyncio.run(fetch()) == b"the photo"
+    assert seen == [("there", "Bearer a-key"), ("bucket", None)] * 2
+
+
 def test_the_asynchronous_client_has_the_same_methods():
     def methods(client):
         return {name for name in vars(client) if not name.startswith("_")}

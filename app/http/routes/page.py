@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 from collections.abc import Awaitable, Callable
@@ -14,6 +15,12 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
+
+from app.http.access import SECURITY_HEADERS
+from app.http.routes.service_of import service_of
+from app.service.files import signed_addresses
+from app.service.service import Service
+from app.service_errors import ServiceError
 
 WEB = Path(__file__).parents[2] / "web"
 _ASK_EACH_TIME = {"Cache-Control": "no-cache"}
@@ -55,13 +62,26 @@ def _document(file: Path) -> Callable[[Request], Awaitable[Response]]:
 
     async def page_document(request: Request) -> Response:
         prefix = request.scope.get("root_path", "")
+        headers = {**_ASK_EACH_TIME, **await asyncio.to_thread(_policy, service_of(request))}
         if not prefix:
-            return FileResponse(file, headers=_ASK_EACH_TIME)
+            return FileResponse(file, headers=headers)
         text = _RELATIVE.sub(rf'\1="{prefix}/', file.read_text(encoding="utf-8"))
-        headers = {**_ASK_EACH_TIME, "ETag": f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'}
+        headers |= {"ETag": f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'}
         return Response(text, media_type="text/html", headers=headers)
 
     return page_document
+
+
+def _policy(service: Service) -> dict[str, str]:
+    """The page's policy where photos come from buckets as well; else nothing, as the usual one holds."""
+    if service.settings.photo_links != "signed":
+        return {}
+    try:
+        origins = signed_addresses.signed_origins(service.changes.folders())
+    except ServiceError:  # there is no gallery yet, or no credentials: then no photo comes from there
+        return {}
+    usual = dict(SECURITY_HEADERS)[b"content-security-policy"].decode()
+    return {"Content-Security-Policy": usual.replace("img-src 'self'", " ".join(["img-src 'self'", *origins]))}
 
 
 class _PageFolder(StaticFiles):

@@ -9,7 +9,7 @@ from typing import Annotated, BinaryIO, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.datastructures import UploadFile
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from app.http.access import require_read, require_write
@@ -24,7 +24,7 @@ from app.search.answer_documents import result_of
 from app.service.changes.jobs import Job, Upload
 from app.service.changes.stored_uploads import store_upload
 from app.service.files import photo_files as files
-from app.service.files import renditions
+from app.service.files import renditions, signed_addresses
 from app.service.service import Service
 from app.service.serving.served_gallery import ServedVersion
 from app.service_errors import RequestError
@@ -43,6 +43,7 @@ _FOR_A_DAY = "private, max-age=86400"
     "/photos/{photo_id}",
     responses={
         200: {"content": {"image/*": {}}, "description": "The file as it is, or a WebP picture."},
+        307: {"description": "The file lies in a bucket, at the address that `Location` gives, for a while."},
         **problems(401, 404, 422),
     },
     dependencies=[Depends(require_read), Depends(only_known_parameters)],
@@ -63,6 +64,12 @@ async def photo(
     service = service_of(request)
     served = service.gallery.serve()
     record = served.photo(photo_id)
+    if service.settings.photo_links == "signed":
+        seconds = service.settings.photo_link_s
+        sign = partial(signed_addresses.signed_address, served.folders, record, seconds)
+        if (address := await service.open_file(sign, service.deadline())) is not None:
+            headers = {"Cache-Control": f"private, max-age={seconds // 2}"}
+            return RedirectResponse(address, status_code=307, headers=headers)
     etag = f'"{record.content_hash[:32]}"'
     with away_explained(service, served.folders, record):
         file = await service.open_file(lambda: files.open_photo(served.folders, record), service.deadline())

@@ -49,7 +49,7 @@ def open_photo(folders: PhotoFolders, photo: PhotoRecord) -> BinaryIO:
         RequestError: `photo_gone`: there is no regular file, it lies outside the root, or it is no longer a picture.
         BusyError: `photos_unreachable`: the bucket does not answer.
     """
-    if (bucket := _bucket_of(folders, photo.raw_path)) is not None:
+    if (bucket := bucket_of(folders, photo.raw_path)) is not None:
         return _open_object(*bucket)
     path = _absolute(folders, photo)
     real = os.path.realpath(path)
@@ -72,7 +72,7 @@ def open_photo(folders: PhotoFolders, photo: PhotoRecord) -> BinaryIO:
 
 def _open_object(bucket: Bucket, name: bytes) -> BinaryIO:
     try:
-        with _bucket_errors():
+        with bucket_errors():
             file = bucket.open(name)
             if format_of(file) in FORMATS:
                 return file
@@ -83,7 +83,7 @@ def _open_object(bucket: Bucket, name: bytes) -> BinaryIO:
 
 
 @contextmanager
-def _bucket_errors(*, writing: bool = False) -> Iterator[None]:
+def bucket_errors(*, writing: bool = False) -> Iterator[None]:
     """What a bucket refuses or does not answer, as an answer of ours. Lets FileNotFoundError through."""
     try:
         yield
@@ -163,7 +163,7 @@ class StoredFile:
 
     def remove(self) -> None:
         """Delete the file. One that is not there is no error."""
-        if (bucket := _bucket_of(self.folders, self.raw_path)) is not None:
+        if (bucket := bucket_of(self.folders, self.raw_path)) is not None:
             bucket[0].delete(bucket[1])
         else:
             Path(os.fsdecode(self.folders.absolute(self.raw_path))).unlink(missing_ok=True)
@@ -177,8 +177,8 @@ def store(folders: PhotoFolders, raw_path: bytes, data: bytes) -> StoredFile:
         BusyError: `photos_unreachable`: the bucket does not answer.
     """
     stored = StoredFile(folders, raw_path)
-    if (bucket := _bucket_of(folders, raw_path)) is not None:
-        with _bucket_errors(writing=True):
+    if (bucket := bucket_of(folders, raw_path)) is not None:
+        with bucket_errors(writing=True):
             bucket[0].put(bucket[1], data)
         return stored
     file = Path(os.fsdecode(folders.absolute(raw_path)))
@@ -200,7 +200,7 @@ def remove(folders: PhotoFolders, photo: PhotoRecord) -> None:
             place, which nobody asked to delete.
         BusyError: `photos_unreachable`: the bucket does not answer.
     """
-    if (bucket := _bucket_of(folders, photo.raw_path)) is not None:
+    if (bucket := bucket_of(folders, photo.raw_path)) is not None:
         _remove_object(*bucket, photo)
         return
     path = _absolute(folders, photo)
@@ -220,7 +220,7 @@ def remove(folders: PhotoFolders, photo: PhotoRecord) -> None:
 
 
 def _remove_object(bucket: Bucket, name: bytes, photo: PhotoRecord) -> None:
-    with suppress(FileNotFoundError), _bucket_errors(writing=True):
+    with suppress(FileNotFoundError), bucket_errors(writing=True):
         status = bucket.status(name)
         if status.size != photo.size:
             raise _gone()
@@ -231,7 +231,7 @@ def _remove_object(bucket: Bucket, name: bytes, photo: PhotoRecord) -> None:
         bucket.delete(name)
 
 
-def _bucket_of(folders: PhotoFolders, raw_path: bytes) -> tuple[Bucket, bytes] | None:
+def bucket_of(folders: PhotoFolders, raw_path: bytes) -> tuple[Bucket, bytes] | None:
     """Where a file lies in a bucket, and its name there; None for one on a disk, or in none of the folders."""
     try:
         folder, below = folders.folder_of(raw_path)
