@@ -8,8 +8,9 @@ ARG BASE=python:3.11-slim-bookworm
 FROM ${BASE} AS build
 ARG EXTRA=cpu
 # Photos of phones (HEIC, whose wheel contains libx265 under the GPL) and of cameras (RAW), JPEG XL (17 MB for the latter two),
-# and searching by words (320 MB). MORE=",raw,jxl,text" leaves HEIC out, MORE="" all of them.
-ARG MORE=",heic,raw,jxl,text,object-storage"
+# searching by words (320 MB), galleries in buckets, and recall on a Milvus server. MORE=",raw,jxl,text" leaves HEIC and the
+# latter two out, MORE="" all of them.
+ARG MORE=",heic,raw,jxl,text,object-storage,milvus"
 ARG PIP_ARGS=""
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src

@@ -40,7 +40,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve sample test lint types tests format bench gpu fuzz fuzz-inputs soak image sbom licences audit clean
+.PHONY: help serve sample test lint types tests format bench gpu fuzz fuzz-inputs soak milvus image sbom licences audit clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -93,6 +93,9 @@ fuzz-inputs: $(DEV) ## ten minutes of damaged uploads, strokes, galleries and ch
 soak: $(DEV) ## twenty minutes of load and mishaps against the live service; ARGS="--minutes 2"
 	$(BIN)/python -m tests.fault.soak $(ARGS)
 
+milvus: $(DEV) ## recall on a real Milvus server, which is also killed: three minutes
+	$(BIN)/python -m pytest tests/index_builder/index/test_milvus_server.py tests/index_builder/index/milvus_long.py $(ARGS)
+
 image: ## build the container image with docker, podman or buildah (EXTRA=cpu or gpu)
 	@[ -n "$(ENGINE)" ] || { echo "Building an image needs docker, podman or buildah." >&2; exit 1; }
 	$(ENGINE) build --build-arg EXTRA=$(EXTRA) --tag $(IMAGE) .
@@ -126,7 +129,7 @@ $(RUN): $(PINS) | $(BIN)/python
 	@touch $@
 
 $(DEV): $(PINS) | $(BIN)/python
-	$(call install,$(EXTRA)$(comma)heic$(comma)jxl$(comma)raw$(comma)text$(comma)object-storage$(comma)clip$(comma)train$(comma)otel$(comma)dev)
+	$(call install,$(EXTRA)$(comma)heic$(comma)jxl$(comma)raw$(comma)text$(comma)object-storage$(comma)clip$(comma)train$(comma)otel$(comma)milvus$(comma)dev)
 	@touch $(RUN) $@
 
 $(AUDIT)/.installed: $(PINS) | $(BIN)/python

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from app.access_settings import AccessSettings
@@ -113,8 +113,12 @@ class Settings(GallerySettings, AccessSettings):
         512 * MEGABYTE, ge=0, description="Memory for photos' tokens on the device; 0 reads them from disk each time."
     )
     recall: Choice = Field(
-        "auto", description="How candidates are found: auto, flat, ivf, or hash for a few bytes per photo in memory."
+        "auto", description="How candidates are found: auto, flat, ivf, hash for few bytes in memory, or milvus."
     )
+    recall_url: str | None = Field(
+        None, description="Address of Milvus, such as http://milvus:19530; needed by recall=milvus."
+    )
+    recall_token: SecretStr | None = Field(None, description="Token of Milvus, or user:password; none: it asks none.")
     hash_bits: int = Field(
         256,
         ge=8,
@@ -195,6 +199,8 @@ class Settings(GallerySettings, AccessSettings):
             hash_bits=self.hash_bits,
             hash_source=self.hash_source,
             shortlist=self.hash_shortlist,
+            server_url=self.recall_url,
+            server_token=None if self.recall_token is None else self.recall_token.get_secret_value() or None,
         )
 
     def photo_limits(self) -> ImageLimits:

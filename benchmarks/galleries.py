@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from index_builder import GallerySnapshot, RecallSettings
+from index_builder.index.candidate_index import Selection
 from index_builder.index.flat_and_ivf import RecallIndex, build_index
 from index_builder.photo_filter import ALL_PHOTOS, PhotoFilter
 from index_builder.photo_folders import PhotoFolders
@@ -96,23 +97,23 @@ class SizedSnapshot:
         """Search `count` synthetic descriptors; fewer than IVF's threshold are searched exactly."""
         settings = RecallSettings()
         kind = settings.kind_for(count)
-        assert kind != "hash", "what nobody asked for"
+        assert kind in ("flat", "ivf"), "what nobody asked for"
         return SizedSnapshot(stored, RecallIndex(build_index(descriptors(count, size, seed=1), kind), settings))
 
     def __len__(self) -> int:
         return len(self.index)
 
-    def recall(self, queries: Floats, k: int, allowed: npt.NDArray[np.bool_] | None = None) -> tuple[Rows, Floats]:
+    def recall(self, queries: Floats, k: int, selection: Selection | None = None) -> tuple[Rows, Floats]:
         """See `GallerySnapshot.recall`."""
-        return self.index.search(queries, k, allowed)
+        return self.index.search(queries, k, selection)
 
     def searched_descriptors(self, rows: Rows) -> Floats:
         """See `GallerySnapshot.searched_descriptors`."""
         return self.index.descriptors(rows)
 
-    def allowed(self, chosen: PhotoFilter = ALL_PHOTOS) -> None:
+    def select(self, chosen: PhotoFilter = ALL_PHOTOS, left_out: tuple[int, ...] = ()) -> None:
         """No filter."""
-        assert chosen == ALL_PHOTOS
+        assert (chosen, left_out) == (ALL_PHOTOS, ())
 
     @property
     def newest_first(self) -> Rows:

@@ -31,6 +31,7 @@ import numpy.typing as npt
 from galleries import Floats, Rows, descriptors, write_gallery
 
 from index_builder import GallerySnapshot, RecallSettings
+from index_builder.index.candidate_index import Selection
 from index_builder.index.faiss_search import load_faiss
 from index_builder.index.flat_and_ivf import RecallIndex, build_index, lists_for
 from index_builder.store.quantise import TokenShape
@@ -123,7 +124,7 @@ def cores() -> int:
 
 
 def search(recall: RecallIndex, allowed: npt.NDArray[np.bool_] | None, query: Floats) -> Rows:
-    return recall.search(query, CANDIDATES, allowed)[0]
+    return recall.search(query, CANDIDATES, None if allowed is None else Selection(allowed))[0]
 
 
 def measure(lines: Lines, count: int, size: int, number: int, *, ivf: bool, places: Sequence[Place] = ("cpu",)) -> None:

@@ -26,7 +26,8 @@ from app.search.query_and_answer import Asked, Begun, Query
 from app.search.query_parts import QueryParts
 from app.search.searcher import TwoStageSearcher
 from index_builder import GallerySnapshot, RecallSettings
-from index_builder.index.faiss_search import CandidateIndex, load_faiss
+from index_builder.index.candidate_index import CandidateIndex
+from index_builder.index.faiss_search import load_faiss
 from index_builder.index.flat_and_ivf import RecallIndex, build_index
 from index_builder.index.hash_codes import HashIndex, encode_all, fit_hasher
 from index_builder.index.settings import TRAINING_PER_LIST

@@ -69,6 +69,28 @@ class GalleryVersionGoneError(GalleryError):
     code = "gallery_version_gone"
 
 
+class RecallServerError(GalleryError):
+    """The server that finds candidates does not answer, or cannot do what it is asked."""
+
+    code = "recall_server_away"
+
+
+class RecallServerDeniedError(RecallServerError):
+    """The server that finds candidates does not accept the token."""
+
+    code = "recall_server_denied"
+
+
+class CollectionGoneError(RecallServerError):
+    """The server that finds candidates has no longer what was put there."""
+
+
+class RecallCollectionError(GalleryError):
+    """What the server that finds candidates holds belongs to another gallery."""
+
+    code = "recall_collection_mismatch"
+
+
 class UnknownPhotoError(GalleryError):
     """The gallery holds no photo of this id or path."""
 

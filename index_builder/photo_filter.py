@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Literal, get_args
 
+from index_builder.file_times import EARLIEST_NS, LATEST_NS
 from index_builder.photo_record import composed
 
 Orientation = Literal["landscape", "portrait", "square"]
@@ -53,10 +54,36 @@ class PhotoFilter:
         """All tags that it names."""
         return self.tags + self.tags_all + self.tags_none
 
+    @property
+    def taken_ns(self) -> tuple[int, int] | None:
+        """First and last nanosecond of the days, counted from 1970, as far as 64 bits reach; None where both are open.
+
+        A day that no file can have leaves the first behind the last.
+        """
+        if self.taken_from is None and self.taken_to is None:
+            return None
+        first = EARLIEST_NS if self.taken_from is None else max(_day_ns(self.taken_from), EARLIEST_NS)
+        last = LATEST_NS if self.taken_to is None else min(_day_ns(self.taken_to) + _DAY_NS - 1, LATEST_NS)
+        return first, last
+
+    @property
+    def as_of_ns(self) -> int | None:
+        """`as_of` in nanoseconds since 1970; without a zone it is in UTC."""
+        if self.as_of is None:
+            return None
+        aware = self.as_of if self.as_of.tzinfo is not None else self.as_of.replace(tzinfo=UTC)
+        return (aware - _EPOCH) // timedelta(microseconds=1) * 1000
+
+
+def _day_ns(day: date) -> int:
+    return (day - _EPOCH.date()).days * _DAY_NS
+
 
 def _sorted(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(set(names)))
 
 
+_DAY_NS = 24 * 3600 * 1_000_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ALL_PHOTOS = PhotoFilter()
 """The filter that lets everything through."""

@@ -108,8 +108,8 @@ def queries(searcher: TwoStageSearcher, sketches: Path, categories: Sequence[str
             if text is not None:
                 both = searcher.ask(QueryParts(drawn, text), sketch)
                 yield Asking("sketch_and_more", category, both, sketch)
-        own = searcher.snapshot.allowed(PhotoFilter(tags=(category,)))
-        rows = np.arange(len(searcher.snapshot)) if own is None else np.flatnonzero(own)
+        own = searcher.snapshot.select(PhotoFilter(tags=(category,)))
+        rows = np.arange(len(searcher.snapshot)) if own is None else np.flatnonzero(own.mask)
         for row in rows[:: max(1, len(rows) // each)][:each].tolist():
             asked = searcher.ask(QueryParts(like=[row]))
             yield Asking("photo", category, replace(asked, liked=(), left_out=(row,)))

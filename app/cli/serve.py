@@ -69,6 +69,7 @@ def command(
     from index_builder import Gallery
     from index_builder.gallery_errors import GalleryNotFoundError
     from index_builder.index.gpu_choice import check_recall_device
+    from index_builder.index.milvus_index import check_recall_server
     from model.checkpoints.files import load_checkpoint
 
     with ExitStack() as stack:
@@ -76,6 +77,7 @@ def command(
         listener = stack.enter_context(listen(settings.host, settings.port))
         admin = stack.enter_context(listen(settings.host, settings.admin_port)) if settings.admin_port else None
         check_recall_device(settings.recall_settings)
+        check_recall_server(settings.recall_settings, settings.max_candidates)
         network = load_checkpoint(settings.checkpoint, settings.device, settings.dtype)
         try:
             opened = Gallery.open(settings.gallery)

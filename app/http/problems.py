@@ -39,6 +39,8 @@ STATUS_OF_CODE: dict[str, int] = {
     "text_not_installed": 422,
     "text_not_supported": 422,
     "gallery_version_gone": 503,
+    "recall_server_away": 503,
+    "recall_server_denied": 503,
     "not_explainable": 422,
     "photos_read_only": 409,
     "folder_away": 409,
@@ -87,9 +89,12 @@ def problem_response(error: Exception) -> Response:
     """The answer to `error`."""
     document = problem_of(error)
     headers = dict(error.headers or {}) if isinstance(error, ServiceError | HTTPException) else {}
+    if document["status"] == 503:
+        headers.setdefault("Retry-After", _RETRY_AFTER_S)
     return JSONResponse(document, document["status"], headers, media_type=PROBLEM_JSON)
 
 
+_RETRY_AFTER_S = "2"  # where nothing says better
 _CODE_OF_STATUS = {404: "not_found", 405: "method_not_allowed"}
 _DETAIL_OF_STATUS = {
     404: "There is nothing at this address; GET /docs lists what there is.",

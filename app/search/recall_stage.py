@@ -7,15 +7,13 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
 from app.search.query_and_answer import Asked, Candidates, Descriptors, Query, Rows, Scores
 from index_builder import GallerySnapshot
-from index_builder.photo_filter import PhotoFilter
+from index_builder.index.candidate_index import Selection
 from model.score_rules import ExpansionRule, QueryKind
 
 _DEEPER = 4  # times the candidates: so many are looked through before lengths are divided out
-Allowed = npt.NDArray[np.bool_]
 _NO_ROWS: Rows = np.empty(0, np.int64)
 _NO_SCORES: Scores = np.empty(0, np.float32)
 
@@ -46,12 +44,12 @@ class RecallStage:
         found: dict[int, Candidates] = {}
         for members in groups.values():
             together, query = [asked[number] for number in members], queries[members[0]]
-            allowed = self._allowed(query.only, together[0].left_out)
+            chosen = self._snapshot.select(query.only, left_out=together[0].left_out)
             expansion = expansion_of(together[0].kind)
             if query.expand and expansion.neighbours:
-                together = self._expanded(together, allowed, expansion)
+                together = self._expanded(together, chosen, expansion)
             depths = [queries[number].candidates for number in members]
-            found |= zip(members, self._look_up(together, depths, allowed), strict=True)
+            found |= zip(members, self._look_up(together, depths, chosen), strict=True)
         return [found[number] for number in range(len(queries))]
 
     def photos(self, rows: Rows, *, by_direction: bool) -> Descriptors:
@@ -59,30 +57,21 @@ class RecallStage:
         photos = self._snapshot.searched_descriptors(rows)
         return photos / np.maximum(np.linalg.norm(photos, axis=1, keepdims=True), 1e-12) if by_direction else photos
 
-    def _allowed(self, only: PhotoFilter, left_out: tuple[int, ...]) -> Allowed | None:
-        """Which photos may be found [n] bool; None for all."""
-        allowed = self._snapshot.allowed(only)
-        if not left_out:
-            return allowed
-        allowed = np.ones(len(self._snapshot), dtype=bool) if allowed is None else allowed.copy()
-        allowed[list(left_out)] = False
-        return allowed
-
-    def _look_up(self, asked: Sequence[Asked], depths: Sequence[int], allowed: Allowed | None) -> Iterator[Candidates]:
+    def _look_up(self, asked: Sequence[Asked], depths: Sequence[int], chosen: Selection | None) -> Iterator[Candidates]:
         """Candidates of queries that share everything but their vectors and depths, each cut to its own depth."""
-        searched = len(self._snapshot) if allowed is None else int(np.count_nonzero(allowed))
+        searched = len(self._snapshot) if chosen is None else chosen.count
         by_direction = asked[0].by_direction
         deepest = min(max(depths) * (_DEEPER if by_direction else 1), searched)
         if not deepest:
             yield from [Candidates(_NO_ROWS, _NO_SCORES, searched, asked=one) for one in asked]
             return
-        found = self._snapshot.recall(np.stack([one.combined.descriptor for one in asked]), deepest, allowed)
+        found = self._snapshot.recall(np.stack([one.combined.descriptor for one in asked]), deepest, chosen)
         for one, places, near, depth in zip(asked, *found, depths, strict=True):
             there = places >= 0
             rows, scores = places[there], near[there]
             if by_direction:  # among as many as if it had come alone
                 rows, scores = self._by_direction(one, rows[: depth * _DEEPER])
-            liked = [row for row in one.liked if allowed is None or allowed[row]]
+            liked = [row for row in one.liked if chosen is None or chosen.mask[row]]
             yield self._liked_first(one, rows[:depth], scores[:depth], liked, searched)
 
     def _by_direction(self, asked: Asked, rows: Rows) -> tuple[Rows, Scores]:
@@ -102,9 +91,9 @@ class RecallStage:
         places = np.argsort(~np.isin(rows, liked), kind="stable")
         return Candidates(rows[places], scores[places], searched, places + 1, len(liked), asked)
 
-    def _expanded(self, asked: list[Asked], allowed: Allowed | None, rule: ExpansionRule) -> list[Asked]:
-        """Queries moved towards their first hits among the `allowed` photos, by the checkpoint's rule."""
-        first, _ = self._snapshot.recall(np.stack([one.combined.descriptor for one in asked]), rule.neighbours, allowed)
+    def _expanded(self, asked: list[Asked], chosen: Selection | None, rule: ExpansionRule) -> list[Asked]:
+        """Queries moved towards their first hits among the chosen photos, by the checkpoint's rule."""
+        first, _ = self._snapshot.recall(np.stack([one.combined.descriptor for one in asked]), rule.neighbours, chosen)
         hits = [self._snapshot.searched_descriptors(rows[rows >= 0]) for rows in first]
         return [
             replace(one, combined=one.combined.expanded(near, rule.weight))

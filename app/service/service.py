@@ -7,7 +7,6 @@ import contextlib
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeVar
 
@@ -24,6 +23,7 @@ from app.service.changes.jobs import Jobs
 from app.service.files.renditions import Renditions
 from app.service.following.folder_follower import FolderFollower
 from app.service.news import Listeners, news_of
+from app.service.readiness import Readiness, readiness_of
 from app.service.serving.deadline import Deadline
 from app.service.serving.decoding import Decoding
 from app.service.serving.search_batches import SearchItem, Worker, run_searches
@@ -43,14 +43,6 @@ _FOLLOWS = "follow_folder"
 _STUCK_S = 120.0  # if a batch takes longer, the device hangs
 
 Following = Literal["starting", "events", "rescans", "down"]
-
-
-@dataclass(frozen=True)
-class Readiness:
-    """Whether a search would be answered, and if not, why; or what else is wrong."""
-
-    status: Literal["ready", "starting", "failed", "draining"]
-    reason: str | None = None
 
 
 class Service:
@@ -174,7 +166,7 @@ class Service:
             return Readiness("starting", reason="The processes that decode sketches are being started.")
         served, building = self.gallery.current, self.changes.progress is not None
         if served is not None and (len(served.snapshot) or not building):
-            return Readiness("ready", reason=self._but())
+            return readiness_of(served, self._but())
         problem = self.changes.problem or self.gallery.problem
         if building:
             return Readiness("starting", reason=f"The gallery is being built: {self.changes.progress}.")

@@ -16,6 +16,7 @@ from app.network_folders import share_kind
 from app.settings import Settings, usable_cores
 from app.setup.finding import Finding
 from app.setup.photo_checks import Survey, photos_finding, survey, watching_finding
+from index_builder.gallery_errors import RecallServerError
 from index_builder.photo_folders import PhotoFolders
 from model.errors import SketchseekError
 
@@ -31,6 +32,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         ("torch", _torch),
         ("torchvision", _torchvision),
         ("faiss", _faiss),
+        ("milvus", _milvus),
         ("checkpoint", _checkpoint),
         ("gallery", _gallery),
         ("photos", lambda of: _photos(of, look)),
@@ -122,6 +124,22 @@ def _faiss(settings: Settings) -> Finding:
         says = f"FAISS {faiss.__version__}: {SENTENCES[faults[0].reason]}"
     mend = "; ".join(fault.says for fault in faults)
     return Finding("faiss", "warning", says, f"mend what FAISS says ({mend}), or set SKETCHSEEK_RECALL_DEVICE=cpu")
+
+
+def _milvus(settings: Settings) -> Finding:
+    from index_builder.index.milvus_index import check_recall_server
+    from index_builder.index.milvus_server import CONNECT_S, server_at
+
+    recall = settings.recall_settings
+    if recall.kind != "milvus":
+        return Finding("milvus", "ok", "not used; SKETCHSEEK_RECALL=milvus would")
+    check_recall_server(recall, settings.max_candidates)
+    server = server_at(str(recall.server_url), recall.server_token)
+    try:
+        version = server.call("get_server_version", seconds=CONNECT_S)
+    except RecallServerError as error:
+        return Finding("milvus", "problem", str(error), "start it, or mend SKETCHSEEK_RECALL_URL")
+    return Finding("milvus", "ok", f"Milvus {version} answers at {server.shown}")
 
 
 def _checkpoint(settings: Settings) -> Finding:

@@ -1,4 +1,4 @@
-"""Finding candidates by descriptor with FAISS, and keeping the indices on disk.
+"""Finding candidates by descriptor, with FAISS or on a Milvus server, and keeping the indices.
 
 Imports `index_builder.store`, `model`.
 """

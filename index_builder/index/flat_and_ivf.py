@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from index_builder.index.faiss_search import Asked, CandidateIndex, Descriptors, Rows, load_faiss
+from index_builder.index.candidate_index import Asked, Descriptors, Rows
+from index_builder.index.faiss_search import FaissIndex, load_faiss
 from index_builder.index.on_gpus import flat_on_gpus, ivf_on_gpus
 from index_builder.index.settings import TRAINING_PER_LIST, RecallSettings
 
@@ -63,7 +64,7 @@ def _trained(descriptors: Descriptors, lists: int) -> Any:
     return index
 
 
-class RecallIndex(CandidateIndex):
+class RecallIndex(FaissIndex):
     """Searches descriptors, all of them (flat) or those of the nearest lists (IVF). Scores are cosines.
 
     Args:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from index_builder.index.faiss_search import Allowed
+from index_builder.index.candidate_index import Allowed
 from index_builder.index.gpu_choice import chosen_cards
 from index_builder.index.gpu_faults import SENTENCES, Fault, Reason
 from index_builder.index.gpu_resources import GPUS, SEARCH_BYTES, Card, give_back, held, lose_failed

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from index_builder.index.cache_note import Note, Origin
-from index_builder.index.faiss_search import Descriptors
+from index_builder.index.candidate_index import Descriptors
 from index_builder.index.hash_codes import Codes, Halves, Hasher, HashIndex, chosen_hasher, encode_all, learnt_hasher
 from index_builder.index.recall_cache import earlier_notes, first_of, load_cached, store, warn_not_stored
 from index_builder.index.settings import RecallSettings

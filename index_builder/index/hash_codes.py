@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from index_builder.index.faiss_search import Asked, CandidateIndex, Descriptors, Rows, load_faiss
+from index_builder.index.candidate_index import Asked, Descriptors, Rows
+from index_builder.index.faiss_search import FaissIndex, load_faiss
 from index_builder.index.gpu_index import GPU_MOST
 from index_builder.index.on_gpus import codes_on_gpu
 from index_builder.index.settings import RecallSettings
@@ -116,7 +117,7 @@ def encode_all(hasher: Hasher, descriptors: Descriptors) -> Codes:
     return np.concatenate(blocks) if blocks else np.empty((0, hasher.bits // 8), dtype=np.uint8)
 
 
-class HashIndex(CandidateIndex):
+class HashIndex(FaissIndex):
     """Searches codes, and scores a shortlist by exact descriptors.
 
     Scores are inner products. Without a shortlist they are cosines estimated from the codes (Charikar, STOC 2002: the

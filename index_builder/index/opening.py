@@ -10,9 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from index_builder.index.cache_note import Note, Origin
-from index_builder.index.faiss_search import CandidateIndex, Descriptors, load_faiss
+from index_builder.index.candidate_index import CandidateIndex, Descriptors
+from index_builder.index.faiss_search import load_faiss
 from index_builder.index.flat_and_ivf import RecallIndex, build_index
 from index_builder.index.hash_cache import open_hash_index
+from index_builder.index.milvus_index import VersionSource, open_milvus_index
 from index_builder.index.recall_cache import FOLDER, earlier_notes, first_of, load_cached, store, warn_not_stored
 from index_builder.index.settings import RecallSettings
 
@@ -25,6 +27,7 @@ def open_recall(
     photos: int,
     read: Callable[[], Descriptors],
     learnt: npt.NDArray[np.float32] | None = None,
+    outside: VersionSource | None = None,
 ) -> tuple[CandidateIndex, bool]:
     """What searches one version, as the settings ask for.
 
@@ -35,6 +38,7 @@ def open_recall(
         photos: how many the version has.
         read: gives the descriptors [photos, E] in the order of rows; called only if they are needed.
         learnt: the network's projection to hash codes [bits, E], or None.
+        outside: the photos, for an index outside this process; Milvus needs them.
 
     Returns:
         the index, and whether it came from the cache.
@@ -42,9 +46,15 @@ def open_recall(
     Raises:
         ConfigurationError: learnt codes are asked for and there are none.
         DeviceError: a GPU is asked for and there is none.
+        RecallServerError: Milvus is asked for, and it cannot be reached or cannot do it.
+        RecallCollectionError: Milvus is asked for, and its collection belongs to another gallery.
     """
     folder = gallery / FOLDER
     kind = settings.kind_for(photos)
+    if kind == "milvus":
+        if outside is None:
+            raise ValueError("Milvus has to be told of the photos")
+        return open_milvus_index(origin, settings, outside)
     if kind == "hash":
         return open_hash_index(folder, origin, settings=settings, photos=photos, read=read, learnt=learnt)
     if kind == "flat":

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from model.errors import ConfigurationError
 
-Kind = Literal["flat", "ivf", "hash"]
+Kind = Literal["flat", "ivf", "hash", "milvus"]
 Choice = Literal["auto", Kind]
 CodeSource = Literal["auto", "learnt", "itq"]
 Device = Literal["auto", "cpu", "gpu"]
@@ -20,8 +20,8 @@ class RecallSettings:
 
     Attributes:
         kind: "flat" is exact, in half precision; "ivf" looks at the nearest lists only; "hash" compares short codes
-            and scores a shortlist exactly (`index_builder/index/hash_codes.py`); "auto" takes flat below `ivf_from`
-            photos and IVF from there.
+            and scores a shortlist exactly (`index_builder/index/hash_codes.py`); "milvus" asks a server
+            (`index_builder/index/milvus_index.py`); "auto" takes flat below `ivf_from` photos and IVF from there.
         ivf_from: photos from which "auto" takes IVF.
         probes: share of the lists that IVF looks at, in (0, 1].
         threads: OpenMP threads of one search. On a busy machine, more than one costs far more than it gains.
@@ -36,6 +36,9 @@ class RecallSettings:
             if the checkpoint has them.
         shortlist: how many photos with the nearest codes are scored by exact descriptors, at least as many as are
             asked for; 0 goes by the codes alone.
+        server_url, server_token: of Milvus. The token is in no text of these settings.
+        server_index: Milvus's own index. "flat" is exact, "hnsw" a graph, "ivf" lists; "auto" takes flat below 50 000
+            photos and HNSW from there.
     """
 
     kind: Choice = "auto"
@@ -49,6 +52,9 @@ class RecallSettings:
     hash_bits: int = 256
     hash_source: CodeSource = "auto"
     shortlist: int = 1000
+    server_url: str | None = field(default=None, repr=False)
+    server_token: str | None = field(default=None, repr=False)
+    server_index: Literal["auto", "flat", "hnsw", "ivf"] = "auto"
 
     def __post_init__(self) -> None:
         if self.threads < 1 or self.ivf_from < 1 or not 0 < self.probes <= 1 or self.scratch_bytes < 1:
@@ -62,6 +68,8 @@ class RecallSettings:
 
     def kind_for(self, photos: int) -> Kind:
         """The kind for a gallery of this size. One that is too small to train IVF or codes on is searched flat."""
+        if self.kind == "milvus":
+            return "milvus"
         if photos < TRAINING_PER_LIST:
             return "flat"
         if self.kind == "auto":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
 import numpy as np
@@ -15,7 +15,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from index_builder.file_times import EARLIEST_NS, LATEST_NS
 from index_builder.photo_filter import FILE_TYPES, ORIENTATIONS, PhotoFilter
 from index_builder.photo_record import NO_DATE, composed, shown_path
 from index_builder.store.metadata import DATE
@@ -29,7 +28,6 @@ _TYPE_OF = {ending.encode(): number for number, one in enumerate(KNOWN) for endi
 _NO_TYPE = len(FILE_TYPES)
 _PATHS_AT_ONCE = 65_536
 _AFTER_SLASH = chr(ord("/") + 1)
-DAY_NS = 24 * 3600 * 1_000_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -59,18 +57,16 @@ class PhotoColumns:
             yield "tags_all", np.logical_and.reduce([self._tagged([tag]) for tag in chosen.tags_all])
         if chosen.tags_none:
             yield "tags_none", ~self._tagged(chosen.tags_none)
-        if chosen.taken_from is not None or chosen.taken_to is not None:
-            first = EARLIEST_NS if chosen.taken_from is None else day_ns(chosen.taken_from)
-            last = LATEST_NS if chosen.taken_to is None else day_ns(chosen.taken_to) + DAY_NS - 1
-            yield "taken", (self.taken_ns >= first) & (self.taken_ns <= last)
+        if (days := chosen.taken_ns) is not None:
+            yield "taken", (self.taken_ns >= days[0]) & (self.taken_ns <= days[1])
         if chosen.orientation is not None:
             yield "orientation", self.orientations == ORIENTATIONS.index(chosen.orientation)
         if chosen.folder:
             yield "folder", self._below(chosen.folder)
         if chosen.types:
             yield "types", np.logical_or.reduce([self.types == FILE_TYPES.index(name) for name in chosen.types])
-        if chosen.as_of is not None:
-            yield "as_of", self.added_ns <= time_ns(chosen.as_of)
+        if (moment := chosen.as_of_ns) is not None:
+            yield "as_of", self.added_ns <= moment
 
     @cached_property
     def rows_of_tags(self) -> dict[str, Rows]:
@@ -210,17 +206,6 @@ def all_of(masks: Iterable[Mask]) -> Mask | None:
         else:
             every &= mask
     return every
-
-
-def day_ns(day: date) -> int:
-    """When a day begins, in nanoseconds since 1970; beyond 64 bits for days that no file can have."""
-    return (day - _EPOCH.date()).days * DAY_NS
-
-
-def time_ns(moment: datetime) -> int:
-    """A time in nanoseconds since 1970; without a zone it is in UTC."""
-    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    return (aware - _EPOCH) // timedelta(microseconds=1) * 1000
 
 
 def _ending(end: bytes) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from index_builder.gallery_errors import UnknownFolderError, UnknownPhotoError, UnknownTagError
+from index_builder.index.candidate_index import Selection
 from index_builder.photo_filter import ALL_PHOTOS, PhotoFilter
 from index_builder.photo_record import NO_DATE, PhotoRecord, composed_tags, from_ns, shown_path
 from index_builder.reading.photo_columns import PhotoColumns, all_of
@@ -96,8 +97,31 @@ class PhotoTable:
         if photo_ids is None:
             return mask
         named = np.zeros(len(self), dtype=bool)
-        named[[row for row in map(self._find, photo_ids) if row is not None]] = True
+        named[self.rows_named(photo_ids)] = True
         return named if mask is None else mask & named
+
+    def select(
+        self,
+        chosen: PhotoFilter = ALL_PHOTOS,
+        photo_ids: Collection[str] | None = None,
+        left_out: Collection[int] = (),
+    ) -> Selection | None:
+        """Which photos a filter lets through, as an index is told; None where everything is allowed.
+
+        Args:
+            chosen, photo_ids: as of `allowed`.
+            left_out: rows that are not found.
+        """
+        mask = self.allowed(chosen, photo_ids)
+        if mask is None and not left_out:
+            return None
+        mask = np.ones(len(self), dtype=bool) if mask is None else mask
+        mask[list(left_out)] = False
+        return Selection(mask, chosen, None if photo_ids is None else self.rows_named(photo_ids), left_out)
+
+    def rows_named(self, photo_ids: Iterable[str]) -> npt.NDArray[np.int64]:
+        """The rows of photo ids; unknown ids are ignored."""
+        return np.array([row for row in map(self._find, photo_ids) if row is not None], dtype=np.int64)
 
     def check(self, chosen: PhotoFilter) -> None:
         """Check that the gallery has what a filter names.
@@ -126,6 +150,14 @@ class PhotoTable:
         """The rows of a content, by its SHA-256. Looks at every row, which takes milliseconds for a million."""
         hashes = self._table.column("content_hash")
         return np.flatnonzero(pc.equal(hashes, pa.scalar(content_hash, type=hashes.type)).to_numpy()).tolist()
+
+    def identifying_values(self) -> tuple[list[bytes], list[bytes], list[bytes], list[tuple[int, ...]]]:
+        """For each row its id, its path, its content's hash, and all numbers: what another row never has in common."""
+        ids = [photo_id.encode("ascii") for photo_id in self.photo_ids]
+        names = ("width", "height", "added_ns")
+        numbers = [self._by_name[name].to_pylist() for name in names] + [self.columns.taken_ns.tolist()]
+        paths, hashes = (self._by_name[name].to_pylist() for name in ("path", "content_hash"))
+        return ids, paths, hashes, list(zip(*numbers, strict=True))
 
     def raw_path(self, row: int) -> bytes:
         """The path of the photo in a row, relative to the photos' root."""

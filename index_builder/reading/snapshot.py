@@ -12,20 +12,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import torch
 
 from index_builder.index.cache_note import Origin
-from index_builder.index.faiss_search import CandidateIndex, Descriptors
+from index_builder.index.candidate_index import CandidateIndex, Descriptors, Selection
+from index_builder.index.milvus_index import VersionSource
 from index_builder.index.opening import open_recall
 from index_builder.index.settings import RecallSettings
 from index_builder.photo_filter import ALL_PHOTOS, PhotoFilter
 from index_builder.photo_folders import PhotoFolders, Photos
 from index_builder.photo_record import PhotoRecord
 from index_builder.reading.facets import Facets, facets_of
+from index_builder.reading.photo_keys import version_photos
 from index_builder.reading.photo_table import PhotoTable
 from index_builder.store.checksums import file_sum
 from index_builder.store.gallery import Gallery
-from index_builder.store.layout import lance_errors, manifest_name
+from index_builder.store.layout import lance_errors, manifest_name, oldest_commit
 from index_builder.store.metadata import GalleryMetadata
 from index_builder.store.token_pool import Rows
 from index_builder.store.token_reader import TokenReader, fixed_size
@@ -95,6 +98,8 @@ class GallerySnapshot:
             GalleryMismatchError: built with another checkpoint.
             GalleryDamagedError: names the damaged file.
             DeviceError: recall must have a GPU and there is none.
+            RecallServerError: recall is on a server that does not answer.
+            RecallCollectionError: what that server holds belongs to another gallery.
         """
         started = time.perf_counter()
         settings = replace(recall or RecallSettings(), network_device=str(device))
@@ -110,6 +115,10 @@ class GallerySnapshot:
             with lance_errors(f"cannot read the descriptors of the gallery {gallery}"):
                 return fixed_size(dataset.to_table(columns=["descriptor"]), "descriptor")[places]
 
+        def take(rows: Rows) -> pa.Table:
+            with lance_errors(f"cannot read the descriptors of the gallery {gallery}"):
+                return dataset.take(places[rows].tolist(), columns=["descriptor"])
+
         version = f"{opened.generation}.{dataset.version}"
         source = file_sum(opened.dataset_path / manifest_name(dataset.version)).sha256
         started = time.perf_counter()
@@ -119,6 +128,13 @@ class GallerySnapshot:
             settings=settings,
             photos=len(table),
             read=descriptors,
+            outside=VersionSource(
+                gallery=opened.identity,
+                size=metadata.shape.descriptor,
+                photos=lambda: version_photos(table),
+                take=lambda rows: fixed_size(take(rows), "descriptor"),
+                oldest=lambda: oldest_commit(dataset),
+            ),
             learnt=None if hash_projection is None else hash_projection.numpy(),
         )
         snapshot = GallerySnapshot(
@@ -153,12 +169,21 @@ class GallerySnapshot:
     @property
     def recall_kind(self) -> str:
         """How candidates are found, and where: such as "flat on cpu"."""
-        return f"{self._recall.kind} on {self._recall.device}"
+        return f"{self._recall.kind} {self._recall.place}"
 
     @property
     def recall_problem(self) -> str | None:
         """Why candidates are found on the CPU although there is a GPU, as a sentence for people; None otherwise."""
         return self._recall.gpu_problem
+
+    @property
+    def recall_away(self) -> str | None:
+        """Why no candidates can be found at the moment, as a sentence for people; None while they can."""
+        return self._recall.away
+
+    def look_at_recall(self) -> bool:
+        """As `CandidateIndex.look`."""
+        return self._recall.look()
 
     @property
     def cache_counts(self) -> tuple[int, int]:
@@ -189,19 +214,22 @@ class GallerySnapshot:
         return self._photos.columns.newest_first
 
     def recall(
-        self, descriptors: Descriptors, k: int, allowed: npt.NDArray[np.bool_] | None = None
+        self, descriptors: Descriptors, k: int, selection: Selection | None = None
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         """The k most similar photos of each query, exact ties by `newest_first`.
 
         Arguments and results as of `CandidateIndex.search`.
         """
-        return self._recall.search(descriptors, k, allowed, self.newest_first)
+        return self._recall.search(descriptors, k, selection, self.newest_first)
 
-    def allowed(
-        self, chosen: PhotoFilter = ALL_PHOTOS, photo_ids: Collection[str] | None = None
-    ) -> npt.NDArray[np.bool_] | None:
-        """Which photos a filter lets through [n] bool, or None for all; arguments as of `PhotoTable.allowed`."""
-        return self._photos.allowed(chosen, photo_ids)
+    def select(
+        self,
+        chosen: PhotoFilter = ALL_PHOTOS,
+        photo_ids: Collection[str] | None = None,
+        left_out: Collection[int] = (),
+    ) -> Selection | None:
+        """Which photos a filter lets through, or None for all; arguments as of `PhotoTable.select`."""
+        return self._photos.select(chosen, photo_ids, left_out)
 
     def facets(self, chosen: PhotoFilter = ALL_PHOTOS) -> Facets:
         """How many photos each further choice would leave, as `index_builder.reading.facets` counts them."""

@@ -2,7 +2,7 @@
 
 A gallery is a folder:
 
-    gallery.json                which dataset is current; replaced by one rename
+    gallery.json                which dataset is current, and which gallery this is; replaced by one rename
     photos-G.lance/             a Lance dataset, one row per photo, one version per commit (generation G)
     photos-G.checksums.json     checksums of that dataset's files
     recall/                     search indices derived from descriptors; may be deleted at any time
@@ -45,12 +45,15 @@ class Gallery:
         path: of its folder.
         generation: which dataset is current.
         format: that it was last written in.
+        identity: which gallery it is. A copy has the same. One that only earlier releases wrote to goes by its place.
     """
 
-    def __init__(self, path: Path, generation: int, written_as: int = FORMAT) -> None:
+    def __init__(self, path: Path, generation: int, written_as: int = FORMAT, identity: str | None = None) -> None:
         self.path = path
         self.generation = generation
         self.format = written_as
+        self.has_identity = identity is not None
+        self.identity = identity or str(path.absolute())
 
     @staticmethod
     def open(path: str | Path) -> Gallery:
@@ -65,11 +68,12 @@ class Gallery:
         try:
             values = read_json(path / POINTER)
             generation, written_as = int(values["generation"]), int(values["format"])
+            identity = values.get("identity")
         except OSError as error:
             raise GalleryNotFoundError(
                 f"there is no gallery at {path}; build one with `sketchseek gallery build PHOTOS --gallery {path}`"
             ) from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise GalleryDamagedError(
                 f"{POINTER} of the gallery {path} is damaged; restore it from a backup, or move the gallery away and "
                 "build it again",
@@ -79,7 +83,7 @@ class Gallery:
             raise GalleryMismatchError(
                 f"the gallery {path} was written by a later version of Sketchseek; update Sketchseek, or build it again"
             )
-        return Gallery(path, generation, written_as)
+        return Gallery(path, generation, written_as, identity if isinstance(identity, str) else None)
 
     @property
     def dataset_path(self) -> Path:

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from index_builder.gallery_errors import GalleryDamagedError, GalleryVersionGoneError, GalleryWriteError
-from index_builder.store.checksums import write_json
+from index_builder.store.checksums import read_json, write_json
 from index_builder.store.metadata import FORMAT
 
 POINTER = "gallery.json"
@@ -26,9 +27,13 @@ def ledger_path(gallery: Path, generation: int) -> Path:
 
 
 def write_pointer(gallery: Path, generation: int) -> None:
-    """Make a generation the current one, by one rename."""
+    """Make a generation the current one, by one rename. The gallery keeps its identity, or gets one."""
     with lance_errors(f"cannot write to the gallery {gallery}", writing=True):
-        write_json(gallery / POINTER, {"format": FORMAT, "generation": generation})
+        try:
+            identity = str(read_json(gallery / POINTER)["identity"])
+        except (OSError, ValueError, KeyError, TypeError):
+            identity = uuid4().hex
+        write_json(gallery / POINTER, {"format": FORMAT, "generation": generation, "identity": identity})
 
 
 def manifest_name(commit: int) -> str:
@@ -53,6 +58,12 @@ def latest_commit(dataset: Path) -> int:
             [f"{dataset.name}/_versions"],
         )
     return max(commits)
+
+
+def oldest_commit(dataset: Any) -> int:
+    """Number of the oldest commit of an opened Lance dataset that still exists."""
+    with lance_errors("cannot list the versions of the gallery"):
+        return min(int(one["version"]) for one in dataset.versions())
 
 
 def referenced_files(dataset: Any) -> list[str]:

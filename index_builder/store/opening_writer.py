@@ -66,7 +66,8 @@ def open_writer(
         opened = Gallery.open(path)
         writer = GalleryWriter(path, opened.generation)
         bound = None if metadata is None else _bound(writer, metadata, before, moved=moved)
-        if opened.format < FORMAT:  # from now on, the release that made it must not write to it
+        # From now on, the release that made it must not write to it; and it has an identity.
+        if opened.format < FORMAT or not opened.has_identity:
             write_pointer(path, opened.generation)
         if bound is not None and bound.to_stored() != writer.metadata.folders.to_stored():
             writer.remember(bound)

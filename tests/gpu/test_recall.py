@@ -20,7 +20,8 @@ import pytest
 import torch
 
 from index_builder.index import gpu_index
-from index_builder.index.faiss_search import CandidateIndex
+from index_builder.index.candidate_index import Selection
+from index_builder.index.faiss_search import FaissIndex
 from index_builder.index.flat_and_ivf import RecallIndex, build_index
 from index_builder.index.gpu_choice import why_no_gpu
 from index_builder.index.gpu_faults import SENTENCES
@@ -66,7 +67,7 @@ def hasher_for(size: int) -> Hasher:
     return fit_hasher(made(1000, size, 0), size)
 
 
-def index_of(kind: str, photos: Any, *, device: Any = "auto", shortlist: int = 1000) -> CandidateIndex:
+def index_of(kind: str, photos: Any, *, device: Any = "auto", shortlist: int = 1000) -> FaissIndex:
     settings = RecallSettings(kind=kind, device=device, probes=1.0, shortlist=shortlist)  # type: ignore[arg-type]
     if kind != "hash":
         return RecallIndex(build_index(photos, kind), settings)  # type: ignore[arg-type]
@@ -106,7 +107,9 @@ def test_a_gpu_finds_what_the_cpu_finds(gpus, kind):
     for k in DEPTHS:
         for allowed in (None, some, np.arange(len(photos)) >= len(photos) - 3):  # without those that were deleted
             few = queries if k == 10 else queries[:3]
-            found, expected = (one.search(few, k, allowed, ties) for one in (index, cpu))
+            found, expected = (
+                one.search(few, k, None if allowed is None else Selection(allowed), ties) for one in (index, cpu)
+            )
             assert_same(found, expected, exact, ties)
             if allowed is not None:
                 assert allowed[found[0][found[0] >= 0]].all()

@@ -161,11 +161,18 @@ def index(
     hash_source: Annotated[str, typer.Option(help=f"{one_of(CodeSource)}.", envvar="SKETCHSEEK_HASH_SOURCE")] = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Make the search index now and keep it beside the gallery, so that the next start finds it."""
+    """Make the search index now and keep it, beside the gallery or in Milvus, so that the next start finds it."""
+    from app.settings import load_settings
     from index_builder.index.settings import settings_from_words
     from index_builder.reading.snapshot import GallerySnapshot
 
-    settings = replace(settings_from_words(recall, hash_bits, hash_source), device="cpu")  # nothing is searched
+    server = load_settings().recall_settings
+    settings = replace(
+        settings_from_words(recall, hash_bits, hash_source),
+        device="cpu",  # nothing is searched
+        server_url=server.server_url,
+        server_token=server.server_token,
+    )
     network = load_network(checkpoint, "cpu", "float32")
     snapshot = GallerySnapshot.load(
         gallery, network.identity, recall=settings, hash_projection=network.hash_projection, cache_bytes=0

@@ -19,12 +19,18 @@ from app.service.serving.search_batches import Worker
 from app.service_errors import BusyError
 from app.settings import Settings
 from index_builder import GallerySnapshot, PhotoRecord, latest_version
-from index_builder.gallery_errors import GalleryNotFoundError, GalleryVersionGoneError, UnknownPhotoError
+from index_builder.gallery_errors import (
+    GalleryNotFoundError,
+    GalleryVersionGoneError,
+    RecallServerError,
+    UnknownPhotoError,
+)
 from index_builder.photo_folders import PhotoFolders
 from model.errors import DeviceError, SketchseekError
 from model.networks.network import Network
 
 T = TypeVar("T")
+_PASSING = (DeviceError, BusyError, RecallServerError)
 _log = get_logger("app.service.serving.served_gallery")
 
 
@@ -133,7 +139,7 @@ class ServedGallery:
             version = None
             try:
                 version = await asyncio.to_thread(latest_version, self._settings.gallery)
-                if self._current is not None and self._current.snapshot.version == version:
+                if await asyncio.to_thread(self._still_serves, version):
                     self.problem = None
                     return False
                 if version == self._refused and not retry:
@@ -143,8 +149,8 @@ class ServedGallery:
                 if not self._is_being_built(error):
                     if self.problem is None or self.problem.code != error.code:
                         self._metrics.gallery_failures.labels("load").inc()
-                    # Memory that was short may be there the next time; what is damaged or lost stays so.
-                    passes = isinstance(error, DeviceError | BusyError) and not self._worker.device_lost
+                    # Memory or a server may be there the next time; what is damaged or lost stays so.
+                    passes = isinstance(error, _PASSING) and not self._worker.device_lost
                     self._refused, self.problem = None if passes else version, error
                 raise
             self._swap(served)
@@ -166,6 +172,11 @@ class ServedGallery:
                 self._metrics.gallery_failures.labels("load").inc()
                 _log.error("following the gallery failed", exc_info=error)
             await asyncio.sleep(max(self._settings.follow_interval_s, 3 * self._load_s))
+
+    def _still_serves(self, version: str) -> bool:
+        """Whether a version is served, and candidates are found in it. A server that lost it has to get it again."""
+        served = self._current
+        return served is not None and served.snapshot.version == version and served.snapshot.look_at_recall()
 
     def _is_being_built(self, error: SketchseekError) -> bool:
         """Whether `error` only means that the first build is not done: no gallery yet, but photos to build it from."""

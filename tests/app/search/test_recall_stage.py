@@ -26,14 +26,14 @@ class Shortened:
     def __len__(self) -> int:
         return PHOTOS
 
-    def allowed(self, only: object) -> None:
-        del only
+    def select(self, only: object, left_out: object) -> None:
+        del only, left_out
 
     def searched_descriptors(self, rows: Sequence[int]) -> np.ndarray:
         return self.descriptors[rows]
 
-    def recall(self, queries: np.ndarray, k: int, allowed: None) -> tuple[np.ndarray, np.ndarray]:
-        del allowed
+    def recall(self, queries: np.ndarray, k: int, selection: None) -> tuple[np.ndarray, np.ndarray]:
+        del selection
         scores = queries @ self.descriptors.T
         rows = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         return rows, np.take_along_axis(scores, rows, axis=1)

@@ -59,8 +59,8 @@ def test_expanded_queries_find_what_the_evaluation_finds(network, snapshot, monk
     monkeypatch.setattr(network, "config", replace(network.config, score=ScoreRule(expansion=rule)))
     searcher = TwoStageSearcher(network, snapshot)
     only = PhotoFilter(tags=tags)
-    allowed = snapshot.allowed(only) if tags else np.ones(len(snapshot), bool)
-    rows = np.flatnonzero(allowed)
+    chosen = snapshot.select(only)
+    rows = np.arange(len(snapshot)) if chosen is None else np.flatnonzero(chosen.mask)
     photos = torch.tensor(snapshot.descriptors(rows))
     for seed in range(4):
         encoding = searcher.encode(searcher.prepare(image(seed))[None])

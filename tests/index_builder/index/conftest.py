@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import pytest
 
 from tests.index_builder.index.fake_gpus import FakeGpus
+
+if TYPE_CHECKING:
+    from tests.index_builder.index.milvus_process import MilvusProcess
 
 
 @pytest.fixture
@@ -21,3 +27,17 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> FakeGpus:
     gpus = FakeGpus(2)
     gpus.install(monkeypatch)
     return gpus
+
+
+@pytest.fixture(scope="session")
+def milvus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusProcess]:
+    """The real Milvus server, one for all tests."""
+    from tests.index_builder.index.milvus_process import MilvusProcess
+
+    process = MilvusProcess(tmp_path_factory.mktemp("milvus"))
+    process.begin()
+    try:
+        process.wait()
+        yield process
+    finally:
+        process.stop()

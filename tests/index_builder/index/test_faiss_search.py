@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from index_builder.index.faiss_search import Asked
+from index_builder.index.candidate_index import Asked, Selection
 from index_builder.index.flat_and_ivf import RecallIndex, build_index
 from index_builder.index.hash_codes import HashIndex, encode_all, fit_hasher
 from index_builder.index.settings import RecallSettings
@@ -81,9 +81,9 @@ def test_arguments_are_looked_at_once():
     assert (asked.rows == -1).all()
     assert np.isneginf(asked.scores).all()
     assert asked.rows.shape == asked.scores.shape == (1, 3)
-    assert Asked.of(7, photos[0], 3, np.arange(7) < 2).possible == 2
+    assert Asked.of(7, photos[0], 3, Selection(np.arange(7) < 2)).possible == 2
     assert Asked.of(7, photos[:0], 3, None).possible == 0
     assert Asked.of(7, photos, 0, None).possible == 0
     for wrong in (np.ones(6, dtype=bool), np.zeros(8, dtype=bool)):
         with pytest.raises(ValueError, match="one entry per photo: 7"):
-            Asked.of(7, photos, 3, wrong)
+            Asked.of(7, photos, 3, Selection(wrong))

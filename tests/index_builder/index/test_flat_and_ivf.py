@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from index_builder.index import flat_and_ivf
 from index_builder.index.cache_note import Origin
+from index_builder.index.candidate_index import Selection
 from index_builder.index.flat_and_ivf import RecallIndex, build_index, lists_for
 from index_builder.index.opening import open_recall
 from index_builder.index.recall_cache import FOLDER
@@ -43,7 +44,7 @@ def naive(descriptors, query, k, allowed=None):
 def test_flat_search_is_the_naive_search(count, k, seed, filtered):
     descriptors, queries = unit(count, seed=seed), unit(3, seed=seed + 100)
     allowed = np.random.default_rng(seed).random(count) < 0.3 if filtered else None
-    rows, scores = flat(descriptors).search(queries, k, allowed)
+    rows, scores = flat(descriptors).search(queries, k, None if allowed is None else Selection(allowed))
     assert rows.shape == scores.shape == (3, k)
     for query, listed, values in zip(queries, rows, scores, strict=True):
         expected, exact = naive(descriptors, query, k, allowed)
@@ -97,10 +98,10 @@ def test_nothing_to_find():
     assert (rows == -1).all()
     assert np.isneginf(scores).all()
     some = flat(unit(4))
-    assert (some.search(unit(1), 3, np.zeros(4, dtype=bool))[0] == -1).all()
+    assert (some.search(unit(1), 3, Selection(np.zeros(4, dtype=bool)))[0] == -1).all()
     assert some.search(unit(1), 0)[0].shape == (1, 0)
     with pytest.raises(ValueError, match="one entry per photo"):
-        some.search(unit(1), 3, np.ones(5, dtype=bool))
+        some.search(unit(1), 3, Selection(np.ones(5, dtype=bool)))
 
 
 def test_scores_never_exceed_one():
@@ -134,7 +135,7 @@ def test_a_filter_finds_as_many_with_ivf():
     allowed = np.zeros(4000, dtype=bool)
     allowed[::97] = True
     index = RecallIndex(build_index(descriptors, "ivf"), RecallSettings(probes=0.05))
-    rows, _ = index.search(clustered(10, seed=5), 30, allowed)
+    rows, _ = index.search(clustered(10, seed=5), 30, Selection(allowed))
     assert (rows >= 0).all()
     assert allowed[rows].all()
 
@@ -162,7 +163,7 @@ def test_threads_share_one_index():
         for _ in range(20):
             if index.search(queries, 10)[0].tolist() != expected:
                 wrong.append("rows")
-            if not masks[number % 3][index.search(queries, 10, masks[number % 3])[0]].all():
+            if not masks[number % 3][index.search(queries, 10, Selection(masks[number % 3]))[0]].all():
                 wrong.append("filter")
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(6)]

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from index_builder.index import gpu_choice, gpu_faults, gpu_index, gpu_resources, on_gpus
+from index_builder.index.candidate_index import Selection
 from index_builder.index.flat_and_ivf import RecallIndex, build_index
 from index_builder.index.gpu_faults import SENTENCES, FaissUnfitError
 from index_builder.index.gpu_resources import GPUS
@@ -63,7 +64,7 @@ def test_a_filter_or_a_deep_search_is_the_cpus(gpu):
     for kind in KINDS:
         index, cpu = index_of(kind, photos), index_of(kind, photos, device="cpu")
         allowed = np.arange(3000) % 2 == 0
-        for k, mask in ((5, allowed), (2500, None)):
+        for k, mask in ((5, Selection(allowed)), (2500, None)):
             np.testing.assert_array_equal(index.search(QUERIES, k, mask)[0], cpu.search(QUERIES, k, mask)[0])
         assert index.device == "1 gpu"
     assert not gpu.searched

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from index_builder.index.candidate_index import Selection
 from index_builder.index.hash_codes import HashIndex, encode_all, fit_hasher
 from index_builder.index.settings import RecallSettings
 from model.errors import ConfigurationError
@@ -42,7 +43,7 @@ def test_search_is_the_naive_search(count, k, shortlist, seed, filtered):
     descriptors, queries = unit(count, seed=seed), unit(6, seed=seed + 100)
     allowed = np.random.default_rng(seed).random(count) < 0.4 if filtered else None
     index = index_of(descriptors, shortlist=shortlist)
-    rows, scores = index.search(queries, k, allowed)
+    rows, scores = index.search(queries, k, None if allowed is None else Selection(allowed))
     assert rows.shape == scores.shape == (6, k)
     possible = count if allowed is None else int(allowed.sum())
     for query, found, values in zip(queries, rows, scores, strict=True):
@@ -146,12 +147,12 @@ def test_equal_photos_are_in_the_order_of_rows():
 
 def test_nothing_to_find():
     index = index_of(unit(50))
-    rows, scores = index.search(unit(2), 3, np.zeros(50, dtype=bool))
+    rows, scores = index.search(unit(2), 3, Selection(np.zeros(50, dtype=bool)))
     assert (rows == -1).all()
     assert np.isneginf(scores).all()
     assert index.search(unit(2), 0)[0].shape == (2, 0)
     with pytest.raises(ValueError, match="one entry per photo"):
-        index.search(unit(1), 3, np.ones(51, dtype=bool))
+        index.search(unit(1), 3, Selection(np.ones(51, dtype=bool)))
     hasher = index.hasher
     empty = HashIndex(hasher, encode_all(hasher, unit(0)), unit(0).astype(np.float16), RecallSettings())
     assert len(empty) == 0

@@ -68,9 +68,9 @@ def test_a_build_reads_the_date(library, tmp_path, network, options):
 def test_an_old_gallery_is_searched_as_it_is(old_gallery, network):
     snapshot = GallerySnapshot.load(old_gallery, network.identity)
     assert dates(old_gallery, network) == {}
-    allowed = snapshot.allowed(PhotoFilter(taken_from=date(2001, 9, 8), taken_to=date(2001, 9, 9)))
+    allowed = snapshot.select(PhotoFilter(taken_from=date(2001, 9, 8), taken_to=date(2001, 9, 9)))
     assert allowed is not None
-    assert allowed.all()
+    assert allowed.mask.all()
     assert verify_gallery(old_gallery).whole
 
 

@@ -261,25 +261,26 @@ def test_add_and_remove(tmp_path, photos, network, options):
 def test_filters(tmp_path, photos, network, options):
     build_gallery(photos, tmp_path / "g", network, options=options)
     snapshot = GallerySnapshot.load(tmp_path / "g", network.identity)
-    assert snapshot.allowed() is None
-    cats = snapshot.allowed(PhotoFilter(tags=("cat",)))
-    assert cats is not None
+    assert snapshot.select() is None
+    selected = snapshot.select(PhotoFilter(tags=("cat",)))
+    assert selected is not None
+    cats = selected.mask
     assert [snapshot.photo(row).tags[0] for row in np.flatnonzero(cats).tolist()] == ["cat"] * 5
-    both = snapshot.allowed(PhotoFilter(tags=("cat", "dog")))
+    both = snapshot.select(PhotoFilter(tags=("cat", "dog")))
     assert both is not None
-    assert both.all()
-    nothing = snapshot.allowed(PhotoFilter(tags=("bird",)))
+    assert both.mask.all()
+    nothing = snapshot.select(PhotoFilter(tags=("bird",)))
     assert nothing is not None
-    assert not nothing.any()
+    assert not nothing.mask.any()
     chosen = [snapshot.photo(row).photo_id for row in (1, 4, 5)]
-    some = snapshot.allowed(photo_ids=[*chosen, "unknown", "ünknown"])
+    some = snapshot.select(photo_ids=[*chosen, "unknown", "ünknown"])
     assert some is not None
-    assert np.flatnonzero(some).tolist() == [1, 4, 5]
+    assert np.flatnonzero(some.mask).tolist() == [1, 4, 5]
     rows, _ = snapshot.recall(snapshot.descriptors([0]), 4, some)
     assert sorted(rows[0].tolist()) == [-1, 1, 4, 5]
-    crossed = snapshot.allowed(PhotoFilter(tags=("cat",)), photo_ids=chosen)
+    crossed = snapshot.select(PhotoFilter(tags=("cat",)), photo_ids=chosen)
     assert crossed is not None
-    assert set(np.flatnonzero(crossed)) == {row for row in (1, 4, 5) if cats[row]}
+    assert set(np.flatnonzero(crossed.mask)) == {row for row in (1, 4, 5) if cats[row]}
 
 
 def test_another_checkpoint_or_folder_is_refused(tmp_path, photos, network, other_network, options):

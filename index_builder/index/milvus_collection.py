@@ -1,0 +1,205 @@
+"""A collection in Milvus: the photos of all versions of one generation of a gallery, and notes of which are whole.
+
+Each photo is a row with the time at which it was added and the commit that removed it, so one filter makes a version of
+the collection.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+
+from index_builder.gallery_errors import CollectionGoneError, RecallServerError
+from index_builder.index.candidate_index import Rows
+from index_builder.index.milvus_notes import Note, Owner
+from index_builder.index.milvus_server import CHANGE_S, MilvusServer
+
+IndexKind = Literal["flat", "hnsw", "ivf"]
+MOST_ROWS = 16_384
+"""Rows that Milvus gives in one answer."""
+HNSW_FROM = 50_000
+"""Photos from which "auto" builds a graph; below, comparing with all of them is fast and exact."""
+_LISTED_AT_ONCE = 6000  # on average; keys are evenly spread, so the most are not many more
+_NAMED_AT_ONCE = 1000
+_MADE_S = 5.0
+_FIELDS = ("id", "labels", "taken", "shape", "format", "added", "removed", "descriptor")
+
+
+class Collection:
+    """One generation of a gallery in Milvus.
+
+    Args:
+        server: where it is.
+        owner: whose it is.
+        kind: of its index.
+    """
+
+    def __init__(self, server: MilvusServer, owner: Owner, kind: IndexKind) -> None:
+        self.server, self.owner, self.kind = server, owner, kind
+        self.alias = f"sketchseek_{hashlib.sha256(owner.gallery.encode()).hexdigest()[:16]}"
+        self.name = f"{self.alias}_{owner.generation}_{kind}"
+
+    def make_ready(self) -> None:
+        """Create it, its index, and load it, each unless that was done; a killed process may have done a part."""
+        call = self.server.call
+        self._unless(
+            "has_collection",
+            lambda: call("create_collection", self.name, schema=_schema(self.owner.size), seconds=CHANGE_S),
+        )
+        self._unless("list_indexes", lambda: call("create_index", self.name, _index(self.kind), seconds=CHANGE_S))
+        call("load_collection", self.name, seconds=CHANGE_S)
+
+    def _unless(self, look: str, make: Callable[[], object]) -> None:
+        """Make something unless it is there. Another process may make it at the same moment, and one of both fails."""
+        if self.server.call(look, self.name, seconds=CHANGE_S):
+            return
+        try:
+            make()
+        except RecallServerError:
+            until = time.monotonic() + _MADE_S
+            while not self.server.call(look, self.name, seconds=CHANGE_S):
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.1)
+
+    def notes(self, *, strictly: bool = True, commit: int | None = None, seconds: float = CHANGE_S) -> dict[int, Note]:
+        """The notes by commit.
+
+        Args:
+            strictly: with every note that was written before this call, which takes a moment longer.
+            commit: only of this one.
+            seconds: that it may take.
+        """
+        expression = "id < 0" if commit is None else f"id == {-1 - commit}"
+        rows = self._query(expression, ["id", "labels"], strictly=strictly, limit=MOST_ROWS, seconds=seconds)
+        return {note.commit: note for note in map(Note.read, rows)}
+
+    def write(self, note: Note) -> None:
+        """Write a note, or write it anew."""
+        self.put([replace(note, written=time.time()).row(self.owner.size)])
+
+    def put(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Put rows there; those of the same id are replaced."""
+        self.server.call("upsert", self.name, list(rows), seconds=CHANGE_S)
+
+    def count(self, expression: str) -> int:
+        """How many rows an expression lets through, of all that were put there before this call."""
+        return int(self._query(f"id >= 0 and {expression}", ["count(*)"], strictly=True)[0]["count(*)"])
+
+    def keys(self) -> tuple[Rows, Rows]:
+        """The keys of all photos of all versions, and the commits that removed them, both [m] int64."""
+        total = self.count("removed > 0")
+        parts = max(1, math.ceil(total / _LISTED_AT_ONCE))
+        bounds = [2**63 * part // parts for part in range(parts + 1)]
+        found = [row for first, end in itertools.pairwise(bounds) for row in self._between(first, end - 1)]
+        pairs = np.array([(row["id"], row["removed"]) for row in found], dtype=np.int64).reshape(-1, 2)
+        return pairs[:, 0], pairs[:, 1]
+
+    def remove(self, keys: Rows, commit: int) -> None:
+        """Say of photos that a commit removed them; versions before it still have them."""
+        for start in range(0, len(keys), _NAMED_AT_ONCE):
+            named = ", ".join(map(str, keys[start : start + _NAMED_AT_ONCE].tolist()))
+            rows = self._query(f"id in [{named}]", list(_FIELDS), strictly=True)
+            if rows:
+                self.put([{**{name: row[name] for name in _FIELDS}, "removed": commit} for row in rows])
+
+    def forget(self, oldest: int) -> None:
+        """Delete photos and notes that only versions before a commit have, which no longer exists."""
+        self.server.call("delete", self.name, filter=f"id >= 0 and removed <= {oldest}", seconds=CHANGE_S)
+        self.server.call("delete", self.name, filter=f"id < 0 and id > {-1 - oldest}", seconds=CHANGE_S)
+
+    def flush(self) -> None:
+        """Have what was put there written, so that the index is built over it."""
+        self.server.call("flush", self.name, seconds=10 * CHANGE_S)
+
+    def take_alias(self) -> None:
+        """Let the gallery's alias stand for this collection, unless it stands for a later generation."""
+        call = self.server.call
+        try:
+            now = call("describe_alias", self.alias, seconds=CHANGE_S)["collection_name"]
+        except RecallServerError:
+            call("create_alias", self.name, self.alias, seconds=CHANGE_S)
+            return
+        if now != self.name and self._generation(now) <= self.owner.generation:
+            call("alter_alias", self.name, self.alias, seconds=CHANGE_S)
+
+    def drop_replaced(self, before: float) -> None:
+        """Drop the gallery's other collections to which nothing was added since a moment, in seconds since 1970."""
+        for name in self.server.call("list_collections", seconds=CHANGE_S):
+            if (
+                name == self.name
+                or not name.startswith(f"{self.alias}_")
+                or self._generation(name) > self.owner.generation
+            ):
+                continue
+            other = Collection(self.server, self.owner, self.kind)
+            other.name = name
+            try:
+                written = [note.written for note in other.notes().values()]
+            except CollectionGoneError:
+                continue
+            if written and max(written) < before:
+                self.server.call("drop_collection", name, seconds=CHANGE_S)
+
+    def _generation(self, name: str) -> int:
+        middle = name.removeprefix(f"{self.alias}_").partition("_")[0]
+        return int(middle) if middle.isdecimal() else 0
+
+    def _between(self, first: int, last: int) -> Iterator[dict[str, Any]]:
+        rows = self._query(f"id >= {first} and id <= {last}", ["id", "removed"], limit=MOST_ROWS)
+        if len(rows) < MOST_ROWS or first == last:
+            yield from rows
+            return
+        middle = (first + last) // 2
+        yield from self._between(first, middle)
+        yield from self._between(middle + 1, last)
+
+    def _query(
+        self, expression: str, fields: list[str], *, strictly: bool = False, seconds: float = CHANGE_S, **options: Any
+    ) -> list[dict[str, Any]]:
+        level = "Strong" if strictly else "Bounded"
+        found = self.server.call(
+            "query",
+            self.name,
+            filter=expression,
+            output_fields=fields,
+            consistency_level=level,
+            seconds=seconds,
+            **options,
+        )
+        return list(found)
+
+
+def _schema(size: int) -> Any:
+    from pymilvus import DataType, MilvusClient
+
+    schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    schema.add_field("labels", DataType.ARRAY, element_type=DataType.INT64, max_capacity=4096)
+    for name in ("taken", "added", "removed"):
+        schema.add_field(name, DataType.INT64)
+    for name in ("shape", "format"):
+        schema.add_field(name, DataType.INT8)
+    schema.add_field("descriptor", DataType.FLOAT_VECTOR, dim=size)
+    return schema
+
+
+def _index(kind: IndexKind) -> Any:
+    from pymilvus import MilvusClient
+
+    kinds: dict[IndexKind, tuple[str, dict[str, int]]] = {
+        "flat": ("FLAT", {}),
+        "hnsw": ("HNSW", {"M": 16, "efConstruction": 200}),
+        "ivf": ("IVF_FLAT", {"nlist": 1024}),
+    }
+    name, parameters = kinds[kind]
+    index = MilvusClient.prepare_index_params()
+    index.add_index("descriptor", index_type=name, metric_type="IP", params=parameters)
+    return index
