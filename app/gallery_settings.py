@@ -9,15 +9,25 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode
 
 from index_builder.gallery_errors import GalleryError
+from index_builder.object_storage.bucket_path import BucketPath
 from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_places import absolute_path, linked_folders_of
+from index_builder.store.places import GalleryPlace, place_of
+from model.errors import ConfigurationError
 
 
 class GallerySettings(BaseSettings):
     """The part of `app.settings.Settings` that is about the gallery and its folders."""
 
-    gallery: Path = Field(
-        Path("gallery"), description="Folder of the gallery; the first start builds it if `photos` is set."
+    gallery: Annotated[GalleryPlace, NoDecode] = Field(
+        Path("gallery"),
+        description="Folder of the gallery, or its address in a bucket (s3://, gs://, az://); the first start builds "
+        "it if `photos` is set.",
+    )
+    cache: Path | None = Field(
+        None,
+        description="Folder on this machine for search indices of a gallery in a bucket; none: the user's cache "
+        "folder.",
     )
     photos: Annotated[PhotoFolders | None, NoDecode] = Field(
         None,
@@ -63,10 +73,19 @@ class GallerySettings(BaseSettings):
         except GalleryError as error:
             raise ValueError(str(error)) from None
 
-    @field_validator("gallery")
+    @field_validator("gallery", mode="before")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return absolute(value)
+    def _place(cls, value: str | GalleryPlace) -> GalleryPlace:
+        try:
+            place = place_of(value)
+        except ConfigurationError as error:
+            raise ValueError(str(error)) from None
+        return place if isinstance(place, BucketPath) else absolute(place)
+
+    @field_validator("cache", mode="before")
+    @classmethod
+    def _folder(cls, value: str | Path | None) -> Path | None:
+        return None if value is None or value == "" else absolute(Path(value))
 
     @field_validator("exclude", mode="before")
     @classmethod

@@ -201,6 +201,7 @@ class Settings(GallerySettings, AccessSettings):
             shortlist=self.hash_shortlist,
             server_url=self.recall_url,
             server_token=None if self.recall_token is None else self.recall_token.get_secret_value() or None,
+            cache=self.cache,
         )
 
     def photo_limits(self) -> ImageLimits:

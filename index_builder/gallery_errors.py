@@ -39,6 +39,12 @@ class GalleryDamagedError(GalleryError):
         self.files = tuple(files)
 
 
+class GalleryAwayError(GalleryError):
+    """The object storage that holds the gallery does not answer, or refuses."""
+
+    code = "gallery_away"
+
+
 class GalleryBusyError(GalleryError):
     """Another process is writing to this gallery."""
 

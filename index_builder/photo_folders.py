@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from index_builder.gallery_errors import GalleryError
-from index_builder.photo_places import BucketPath, Place, is_address, place_of
+from index_builder.photo_places import BucketFolder, Place, is_address, place_of
 from index_builder.photo_record import composed, shown_path
 
 MARKER = ".sketchseek-folder"
@@ -108,7 +108,7 @@ class PhotoFolders:
     @property
     def in_buckets(self) -> list[PhotoFolder]:
         """Those of the folders that lie in buckets."""
-        return [folder for folder in self.folders if isinstance(folder.path, BucketPath)]
+        return [folder for folder in self.folders if isinstance(folder.path, BucketFolder)]
 
     def upload_path(self, below: str) -> bytes:
         """A path in the folder that new photos go to, the first one, as the gallery writes it."""
@@ -146,7 +146,7 @@ class PhotoFolders:
         place = Path(os.path.normpath(path))
         if not place.is_absolute():
             try:
-                if place.parts[:1] != ("..",) and isinstance(self.folder_of(os.fsencode(place))[0].path, BucketPath):
+                if place.parts[:1] != ("..",) and isinstance(self.folder_of(os.fsencode(place))[0].path, BucketFolder):
                     return os.fsencode(place) if place.parts else b""
                 place = Path(os.path.normpath(os.fsdecode(self.absolute(os.fsencode(place)))))
             except FileNotFoundError:
@@ -158,9 +158,9 @@ class PhotoFolders:
         raise self._not_below(path)
 
     def _relative_in_bucket(self, address: str) -> bytes:
-        place = BucketPath.of(address)
+        place = BucketFolder.of(address)
         for folder in self.folders:
-            if isinstance(folder.path, BucketPath) and place.is_relative_to(folder.path):
+            if isinstance(folder.path, BucketFolder) and place.is_relative_to(folder.path):
                 below = place.prefix.removeprefix(folder.path.prefix).strip("/")
                 return _joined(os.fsencode(folder.name), os.fsencode(below))
         raise self._not_below(address)
@@ -288,4 +288,4 @@ def _check(folders: list[PhotoFolder]) -> None:
 def _lies_in(place: Place, around: Place) -> bool:
     if isinstance(place, Path):
         return isinstance(around, Path) and place.is_relative_to(around)
-    return isinstance(around, BucketPath) and place.is_relative_to(around)
+    return isinstance(around, BucketFolder) and place.is_relative_to(around)

@@ -16,7 +16,7 @@ _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True, order=True)
-class BucketPath:
+class BucketFolder:
     """A place in a bucket: below it, the names of objects are read as paths.
 
     Attributes:
@@ -30,7 +30,7 @@ class BucketPath:
     prefix: str = ""
 
     @classmethod
-    def of(cls, address: str) -> BucketPath:
+    def of(cls, address: str) -> BucketFolder:
         """The place of an address. It is taken as it is: `%20` in it means these three characters.
 
         Raises:
@@ -59,7 +59,7 @@ class BucketPath:
         """The last part of the path, or the bucket's name."""
         return self.prefix.rpartition("/")[2] or self.bucket
 
-    def is_relative_to(self, other: BucketPath) -> bool:
+    def is_relative_to(self, other: BucketFolder) -> bool:
         """Whether it is another place, or lies below it."""
         if (self.scheme, self.bucket) != (other.scheme, other.bucket):
             return False
@@ -69,7 +69,7 @@ class BucketPath:
         return f"{self.scheme}://{self.bucket}" + (f"/{self.prefix}" if self.prefix else "")
 
 
-Place = Path | BucketPath
+Place = Path | BucketFolder
 """Where a folder of photos lies. A `Path` is absolute."""
 
 
@@ -84,9 +84,9 @@ def place_of(named: str | Place) -> Place:
     Raises:
         GalleryError: there is no such home folder, or the address is none.
     """
-    if isinstance(named, BucketPath):
+    if isinstance(named, BucketFolder):
         return named
-    return BucketPath.of(named) if isinstance(named, str) and is_address(named) else absolute_path(named)
+    return BucketFolder.of(named) if isinstance(named, str) and is_address(named) else absolute_path(named)
 
 
 def absolute_path(path: str | Path) -> Path:

@@ -14,11 +14,14 @@ import pytest
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from index_builder.photo_files import bucket as bucket_module
+from index_builder.object_storage import stores
 
 _numbers = itertools.count()
 Fault = Callable[[str, str], int | None]
-"""From a request's method and path with query to the status it is answered with; None answers it as it should be."""
+"""From a request's method and path with query to the status it is answered with.
+
+0 cuts the connection. None answers as it should be.
+"""
 
 
 class _Quiet(WSGIRequestHandler):
@@ -86,6 +89,9 @@ class ObjectStore:
         if status is None:
             answer: Iterable[bytes] = self._store(environ, start)
             return answer
+        if status == 0:
+            environ["werkzeug.socket"].close()
+            return []
         start(f"{status} Refused", [("Content-Type", "text/plain"), ("Content-Length", "0")])
         return []
 
@@ -109,7 +115,7 @@ def object_store(object_server: ObjectStore, monkeypatch: pytest.MonkeyPatch) ->
     }
     for name, value in values.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(bucket_module, "_TRIES", 1)
-    bucket_module._opened.cache_clear()
+    monkeypatch.setattr(stores, "TRIES", 1)
+    stores.open_store.cache_clear()
     object_server.requests.clear()
     return object_server

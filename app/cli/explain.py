@@ -147,12 +147,12 @@ def _photo(snapshot: GallerySnapshot, row: int) -> Path | BucketFile:
         ImageError: the bucket does not give it.
     """
     from index_builder.photo_files.bucket import Bucket
-    from index_builder.photo_places import BucketPath
+    from index_builder.photo_places import BucketFolder
     from model.errors import ImageError
 
     photo = snapshot.photo(row)
     folder, below = snapshot.folders.folder_of(photo.raw_path)
-    if not isinstance(folder.path, BucketPath):
+    if not isinstance(folder.path, BucketFolder):
         return snapshot.file_of(row)
     try:
         return Bucket(folder.path).open(below)

@@ -67,7 +67,7 @@ def command(
     from app.main import create_app
     from app.server import address_of, listen, serve
     from index_builder import Gallery
-    from index_builder.gallery_errors import GalleryNotFoundError
+    from index_builder.gallery_errors import GalleryAwayError, GalleryNotFoundError
     from index_builder.index.gpu_choice import check_recall_device
     from index_builder.index.milvus_index import check_recall_server
     from model.checkpoints.files import load_checkpoint
@@ -85,6 +85,8 @@ def command(
         except GalleryNotFoundError:
             if settings.photos is None:
                 raise
+        except GalleryAwayError as error:  # it is served as soon as its storage answers
+            typer.echo(f"{error}; the service goes on and tries again", err=True)
         typer.echo(f"Sketchseek listens at {address_of(settings, listener.getsockname()[1])}", err=True)
         if not serve(create_app(settings, network), settings, listener, admin):
             raise typer.Exit(1)

@@ -11,7 +11,7 @@ from typer.models import OptionInfo
 
 from index_builder.index.settings import Choice
 
-DEFAULT_GALLERY = Path("gallery")
+DEFAULT_GALLERY = "gallery"
 DEFAULT_CHECKPOINT = "zse-lite"
 DEFAULT_SPLIT = "sketchy-25"
 
@@ -28,7 +28,14 @@ def one_of(words: Any) -> str:
     return f"{', '.join(first)} or {last}"
 
 
-GalleryOption = Annotated[Path, typer.Option(help="Folder of the gallery.", envvar="SKETCHSEEK_GALLERY")]
+GalleryOption = Annotated[
+    str,
+    typer.Option(
+        help="Folder of the gallery, or its address in a bucket: s3://, gs:// or az://.",
+        envvar="SKETCHSEEK_GALLERY",
+        metavar="PLACE",
+    ),
+]
 CheckpointOption = Annotated[
     str, typer.Option(help="Name of a bundled checkpoint, or a file.", envvar="SKETCHSEEK_CHECKPOINT")
 ]

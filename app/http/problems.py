@@ -41,6 +41,7 @@ STATUS_OF_CODE: dict[str, int] = {
     "gallery_version_gone": 503,
     "recall_server_away": 503,
     "recall_server_denied": 503,
+    "gallery_away": 503,
     "not_explainable": 422,
     "photos_read_only": 409,
     "folder_away": 409,

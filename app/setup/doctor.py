@@ -193,13 +193,18 @@ def _folders(settings: Settings) -> PhotoFolders | None:
 
 
 def _disk(settings: Settings) -> Finding:
-    place = settings.gallery.absolute()
+    from index_builder.store.places import on_disk
+
+    folder = on_disk(settings.gallery)
+    if folder is None:
+        return Finding("disk", "ok", f"the gallery lies in a bucket: {settings.gallery}")
+    place = folder.absolute()
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free
     says = f"{free / 1e9:.1f} GB free where the gallery is"
     if not os.access(place, os.W_OK | os.X_OK):
-        is_there = place == settings.gallery.absolute()
+        is_there = place == folder.absolute()
         return Finding(
             "disk",
             "warning" if is_there else "problem",

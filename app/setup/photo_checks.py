@@ -13,7 +13,7 @@ from app.settings import Settings
 from app.setup.finding import Finding
 from index_builder.photo_files.bucket import Bucket
 from index_builder.photo_folders import PhotoFolders
-from index_builder.photo_places import BucketPath
+from index_builder.photo_places import BucketFolder
 from index_builder.scanning.exclusions import Exclusions, FolderRules
 
 INOTIFY = Path("/proc/sys/fs/inotify")
@@ -65,7 +65,7 @@ def survey(photos: PhotoFolders) -> Survey:
 def photos_finding(settings: Settings, photos: PhotoFolders, found: Survey) -> Finding:
     """Whether this user may read the photos, and write where uploads go."""
     for folder in photos.folders:
-        if isinstance(folder.path, BucketPath):
+        if isinstance(folder.path, BucketFolder):
             try:
                 Bucket(folder.path).check()
             except OSError as error:

@@ -24,15 +24,15 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 from index_builder.comparing.doubts import Doubt, Loss, doubt_about, look_or_doubt, obvious_doubt
 from index_builder.comparing.places import NOWHERE, Places
 from index_builder.gallery_errors import FolderAwayError
 from index_builder.photo_files.sources import is_gone
 from index_builder.photo_folders import PhotoFolders
-from index_builder.photo_places import BucketPath, Place
+from index_builder.photo_places import BucketFolder, Place
 from index_builder.store.folder_looks import FolderLooks, Held, Look
+from index_builder.store.places import GalleryPlace
 
 Paths = Callable[[], Iterable[bytes]]
 _TRIED_IN_A_BUCKET = 32  # photos that are looked for before it counts as emptied
@@ -71,7 +71,7 @@ class Belief:
 
     def __init__(
         self,
-        gallery: Path,
+        gallery: GalleryPlace,
         folders: PhotoFolders,
         remembered: PhotoFolders | None,
         *,
@@ -85,7 +85,7 @@ class Belief:
         self._accepted = {held.place: held.photos for held in shown}
         self._places = Places(folders, self._before.looks)
         self._own = frozenset(str(folder.path) for folder in folders.folders)
-        self._buckets = frozenset(str(place) for place in self._places.roots if isinstance(place, BucketPath))
+        self._buckets = frozenset(str(place) for place in self._places.roots if isinstance(place, BucketFolder))
         expected = {str(place) for place in Places(remembered, {}).roots} if remembered else set[str]()
         expected |= self._before.looks.keys()
         self._first = {str(place): look_or_doubt(place) for place in self._places.all}

@@ -14,7 +14,7 @@ from pathlib import Path
 from index_builder.comparing.mounts import mounts
 from index_builder.photo_files.bucket import Bucket
 from index_builder.photo_folders import MARKER, PhotoFolders
-from index_builder.photo_places import BucketPath, Place
+from index_builder.photo_places import BucketFolder, Place
 from index_builder.store.folder_looks import Look
 
 NOWHERE = ""
@@ -28,7 +28,7 @@ def look_at(place: Place) -> Look:
     Raises:
         OSError: it does not exist, is no folder, or cannot be listed.
     """
-    if isinstance(place, BucketPath):
+    if isinstance(place, BucketFolder):
         bucket = Bucket(place)
         bucket.check()
         return Look(mount=False, device=0, marker=_marker_in(bucket))
@@ -120,7 +120,7 @@ class Places:
     def name_of(self, place: str) -> str:
         """What a place is called towards clients, who need not know where the folders lie."""
         for folder in self._folders.folders:
-            if isinstance(folder.path, BucketPath):
+            if isinstance(folder.path, BucketFolder):
                 if place == str(folder.path):
                     return folder.name or folder.path.name
             elif place and Path(place).is_relative_to(folder.path):
@@ -135,7 +135,7 @@ class Places:
             place = os.fsdecode(self._folders.absolute(directory))
         except FileNotFoundError:
             return NOWHERE
-        if isinstance(folder.path, BucketPath):
+        if isinstance(folder.path, BucketFolder):
             return str(folder.path)
         if self._folders.links_to and (real := self._innermost(os.path.realpath(place))):
             return real
@@ -169,7 +169,7 @@ class Places:
 
     def _is_in_a_bucket(self, raw_path: bytes) -> bool:
         try:
-            return isinstance(self._folders.folder_of(raw_path)[0].path, BucketPath)
+            return isinstance(self._folders.folder_of(raw_path)[0].path, BucketFolder)
         except FileNotFoundError:
             return False
 

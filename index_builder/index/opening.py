@@ -15,12 +15,13 @@ from index_builder.index.faiss_search import load_faiss
 from index_builder.index.flat_and_ivf import RecallIndex, build_index
 from index_builder.index.hash_cache import open_hash_index
 from index_builder.index.milvus_index import VersionSource, open_milvus_index
-from index_builder.index.recall_cache import FOLDER, earlier_notes, first_of, load_cached, store, warn_not_stored
+from index_builder.index.recall_cache import earlier_notes, first_of, load_cached, recall_folder, store, warn_not_stored
 from index_builder.index.settings import RecallSettings
+from index_builder.store.places import GalleryPlace
 
 
 def open_recall(
-    gallery: Path,
+    gallery: GalleryPlace,
     origin: Origin,
     *,
     settings: RecallSettings,
@@ -32,7 +33,7 @@ def open_recall(
     """What searches one version, as the settings ask for.
 
     Args:
-        gallery: its folder.
+        gallery: its place.
         origin: which version.
         settings: how to search.
         photos: how many the version has.
@@ -49,7 +50,7 @@ def open_recall(
         RecallServerError: Milvus is asked for, and it cannot be reached or cannot do it.
         RecallCollectionError: Milvus is asked for, and its collection belongs to another gallery.
     """
-    folder = gallery / FOLDER
+    folder = recall_folder(gallery, settings.cache)
     kind = settings.kind_for(photos)
     if kind == "milvus":
         if outside is None:

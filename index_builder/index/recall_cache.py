@@ -7,7 +7,9 @@ written after the files, by one rename. FAISS reads nothing whose checksum is wr
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
+import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
@@ -17,12 +19,30 @@ from typing import Any
 from index_builder.index.cache_note import CachedKind, Note, Origin
 from index_builder.store.checksums import file_sum, write_json
 from index_builder.store.locks import cache_lock
+from index_builder.store.places import GalleryPlace, on_disk
 from model.whole_file import whole_file
 
 FOLDER = "recall"
 STORE_WAIT_S = 60.0
 """Seconds to wait while another process stores an index of the same gallery."""
 _log = logging.getLogger(__name__)
+
+
+def recall_folder(gallery: GalleryPlace, cache: Path | None) -> Path:
+    """Where indices of a gallery lie: in its own folder, or on this machine's disk if it lies in a bucket.
+
+    Args:
+        gallery: its place.
+        cache: folder for what is derived from galleries in buckets; None: `sketchseek` in the user's cache folder.
+    """
+    if (own := on_disk(gallery)) is not None:
+        return own / FOLDER
+    if cache is None:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sketchseek"
+    own = cache / hashlib.sha256(str(gallery).encode()).hexdigest()[:32]
+    with contextlib.suppress(OSError):  # whoever stores there says so
+        own.mkdir(parents=True, exist_ok=True)
+    return own / FOLDER
 
 
 def load_cached(folder: Path, origin: Origin, kind: CachedKind, read: Callable[[Note], Any]) -> Any:

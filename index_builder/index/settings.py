@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, get_args
 
 from model.errors import ConfigurationError
@@ -39,6 +40,7 @@ class RecallSettings:
         server_url, server_token: of Milvus. The token is in no text of these settings.
         server_index: Milvus's own index. "flat" is exact, "hnsw" a graph, "ivf" lists; "auto" takes flat below 50 000
             photos and HNSW from there.
+        cache: folder for indices of galleries in buckets, as of `recall_cache.recall_folder`.
     """
 
     kind: Choice = "auto"
@@ -55,6 +57,7 @@ class RecallSettings:
     server_url: str | None = field(default=None, repr=False)
     server_token: str | None = field(default=None, repr=False)
     server_index: Literal["auto", "flat", "hnsw", "ivf"] = "auto"
+    cache: Path | None = None
 
     def __post_init__(self) -> None:
         if self.threads < 1 or self.ivf_from < 1 or not 0 < self.probes <= 1 or self.scratch_bytes < 1:

@@ -31,6 +31,7 @@ from index_builder.scanning.second_look import ListedFolders, look_again
 from index_builder.store.gallery import Gallery
 from index_builder.store.metadata import GalleryMetadata
 from index_builder.store.opening_writer import open_writer, starts_over
+from index_builder.store.places import GalleryPlace, on_disk, place_of
 from index_builder.store.writer import GalleryWriter
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 def build_gallery(
     photos: Photos,
-    gallery: str | Path,
+    gallery: str | GalleryPlace,
     network: Network,
     *,
     options: BuildOptions | None = None,
@@ -59,11 +60,11 @@ def build_gallery(
     Raises:
         GalleryError: see `index_builder.gallery_errors` for each kind.
     """
-    return _whole_folder(Path(gallery), photos, network, options, progress, drop=False)
+    return _whole_folder(place_of(gallery), photos, network, options, progress, drop=False)
 
 
 def sync_gallery(
-    gallery: str | Path,
+    gallery: str | GalleryPlace,
     network: Network,
     *,
     photos: Photos | None = None,
@@ -76,13 +77,13 @@ def sync_gallery(
     `index_builder.comparing.believing`; the report names them as held. Arguments are those of `build_gallery`; `photos`
     None takes the folders that the gallery remembers.
     """
-    gallery = Path(gallery)
+    gallery = place_of(gallery)
     Gallery.open(gallery)
     return _whole_folder(gallery, photos, network, options, progress, drop=True)
 
 
 def add_photos(
-    gallery: str | Path,
+    gallery: str | GalleryPlace,
     photos: Photos,
     paths: Iterable[str | Path],
     network: Network,
@@ -101,12 +102,12 @@ def add_photos(
     Raises:
         GalleryError: a path is not below the photos or cannot be read, or its folder is away.
     """
-    return _add(Path(gallery), photos, list(paths), network, options=options or BuildOptions(), progress=progress)
+    return _add(place_of(gallery), photos, list(paths), network, options=options or BuildOptions(), progress=progress)
 
 
 @starts_over
 def _add(
-    gallery: Path,
+    gallery: GalleryPlace,
     photos: Photos,
     paths: list[str | Path],
     network: Network,
@@ -117,7 +118,7 @@ def _add(
     folders, remembered = named_folders(gallery, photos)
     report, started = BuildReport(on_passed_over=options.on_passed_over), time.monotonic()
     spelled = {spelled_on_disk(folders, folders.relative(path)) for path in paths}
-    below = outermost({known_path(folders, path, gallery) for path in spelled})
+    below = outermost({known_path(folders, path, on_disk(gallery)) for path in spelled})
     belief = Belief(gallery, folders, remembered)
     belief.check_reachable(below)
     metadata = GalleryMetadata.of(network, folders)
@@ -132,12 +133,12 @@ def _add(
     ):
         belief.know(lambda: (path.as_py() for path in known.paths))
         for path in below:
-            difference.add(scan_folders(folders, report.pass_over, below=path, leave_out=gallery))
+            difference.add(scan_folders(folders, report.pass_over, below=path, leave_out=on_disk(gallery)))
         read_all(writer, difference, folders, network, options, report=report, progress=progress, keep_ids=True)
         return finish(writer, report, started, options)
 
 
-def remove_photos(gallery: str | Path, photo_ids: Sequence[str], *, wait_s: float = 0.0) -> BuildReport:
+def remove_photos(gallery: str | GalleryPlace, photo_ids: Sequence[str], *, wait_s: float = 0.0) -> BuildReport:
     """Remove photos by id; their files stay. Unknown ids are passed over, and `removed` counts the others."""
     report, started = BuildReport(), time.monotonic()
     with open_writer(gallery, wait_s=wait_s) as writer:
@@ -147,7 +148,7 @@ def remove_photos(gallery: str | Path, photo_ids: Sequence[str], *, wait_s: floa
 
 @starts_over
 def _whole_folder(
-    gallery: Path,
+    gallery: GalleryPlace,
     photos: Photos | None,
     network: Network,
     options: BuildOptions | None,
@@ -173,8 +174,8 @@ def _whole_folder(
         unknown.note(skipped)
 
     listed = ListedFolders()
-    files = scan_folders(folders, pass_over, leave_out=gallery, away=belief.away, listed=listed)
-    again = partial(look_again, folders, listed, unknown.note, leave_out=gallery, away=belief.away)
+    files = scan_folders(folders, pass_over, leave_out=on_disk(gallery), away=belief.away, listed=listed)
+    again = partial(look_again, folders, listed, unknown.note, leave_out=on_disk(gallery), away=belief.away)
     first = next(files, None)  # fails before a gallery is made for something that is not a folder
     metadata = GalleryMetadata.of(network, folders)
     with (

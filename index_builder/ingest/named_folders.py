@@ -9,10 +9,11 @@ from index_builder.gallery_errors import GalleryNotFoundError
 from index_builder.photo_folders import PhotoFolders, Photos
 from index_builder.scanning.exclusions import user_patterns
 from index_builder.store.gallery import Gallery
+from index_builder.store.places import GalleryPlace
 
 
 def chosen_folders(
-    gallery: str | Path,
+    gallery: str | GalleryPlace,
     photos: Photos | None,
     *,
     exclude: tuple[str, ...] | None = None,
@@ -40,7 +41,7 @@ def chosen_folders(
     )
 
 
-def named_folders(gallery: Path, photos: Photos | None) -> tuple[PhotoFolders, PhotoFolders | None]:
+def named_folders(gallery: GalleryPlace, photos: Photos | None) -> tuple[PhotoFolders, PhotoFolders | None]:
     """The folders that were named, with what the gallery remembers where nothing was said; and what it remembers."""
     said = PhotoFolders(()) if photos is None else PhotoFolders.of(photos)
     try:

@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from index_builder.comparing.believing import Belief
@@ -29,6 +28,7 @@ from index_builder.scanning.scope import Scope
 from index_builder.store.gallery import Gallery
 from index_builder.store.metadata import GalleryMetadata
 from index_builder.store.opening_writer import open_writer, starts_over
+from index_builder.store.places import GalleryPlace, on_disk, place_of
 
 if TYPE_CHECKING:
     from model.networks.network import Network
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @starts_over
 def update_gallery(
-    gallery: str | Path,
+    gallery: str | GalleryPlace,
     network: Network,
     scope: Scope,
     *,
@@ -53,7 +53,7 @@ def update_gallery(
     Raises:
         GalleryError: see `index_builder.gallery_errors` for each kind.
     """
-    gallery, options = Path(gallery), options or BuildOptions()
+    gallery, options = place_of(gallery), options or BuildOptions()
     Gallery.open(gallery)
     report, started = BuildReport(on_passed_over=options.on_passed_over), time.monotonic()
     folders, remembered = named_folders(gallery, photos)
@@ -73,7 +73,7 @@ def update_gallery(
     ):
         review = Review(difference, known, folders, unknown, belief, whole=False)
         difference.leave_alone(lambda path: not scope.covers(path))
-        scan = partial(scan_folders, folders, pass_over, deep=False, leave_out=gallery, away=belief.away)
+        scan = partial(scan_folders, folders, pass_over, deep=False, leave_out=on_disk(gallery), away=belief.away)
         difference.add(_found(scope, folders, belief, pass_over, scan))
         try:
             read_all(

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from index_builder.gallery_errors import GalleryError
 from index_builder.photo_folders import PhotoFolders
-from index_builder.photo_places import BucketPath
+from index_builder.photo_places import BucketFolder
 from index_builder.photo_record import composed
 from index_builder.store.gallery import Gallery
 from index_builder.store.layout import lance_errors
+from index_builder.store.places import GalleryPlace
 
 
-def find_photo_ids(gallery: str | Path, names: Sequence[str]) -> dict[str, list[str]]:
+def find_photo_ids(gallery: str | GalleryPlace, names: Sequence[str]) -> dict[str, list[str]]:
     """The photo ids that names stand for: an id for itself, a path for its photo or for all photos below it.
 
     Args:
@@ -55,7 +55,7 @@ def spelled_on_disk(folders: PhotoFolders, raw_path: bytes) -> bytes:
         folders: of the photos.
         raw_path: as the gallery writes it; its first part may be a folder's name.
     """
-    in_a_bucket = isinstance(folders.folder_of(raw_path)[0].path, BucketPath)  # which takes names as they are
+    in_a_bucket = isinstance(folders.folder_of(raw_path)[0].path, BucketFolder)  # which takes names as they are
     if in_a_bucket or os.path.lexists(folders.absolute(raw_path)):
         return raw_path
     names = {os.fsencode(folder.name) for folder in folders.folders}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from index_builder.comparing.believing import Belief
@@ -24,9 +23,10 @@ from index_builder.scanning.found_files import FoundFile
 from index_builder.scanning.passed_over import Report, Skipped
 from index_builder.store.gallery import Gallery
 from index_builder.store.layout import lance_errors, ledger_path, write_pointer
-from index_builder.store.locks import writer_lock
+from index_builder.store.locks import WriterLock, writer_lock
 from index_builder.store.metadata import GalleryMetadata
-from index_builder.store.opening_writer import check_names, create_generation
+from index_builder.store.opening_writer import check_names, create_generation, fence
+from index_builder.store.places import GalleryPlace, on_disk, place_of
 from index_builder.store.rows import KnownPhotos
 from index_builder.store.writer import GalleryWriter
 from model.whole_file import remove_leftovers
@@ -38,7 +38,7 @@ _LOOKS_AT_ONCE = 16
 
 
 def rebuild_gallery(
-    gallery: str | Path,
+    gallery: str | GalleryPlace,
     network: Network,
     *,
     photos: Photos | None = None,
@@ -61,13 +61,16 @@ def rebuild_gallery(
         PhotosUnreadableError: photos cannot be read at the moment.
         GalleryError: see `index_builder.gallery_errors` for each kind; the old generation stays the current one.
     """
-    path, options = Path(gallery), options or BuildOptions()
+    path, options = place_of(gallery), options or BuildOptions()
     unread = _Unread(options.on_passed_over)
     report, started = BuildReport(on_passed_over=unread.note), time.monotonic()
     Gallery.open(path)
-    with writer_lock(path, options.wait_s):
-        remove_leftovers(path)
+    with writer_lock(path, options.wait_s) as lock:
+        if (folder := on_disk(path)) is not None:
+            remove_leftovers(folder)
         old = Gallery.open(path)
+        if lock.taken_over:
+            fence(path, old.generation)
         dataset = old.dataset()
         folders = remembered = old.metadata(dataset).folders
         if photos is not None:
@@ -75,7 +78,7 @@ def rebuild_gallery(
             check_names(path, folders, remembered)
         belief = Belief(path, folders, remembered, most_lost=options.most_lost, accept_loss=options.accept_loss)
         generation = old.generation + 1
-        writer = _resume_or_create(path, generation, GalleryMetadata.of(network, folders))
+        writer = _resume_or_create(path, generation, GalleryMetadata.of(network, folders), lock)
         earlier = KnownIndex(KnownPhotos.read(dataset))
         writer.remove(_renamed(writer.known(), earlier))
         with Difference(writer.known(), check_contents=options.check_contents) as difference:
@@ -100,22 +103,27 @@ def rebuild_gallery(
             _check_loss(belief, *_not_encoded(earlier, writer.known()))
             unread.check(accepted=options.accept_loss is True)
         writer.tidy()
-        write_pointer(path, generation)
+        lock.check()
+        write_pointer(path, generation, replaces=old.pointer)
         belief.write()
         report.version, report.photos, report.seconds = writer.version, len(writer), time.monotonic() - started
     return report
 
 
-def _resume_or_create(path: Path, generation: int, metadata: GalleryMetadata) -> GalleryWriter:
-    if ledger_path(path, generation).exists():
+def _resume_or_create(
+    path: GalleryPlace, generation: int, metadata: GalleryMetadata, lock: WriterLock
+) -> GalleryWriter:
+    if ledger_path(path, generation).is_file():
         try:
-            writer = GalleryWriter(path, generation)
+            if lock.taken_over:
+                fence(path, generation)
+            writer = GalleryWriter(path, generation, lock)
             if writer.metadata == metadata:
                 return writer
         except GalleryDamagedError:
             pass  # an attempt that was killed, or damaged since; nothing depends on it yet
     create_generation(path, generation, metadata)
-    return GalleryWriter(path, generation)
+    return GalleryWriter(path, generation, lock)
 
 
 def _renamed(photos: KnownPhotos, earlier: KnownIndex) -> list[str]:

@@ -10,25 +10,22 @@ from __future__ import annotations
 
 import errno
 import io
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from index_builder.gallery_errors import GalleryError
+from index_builder.object_storage.stores import open_store, os_errors
 from index_builder.photo_files.file_status import FileStatus
-from index_builder.photo_places import BucketPath
+from index_builder.photo_places import BucketFolder
+from model.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
 
 _PIECE = 256 * 1024
-_TRIES, _TRY_FOR = 4, timedelta(seconds=30)  # of one request; a store that is busy answers 503 for a moment
-_REQUEST_S = "300s"  # for the largest photo on a slow line
-_SILENCE_S = "20s"
+_REQUEST_S = 300  # for the largest photo on a slow line
 
 
 class BucketFile(io.BufferedReader):
@@ -77,7 +74,7 @@ class Bucket:
         GalleryError: the library that reads buckets is not installed, or the address lacks what its kind needs.
     """
 
-    def __init__(self, place: BucketPath) -> None:
+    def __init__(self, place: BucketFolder) -> None:
         self.place = place
         self._store = _opened(place)
 
@@ -166,67 +163,11 @@ class Bucket:
             return obstore.sign(self._store, "GET", name.decode(), timedelta(seconds=seconds))
 
 
-@lru_cache(64)
-def _opened(place: BucketPath) -> Any:
+def _opened(place: BucketFolder) -> Any:
     try:
-        from obstore.store import from_url
-    except ImportError as error:
-        raise GalleryError(f"photos at {place} need an extra: pip install 'sketchseek[object-storage]'") from error
-    address = f"{place.scheme}://{place.bucket}/{quote(place.prefix)}"
-    try:
-        return from_url(
-            address,
-            retry_config={"max_retries": _TRIES, "retry_timeout": _TRY_FOR},
-            client_options={"timeout": _REQUEST_S, "read_timeout": _SILENCE_S, "allow_http": _http_is_allowed()},
-        )
-    except Exception as error:
-        first = str(error).splitlines()[0].rpartition(": ")[2]
-        raise GalleryError(f"{place} cannot be opened: {first}; set it in the environment") from error
-
-
-def _http_is_allowed() -> bool:
-    """What the usual variable says, which options of the client would hide."""
-    named = (os.environ.get(f"{kind}_ALLOW_HTTP", "") for kind in ("AWS", "GOOGLE", "AZURE"))
-    return any(value.lower() in ("true", "1") for value in named)
-
-
-@contextmanager
-def os_errors() -> Iterator[None]:
-    """Errors of the store as a file system has them. Their text names no address, which may carry a key."""
-    from obstore import exceptions
-
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise FileNotFoundError(errno.ENOENT, _no_bucket(str(error)) or "there is no such object") from error
-    except exceptions.AlreadyExistsError as error:
-        raise FileExistsError(errno.EEXIST, "there is such an object already") from error
-    except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
-        raise PermissionError(errno.EACCES, "the store refuses these credentials") from error
-    except exceptions.InvalidPathError as error:
-        name = str(error).partition('"')[2].partition('"')[0]
-        raise OSError(errno.EINVAL, f"the name of an object in it, {name!r}, is no path; rename it") from error
-    except UnicodeDecodeError as error:
-        raise FileNotFoundError(errno.ENOENT, "no object has such a name") from error
-    except (exceptions.BaseError, ValueError) as error:
-        raise _general(str(error)) from error
-
-
-def _general(said: str) -> OSError:
-    if (missing := _no_bucket(said)) is not None:
-        return FileNotFoundError(errno.ENOENT, missing)
-    if said.startswith("Could not parse path"):
-        return FileNotFoundError(errno.ENOENT, "no object has such a name")
-    if any(asked in said for asked in ("/latest/", "/metadata/", "/computeMetadata/", "token request")):
-        return PermissionError(errno.EACCES, "no credentials are set in the environment")
-    if "403 Forbidden" in said or "401 Unauthorized" in said:
-        return PermissionError(errno.EACCES, "the store refuses these credentials")
-    return OSError(errno.EIO, "the store does not answer as it should")
-
-
-def _no_bucket(said: str) -> str | None:
-    names = ("NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist")
-    return "there is no such bucket" if any(name in said for name in names) else None
+        return open_store(f"{place.scheme}://{place.bucket}/{quote(place.prefix)}", _REQUEST_S)
+    except ConfigurationError as error:
+        raise GalleryError(f"the photos at {error}") from error
 
 
 def _status(meta: ObjectMeta) -> FileStatus:

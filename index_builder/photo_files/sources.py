@@ -9,7 +9,7 @@ from typing import Protocol
 from index_builder.photo_files.bucket import Bucket
 from index_builder.photo_files.file_status import FileStatus
 from index_builder.photo_folders import PhotoFolders
-from index_builder.photo_places import BucketPath, Place
+from index_builder.photo_places import BucketFolder, Place
 
 
 class PhotoSource(Protocol):
@@ -36,7 +36,7 @@ class PhotoSource(Protocol):
 
 def source_at(place: Place) -> PhotoSource:
     """The files below a place."""
-    return _BucketSource(place) if isinstance(place, BucketPath) else _LocalSource(place)
+    return _BucketSource(place) if isinstance(place, BucketFolder) else _LocalSource(place)
 
 
 def source_of(folders: PhotoFolders, raw_path: bytes) -> tuple[PhotoSource, bytes]:
@@ -100,7 +100,7 @@ class _LocalSource:
 class _BucketSource:
     """A place in a bucket. Folders are what names of objects say, so every one may be there."""
 
-    def __init__(self, place: BucketPath) -> None:
+    def __init__(self, place: BucketFolder) -> None:
         self._bucket = Bucket(place)
 
     def status(self, below: bytes) -> FileStatus:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
@@ -14,6 +13,7 @@ from index_builder.photo_record import PhotoRecord
 from index_builder.reading.photo_table import columns_of, record_of
 from index_builder.store.gallery import Gallery
 from index_builder.store.layout import lance_errors
+from index_builder.store.places import GalleryPlace
 from index_builder.store.token_reader import fixed_size
 
 
@@ -33,7 +33,7 @@ class DuplicateGroup:
         return len({photo.content_hash for photo in self.photos}) == 1
 
 
-def find_duplicates(gallery: str | Path, threshold: float = NEAR_IDENTICAL) -> tuple[int, list[DuplicateGroup]]:
+def find_duplicates(gallery: str | GalleryPlace, threshold: float = NEAR_IDENTICAL) -> tuple[int, list[DuplicateGroup]]:
     """Photos of the latest version that are there more than once. Compares all of them: exact, and quadratic.
 
     Args:

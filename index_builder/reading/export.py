@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from index_builder.gallery_errors import GalleryError, GalleryWriteError
 from index_builder.photo_record import composed_tags, shown_path
 from index_builder.store.gallery import Gallery
-from index_builder.store.layout import dataset_path, lance_errors, manifest_name, referenced_files
+from index_builder.store.layout import dataset_path, lance_errors, manifest_name, reached, referenced_files
+from index_builder.store.places import GalleryPlace, files_below, on_disk
 from index_builder.store.token_reader import fixed_size
 from model.whole_file import whole_file
 
@@ -27,7 +28,7 @@ class GalleryInfo:
     """A gallery in figures.
 
     Attributes:
-        gallery: its absolute path.
+        gallery: its absolute path, or its address.
         root: the folder of its photos, or several as NAME=PATH with colons between them.
         photos: how many.
         version: the latest.
@@ -59,7 +60,7 @@ class GalleryInfo:
     incomplete_photos: list[str]
 
 
-def gallery_info(gallery: str | Path) -> GalleryInfo:
+def gallery_info(gallery: str | GalleryPlace) -> GalleryInfo:
     """The figures of a gallery's latest version.
 
     Raises:
@@ -70,10 +71,13 @@ def gallery_info(gallery: str | Path) -> GalleryInfo:
     metadata = opened.metadata(dataset)
     photos = int(dataset.count_rows())
     names = [*referenced_files(dataset), manifest_name(dataset.version)]
-    used = sum((opened.dataset_path / name).stat().st_size for name in names)
+    with reached(opened.path):
+        everything = {found.name: found.size for found in files_below(opened.path)}
+    used = sum(everything[f"{opened.dataset_path.name}/{name}"] for name in names)
     incomplete = _incomplete(dataset)
+    unfinished = dataset_path(opened.path, opened.generation + 1).name
     return GalleryInfo(
-        gallery=str(opened.path.absolute()),
+        gallery=str(opened.path if (folder := on_disk(opened.path)) is None else folder.absolute()),
         root=str(metadata.folders),
         photos=photos,
         version=f"{opened.generation}.{dataset.version}",
@@ -85,8 +89,8 @@ def gallery_info(gallery: str | Path) -> GalleryInfo:
         token_width=metadata.shape.width,
         descriptor_size=metadata.shape.descriptor,
         bytes_per_photo=round(used / photos, 1) if photos else 0.0,
-        bytes_on_disk=sum(path.stat().st_size for path in opened.path.rglob("*") if path.is_file()),
-        unfinished_rebuild=dataset_path(opened.path, opened.generation + 1).exists(),
+        bytes_on_disk=sum(everything.values()),
+        unfinished_rebuild=any(name.startswith(f"{unfinished}/") for name in everything),
         incomplete=None if incomplete is None else len(incomplete),
         incomplete_photos=[shown_path(path) for path in (incomplete or [])[:_MOST_NAMED]],
     )
@@ -100,7 +104,7 @@ def _incomplete(dataset: Any) -> list[bytes] | None:
         return sorted(dataset.to_table(columns=["path"], filter="incomplete").column("path").to_pylist())
 
 
-def export_descriptors(gallery: str | Path, output: str | Path) -> int:
+def export_descriptors(gallery: str | GalleryPlace, output: str | Path) -> int:
     """Write the descriptors of the latest version to one file, which appears whole or not at all.
 
     `NAME.parquet` gets the columns photo_id, path, tags, width, height and descriptor. `NAME.npy` gets [n, E] float32,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -14,9 +13,10 @@ from index_builder.photo_record import PhotoRecord
 from index_builder.reading.photo_table import columns_of, record_of
 from index_builder.store.gallery import Gallery
 from index_builder.store.layout import lance_errors
+from index_builder.store.places import GalleryPlace
 
 
-def photos_of_content(gallery: str | Path, hashes: Collection[bytes]) -> list[PhotoRecord]:
+def photos_of_content(gallery: str | GalleryPlace, hashes: Collection[bytes]) -> list[PhotoRecord]:
     """Photos of the latest version that have one of these contents, in the order of their paths.
 
     Args:

@@ -28,8 +28,9 @@ from index_builder.reading.photo_keys import version_photos
 from index_builder.reading.photo_table import PhotoTable
 from index_builder.store.checksums import file_sum
 from index_builder.store.gallery import Gallery
-from index_builder.store.layout import lance_errors, manifest_name, oldest_commit
+from index_builder.store.layout import lance_errors, manifest_name, oldest_commit, reached
 from index_builder.store.metadata import GalleryMetadata
+from index_builder.store.places import GalleryPlace
 from index_builder.store.token_pool import Rows
 from index_builder.store.token_reader import TokenReader, fixed_size
 from model.types import Encoding
@@ -70,7 +71,7 @@ class GallerySnapshot:
 
     @staticmethod
     def load(
-        gallery: str | Path,
+        gallery: str | GalleryPlace,
         identity: CheckpointIdentity,
         *,
         photos: Photos | None = None,
@@ -120,7 +121,8 @@ class GallerySnapshot:
                 return dataset.take(places[rows].tolist(), columns=["descriptor"])
 
         version = f"{opened.generation}.{dataset.version}"
-        source = file_sum(opened.dataset_path / manifest_name(dataset.version)).sha256
+        with reached(opened.path):
+            source = file_sum(opened.dataset_path / manifest_name(dataset.version)).sha256
         started = time.perf_counter()
         searcher, cached = open_recall(
             opened.path,

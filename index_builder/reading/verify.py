@@ -19,12 +19,13 @@ from index_builder.index.recall_cache import FOLDER
 from index_builder.ingest.decode import Failed, read_photo
 from index_builder.photo_folders import PhotoFolders, Photos
 from index_builder.photo_record import composed_tags, is_photo_id, shown_path, tags_of
-from index_builder.store.checksums import HINT, FileSum, Ledger, dataset_files, file_sum
+from index_builder.store.checksums import HINT, FileSum, Ledger, file_sum
 from index_builder.store.folder_looks import NAME as LOOKS
 from index_builder.store.folder_looks import FolderLooks
 from index_builder.store.gallery import Gallery
-from index_builder.store.layout import latest_commit, manifest_name, referenced_files
+from index_builder.store.layout import latest_commit, manifest_name, reached, referenced_files
 from index_builder.store.metadata import GalleryMetadata
+from index_builder.store.places import GalleryPlace, files_below, on_disk
 from index_builder.store.quantise import parts_of
 from index_builder.store.token_reader import fixed_size, records_of
 from model.config import PreprocessConfig
@@ -77,7 +78,7 @@ class VerifyReport:
 
 
 def verify_gallery(
-    gallery: str | Path,
+    gallery: str | GalleryPlace,
     *,
     photos: Photos | None = None,
     sample: int = 32,
@@ -95,6 +96,7 @@ def verify_gallery(
 
     Raises:
         GalleryNotFoundError: no gallery there.
+        GalleryAwayError: the object storage does not answer.
     """
     report = VerifyReport()
     try:
@@ -105,10 +107,11 @@ def verify_gallery(
         report.problems += [Problem(name, str(error)) for name in getattr(error, "files", ())]
         return report
     sound = _check_files(opened, report)
-    report.notes += [
-        f"{path.name} is a leftover; the next command that writes removes it" for path in leftovers(opened.path)
-    ]
-    _check_recall(opened.path, report)
+    if (folder := on_disk(opened.path)) is not None:
+        report.notes += [
+            f"{path.name} is a leftover; the next command that writes removes it" for path in leftovers(folder)
+        ]
+        _check_recall(folder, report)
     if FolderLooks.is_damaged(opened.path):
         report.problems.append(Problem(LOOKS, "is damaged; the next `sketchseek gallery sync` writes it again"))
     try:
@@ -138,7 +141,8 @@ def _check_files(opened: Gallery, report: VerifyReport) -> bool:
         report.problems += [Problem(name, str(error)) for name in getattr(error, "files", ())]
         return False
     before = len(report.problems)
-    present = set(dataset_files(place))
+    with reached(place):
+        present = {found.name for found in files_below(place)}
     for name in sorted(present & ledger.files.keys()):
         report.files += 1
         what = _difference(place / name, ledger.files[name])
@@ -164,7 +168,7 @@ def _check_files(opened: Gallery, report: VerifyReport) -> bool:
     return len(report.problems) == before
 
 
-def _difference(path: Path, expected: FileSum) -> str | None:
+def _difference(path: GalleryPlace, expected: FileSum) -> str | None:
     """What is wrong with a file, or None."""
     try:
         actual = file_sum(path)

@@ -22,17 +22,17 @@ class Announced:
     Args:
         folders: where the photos lie.
         times: of these folders.
-        leave_out: a folder whose changes do not matter: the gallery.
+        leave_out: a folder whose changes do not matter: the gallery, if it is on disk.
     """
 
-    def __init__(self, folders: PhotoFolders, times: FolderTimes, leave_out: Path) -> None:
+    def __init__(self, folders: PhotoFolders, times: FolderTimes, leave_out: Path | None) -> None:
         self._photos, self._times = folders, times
-        self._gallery = os.path.realpath(leave_out)
+        self._gallery = os.path.realpath(leave_out) if leave_out is not None else None
         self._real = RealPaths(folders)
 
     def matters(self, path: str) -> bool:
         """Whether a change of this absolute path may change the gallery. Called for every event."""
-        if path == self._gallery or path.startswith(self._gallery + os.sep):
+        if self._gallery is not None and (path == self._gallery or path.startswith(self._gallery + os.sep)):
             return False
         raw_path = self._relative(path)
         if not raw_path or is_ignore_file(raw_path) or _is_marker(raw_path):

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from index_builder.photo_files.bucket import Bucket
 from index_builder.photo_files.file_status import FileStatus
 from index_builder.photo_folders import PhotoFolders
-from index_builder.photo_places import BucketPath
+from index_builder.photo_places import BucketFolder
 from index_builder.photo_record import shown_path
 from index_builder.scanning.exclusions import Exclusions, FolderRules, is_ignore_file
 from index_builder.scanning.found_files import FoundFile, judge_object
@@ -32,7 +32,7 @@ def scan_bucket(photos: PhotoFolders, raw_path: bytes, skipped: Report) -> Itera
         skipped: called for everything that is passed over.
     """
     folder, below = photos.folder_of(raw_path)
-    assert isinstance(folder.path, BucketPath)  # noqa: S101 - the caller chose this function by it
+    assert isinstance(folder.path, BucketFolder)  # noqa: S101 - the caller chose this function by it
     bucket = Bucket(folder.path)
     before = os.fsencode(folder.name) + b"/" if folder.name else b""
     with tempfile.TemporaryFile() as spool:

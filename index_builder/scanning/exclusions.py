@@ -15,7 +15,7 @@ from functools import lru_cache
 from index_builder.gallery_errors import GalleryError
 from index_builder.photo_files.bucket import Bucket
 from index_builder.photo_folders import PhotoFolders
-from index_builder.photo_places import BucketPath
+from index_builder.photo_places import BucketFolder
 from index_builder.scanning.default_exclusions import default_for_file, default_for_folder, is_photo_library
 from index_builder.scanning.ignore_patterns import IGNORE_FILE, Patterns, read_ignore_file, read_ignore_object
 
@@ -142,7 +142,7 @@ class Exclusions:
 
     def _read(self, folder: bytes, place: bytes) -> tuple[Patterns | None, str | None]:
         photos, below = self._folders.folder_of(folder)
-        if not isinstance(photos.path, BucketPath):
+        if not isinstance(photos.path, BucketFolder):
             return read_ignore_file(place, folder)
         if self._in_bucket is not None and _below(folder) not in self._in_bucket:
             return None, None

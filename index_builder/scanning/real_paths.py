@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from index_builder.photo_folders import PhotoFolders
-from index_builder.photo_places import BucketPath
+from index_builder.photo_places import BucketFolder
 from index_builder.scanning.folder_times import FolderTimes
 from index_builder.scanning.walking import identity_of
 
@@ -34,15 +34,15 @@ class RealPaths:
         return None
 
 
-def known_path(folders: PhotoFolders, raw_path: bytes, gallery: Path) -> bytes:
+def known_path(folders: PhotoFolders, raw_path: bytes, gallery: Path | None) -> bytes:
     """The path that a scan of everything finds a file or folder by; the given one where it finds none.
 
     Args:
         folders: of the photos.
         raw_path: as the gallery writes it; it may lead through links.
-        gallery: which is never entered.
+        gallery: which is never entered; None if it lies in a bucket.
     """
-    if isinstance(folders.folder_of(raw_path)[0].path, BucketPath):
+    if isinstance(folders.folder_of(raw_path)[0].path, BucketFolder):
         return raw_path
     place = os.fsdecode(folders.absolute(raw_path))
     folder, name = (place, "") if os.path.isdir(place) else os.path.split(place)  # noqa: PTH112

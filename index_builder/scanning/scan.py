@@ -19,7 +19,7 @@ from typing import Protocol
 from index_builder.gallery_errors import GalleryError
 from index_builder.photo_files.bucket import Bucket
 from index_builder.photo_folders import PhotoFolders
-from index_builder.photo_places import BucketPath, Place
+from index_builder.photo_places import BucketFolder, Place
 from index_builder.photo_record import shown_path
 from index_builder.scanning.bucket_scan import scan_bucket
 from index_builder.scanning.exclusions import IGNORE_FILE_NAME, Exclusions, FolderRules
@@ -66,7 +66,7 @@ def scan_folders(
         closed[identity_of(leave_out)] = THE_GALLERY
     walk = _Walk(folders, skipped, closed, listed)
     for start in starts:
-        if isinstance(folders.folder_of(start)[0].path, BucketPath):
+        if isinstance(folders.folder_of(start)[0].path, BucketFolder):
             yield from scan_bucket(folders, start, skipped)
         else:
             yield from walk.start(start, deep=deep)
@@ -78,7 +78,7 @@ def _check_start(folders: PhotoFolders, raw_path: bytes) -> None:
     """Raises GalleryError where a folder or file that was named cannot be read."""
     start, place = folders.absolute(raw_path), folders.folder_of(raw_path)[0].path
     try:
-        if isinstance(place, BucketPath):
+        if isinstance(place, BucketFolder):
             Bucket(place).check(folders.folder_of(raw_path)[1])
             return
         status = os.stat(start)  # noqa: PTH116 - bytes

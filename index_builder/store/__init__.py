@@ -1,4 +1,5 @@
-"""The gallery on disk: a Lance dataset, its versions, its one writer, its checksums, and how tokens are stored.
+"""The gallery on disk or in a bucket: a Lance dataset, its versions, its one writer, its checksums, and how tokens are
+stored.
 
-Imports `model`.
+Imports `index_builder.object_storage`, `model`.
 """

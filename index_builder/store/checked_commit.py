@@ -1,7 +1,8 @@
 """Commits to a Lance dataset in two steps: write the files and check that they are whole, then commit.
 
 If the disk is full while Lance 14 closes a small data or deletion file, it drops the error and commits a version that
-refers to half a file. So every new file is checked, and forced to disk, before any version refers to it.
+refers to half a file. So every new file is checked, and forced to disk, before any version refers to it. In a bucket,
+files appear whole or not at all. Their sizes are checked all the same.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from index_builder.gallery_errors import GalleryWriteError
+from index_builder.store.places import GalleryPlace, on_disk
 
 FRAGMENT_ROWS = 4096
 """Most rows of a data file. Tidying leaves full files alone, so its work stays linear. Lance lists the deleted rows of
@@ -27,7 +28,7 @@ _ROWS_AT_ONCE = 256
 Numbers = npt.NDArray[np.integer[Any]]
 
 
-def append(dataset: Any, place: Path, table: pa.Table) -> Any:
+def append(dataset: Any, place: GalleryPlace, table: pa.Table) -> Any:
     """Commit more rows; the dataset at its new version."""
     import lance
 
@@ -36,7 +37,7 @@ def append(dataset: Any, place: Path, table: pa.Table) -> Any:
     return lance.LanceDataset.commit(dataset, lance.LanceOperation.Append(fragments), read_version=dataset.version)
 
 
-def replace(dataset: Any, place: Path, table: pa.Table, key: str) -> Any:
+def replace(dataset: Any, place: GalleryPlace, table: pa.Table, key: str) -> Any:
     """Commit rows in place of those with the same value in column `key`. Returns the dataset at its new version."""
     import lance
 
@@ -56,7 +57,11 @@ def find(dataset: Any, photo_ids: Collection[str]) -> tuple[Numbers, Numbers, li
 
 
 def rewrite(
-    dataset: Any, place: Path, photo_ids: Collection[str], change: Callable[[pa.Table], pa.Table], drop: Collection[str]
+    dataset: Any,
+    place: GalleryPlace,
+    photo_ids: Collection[str],
+    change: Callable[[pa.Table], pa.Table],
+    drop: Collection[str],
 ) -> Any:
     """Commit photos' rows as `change` makes them, and drop others, all at once. A few rows at a time are in memory.
 
@@ -84,7 +89,7 @@ def rewrite(
     return lance.LanceDataset.commit(dataset, operation, read_version=dataset.version)
 
 
-def write_column(dataset: Any, place: Path, name: str, values: Mapping[int, pa.Table]) -> Any:
+def write_column(dataset: Any, place: GalleryPlace, name: str, values: Mapping[int, pa.Table]) -> Any:
     """Commit values of one column, and leave the other columns' files as they are.
 
     Args:
@@ -114,7 +119,7 @@ def write_column(dataset: Any, place: Path, name: str, values: Mapping[int, pa.T
     return lance.LanceDataset.commit(dataset, operation, read_version=dataset.version)
 
 
-def delete(dataset: Any, place: Path, predicate: str) -> Any:
+def delete(dataset: Any, place: GalleryPlace, predicate: str) -> Any:
     """Delete the rows that an SQL predicate selects. Returns the dataset, at a new version if there were any."""
     import lance
 
@@ -126,7 +131,7 @@ def delete(dataset: Any, place: Path, predicate: str) -> Any:
     return lance.LanceDataset.commit(dataset, operation, read_version=dataset.version)
 
 
-def _without(dataset: Any, place: Path, addresses: Iterable[int]) -> tuple[list[Any], list[int]]:
+def _without(dataset: Any, place: GalleryPlace, addresses: Iterable[int]) -> tuple[list[Any], list[int]]:
     """Fragments without some rows: what is left of them, and the numbers of those of which nothing is left."""
     rows: dict[int, list[int]] = defaultdict(list)
     for address in addresses:  # fragment in the upper, row in the lower half
@@ -137,7 +142,7 @@ def _without(dataset: Any, place: Path, addresses: Iterable[int]) -> tuple[list[
     return updated, [number for number, fragment in changed.items() if fragment is None]
 
 
-def compact(dataset: Any, place: Path) -> None:
+def compact(dataset: Any, place: GalleryPlace) -> None:
     """Merge neighbouring small data files without deleted rows. `dataset` moves to the new version."""
     from lance.optimize import Compaction
 
@@ -150,7 +155,7 @@ def compact(dataset: Any, place: Path) -> None:
     Compaction.commit(dataset, results)
 
 
-def _check(place: Path, fragments: Iterable[Any]) -> None:
+def _check(place: GalleryPlace, fragments: Iterable[Any]) -> None:
     """Every file of the fragments is whole and on disk."""
     for fragment in fragments:
         for file in fragment.files:
@@ -165,7 +170,10 @@ def _check(place: Path, fragments: Iterable[Any]) -> None:
                 raise _cut_short(path)
 
 
-def _synced_size(path: Path) -> int:
+def _synced_size(place: GalleryPlace) -> int:
+    path = on_disk(place)
+    if path is None:  # what a bucket has taken, it keeps
+        return place.stat().st_size
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -174,15 +182,14 @@ def _synced_size(path: Path) -> int:
         os.close(handle)
 
 
-def _rows_of(path: Path) -> int:
+def _rows_of(place: GalleryPlace) -> int:
     try:
-        with pa.OSFile(str(path)) as file:
-            return int(pa.ipc.open_file(file).read_all().num_rows)
+        return int(pa.ipc.open_file(pa.BufferReader(place.read_bytes())).read_all().num_rows)
     except pa.ArrowInvalid:
         return -1
 
 
-def _cut_short(path: Path) -> GalleryWriteError:
+def _cut_short(path: GalleryPlace) -> GalleryWriteError:
     return GalleryWriteError(
         f"{path} could only be written in part: the disk may be full; what was committed before is whole, free some "
         "space and run the same command again"

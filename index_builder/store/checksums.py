@@ -10,13 +10,13 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from index_builder.gallery_errors import GalleryDamagedError
-from model.whole_file import write_whole
+from index_builder.gallery_errors import GalleryAwayError, GalleryDamagedError
+from index_builder.object_storage.bucket_path import BucketPath
+from index_builder.store.places import Found, GalleryPlace, end_of, files_below, pieces, read_file, replace_file
 
 # The one file that Lance replaces. It names the latest version, which a listing of the folder shows too.
 HINT = "_versions/latest_version_hint.json"
@@ -28,11 +28,15 @@ TAIL = 128 * 1024
 
 @dataclass(frozen=True)
 class FileSum:
-    """Size in bytes and SHA-256 (hexadecimal) of one file and of its last 128 kB ("" where that was not recorded)."""
+    """Size in bytes and SHA-256 (hexadecimal) of one file and of its last 128 kB ("" where that was not recorded).
+
+    In a bucket, also the e_tag. It changes with the content, so one listing tells whether files are the same.
+    """
 
     size: int
     sha256: str
     tail: str = field(default="", compare=False)
+    e_tag: str = field(default="", compare=False)
 
 
 @dataclass
@@ -45,40 +49,43 @@ class Ledger:
         files: path relative to the dataset -> checksum.
     """
 
-    path: Path
+    path: GalleryPlace
     version: int = 0
     files: dict[str, FileSum] = field(default_factory=dict)
     _looked_at: set[str] = field(default_factory=set, repr=False, compare=False)
+    _replaces: str | None = field(default=None, repr=False, compare=False)
 
     @staticmethod
-    def read(path: Path) -> Ledger:
+    def read(path: GalleryPlace) -> Ledger:
         """The ledger at `path`.
 
         Raises:
             GalleryDamagedError: it is missing or not what was written.
         """
         try:
-            values = read_json(path)
+            values, read = read_tagged_json(path)
             files = {name: FileSum(int(size), *map(str, sums)) for name, (size, *sums) in values["files"].items()}
-            return Ledger(path, int(values["version"]), files)
+            return Ledger(path, int(values["version"]), files, _replaces=read)
         except (OSError, ValueError, KeyError, TypeError) as error:
+            if isinstance(path, BucketPath) and isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+                raise GalleryAwayError(f"the list of checksums {path} cannot be read: {error.strerror}") from error
             raise GalleryDamagedError(
                 f"the list of checksums {path.name} is missing or damaged; `sketchseek gallery verify` says what else "
                 "is, and building into a new folder mends it",
                 [path.name],
             ) from error
 
-    def record(self, dataset: Path, version: int) -> None:
+    def record(self, dataset: GalleryPlace, version: int) -> None:
         """Hash the files that are new since the last record, force them to disk, and replace the ledger.
 
         An earlier release did not record the last 128 kB of files. The first record reads such files once more and
         adds that checksum if they are what was written.
         """
-        present = set(dataset_files(dataset))
+        present = {found.name: found for found in files_below(dataset)}
         for name in [name for name in self.files if name not in present or name == HINT]:
             del self.files[name]
-        for name in sorted(present - self.files.keys()):
-            self.files[name] = file_sum(dataset / name, sync=True)
+        for name in sorted(present.keys() - self.files.keys()):
+            self.files[name] = replace(file_sum(dataset / name, sync=True), e_tag=present[name].e_tag)
         for name in [name for name, known in self.files.items() if not known.tail and name not in self._looked_at]:
             self._looked_at.add(name)  # a damaged file is not read again at every commit
             with contextlib.suppress(OSError):
@@ -86,53 +93,69 @@ class Ledger:
                 if actual == self.files[name]:
                     self.files[name] = actual
         self.version = version
-        files = {name: [s.size, s.sha256, s.tail] for name, s in sorted(self.files.items())}
-        write_json(self.path, {"version": version, "files": files})
+        files = {name: _listed(known) for name, known in sorted(self.files.items())}
+        self._replaces = write_json(self.path, {"version": version, "files": files}, replaces=self._replaces)
+
+    def is_same(self, found: Found) -> bool:
+        """Whether a listing alone tells that a file is what was recorded."""
+        known = self.files.get(found.name)
+        return known is not None and known.size == found.size and known.e_tag == found.e_tag != ""
 
 
-def dataset_files(dataset: Path) -> Iterator[str]:
-    """Relative paths of the dataset's files."""
-    for folder, _, names in os.walk(dataset):
-        for name in names:
-            yield Path(folder, name).relative_to(dataset).as_posix()
+def _listed(known: FileSum) -> list[Any]:
+    return [known.size, known.sha256, known.tail, *([known.e_tag] if known.e_tag else [])]
 
 
-def file_sum(path: Path, *, sync: bool = False) -> FileSum:
+def file_sum(path: GalleryPlace, *, sync: bool = False) -> FileSum:
     """Size and SHA-256 of a file, read in pieces; with `sync` it is forced to disk as well."""
-    digest, size = hashlib.sha256(), 0
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-        if sync:
-            os.fsync(file.fileno())
-    return FileSum(size, digest.hexdigest(), tail_sum(path))
+    digest, size, end = hashlib.sha256(), 0, b""
+    for piece in pieces(path, _CHUNK):
+        digest.update(piece)
+        size += len(piece)
+        end = (end + piece)[-TAIL:] if len(piece) < TAIL else piece[-TAIL:]
+    if sync and isinstance(path, Path):
+        _force_to_disk(path)
+    return FileSum(size, digest.hexdigest(), hashlib.sha256(end).hexdigest())
 
 
-def tail_sum(path: Path) -> str:
+def tail_sum(path: GalleryPlace) -> str:
     """SHA-256 (hexadecimal) of a file's last 128 kB."""
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - TAIL))
-        return hashlib.sha256(file.read()).hexdigest()
+    return hashlib.sha256(end_of(path, TAIL)).hexdigest()
 
 
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Replace a JSON file by one that carries the digest of its own content."""
-    write_whole(path, _sealed(values))
+def write_json(path: GalleryPlace, values: dict[str, Any], *, replaces: str | None = "") -> str | None:
+    """Replace a JSON file by one that carries the digest of its own content.
+
+    `replaces`, the result and the errors are those of `places.replace_file`.
+    """
+    return replace_file(path, _sealed(values), replaces=replaces)
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: GalleryPlace) -> dict[str, Any]:
     """What `write_json` wrote.
 
     Raises:
         OSError: it cannot be read.
         ValueError: it is not byte for byte what was written.
     """
-    text = path.read_bytes()
+    return read_tagged_json(path)[0]
+
+
+def read_tagged_json(path: GalleryPlace) -> tuple[dict[str, Any], str | None]:
+    """What `write_json` wrote, and what a write may replace now. Raises as `read_json`."""
+    text, tag = read_file(path)
     values = json.loads(text)
     if not isinstance(values, dict) or values.pop("digest", None) is None or _sealed(values) != text:
         raise ValueError(f"{path.name} is not what was written")
-    return values
+    return values, tag
+
+
+def _force_to_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _sealed(values: dict[str, Any]) -> bytes:

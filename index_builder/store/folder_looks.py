@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from index_builder.store.checksums import read_json, write_json
 from index_builder.store.layout import lance_errors
+from index_builder.store.places import GalleryPlace
 
 NAME = "folders.json"
 
@@ -64,16 +64,16 @@ class FolderLooks:
     held: tuple[Held, ...] = ()
 
     @staticmethod
-    def read(gallery: Path) -> FolderLooks:
+    def read(gallery: GalleryPlace) -> FolderLooks:
         """Of this gallery; empty where nothing was learnt yet or the file is damaged, which the next look mends."""
         return _read(gallery) or FolderLooks()
 
     @staticmethod
-    def is_damaged(gallery: Path) -> bool:
+    def is_damaged(gallery: GalleryPlace) -> bool:
         """Whether the file is there and is not what was written."""
         return (gallery / NAME).exists() and _read(gallery) is None
 
-    def write(self, gallery: Path) -> None:
+    def write(self, gallery: GalleryPlace) -> None:
         """Replace the gallery's file, if it says something else.
 
         Raises:
@@ -86,7 +86,7 @@ class FolderLooks:
             write_json(gallery / NAME, {"looks": looks, "held": [asdict(one) for one in self.held]})
 
 
-def _read(gallery: Path) -> FolderLooks | None:
+def _read(gallery: GalleryPlace) -> FolderLooks | None:
     try:
         values: dict[str, Any] = read_json(gallery / NAME)
         looks = {str(place): Look(**one) for place, one in values["looks"].items()}

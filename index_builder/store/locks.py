@@ -1,31 +1,55 @@
-"""One writer at a time, to a gallery and to its recall cache: locks that the system releases when their holder dies."""
+"""One writer at a time, to a gallery and to its recall cache.
+
+On disk, these are locks that the system releases when their holder dies.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
 
 from index_builder.gallery_errors import GalleryBusyError, GalleryWriteError
+from index_builder.object_storage.bucket_path import BucketPath
+from index_builder.store.bucket_lock import bucket_lock
+from index_builder.store.places import GalleryPlace
 
 LOCK_NAME = "writer.lock"
 CACHE_LOCK_NAME = "recall.lock"
 
 
+@dataclass(frozen=True)
+class WriterLock:
+    """The lock of a gallery while it is held.
+
+    Attributes:
+        check: raises GalleryBusyError if it is held no more, which happens in a bucket alone.
+        taken_over: whether its earlier holder never gave it back, and may believe that it holds it still.
+    """
+
+    check: Callable[[], None] = lambda: None
+    taken_over: bool = False
+
+
 @contextmanager
-def writer_lock(gallery: Path, wait_s: float = 0.0) -> Iterator[None]:
+def writer_lock(gallery: GalleryPlace, wait_s: float = 0.0) -> Iterator[WriterLock]:
     """Hold the gallery's writer lock; readers need none.
 
     Args:
-        gallery: folder of the gallery, which must exist.
+        gallery: folder of the gallery, which must exist if it is on disk.
         wait_s: seconds to wait for another writer; 0 gives up at once, infinity waits for as long as it takes.
 
     Raises:
         GalleryBusyError: another writer, in this process or any other, still held it after `wait_s`.
         GalleryWriteError: the lock file cannot be made.
     """
+    if isinstance(gallery, BucketPath):
+        with bucket_lock(gallery / LOCK_NAME, wait_s) as held:
+            yield WriterLock(held.check, held.taken_over)
+        return
     lock = _lock(gallery / LOCK_NAME)
     try:
         lock.acquire(wait_s)
@@ -38,7 +62,7 @@ def writer_lock(gallery: Path, wait_s: float = 0.0) -> Iterator[None]:
             f"cannot write to the gallery {gallery}: {error.strerror}; check its permissions and the disk"
         ) from error
     try:
-        yield
+        yield WriterLock()
     finally:
         lock.release()
 

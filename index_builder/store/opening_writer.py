@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from index_builder.gallery_errors import GalleryError, GalleryMismatchError, GalleryNotFoundError, GalleryWriteError
 from index_builder.photo_folders import PhotoFolders
 from index_builder.store.checksums import Ledger
 from index_builder.store.gallery import Gallery
-from index_builder.store.layout import POINTER, dataset_path, lance_errors, latest_commit, ledger_path, write_pointer
+from index_builder.store.layout import (
+    POINTER,
+    away,
+    dataset_path,
+    lance_errors,
+    latest_commit,
+    ledger_path,
+    write_pointer,
+)
 from index_builder.store.locks import writer_lock
 from index_builder.store.metadata import FORMAT, GalleryMetadata
+from index_builder.store.places import GalleryPlace, on_disk, place_of, remove_folder
 from index_builder.store.processor import check_processor
 from index_builder.store.writer import GalleryWriter
 from model.networks.network import CheckpointIdentity
@@ -27,7 +34,7 @@ T = TypeVar("T")
 
 @contextmanager
 def open_writer(
-    path: str | Path,
+    path: str | GalleryPlace,
     metadata: GalleryMetadata | None = None,
     *,
     before: PhotoFolders | None = None,
@@ -49,26 +56,34 @@ def open_writer(
         GalleryMismatchError: bound to another checkpoint or another folder.
         GalleryBusyError: another writer is at work.
         GalleryWriteError: the disk is full or not writable.
+        GalleryAwayError: the object storage does not answer.
     """
-    path = Path(path)
-    if (metadata is None or before is not None) and not (path / POINTER).is_file():
+    path = place_of(path)
+    if (metadata is None or before is not None) and not has_pointer(path):
         Gallery.open(path)  # raises an error that says what is missing
         raise GalleryNotFoundError(f"there is no gallery at {path}")
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise GalleryWriteError(f"cannot make the folder {path}: {error.strerror}; choose another --gallery") from error
-    with writer_lock(path, wait_s):
-        remove_leftovers(path)
-        if metadata is not None and before is None and not (path / POINTER).exists():
+    if (folder := on_disk(path)) is not None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise GalleryWriteError(
+                f"cannot make the folder {path}: {error.strerror}; choose another --gallery"
+            ) from error
+    with writer_lock(path, wait_s) as lock:
+        if folder is not None:
+            remove_leftovers(folder)
+        if metadata is not None and before is None and not has_pointer(path):
             create_generation(path, 1, metadata)
-            write_pointer(path, 1)
+            lock.check()
+            write_pointer(path, 1, replaces=None)
         opened = Gallery.open(path)
-        writer = GalleryWriter(path, opened.generation)
+        if lock.taken_over:
+            fence(path, opened.generation)
+        writer = GalleryWriter(path, opened.generation, lock)
         bound = None if metadata is None else _bound(writer, metadata, before, moved=moved)
         # From now on, the release that made it must not write to it; and it has an identity.
         if opened.format < FORMAT or not opened.has_identity:
-            write_pointer(path, opened.generation)
+            write_pointer(path, opened.generation, replaces=opened.pointer)
         if bound is not None and bound.to_stored() != writer.metadata.folders.to_stored():
             writer.remember(bound)
         yield writer
@@ -112,7 +127,7 @@ def _bound(
     return new
 
 
-def check_names(gallery: Path, folders: PhotoFolders, remembered: PhotoFolders) -> None:
+def check_names(gallery: GalleryPlace, folders: PhotoFolders, remembered: PhotoFolders) -> None:
     """Refuse a folder under another name than before: every photo in it would get another path and other tags.
 
     Raises:
@@ -125,14 +140,40 @@ def check_names(gallery: Path, folders: PhotoFolders, remembered: PhotoFolders) 
         )
 
 
-def create_generation(path: Path, generation: int, metadata: GalleryMetadata) -> None:
+def has_pointer(path: GalleryPlace) -> bool:
+    """Whether there is a gallery at `path`, even a damaged one.
+
+    Raises:
+        GalleryAwayError: the object storage does not answer.
+    """
+    try:
+        return (path / POINTER).is_file()
+    except OSError as error:
+        raise away(path, error) from error
+
+
+def fence(path: GalleryPlace, generation: int) -> None:
+    """Keep an earlier writer, which may only have slept, from committing what it has begun.
+
+    Lance lets appends of two writers follow each other. Nothing follows a commit that restores a version, if it was
+    begun before that.
+    """
+    check_processor()
+    place = dataset_path(path, generation)
+    with lance_errors(f"cannot write to the gallery {path}", writing=True):
+        import lance
+
+        lance.dataset(str(place), version=latest_commit(place)).restore()  # type: ignore[no-untyped-call]
+
+
+def create_generation(path: GalleryPlace, generation: int, metadata: GalleryMetadata) -> None:
     """Make an empty dataset of a generation, replacing what a killed attempt left there."""
     check_processor()
     place = dataset_path(path, generation)
     with lance_errors(f"cannot write to the gallery {path}", writing=True):
         import lance
 
-        if place.exists():
-            shutil.rmtree(place)
+        remove_folder(place)
         lance.write_dataset(metadata.schema().empty_table(), str(place), mode="create")
+        ledger_path(path, generation).unlink(missing_ok=True)
         Ledger(ledger_path(path, generation)).record(place, latest_commit(place))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 import time
-from pathlib import Path
 
 from index_builder.store.gallery import Gallery
 from index_builder.store.layout import POINTER, dataset_path, ledger_path
+from index_builder.store.places import GalleryPlace, files_below, remove_folder
 
 TIDY_EVERY = 64
 """Commits after which small data files are merged, so that manifests stay short."""
@@ -20,7 +20,7 @@ CROWDED_KEEP_S = 600.0
 TIDY_AT_END = 4  # commits of one writer; a single photo is not worth rewriting files for
 
 
-def versions_to_keep(dataset: Path, keep_s: float) -> int:
+def versions_to_keep(dataset: GalleryPlace, keep_s: float) -> int:
     """How many of a dataset's versions stay: those that were replaced less than `keep_s` seconds ago, and the latest.
 
     Versions are counted rather than dated. Lance measures age from when a version was written, so the one in use since
@@ -32,23 +32,27 @@ def versions_to_keep(dataset: Path, keep_s: float) -> int:
     return versions - replaced_before(dataset, time.time() - keep_s)
 
 
-def replaced_before(dataset: Path, moment: float) -> int:
+def replaced_before(dataset: GalleryPlace, moment: float) -> int:
     """How many of the versions that are still there another one had replaced by then."""
     return max((older for older, written in enumerate(_written(dataset)) if written <= moment), default=0)
 
 
-def drop_old_generations(path: Path, keep_s: float) -> None:
+def drop_old_generations(path: GalleryPlace, keep_s: float) -> None:
     """Remove datasets that a rebuild replaced at least `keep_s` seconds ago."""
-    pointer = path / POINTER
-    if not pointer.exists() or time.time() - pointer.stat().st_mtime < keep_s:
+    try:
+        replaced = (path / POINTER).stat().st_mtime
+    except FileNotFoundError:
+        return
+    if time.time() - replaced < keep_s:
         return
     current = Gallery.open(path).generation
     for generation in range(1, current):
-        shutil.rmtree(dataset_path(path, generation), ignore_errors=True)
+        with contextlib.suppress(OSError):  # the next change removes the rest
+            remove_folder(dataset_path(path, generation))
         ledger_path(path, generation).unlink(missing_ok=True)
 
 
-def _written(dataset: Path) -> list[float]:
+def _written(dataset: GalleryPlace) -> list[float]:
     """When each version that is still there was written, the oldest first."""
-    manifests = sorted((dataset / "_versions").glob("*.manifest"), reverse=True)  # their names count down
-    return [path.stat().st_mtime for path in manifests]
+    found = [one for one in files_below(dataset / "_versions") if one.name.endswith(".manifest")]
+    return [one.modified for one in sorted(found, key=lambda one: one.name, reverse=True)]  # their names count down

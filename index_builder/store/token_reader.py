@@ -11,7 +11,8 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from index_builder.gallery_errors import GalleryDamagedError, GalleryVersionGoneError
+from index_builder.gallery_errors import GalleryAwayError, GalleryDamagedError, GalleryVersionGoneError
+from index_builder.store.layout import says_away
 from index_builder.store.quantise import TokenShape, dequantise, has_masked
 from index_builder.store.token_pool import Rows, TokenPool, on_device
 from model.device_faults import is_memory_short
@@ -61,6 +62,7 @@ class TokenReader:
         Raises:
             IndexError: a row outside [0, n).
             GalleryVersionGoneError: the version's files were cleaned up since it was opened.
+            GalleryAwayError: the object storage does not answer.
         """
         rows = np.asarray(rows, dtype=np.int64)
         if rows.size and (rows.min() < 0 or rows.max() >= len(self._places)):
@@ -108,6 +110,10 @@ class TokenReader:
             if isinstance(error, FileNotFoundError) or "not found" in str(error).lower():
                 raise GalleryVersionGoneError(
                     "this version of the gallery was cleaned up since it was opened; open the latest one"
+                ) from error
+            if says_away(error):
+                raise GalleryAwayError(
+                    "the object storage that holds the gallery does not answer; try again"
                 ) from error
             if isinstance(error, Exception) or type(error).__name__ == "PanicException":
                 raise GalleryDamagedError(

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,9 @@ from index_builder.store import checked_commit as commits
 from index_builder.store.checksums import Ledger
 from index_builder.store.gallery import Gallery
 from index_builder.store.layout import lance_errors
+from index_builder.store.locks import WriterLock
 from index_builder.store.metadata import DATE, OPTIONAL_COLUMNS, GalleryMetadata
+from index_builder.store.places import GalleryPlace
 from index_builder.store.quantise import StoredTokens
 from index_builder.store.rows import FilePlace, KnownPhotos, PhotoCopy, copied, placed, rows_of
 from index_builder.store.tidy import (
@@ -39,14 +40,16 @@ _IDS_PER_DELETE = 2000
 class GalleryWriter:
     """Writes one generation of a gallery; made by `open_writer`.
 
+    Every change raises GalleryBusyError if the lock is lost, which happens in a bucket alone.
+
     Attributes:
         path: folder of the gallery.
         generation: that it writes.
         metadata: what the gallery is bound to.
     """
 
-    def __init__(self, path: Path, generation: int) -> None:
-        self.path, self.generation = path, generation
+    def __init__(self, path: GalleryPlace, generation: int, lock: WriterLock) -> None:
+        self.path, self.generation, self._lock = path, generation, lock
         gallery = Gallery(path, generation)
         self._place = gallery.dataset_path
         self._dataset: Any = gallery.dataset()
@@ -183,6 +186,7 @@ class GalleryWriter:
 
     @contextmanager
     def _committing(self) -> Iterator[None]:
+        self._lock.check()
         with lance_errors(f"cannot write to the gallery {self.path}", writing=True):
             yield
 

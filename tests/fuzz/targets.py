@@ -28,9 +28,10 @@ from app.http.requests.bodies import read_form
 from app.http.requests.query_request import QueryRequest, read_query
 from app.settings import load_settings
 from index_builder import BuildOptions, GallerySnapshot, build_gallery, remove_photos
-from index_builder.store.checksums import Ledger, dataset_files, file_sum, write_json
+from index_builder.store.checksums import Ledger, file_sum, write_json
 from index_builder.store.gallery import Gallery
 from index_builder.store.metadata import METADATA_KEY, GalleryMetadata
+from index_builder.store.places import files_below
 from model.checkpoints.files import load_checkpoint, save_checkpoint
 from model.config import PreprocessConfig
 from model.errors import SketchseekError
@@ -232,7 +233,7 @@ def _damage(file: Path, action: int, position: int, value: int, length: int) -> 
 def _seal(place: Path) -> None:
     """New checksums for what lies there, as far as it can be read."""
     dataset = place / "photos-1.lance"
-    sums = {name: file_sum(dataset / name) for name in dataset_files(dataset)}
+    sums = {found.name: file_sum(dataset / found.name) for found in files_below(dataset)}
     files = {name: [one.size, one.sha256, one.tail] for name, one in sums.items()}
     try:
         version = Ledger.read(place / "photos-1.checksums.json").version

@@ -15,7 +15,7 @@ from app.main import create_app
 from app.setup.doctor import examine
 from index_builder import BuildOptions, build_gallery
 from index_builder.photo_files.bucket import Bucket
-from index_builder.photo_places import BucketPath
+from index_builder.photo_places import BucketFolder
 from tests.app.conftest import WRITE_KEY, open_client, settings_for, wait_until
 from tests.index_builder.pictures import photo_bytes
 
@@ -101,7 +101,7 @@ def test_an_upload_and_a_deletion_reach_the_bucket(object_store, gallery, bucket
         (upload,) = job["photos"]
         assert upload["path"].startswith("uploads/new-")
         assert found(client)[upload["path"]]["photo_id"] == upload["photo_id"]
-        place = Bucket(BucketPath("s3", bucket, "photos"))
+        place = Bucket(BucketFolder("s3", bucket, "photos"))
         assert place.is_there(upload["path"].encode())
         again = client.post("/photos", files={"photo": ("same.jpg", photo_bytes(9))})
         assert again.status_code == 200
@@ -117,7 +117,7 @@ def test_an_upload_and_a_deletion_reach_the_bucket(object_store, gallery, bucket
 def test_a_refused_upload_leaves_nothing_behind(gallery, bucket, network):
     with served(gallery, network) as client:
         client.post("/photos", files={"photo": ("new.jpg", b"no picture")})
-    names = [name for name, _ in Bucket(BucketPath("s3", bucket)).objects()]
+    names = [name for name, _ in Bucket(BucketFolder("s3", bucket)).objects()]
     assert sorted(names) == sorted(f"photos/{name}".encode() for name in NAMES)
 
 

@@ -18,7 +18,7 @@ from index_builder import (
     verify_gallery,
 )
 from index_builder.gallery_errors import FolderAwayError, GalleryError
-from index_builder.photo_files import bucket as bucket_module
+from index_builder.object_storage import stores
 from index_builder.store.folder_looks import FolderLooks
 from tests.index_builder.pictures import write_photo
 
@@ -318,8 +318,8 @@ def test_without_credentials_a_sentence_says_so(there, monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_METADATA_ENDPOINT", there.store.address)  # no machine of Amazon's lends any here
-    bucket_module._opened.cache_clear()
+    stores.open_store.cache_clear()
     refuses = there.store.failing(lambda _, path: 404 if path.startswith("/latest") else None)
     with refuses, pytest.raises(GalleryError, match="no credentials are set in the environment"):
         there.build()
-    bucket_module._opened.cache_clear()
+    stores.open_store.cache_clear()

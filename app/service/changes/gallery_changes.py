@@ -32,7 +32,7 @@ from index_builder.ingest.partial_update import update_gallery
 from index_builder.photo_folders import PhotoFolders
 from index_builder.scanning.scope import Scope
 from index_builder.store.folder_looks import FolderLooks
-from index_builder.store.layout import POINTER
+from index_builder.store.opening_writer import has_pointer
 from model.errors import SketchseekError
 from model.images.limits import ImageLimits
 from model.networks.network import Network
@@ -87,8 +87,8 @@ class GalleryChanges:
         return self._runner.problem
 
     def exists(self) -> bool:
-        """Whether there is a gallery on disk."""
-        exists = (self._settings.gallery / POINTER).is_file()
+        """Whether there is a gallery. Raises GalleryAwayError where the object storage does not answer."""
+        exists = has_pointer(self._settings.gallery)
         self._existed = self._existed or exists
         return exists
 

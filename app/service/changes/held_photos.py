@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
 
+from app.service.changes.noted_looks import NotedLooks
 from app.service_errors import RequestError
 from index_builder.comparing.doubts import is_another_device, look_or_doubt, obvious_doubt
 from index_builder.comparing.places import Places
 from index_builder.photo_files.sources import is_gone
 from index_builder.photo_folders import PhotoFolders
-from index_builder.photo_places import BucketPath
-from index_builder.store.folder_looks import NAME, FolderLooks, Held
+from index_builder.photo_places import BucketFolder
+from index_builder.store.folder_looks import Held
+from index_builder.store.places import GalleryPlace
 
 _AWAY = frozenset(("missing", "unreadable", "not_mounted", "other_device", "emptied", "marker"))
 _TRIED = 32  # about how many photos of a folder are looked for before it counts as another disk
@@ -28,18 +30,16 @@ class HeldPhotos:
     """What the gallery's note says.
 
     Args:
-        gallery: folder of the gallery.
+        gallery: place of the gallery.
     """
 
-    def __init__(self, gallery: Path) -> None:
-        self._gallery = gallery
-        self._stamp: tuple[int, int] | None = None
-        self._note = FolderLooks()
+    def __init__(self, gallery: GalleryPlace) -> None:
+        self._looks = NotedLooks(gallery)
 
     @property
     def now(self) -> tuple[Held, ...]:
         """What is held, by folder."""
-        return self._read().held
+        return self._looks.read().held
 
     @property
     def photos(self) -> int:
@@ -53,7 +53,7 @@ class HeldPhotos:
             path = os.fsdecode(folders.absolute(raw_path))
         except FileNotFoundError:
             return any(not held.place for held in self.now)
-        if isinstance(folder.path, BucketPath):
+        if isinstance(folder.path, BucketFolder):
             return any(held.place == str(folder.path) for held in self.now)
         real = os.path.realpath(path)
         return any(_is_below(one, held.place) for held in self.now for one in (path, real))
@@ -97,7 +97,7 @@ class HeldPhotos:
 
     def _is_away(self, folders: PhotoFolders, raw_path: bytes, photos: Paths) -> bool:
         """Whether the place that a file would lie in is not there, or is another one than the gallery knows."""
-        note = self._read()
+        note = self._looks.read()
         places = Places(folders, note.looks)
         place = places.of(raw_path)
         if not place:
@@ -115,16 +115,6 @@ class HeldPhotos:
         spread = islice(of_place, 0, None, max(1, known // _TRIED))
         return known > 0 and not any(_is_there(folders, path) for path in spread)
 
-    def _read(self) -> FolderLooks:
-        try:
-            status = os.stat(self._gallery / NAME)  # noqa: PTH116
-        except OSError:
-            return FolderLooks()
-        stamp = (status.st_mtime_ns, status.st_ino)
-        if stamp != self._stamp:
-            self._note, self._stamp = FolderLooks.read(self._gallery), stamp
-        return self._note
-
 
 def _is_below(path: str, place: str) -> bool:
     return bool(place) and Path(path).is_relative_to(place)
@@ -132,7 +122,7 @@ def _is_below(path: str, place: str) -> bool:
 
 def _is_there(folders: PhotoFolders, raw_path: bytes) -> bool:
     try:
-        if isinstance(folders.folder_of(raw_path)[0].path, BucketPath):
+        if isinstance(folders.folder_of(raw_path)[0].path, BucketFolder):
             return not is_gone(folders, raw_path)
         return os.path.lexists(folders.absolute(raw_path))
     except FileNotFoundError:

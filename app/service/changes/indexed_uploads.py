@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from app.logs import get_logger
 from app.service.changes.jobs import Upload
@@ -19,6 +18,7 @@ from index_builder.photo_files.sources import is_gone
 from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import PhotoRecord, shown_path
 from index_builder.reading.photos_of_content import photos_of_content
+from index_builder.store.places import GalleryPlace
 from model.networks.network import Network
 
 _log = get_logger("app.service.changes.indexed_uploads")
@@ -26,7 +26,7 @@ _log = get_logger("app.service.changes.indexed_uploads")
 
 def index_uploads(
     uploads: Sequence[Upload],
-    gallery: Path,
+    gallery: GalleryPlace,
     said: PhotoFolders,
     network: Network,
     options: BuildOptions,
@@ -96,7 +96,7 @@ def refuse_pending(uploads: Sequence[Upload], code: str) -> None:
             upload.refuse(code, "The change of the gallery failed.")
 
 
-def adopt_uploads(gallery: Path, said: PhotoFolders, network: Network, options: BuildOptions) -> BuildReport:
+def adopt_uploads(gallery: GalleryPlace, said: PhotoFolders, network: Network, options: BuildOptions) -> BuildReport:
     """Add uploads that were stored but not indexed when the service was ended, where their folder is there.
 
     Args:
@@ -106,7 +106,7 @@ def adopt_uploads(gallery: Path, said: PhotoFolders, network: Network, options: 
     """
     folders, _ = named_folders(gallery, said)
     belief = Belief(gallery, folders, folders)
-    left, ended = list[str](), list[Path]()
+    left, ended = list[str](), list[GalleryPlace]()
     for note, path in noted(gallery).items():
         try:
             belief.check_reachable([path])
@@ -126,7 +126,7 @@ def adopt_uploads(gallery: Path, said: PhotoFolders, network: Network, options: 
     return report
 
 
-def _leave_out_known(uploads: Sequence[Upload], gallery: Path, folders: PhotoFolders) -> None:
+def _leave_out_known(uploads: Sequence[Upload], gallery: GalleryPlace, folders: PhotoFolders) -> None:
     """Delete stored files whose contents are photos already, or come twice."""
     waiting = [one for one in uploads if one.stored is not None]
     photos = _photos(gallery, waiting)
@@ -151,11 +151,11 @@ def _leave_out_known(uploads: Sequence[Upload], gallery: Path, folders: PhotoFol
             upload.first = first
 
 
-def _unchanged(gallery: Path) -> BuildReport:
+def _unchanged(gallery: GalleryPlace) -> BuildReport:
     opened = Gallery.open(gallery)
     dataset = opened.dataset()
     return BuildReport(version=f"{opened.generation}.{dataset.version}", photos=dataset.count_rows())
 
 
-def _photos(gallery: Path, uploads: Iterable[Upload]) -> list[PhotoRecord]:
+def _photos(gallery: GalleryPlace, uploads: Iterable[Upload]) -> list[PhotoRecord]:
     return photos_of_content(gallery, {one.content_hash for one in uploads})

@@ -6,13 +6,13 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from app.service.changes.upload_notes import forget
 from app.service.files.photo_files import StoredFile
 from app.service_errors import BusyError, RequestError
 from index_builder.photo_record import PhotoRecord
+from index_builder.store.places import GalleryPlace
 from model.errors import SketchseekError
 
 _MOST_REMEMBERED = 1000
@@ -43,7 +43,7 @@ class Upload:
     known: bool = False
     content_hash: bytes = b""
     stored: StoredFile | None = None
-    note: Path | None = None
+    note: GalleryPlace | None = None
     first: Upload | None = None
 
     def is_there(self, photo: PhotoRecord) -> None:

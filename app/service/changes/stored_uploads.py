@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from app.service.changes.jobs import Upload
 from app.service.changes.upload_notes import note
@@ -12,6 +11,7 @@ from app.service.files import photo_files as files
 from app.service_errors import RequestError
 from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import PhotoRecord, photo_id, shown_path
+from index_builder.store.places import GalleryPlace
 from model.errors import ImageError
 from model.images.limits import ImageLimits
 from model.images.opening import read_image
@@ -24,7 +24,7 @@ def store_upload(
     data: bytes,
     folders: PhotoFolders,
     folder: str,
-    gallery: Path,
+    gallery: GalleryPlace,
     *,
     limits: ImageLimits,
     photos_of: Callable[[bytes], Sequence[PhotoRecord]],

@@ -10,37 +10,42 @@ import hashlib
 from pathlib import Path
 
 from index_builder.store.layout import POINTER
+from index_builder.store.places import GalleryPlace, names_in
 
 FOLDER = "uploads"
 
 
-def note(gallery: Path, raw_path: bytes) -> Path | None:
+def note(gallery: GalleryPlace, raw_path: bytes) -> GalleryPlace | None:
     """Note that a file is about to be stored. None where that fails: then a kill leaves a file that no start takes.
 
     Args:
         gallery: its folder; where there is no gallery, nothing is written.
         raw_path: of the file, as the gallery writes it.
     """
-    if not (gallery / POINTER).is_file():
-        return None
     place = gallery / FOLDER / hashlib.sha256(raw_path).hexdigest()[:32]
     try:
-        place.parent.mkdir(exist_ok=True)
-        place.write_bytes(raw_path)
+        if not (gallery / POINTER).is_file():
+            return None
+        if isinstance(place, Path):
+            place.parent.mkdir(exist_ok=True)
+            place.write_bytes(raw_path)
+        else:
+            place.write(raw_path)
     except OSError:
         return None
     return place
 
 
-def forget(place: Path) -> None:
+def forget(place: GalleryPlace) -> None:
     """The upload has come to its end."""
     with contextlib.suppress(OSError):
         place.unlink(missing_ok=True)
 
 
-def noted(gallery: Path) -> dict[Path, bytes]:
+def noted(gallery: GalleryPlace) -> dict[GalleryPlace, bytes]:
     """All notes of a gallery, each with the path of its file."""
     try:
-        return {place: place.read_bytes() for place in sorted((gallery / FOLDER).iterdir())}
+        folder = gallery / FOLDER
+        return {folder / name: (folder / name).read_bytes() for name in sorted(names_in(folder))}
     except OSError:
         return {}

@@ -24,7 +24,7 @@ from app.service_errors import BusyError, RequestError
 from index_builder.photo_files.bucket import Bucket, BucketFile
 from index_builder.photo_files.file_status import FileStatus
 from index_builder.photo_folders import PhotoFolders
-from index_builder.photo_places import BucketPath
+from index_builder.photo_places import BucketFolder
 from index_builder.photo_record import PhotoRecord, from_ns
 from model.images.formats.endings import ending_for
 from model.images.formats.signatures import HEAD_BYTES, sniff
@@ -237,7 +237,7 @@ def bucket_of(folders: PhotoFolders, raw_path: bytes) -> tuple[Bucket, bytes] | 
         folder, below = folders.folder_of(raw_path)
     except FileNotFoundError:
         return None
-    return (Bucket(folder.path), below) if isinstance(folder.path, BucketPath) else None
+    return (Bucket(folder.path), below) if isinstance(folder.path, BucketFolder) else None
 
 
 def _status(file: BinaryIO) -> FileStatus:

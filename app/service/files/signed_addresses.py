@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from app.service.files.photo_files import bucket_errors, bucket_of
 from index_builder.photo_files.bucket import Bucket
 from index_builder.photo_folders import PhotoFolders
-from index_builder.photo_places import BucketPath
+from index_builder.photo_places import BucketFolder
 from index_builder.photo_record import PhotoRecord
 
 
@@ -29,7 +29,7 @@ def signed_origins(folders: PhotoFolders) -> list[str]:
     Raises:
         BusyError: `photos_unreachable`: no credentials to sign with.
     """
-    places = [one.path for one in folders.in_buckets if isinstance(one.path, BucketPath)]
+    places = [one.path for one in folders.in_buckets if isinstance(one.path, BucketFolder)]
     with bucket_errors():
         parts = [urlsplit(Bucket(place).signed(b"photo", 1)) for place in places]
     return list(dict.fromkeys(f"{one.scheme}://{one.netloc}" for one in parts))

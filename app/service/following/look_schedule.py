@@ -13,6 +13,7 @@ from index_builder.scanning.folder_times import FolderTimes
 from index_builder.scanning.scope import Scope
 from index_builder.scanning.walking import Identity, identity_of
 from index_builder.store.folder_looks import FolderLooks
+from index_builder.store.places import GalleryPlace, on_disk
 
 _NEVER = float("inf")
 
@@ -27,10 +28,10 @@ class LookSchedule:
         every_file_s: seconds between looks at every file; 0: never.
     """
 
-    def __init__(self, folders: PhotoFolders, gallery: Path, every_s: float, every_file_s: float) -> None:
+    def __init__(self, folders: PhotoFolders, gallery: GalleryPlace, every_s: float, every_file_s: float) -> None:
         self._folders, self._gallery = folders, gallery
-        self._times = FolderTimes(folders, gallery)
-        self._announced = Announced(folders, self._times, gallery)
+        self._times = FolderTimes(folders, on_disk(gallery))
+        self._announced = Announced(folders, self._times, on_disk(gallery))
         self._every_s, self._every_file_s = every_s or _NEVER, every_file_s or _NEVER
         self._next_s = self._next_file_s = 0.0
         self._identities = self._identify()

@@ -20,6 +20,7 @@ from app.service_errors import BusyError
 from app.settings import Settings
 from index_builder import GallerySnapshot, PhotoRecord, latest_version
 from index_builder.gallery_errors import (
+    GalleryAwayError,
     GalleryNotFoundError,
     GalleryVersionGoneError,
     RecallServerError,
@@ -30,7 +31,7 @@ from model.errors import DeviceError, SketchseekError
 from model.networks.network import Network
 
 T = TypeVar("T")
-_PASSING = (DeviceError, BusyError, RecallServerError)
+_PASSING = (DeviceError, BusyError, RecallServerError, GalleryAwayError)
 _log = get_logger("app.service.serving.served_gallery")
 
 

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -105,7 +106,7 @@ def test_tidying_merges_files_and_forgets_old_versions(tmp_path, photos, network
     build_gallery(photos, tmp_path / "g", network, options=options)
     old = GallerySnapshot.load(tmp_path / "g", network.identity)
     expected = {old.photo(row).photo_id: old.descriptors([row]).tolist() for row in range(10)}
-    place = Gallery.open(tmp_path / "g").dataset_path
+    place = Path(str(Gallery.open(tmp_path / "g").dataset_path))
     (place / "data" / "leftover.lance").write_bytes(b"of a killed writer")
     assert any("leftover" in note for note in verify_gallery(tmp_path / "g").notes)
     versions = len(list((place / "_versions").glob("*.manifest")))
@@ -191,7 +192,7 @@ def test_versions_that_were_replaced_long_ago_go_with_the_next_change(tmp_path, 
 
 def age(gallery, seconds):
     """Let time pass for every version of a gallery; Lance's own clock does not notice."""
-    for path in (Gallery.open(gallery).dataset_path / "_versions").glob("*.manifest"):
+    for path in (Path(str(Gallery.open(gallery).dataset_path)) / "_versions").glob("*.manifest"):
         status = path.stat()
         os.utime(path, (status.st_atime, status.st_mtime - seconds))
 
@@ -285,7 +286,7 @@ def test_a_rebuild_for_a_third_checkpoint_starts_anew(tmp_path, photos, network,
 
 def test_a_writer_killed_before_its_checksums_is_made_good(tmp_path, photos, network, options):
     build_gallery(photos, tmp_path / "g", network, options=options)
-    ledger = ledger_path(tmp_path / "g", 1)
+    ledger = Path(str(ledger_path(tmp_path / "g", 1)))
     before = ledger.read_bytes()
     write_photo(photos / "dog" / "new.jpg", 40)
     sync_gallery(tmp_path / "g", network, options=options)
@@ -302,7 +303,7 @@ def test_a_writer_killed_before_its_checksums_is_made_good(tmp_path, photos, net
 
 def test_a_damaged_hint_of_the_latest_version_does_not_mislead_a_writer(tmp_path, photos, network, options):
     build_gallery(photos, tmp_path / "g", network, options=options)
-    hint = Gallery.open(tmp_path / "g").dataset_path / "_versions" / "latest_version_hint.json"
+    hint = Path(str(Gallery.open(tmp_path / "g").dataset_path)) / "_versions" / "latest_version_hint.json"
     write_photo(photos / "dog" / "new.jpg", 40)
     for text in ('{"version":1}', '{"version":999}', "", "\0\0"):
         hint.write_text(text)

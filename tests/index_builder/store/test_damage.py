@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -155,7 +156,7 @@ def test_small_files_are_checked_whole_where_no_tail_was_recorded(gallery, netwo
     assert again.photo_ids == expected.photo_ids
     opened = Gallery.open(gallery)
     (name, *_) = [name for name in referenced_files(opened.dataset()) if name.startswith(folder)]
-    file = opened.dataset_path / name
+    file = Path(str(opened.dataset_path)) / name
     file.write_bytes(flip(file.read_bytes(), file.stat().st_size // 2))
     with pytest.raises(GalleryDamagedError, match=folder):
         GallerySnapshot.load(gallery, network.identity)

@@ -1,0 +1,162 @@
+"""The one writer of a gallery in a bucket: an object that names it, renewed for as long as it lives.
+
+A bucket has no locks that end with their holder. So the holder writes until when it holds, and renews that. Whoever
+finds the time passed takes over, by a write that only one of several can do. The earlier holder may merely have slept.
+It cannot harm: the one who takes over *fences* the dataset (`index_builder.store.opening_writer`), and the lists
+beside it are replaced only by whoever has read them last.
+
+Clocks decide only when somebody takes over, not whether that is safe.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from index_builder.gallery_errors import GalleryBusyError, GalleryWriteError
+from index_builder.object_storage.bucket_path import BucketPath
+from index_builder.object_storage.stores import StaleObjectError
+
+HOLD_S = 60.0
+"""Seconds for which a holder holds without renewing."""
+_RENEW = 4  # times in that time
+_LOOK_S = 1.0  # between looks of one who waits
+
+
+@dataclass(frozen=True)
+class _Note:
+    """What the object says: who holds the lock, and until when, in seconds since 1970; 0 once it was given back."""
+
+    holder: str
+    until: float
+
+    @staticmethod
+    def read(content: bytes) -> _Note:
+        """What was written; one that nobody can read holds nothing."""
+        try:
+            values = json.loads(content)
+            return _Note(str(values["holder"]), float(values["until"]))
+        except (ValueError, KeyError, TypeError):
+            return _Note("", 0.0)
+
+    def written(self) -> bytes:
+        return json.dumps({"holder": self.holder, "until": self.until}).encode()
+
+
+class BucketLock:
+    """The lock while it is held.
+
+    Attributes:
+        taken_over: whether its earlier holder never gave it back.
+    """
+
+    def __init__(self, place: BucketPath, holder: str, e_tag: str, *, taken_over: bool) -> None:
+        self.taken_over = taken_over
+        self._place, self._holder, self._e_tag = place, holder, e_tag
+        self._until = time.monotonic() + HOLD_S
+        self._ends = threading.Event()
+        self._lost = False
+        self._thread = threading.Thread(target=self._renew, name="gallery lock", daemon=True)
+        self._thread.start()
+
+    def check(self) -> None:
+        """Whether it is still held.
+
+        Raises:
+            GalleryBusyError: it ran out, or somebody else has it now.
+        """
+        if self._lost or time.monotonic() > self._until:
+            raise GalleryBusyError(
+                "this command lost its lock on the gallery, because it or the object storage stood still too long; "
+                "what was committed is whole, run the same command again"
+            )
+
+    def give_back(self) -> None:
+        """End it. Somebody who has taken over meanwhile keeps it."""
+        self._ends.set()
+        self._thread.join()
+        if not self._lost:
+            try:
+                self._place.write(_Note(self._holder, 0.0).written(), replaces=self._e_tag)
+            except OSError:
+                return  # it runs out by itself
+
+    def _renew(self) -> None:
+        while not self._ends.wait(HOLD_S / _RENEW):
+            asked = time.monotonic()
+            try:
+                note = _Note(self._holder, time.time() + HOLD_S)
+                self._e_tag = self._place.write(note.written(), replaces=self._e_tag)
+                self._until = asked + HOLD_S
+            except StaleObjectError:
+                # A write may arrive although its answer is lost. Then the note is ours, under another tag.
+                if not self._is_ours():
+                    self._lost = True
+                    return
+            except OSError:
+                continue  # it is tried again, until the time has passed
+
+    def _is_ours(self) -> bool:
+        try:
+            content, e_tag = self._place.read_tagged()
+        except OSError:
+            return True  # nobody knows yet
+        if _Note.read(content).holder != self._holder:
+            return False
+        self._e_tag = e_tag
+        return True
+
+
+@contextmanager
+def bucket_lock(place: BucketPath, wait_s: float) -> Iterator[BucketLock]:
+    """Hold the lock that lies at `place`.
+
+    Args:
+        place: of the object.
+        wait_s: seconds to wait for another holder.
+
+    Raises:
+        GalleryBusyError: somebody else still had it after `wait_s`.
+        GalleryWriteError: the bucket cannot be written to.
+    """
+    holder = f"{socket.gethostname()} {os.getpid()} {secrets.token_hex(8)}"
+    until = time.monotonic() + wait_s
+    try:
+        while (lock := _taken(place, holder)) is None:
+            left = until - time.monotonic()
+            if left <= 0:
+                raise GalleryBusyError(
+                    f"another command is writing to the gallery {place.root}/{place.key.rpartition('/')[0]}; try again "
+                    f"when it is done, or wait with --wait (one that was killed holds it for {HOLD_S:g} s)"
+                )
+            time.sleep(min(_LOOK_S, left))
+    except OSError as error:
+        raise GalleryWriteError(f"cannot write to {place}: {error.strerror}") from error
+    try:
+        yield lock
+    finally:
+        lock.give_back()
+
+
+def _taken(place: BucketPath, holder: str) -> BucketLock | None:
+    """The lock, if nobody else holds it now."""
+    replaces: str | None
+    try:
+        content, replaces = place.read_tagged()
+        before = _Note.read(content)
+    except FileNotFoundError:
+        before, replaces = _Note("", 0.0), None
+    if before.until > time.time():
+        return None
+    try:
+        e_tag = place.write(_Note(holder, time.time() + HOLD_S).written(), replaces=replaces)
+    except StaleObjectError:
+        return None  # another one was faster
+    return BucketLock(place, holder, e_tag, taken_over=before.until > 0)
