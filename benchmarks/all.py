@@ -38,6 +38,7 @@ TABLES: dict[str, tuple[str, str, str]] = {
     "build": ("build", "--count 96 --turns 2", "--count 960 --turns 2"),
     "following": ("following", "--folders 100 --seconds 3", ""),
     "recall": ("recall", "--sizes 100000 --queries 30", "--queries 60 --open 100000"),
+    "milvus": ("milvus_recall", "--sizes 20000 --queries 20", ""),
     "hash": ("hash", "--sizes 100000 --queries 30", ""),
     "filters": ("filters", "--photos 100000 --rounds 5", ""),
     "relate": ("relate", "--photos 50 --rounds 3", "--photos 50 --rounds 7"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import date, datetime
 
 import numpy as np
 import pytest
@@ -278,6 +279,9 @@ def test_filters_are_told_in_numbers(shared):
         (PhotoFilter(tags_all=("even", "three")), ALL % 6 == 0),
         (PhotoFilter(tags_none=("even",), types=("png", "jpeg")), (ALL % 2 == 1) & (ALL % 4 < 2)),
         (PhotoFilter(orientation="square"), ALL % 3 == 2),
+        (PhotoFilter(taken_from=date(1970, 1, 1)), ALL == 0),
+        (PhotoFilter(taken_to=date(1969, 12, 31), folder=""), ALL > 0),
+        (PhotoFilter(as_of=datetime(1970, 1, 1)), ALL == 0),
         (PhotoFilter(tags_none=('"]) or array_contains(labels, "',)), ALL >= 0),
     ]
     for chosen, mask in filters:
