@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
 
@@ -89,7 +88,7 @@ def test_fillers_at_once_leave_every_version_whole(milvus, monkeypatch):
 def test_a_server_that_hangs_or_is_killed_is_noticed_and_comes_back(milvus, made):
     index = made.open("1.4", ALL[30:2903])[0]
     expected = made.flat(ALL[30:2903]).search(QUERIES, 50)
-    milvus.signal(signal.SIGSTOP)
+    milvus.hang()
     began = time.monotonic()
     with pytest.raises(RecallServerError, match="does not answer"):
         index.search(QUERIES, 50)

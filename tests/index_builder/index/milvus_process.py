@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
@@ -47,6 +48,11 @@ class MilvusProcess:
                 pass
             assert time.monotonic() < until, "Milvus does not start"
             time.sleep(0.1)
+
+    def hang(self) -> None:
+        """Let it hang, and wait until it does."""
+        self.signal(signal.SIGSTOP)
+        os.waitpid(self._process.pid, os.WUNTRACED)
 
     def signal(self, number: int) -> None:
         """Send it a signal."""

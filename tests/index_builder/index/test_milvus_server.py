@@ -58,7 +58,7 @@ def test_a_server_that_hangs_is_noticed_and_comes_back(milvus, made, monkeypatch
     monkeypatch.setattr(milvus_index, "SEARCH_S", 0.5)
     index = made.open("1.1", ALL[:2900])[0]
     expected = index.search(QUERIES, 50)
-    milvus.signal(signal.SIGSTOP)
+    milvus.hang()
     try:
         with pytest.raises(RecallServerError, match="does not answer"):
             index.search(QUERIES, 50)
