@@ -44,6 +44,11 @@ class GallerySettings(BaseSettings):
         description="Folders elsewhere that links in `photos` may lead to, with colons between them; none: what the "
         "gallery remembers.",
     )
+    writes: Literal["auto", "off"] = Field(
+        "auto",
+        description="Whether this service may change the gallery: auto, by its keys and folders; off, it reads and "
+        "follows what another one writes.",
+    )
     watch: bool = Field(
         default=False, description="Reconcile the gallery with `photos` at start and follow changes in that folder."
     )
@@ -111,6 +116,11 @@ class GallerySettings(BaseSettings):
             return linked_folders_of(value)
         except GalleryError as error:
             raise ValueError(str(error)) from None
+
+    @property
+    def may_change(self) -> bool:
+        """Whether this service may change the gallery."""
+        return self.writes != "off"
 
     @property
     def photo_folders(self) -> PhotoFolders:

@@ -59,9 +59,16 @@ class AsyncClient:
         """As `Client.search_batch`."""
         return await self._document(calls.search_batch(queries))
 
-    async def explain(self, sketch: Picture | None, photo_id: str, *, strokes: Strokes | None = None) -> Explanation:
+    async def explain(
+        self,
+        sketch: Picture | None,
+        photo_id: str,
+        *,
+        strokes: Strokes | None = None,
+        min_version: str | None = None,
+    ) -> Explanation:
         """As `Client.explain`."""
-        return await self._document(calls.explain(sketch, photo_id, strokes))
+        return await self._document(calls.explain(sketch, photo_id, strokes, min_version))
 
     async def explain_picture(
         self,
@@ -71,9 +78,12 @@ class AsyncClient:
         *,
         strokes: Strokes | None = None,
         among: Sequence[str] = (),
+        min_version: str | None = None,
     ) -> bytes:
         """As `Client.explain_picture`."""
-        return await self._bytes(calls.explain_picture(sketch, photo_id, kind, strokes=strokes, among=among))
+        return await self._bytes(
+            calls.explain_picture(sketch, photo_id, kind, strokes=strokes, among=among, min_version=min_version)
+        )
 
     async def similar(self, photo_id: str, top_k: int = 20) -> SimilarAnswer:
         """As `Client.similar`."""

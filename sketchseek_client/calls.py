@@ -69,17 +69,25 @@ def search_batch(queries: Sequence[BatchQuery]) -> DocumentCall[BatchAnswer]:
     return DocumentCall("POST", "/search/batch", batch_body(queries), document=BatchAnswer)
 
 
-def explain(sketch: Picture | None, photo_id: str, strokes: Strokes | None) -> DocumentCall[Explanation]:
+def explain(
+    sketch: Picture | None, photo_id: str, strokes: Strokes | None, min_version: str | None
+) -> DocumentCall[Explanation]:
     """`POST /explain`, as JSON."""
-    body = _explain_body(sketch, strokes, photo_id=photo_id, format="json")
+    body = _explain_body(sketch, strokes, photo_id=photo_id, format="json", min_version=min_version)
     return DocumentCall("POST", "/explain", body, document=Explanation)
 
 
 def explain_picture(
-    sketch: Picture | None, photo_id: str, kind: Drawn, *, strokes: Strokes | None, among: Sequence[str]
+    sketch: Picture | None,
+    photo_id: str,
+    kind: Drawn,
+    *,
+    strokes: Strokes | None,
+    among: Sequence[str],
+    min_version: str | None,
 ) -> Call:
     """`POST /explain`, as a picture."""
-    more = {"among": list(among)} if among else {}
+    more = {"among": list(among) or None, "min_version": min_version}
     return Call("POST", "/explain", _explain_body(sketch, strokes, photo_id=photo_id, format=kind, **more))
 
 
@@ -154,4 +162,4 @@ READY = DocumentCall("GET", "/readyz", document=Health)
 def _explain_body(sketch: Picture | None, strokes: Strokes | None, **options: Any) -> dict[str, Any]:
     if sketch is None and strokes is None:
         raise ValueError("give `sketch` or `strokes`")
-    return picture_body(sketch, strokes, options)
+    return picture_body(sketch, strokes, {name: value for name, value in options.items() if value is not None})

@@ -76,9 +76,16 @@ class Client:
         """
         return self._document(calls.search_batch(queries))
 
-    def explain(self, sketch: Picture | None, photo_id: str, *, strokes: Strokes | None = None) -> Explanation:
+    def explain(
+        self,
+        sketch: Picture | None,
+        photo_id: str,
+        *,
+        strokes: Strokes | None = None,
+        min_version: str | None = None,
+    ) -> Explanation:
         """Which patches of a sketch matched which of a photo. With `strokes`, `sketch` is None. Raises as `search`."""
-        return self._document(calls.explain(sketch, photo_id, strokes))
+        return self._document(calls.explain(sketch, photo_id, strokes, min_version))
 
     def explain_picture(
         self,
@@ -88,6 +95,7 @@ class Client:
         *,
         strokes: Strokes | None = None,
         among: Sequence[str] = (),
+        min_version: str | None = None,
     ) -> bytes:
         """The same as a picture, in PNG. Raises as `search`.
 
@@ -95,8 +103,11 @@ class Client:
             sketch, photo_id, strokes: as in `explain`.
             kind: which picture, as `format` in docs/explanations.md.
             among: ids of further photos that a synthesis may take pieces from.
+            min_version: as in `search`.
         """
-        return self._bytes(calls.explain_picture(sketch, photo_id, kind, strokes=strokes, among=among))
+        return self._bytes(
+            calls.explain_picture(sketch, photo_id, kind, strokes=strokes, among=among, min_version=min_version)
+        )
 
     def similar(self, photo_id: str, top_k: int = 20) -> SimilarAnswer:
         """Photos like a photo. Raises as `search`."""

@@ -56,6 +56,7 @@ class SearchArguments(FilterArguments, total=False):
     explain: bool
     offset: int
     min_score: float | None
+    min_version: str | None
     collapse: bool
 
 

@@ -37,6 +37,10 @@ def command(
     checkpoint: CheckpointOption = DEFAULT_CHECKPOINT,
     device: DeviceOption = "auto",
     recall: RecallOption = "auto",
+    writes: Annotated[
+        str | None,
+        typer.Option(help="off: only read the gallery, which another process writes.", metavar="auto|off"),
+    ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on; 0.0.0.0 opens it to the network.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
     log_format: Annotated[str | None, typer.Option(help="json or console.")] = None,
@@ -58,6 +62,7 @@ def command(
         checkpoint=checkpoint,
         device=device,
         recall=recall,
+        writes=writes,
         host=host,
         port=port,
         log_format=log_format,
@@ -83,7 +88,7 @@ def command(
             opened = Gallery.open(settings.gallery)
             opened.metadata(opened.dataset()).check(network.identity, network.preprocess.identity)
         except GalleryNotFoundError:
-            if settings.photos is None:
+            if settings.photos is None and settings.may_change:
                 raise
         except GalleryAwayError as error:  # it is served as soon as its storage answers
             typer.echo(f"{error}; the service goes on and tries again", err=True)

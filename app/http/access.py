@@ -76,3 +76,17 @@ async def require_write(request: Request, credentials: Credentials) -> None:
     raise AccessError(
         "key_required", "Changing the gallery asks for the write key: send `Authorization: Bearer KEY`.", 401
     )
+
+
+async def require_change(request: Request, credentials: Credentials) -> None:
+    """Dependency of the routes that change photos or the gallery.
+
+    Raises:
+        AccessError: as `require_write`; 403 if this service leaves changes to another one.
+    """
+    await require_write(request, credentials)
+    settings: Settings = request.app.state.settings
+    if not settings.may_change:
+        raise AccessError(
+            "reads_only", "This service only reads the gallery; send changes to the one that writes it.", 403
+        )

@@ -21,6 +21,7 @@ from app.service.changes.gallery_changes import GalleryChanges
 from app.service.changes.held_photos import HeldPhotos
 from app.service.changes.jobs import Jobs
 from app.service.files.renditions import Renditions
+from app.service.first_changes import FOLLOWS, begin_changes
 from app.service.following.folder_follower import FolderFollower
 from app.service.news import Listeners, news_of
 from app.service.readiness import Readiness, readiness_of
@@ -39,7 +40,6 @@ T = TypeVar("T")
 _log = get_logger("app.service.service")
 _MOST_CALLS_WAITING = 16  # so that calls never crowd out searches
 _LOOK_EVERY_S = 0.1
-_FOLLOWS = "follow_folder"
 _STUCK_S = 120.0  # if a batch takes longer, the device hangs
 
 Following = Literal["starting", "events", "rescans", "down"]
@@ -124,13 +124,9 @@ class Service:
         self.background.keep(self.gallery.follow, "follow_gallery")
         self.background.spawn(asyncio.to_thread(self.decoding.start), "start_decoding")
         self.background.spawn(self._say_when_ready(), "say_when_ready")
-        exists = await asyncio.to_thread(self.changes.exists)
-        if self.settings.write_key is not None and exists:
-            self.background.spawn(self.changes.adopt_uploads(), "adopt_uploads")
-        if self.settings.watch:
-            self.background.keep(self._follower.follow, _FOLLOWS)
-        elif self.settings.photos and not exists:
-            self.background.spawn(self.changes.reconcile(), "build")
+        if self.settings.may_change:
+            begin = begin_changes(self.settings, self.changes, self._follower, self.background)
+            self.background.spawn(begin, "begin_changes")
 
     async def stop(self) -> None:
         """End. Work that waits for the device is finished; everything else is dropped."""
@@ -171,7 +167,8 @@ class Service:
         if building:
             return Readiness("starting", reason=f"The gallery is being built: {self.changes.progress}.")
         if isinstance(problem, GalleryNotFoundError):
-            return Readiness("starting", reason="There is no gallery yet; build one, or set SKETCHSEEK_PHOTOS.")
+            what = "build one, or set SKETCHSEEK_PHOTOS" if self.settings.may_change else "another process builds it"
+            return Readiness("starting", reason=f"There is no gallery yet; {what}.")
         if problem is not None:
             return Readiness("failed", reason=f"The gallery cannot be served ({problem.code}); the log says why.")
         return Readiness("starting", reason="The gallery is being loaded.")
@@ -179,9 +176,9 @@ class Service:
     @property
     def following(self) -> Following | None:
         """How the gallery follows its folder of photos; None if it should not."""
-        if not self.settings.watch:
+        if not self.settings.watch or not self.settings.may_change:
             return None
-        return "down" if _FOLLOWS in self.background.down else self._follower.by or "starting"
+        return "down" if FOLLOWS in self.background.down else self._follower.by or "starting"
 
     def _but(self) -> str | None:
         """What is wrong although searches are answered."""

@@ -50,7 +50,7 @@ def write_pointer(gallery: GalleryPlace, generation: int, *, replaces: str | Non
     with lance_errors(f"cannot write to the gallery {gallery}", writing=True):
         try:
             identity = str(read_json(gallery / POINTER)["identity"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
             identity = uuid4().hex
         values = {"format": FORMAT, "generation": generation, "identity": identity}
         write_json(gallery / POINTER, values, replaces=replaces)

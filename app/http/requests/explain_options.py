@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.http.requests.invalid_field import invalid_field
+from app.http.requests.min_version import MinVersion
 from app.http.requests.query_request import SKETCH_FIELDS, QueryRequest
 from app.http.requests.unknown_names import only_known_fields
 
@@ -22,6 +23,7 @@ class ExplainOptions(BaseModel):
     format: Literal["json", "overlay", "synthesis", "attention"] | None = Field(
         None, description="json, or which picture; without it, the header Accept decides between json and overlay."
     )
+    min_version: MinVersion = None
     among: tuple[str, ...] = Field(
         (),
         max_length=_MOST_SOURCES,

@@ -6,6 +6,7 @@ from pydantic import Field, ValidationError
 
 from app.http.requests.filter_options import FilterOptions
 from app.http.requests.invalid_field import invalid_field
+from app.http.requests.min_version import MinVersion
 from app.http.requests.part_options import PartOptions, check_parts
 from app.http.requests.query_request import PHOTO_FIELD, SKETCH_FIELDS, QueryRequest
 from app.http.requests.unknown_names import only_known_fields
@@ -41,6 +42,7 @@ class SearchOptions(FilterOptions, PartOptions):
     )
     offset: int = Field(0, ge=0, description="Results to skip, for paging within the candidates.")
     min_score: float | None = Field(None, ge=-1, le=1, description="Leave out results with a lower score.")
+    min_version: MinVersion = None
     collapse: bool = Field(
         default=False,
         description="Near-identical results become one, which counts and names the others: the same picture saved "

@@ -54,7 +54,7 @@ _BODY = query_body(
     response_model=Explanation,
     responses={
         200: {"content": {"image/png": {}}, "description": "The correspondences, or the picture asked for."},
-        **problems(400, 401, 404, 408, 413, 415, 422),
+        **problems(400, 401, 404, 408, 409, 413, 415, 422),
     },
     dependencies=[Depends(require_read), Depends(only_known_parameters)],
     openapi_extra={"requestBody": _BODY},
@@ -67,6 +67,7 @@ async def explain(request: Request) -> Response:
     sent = await read_query(request, service.settings, {"among"}, takes_photo=False)
     sketch, deadline = sent.needed_sketch(), service.deadline()
     options = parse_explain_options(sent)
+    await service.gallery.reach(options.min_version)
     kind = options.format or ("overlay" if _wants_picture(request) else "json")
 
     async def attempt(served: ServedVersion) -> Response:

@@ -7,7 +7,7 @@ import asyncio
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from app.http.access import require_read, require_write
+from app.http.access import require_change, require_read, require_write
 from app.http.documented_problems import problems
 from app.http.requests.batch_request import MOST_QUERIES
 from app.http.requests.filter_options import MOST_NAMED, documented_parameters, filter_of_address
@@ -66,7 +66,7 @@ async def gallery(request: Request) -> GalleryInfo:
         ],
         following=service.following,
         folders=[] if known is None else known.names,
-        writable=settings.write_key is not None,
+        writable=settings.write_key is not None and settings.may_change,
         limits=Limits(
             max_body_bytes=settings.max_body_bytes,
             max_upload_bytes=settings.max_upload_bytes,
@@ -136,7 +136,7 @@ async def reload(request: Request) -> Reloaded:
         202: {"model": JobDocument, "description": "Taken in; `url` says when the photos are found no more."},
         **problems(401, 403, 409, 422),
     },
-    dependencies=[Depends(require_write), Depends(only_known_parameters)],
+    dependencies=[Depends(require_change), Depends(only_known_parameters)],
     summary="Confirm that held photos are gone",
 )
 async def accept_loss(request: Request) -> Response:

@@ -12,7 +12,7 @@ from starlette.datastructures import UploadFile
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from app.http.access import require_read, require_write
+from app.http.access import require_change, require_read
 from app.http.documented_problems import problems
 from app.http.requests.photo_id import PhotoId
 from app.http.requests.photo_upload import UPLOAD_BODY, uploaded_photos
@@ -32,6 +32,9 @@ from index_builder.photo_folders import PhotoFolders
 from model.images.formats.endings import media_type_of
 from sketchseek_client import Job as JobDocument
 from sketchseek_client import SimilarAnswer
+
+VERSION_HEADER = "Gallery-Version"
+"""Header of an answer without a body: the version that has the change."""
 
 router = APIRouter(tags=["photos"])
 
@@ -169,7 +172,7 @@ async def similar(
         202: {"model": JobDocument, "description": "Taken in; `url` says when the photos can be found."},
         **problems(400, 401, 403, 408, 409, 413, 415, 422, 507),
     },
-    dependencies=[Depends(require_write), Depends(only_known_parameters)],
+    dependencies=[Depends(require_change), Depends(only_known_parameters)],
     openapi_extra={"requestBody": UPLOAD_BODY},
     summary="Add photos",
 )
@@ -217,11 +220,14 @@ async def _stored(service: Service, sent: list[UploadFile], folders: PhotoFolder
     "/photos/{photo_id}",
     status_code=204,
     responses={
-        204: {"description": "Deleted, and found no more."},
+        204: {
+            "description": "Deleted, and found no more.",
+            "headers": {VERSION_HEADER: {"schema": {"type": "string"}, "description": "The version that lacks it."}},
+        },
         202: {"model": JobDocument, "description": "The file is deleted; `url` says when it is found no more."},
         **problems(401, 403, 404, 409, 422),
     },
-    dependencies=[Depends(require_write), Depends(only_known_parameters)],
+    dependencies=[Depends(require_change), Depends(only_known_parameters)],
     response_class=Response,
     summary="Delete a photo",
 )
@@ -235,7 +241,8 @@ async def delete(request: Request, photo_id: PhotoId) -> Response:
     await asyncio.to_thread(service.held.check_deletion, served.folders, record.raw_path, paths)
     job = service.jobs.add(Job([Upload(record.path.rpartition("/")[2], path=record.path, photo_id=photo_id)]))
     await wait_a_while(service, job, service.changes.remove(job, record))
-    return Response(status_code=204) if job.status == "done" else change_answer(request, job, done=200)
+    headers = {VERSION_HEADER: job.gallery_version or ""}
+    return Response(status_code=204, headers=headers) if job.status == "done" else change_answer(request, job, done=200)
 
 
 def _paths(service: Service) -> Iterator[bytes]:

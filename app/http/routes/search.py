@@ -42,7 +42,7 @@ _BODY = query_body(
 @router.post(
     "/search",
     response_model=SearchAnswer,
-    responses={**problems(400, 401, 404, 408, 413, 415, 422)},
+    responses={**problems(400, 401, 404, 408, 409, 413, 415, 422)},
     dependencies=[Depends(require_read), Depends(only_known_parameters)],
     openapi_extra={"requestBody": _BODY},
     summary="Find photos by a sketch, by words, by a photo",
@@ -54,6 +54,7 @@ async def search(request: Request) -> Response:
     sent = await read_query(request, service.settings, _REPEATABLE, takes_photo=True)
     deadline = service.deadline()
     options = parse_options(sent, service.settings.max_top_k, service.settings.max_candidates)
+    await service.gallery.reach(options.min_version)
     one = OneSearch(service, sent, options, request.scope.get("root_path", ""), deadline)
     answer = await unless_client_leaves(request, service.gallery.answer(one.answer), service.metrics)
     return Response(answer.model_dump_json(), media_type="application/json", headers={"Cache-Control": "no-store"})

@@ -50,7 +50,7 @@ async def search_batch(request: Request) -> Response:
     request.scope["state"]["charge"](len(queries) - 1)  # each of them counts for the rate limit
     root_path = request.scope.get("root_path", "")
 
-    prepared = [_prepared(values, service.settings) for values in queries]
+    prepared = [await _reached(service, _prepared(values, service.settings)) for values in queries]
     _check_results(prepared, service.settings.max_batch_results)
     whole = service.deadline(service.settings.batch_timeout_s)
 
@@ -76,6 +76,17 @@ def _prepared(values: dict[str, Any], settings: Settings) -> _Prepared:
         return sent, parse_options(sent, settings.max_top_k, settings.max_candidates)
     except SketchseekError as error:
         return error
+
+
+async def _reached(service: Service, prepared: _Prepared) -> _Prepared:
+    """The same, or that the version that it asks for is not there yet."""
+    if isinstance(prepared, SketchseekError):
+        return prepared
+    try:
+        await service.gallery.reach(prepared[1].min_version)
+    except SketchseekError as error:
+        return error
+    return prepared
 
 
 def _check_results(prepared: list[_Prepared], limit: int) -> None:

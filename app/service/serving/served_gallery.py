@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -108,6 +109,24 @@ class ServedGallery:
             raise BusyError("not_ready", "There is no gallery to search yet.", self._settings.retry_after_s)
         return self._current
 
+    async def reach(self, version: str | None) -> None:
+        """Look for a version, "GENERATION.COMMIT", or a later one, if the one being served is older.
+
+        Raises:
+            BusyError: `not_ready`; `version_not_there_yet`, with 409.
+        """
+        if version is None or _number(self.serve().snapshot.version) >= _number(version):
+            return
+        with contextlib.suppress(SketchseekError):  # the version that is served goes on
+            await self.refresh()
+        if _number(self.serve().snapshot.version) < _number(version):
+            raise BusyError(
+                "version_not_there_yet",
+                f"Version {version} of the gallery is not served here yet.",
+                self._settings.retry_after_s,
+                409,
+            )
+
     async def answer(self, attempt: Callable[[ServedVersion], Awaitable[T]]) -> T:
         """The result of `attempt` on the version being served, or on the next one if its files are gone by then.
 
@@ -181,7 +200,8 @@ class ServedGallery:
 
     def _is_being_built(self, error: SketchseekError) -> bool:
         """Whether `error` only means that the first build is not done: no gallery yet, but photos to build it from."""
-        return isinstance(error, GalleryNotFoundError) and self._current is None and self._settings.photos is not None
+        builds = self._settings.photos is not None and self._settings.may_change
+        return isinstance(error, GalleryNotFoundError) and self._current is None and builds
 
     async def _loaded(self) -> ServedVersion:
         """The latest version, warm.
@@ -230,6 +250,10 @@ class ServedGallery:
             photos=len(served.snapshot),
             loaded_in_ms=round(self._load_s * 1000),
         )
+
+
+def _number(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
 
 
 def _warm_up(searcher: TwoStageSearcher) -> None:
