@@ -22,6 +22,8 @@ Fault = Callable[[str, str], int | None]
 
 0 cuts the connection. None answers as it should be.
 """
+HALF = -1
+"""In place of a status: the answer breaks off in its middle."""
 
 
 class _Quiet(WSGIRequestHandler):
@@ -92,6 +94,9 @@ class ObjectStore:
         if status == 0:
             environ["werkzeug.socket"].close()
             return []
+        if status == HALF:
+            data = b"".join(self._store(environ, start))
+            return [data[: len(data) // 2]]
         start(f"{status} Refused", [("Content-Type", "text/plain"), ("Content-Length", "0")])
         return []
 

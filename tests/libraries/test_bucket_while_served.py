@@ -137,6 +137,9 @@ def test_a_bucket_that_does_not_answer(object_store, gallery, bucket, network):
             refused = client.delete(f"/photos/{photo['photo_id']}")
             assert (refused.status_code, refused.json()["code"]) == (409, "photos_read_only")
         assert client.get(photo["url"]).status_code == 200
+        object_store.put(bucket, "photos/dog/c.jpg", b"<script>no picture</script>")
+        answer = client.get(photo["url"])
+        assert (answer.status_code, answer.json()["code"]) == (404, "photo_gone")
         object_store.delete(bucket, "photos/dog/c.jpg")
         answer = client.get(photo["url"])
         assert (answer.status_code, answer.json()["code"]) == (404, "photo_gone")

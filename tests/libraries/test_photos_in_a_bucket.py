@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -19,8 +21,10 @@ from index_builder import (
 )
 from index_builder.gallery_errors import FolderAwayError, GalleryError
 from index_builder.object_storage import stores
+from index_builder.photo_files import bucket
 from index_builder.store.folder_looks import FolderLooks
 from tests.index_builder.pictures import write_photo
+from tests.object_store import HALF
 
 ODD = (
     "a b.jpg",
@@ -176,18 +180,45 @@ def test_a_bucket_that_is_emptied_or_gone_keeps_its_photos(built):
 
 
 def test_a_list_that_breaks_off_midway_says_nothing(built):
-    """Two looks find the bucket, the scan fails twice, and the look after it finds the bucket again."""
+    """Two looks find the bucket, the scan and the second scan fail twice each, and the last look finds it again."""
     lists = [0]
 
-    def third_list(_method, path):
+    def scans(_method, path):
         lists[0] += "list-type" in path
-        return 503 if "list-type" in path and lists[0] in (3, 4) else None
+        return 503 if "list-type" in path and 3 <= lists[0] <= 6 else None
 
-    with built.store.failing(third_list):
+    with built.store.failing(scans):
         report = built.sync()
     assert (report.removed, report.photos, report.held) == (0, 10, ())
     (one,) = report.skipped.reasons()
     assert one.reason == "unreadable folder: the store does not answer as it should"
+
+
+def test_a_photo_that_moves_behind_the_scans_back_keeps_its_id(built):
+    """It is at neither place while the bucket is listed, and at the new one when the bucket is listed again."""
+    before = built.ids()
+    data = (built.photos / "dog" / "8.jpg").read_bytes()
+    built.delete("dog/8.jpg")
+    lists = [0]
+
+    def arrives(_method, path):
+        lists[0] += "list-type" in path
+        if lists[0] == 4:  # two looks and the scan have gone before
+            lists[0] += 1
+            built.put("a/8.jpg", data)
+
+    with built.store.failing(arrives):
+        report = built.sync()
+    assert (report.moved, report.removed) == (1, 0)
+    assert built.ids()["a/8.jpg"] == before["dog/8.jpg"]
+
+
+def test_times_count_in_whole_seconds():
+    """A list says more of them than an answer for one object does."""
+    exact = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
+    whole = int(exact.replace(microsecond=0).timestamp()) * 10**9
+    meta = {"path": "a.jpg", "size": 1, "last_modified": exact, "e_tag": None, "version": None}
+    assert bucket._status(meta).modified_ns == whole  # type: ignore[arg-type]
 
 
 def test_photos_that_cannot_be_read_now_are_taken_later(there):
@@ -208,6 +239,23 @@ def test_a_moment_of_503_costs_nothing(there):
     with there.store.failing(first_time):
         report = there.build()
     assert (report.added, len(report.skipped)) == (10, 0)
+
+
+def test_an_answer_that_breaks_off_is_no_photo(there):
+    """Half of the bytes are never taken for the photo: they are asked for again, or it is left to the next sync."""
+    tries = Counter[str]()
+
+    def once(method, path):
+        tries[path] += 1
+        return HALF if method == "GET" and path.endswith(".jpg") and tries[path] == 1 else None
+
+    with there.store.failing(once):
+        assert there.build().added == 10
+    assert there.load().photo(0).size == len((there.photos / there.load().photo(0).path).read_bytes())
+    with there.store.failing(lambda method, path: HALF if method == "GET" and "cat/1" in path else None):
+        report = there.sync(check_contents=True)
+    assert (report.unchanged, report.changed, report.removed, len(report.skipped)) == (9, 0, 0, 1)
+    assert verify_gallery(there.gallery, sample=10).decoded == 10
 
 
 def test_odd_names(there):
