@@ -55,6 +55,7 @@ TABLES: dict[str, tuple[str, str, str]] = {
         "--preset zse-vit-b16 --measured 40",
     ),
     "serve": ("serve", "--pairs 30 --rounds 2", ""),
+    "object-storage": ("object_storage", "--photos 1000 --built 32 --builds 1 --rounds 3", ""),
     "capacity": ("capacity", "--size quick", ""),
 }
 # These need --data and --categories, the last --data and --gallery.

@@ -22,6 +22,7 @@ from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import PhotoFile, photo_id
 from index_builder.store.metadata import GalleryMetadata
 from index_builder.store.opening_writer import open_writer
+from index_builder.store.places import GalleryPlace
 from index_builder.store.quantise import StoredTokens, TokenShape, record_of
 from model.networks.network import CheckpointIdentity, Network
 from model.types import Encoding
@@ -64,7 +65,7 @@ def write_gallery(folder: Path, count: int, shape: TokenShape, identity: Checkpo
     return write_photos(folder, count, metadata)
 
 
-def write_photos(folder: Path, count: int, metadata: GalleryMetadata) -> float:
+def write_photos(folder: GalleryPlace, count: int, metadata: GalleryMetadata) -> float:
     """Write a gallery of random photos; the seconds it took."""
     shape, rng = metadata.shape, np.random.default_rng(0)
     started = time.perf_counter()

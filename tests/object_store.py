@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import threading
 import urllib.request
@@ -87,17 +88,26 @@ class ObjectStore:
     def _answer(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         path = environ["PATH_INFO"] + (f"?{environ['QUERY_STRING']}" if environ["QUERY_STRING"] else "")
         self.requests.append(f"{environ['REQUEST_METHOD']} {path}")
+        if length := int(environ.get("CONTENT_LENGTH") or 0):
+            body = environ["wsgi.input"].read(length)
+            if len(body) < length:  # its sender has died; a store does nothing then, moto would store what came
+                return self._cut(environ)
+            environ["wsgi.input"] = io.BytesIO(body)
         status = self.fault(environ["REQUEST_METHOD"], path) if self.fault is not None else None
         if status is None:
             answer: Iterable[bytes] = self._store(environ, start)
             return answer
         if status == 0:
-            environ["werkzeug.socket"].close()
-            return []
+            return self._cut(environ)
         if status == HALF:
             data = b"".join(self._store(environ, start))
             return [data[: len(data) // 2]]
         start(f"{status} Refused", [("Content-Type", "text/plain"), ("Content-Length", "0")])
+        return []
+
+    @staticmethod
+    def _cut(environ: dict[str, Any]) -> Iterable[bytes]:
+        environ["werkzeug.socket"].close()
         return []
 
 

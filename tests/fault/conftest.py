@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,22 +31,34 @@ class Runner:
         self._context = fork_context()
 
     def run(
-        self, job: str, root: Path, gallery: Path, *, kill_after_s: float | None = None, file_limit: int | None = None
+        self,
+        job: str,
+        root: Path,
+        gallery: Path | str,
+        *,
+        kill_after_s: float | None = None,
+        hand_kill_to: Callable[[Callable[[], None]], None] | None = None,
+        file_limit: int | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> Outcome:
-        """Run a job; send SIGKILL `kill_after_s` after it began."""
+        """Run a job; send SIGKILL `kill_after_s` after it began, or whenever `hand_kill_to` is told to."""
         here, there = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=jobs.run, args=(job, root, gallery, there, file_limit))
+        more = {"file_limit": file_limit, "environment": environment}
+        process = self._context.Process(target=jobs.run, args=(job, root, gallery, there), kwargs=more)
         process.start()
         there.close()
         try:
             assert here.recv() == "begins"
             began = time.monotonic()
+            if hand_kill_to is not None:
+                hand_kill_to(process.kill)
             if kill_after_s is not None:
                 time.sleep(kill_after_s)
                 process.kill()  # SIGKILL; nothing if it is done already
             process.join(240)  # a busy machine may take its time
             assert process.exitcode is not None
-            assert process.exitcode in ((0,) if kill_after_s is None else (0, -signal.SIGKILL))
+            killed = kill_after_s is not None or hand_kill_to is not None
+            assert process.exitcode in ((0, -signal.SIGKILL) if killed else (0,))
             try:
                 word = here.recv() if here.poll() else None
             except EOFError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import os
 import resource
+from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -34,7 +35,7 @@ torch.set_num_threads(1)
 NETWORK, OTHER = tiny_network(0), tiny_network(1)
 
 
-def work(job: str, root: Path, gallery: Path) -> None:
+def work(job: str, root: Path, gallery: Path | str) -> None:
     """One command, from beginning to end."""
     if job == "build":
         build_gallery(root, gallery, NETWORK, options=OPTIONS)
@@ -51,9 +52,18 @@ def work(job: str, root: Path, gallery: Path) -> None:
         raise ValueError(job)
 
 
-def run(job: str, root: Path, gallery: Path, ready: Connection, file_limit: int | None = None) -> None:
+def run(
+    job: str,
+    root: Path,
+    gallery: Path | str,
+    ready: Connection,
+    *,
+    file_limit: int | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> None:
     """Say that it begins, do the job, and send "done" or the error's code."""
     faulthandler.enable()
+    os.environ.update(environment or {})
     if file_limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
     ready.send("begins")
