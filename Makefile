@@ -40,7 +40,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve sample test lint types tests format bench gpu fuzz fuzz-inputs soak milvus image sbom licences audit clean
+.PHONY: help serve sample test lint types tests format bench gpu fuzz fuzz-inputs soak milvus ray image sbom licences audit clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -95,6 +95,9 @@ soak: $(DEV) ## twenty minutes of load and mishaps against the live service; ARG
 
 milvus: $(DEV) ## recall on a real Milvus server, which is also killed: three minutes
 	$(BIN)/python -m pytest tests/index_builder/index/test_milvus_server.py tests/index_builder/index/milvus_long.py $(ARGS)
+
+ray: $(DEV) ## a build on two nodes of a Ray cluster, one of which is killed: a minute or two
+	$(BIN)/python -m pytest tests/index_builder/distributed tests/index_builder/distributed/cluster_long.py $(ARGS)
 
 image: ## build the container image with docker, podman or buildah (EXTRA=cpu or gpu)
 	@[ -n "$(ENGINE)" ] || { echo "Building an image needs docker, podman or buildah." >&2; exit 1; }

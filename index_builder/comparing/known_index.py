@@ -33,6 +33,25 @@ class PathIndex:
         return self._keys.first([_key(path) for path in paths])
 
 
+class ContentIndex:
+    """Finds contents among many, in 24 bytes each. It can be sent to other processes.
+
+    Args:
+        hashes: content hashes, as an Arrow array of 32 bytes each.
+    """
+
+    def __init__(self, hashes: pa.ChunkedArray) -> None:
+        self._keys = _Keys(np.ascontiguousarray(_fixed_bytes(hashes)[:, :_KEY_BYTES]).view(_KEY_DTYPE).ravel())
+
+    def rows_of(self, content_hash: bytes) -> Rows:
+        """All rows of a content."""
+        return self._keys.all(content_hash[:_KEY_BYTES])
+
+    def has(self, content_hash: bytes) -> bool:
+        """Whether any row has this content."""
+        return len(self.rows_of(content_hash)) > 0
+
+
 class KnownIndex:
     """Looks up the rows of what a gallery has. The index of contents and that of ids are made when first asked for.
 
@@ -57,11 +76,11 @@ class KnownIndex:
 
     def rows_of(self, content_hash: bytes) -> Rows:
         """All rows of a content."""
-        return self._contents.all(content_hash[:_KEY_BYTES])
+        return self.contents.rows_of(content_hash)
 
     def has_content(self, content_hash: bytes) -> bool:
         """Whether any photo has this content."""
-        return len(self.rows_of(content_hash)) > 0
+        return self.contents.has(content_hash)
 
     def has_id(self, photo_id: str) -> bool:
         """Whether any photo has this id."""
@@ -82,8 +101,9 @@ class KnownIndex:
         return path
 
     @cached_property
-    def _contents(self) -> _Keys:
-        return _Keys(np.ascontiguousarray(_fixed_bytes(self.photos.hashes)[:, :_KEY_BYTES]).view(_KEY_DTYPE).ravel())
+    def contents(self) -> ContentIndex:
+        """The contents of all photos."""
+        return ContentIndex(self.photos.hashes)
 
     @cached_property
     def _ids(self) -> _Keys:

@@ -14,8 +14,11 @@ from model.images.opening import ImageLimits
 if TYPE_CHECKING:
     import torch
 
+    from index_builder.ingest.encoding_engine import EncodingEngine
+
 _MAX_WORKERS = 16
-_BATCH, _GPU_BATCH = 32, 256
+BATCH, GPU_BATCH = 32, 256
+"""Photos that a network encodes at once, on a CPU and on a GPU."""
 _WORKERS_OF_A_BUCKET = 16  # which wait for answers most of the time
 _FEWEST_WORKERS, _FEWEST_PHOTOS = 4, 1000  # below, processes cost more than they bring
 
@@ -41,6 +44,8 @@ class BuildOptions:
         on_passed_over: called for every file and folder that was passed over, from one thread at a time.
         most_lost: per cent of a folder's photos that may be gone or changed at once; more are held. 100 holds only what
             a folder without any of its photos, or one that is not the same any more, would lose.
+        engine: reads and encodes photos, for example on a cluster; None does so in this process, and `rebuild_gallery`
+            always does.
         accept_loss: believe losses that were shown: those that the gallery holds when the change begins, or these.
     """
 
@@ -57,6 +62,7 @@ class BuildOptions:
     on_passed_over: Report | None = None
     most_lost: float = 50.0
     accept_loss: bool | tuple[Held, ...] = False
+    engine: EncodingEngine | None = None
 
     @property
     def readers(self) -> int:
@@ -69,7 +75,7 @@ class BuildOptions:
 
     def batch_for(self, device: torch.device) -> int:
         """Photos that a network on this device encodes at once."""
-        return self.batch_size or (_GPU_BATCH if device.type == "cuda" else _BATCH)
+        return self.batch_size or (GPU_BATCH if device.type == "cuda" else BATCH)
 
     def processes_for(self, photos: int) -> int:
         """Processes that decode where so many photos are to be read; 0 for threads alone."""

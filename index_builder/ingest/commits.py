@@ -11,6 +11,7 @@ from index_builder.comparing.difference import Difference
 from index_builder.ingest.build_options import BuildOptions
 from index_builder.ingest.build_report import BuildReport
 from index_builder.ingest.decode import DecodedPhoto, Failed
+from index_builder.ingest.encoding_engine import EncodedElsewhere
 from index_builder.ingest.guarded_encoding import put_guarded
 from index_builder.ingest.photo_ids import PhotoIds
 from index_builder.photo_record import PhotoFile, shown_path
@@ -30,9 +31,11 @@ class _Pending:
     stored: list[StoredTokens] = field(default_factory=list)
     copies: list[DecodedPhoto] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
+    elsewhere: list[EncodedElsewhere] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return len(self.photos) + len(self.copies) + len(self.gone)
+        elsewhere = sum(len(one.photos) for one in self.elsewhere)
+        return len(self.photos) + len(self.copies) + len(self.gone) + elsewhere
 
 
 class Commits:
@@ -76,6 +79,12 @@ class Commits:
         self._pending.stored.extend(stored)
         self._write_if_due()
 
+    def add_written(self, encoded: EncodedElsewhere) -> None:
+        """Photos whose rows are written; what was passed over beside them is not looked at."""
+        if encoded.photos:
+            self._pending.elsewhere.append(encoded)
+            self._write_if_due()
+
     def finish(self) -> None:
         """Write the rest and wait for it."""
         self._write()
@@ -112,8 +121,16 @@ class Commits:
             for one in failed:
                 self._report.pass_over(one.skipped)
             self._count(photos)
+        if pending.elsewhere:
+            self._adopt(pending.elsewhere)
         if pending.copies:
             self._copy(pending.copies)
+
+    def _adopt(self, encoded: list[EncodedElsewhere]) -> None:
+        photos = [photo for one in encoded for photo in one.photos]
+        replaced = [photo.raw_path for photo in photos if self._difference.photo_id_at(photo.raw_path) is not None]
+        self._writer.adopt([fragment for one in encoded for fragment in one.fragments], replaced)
+        self._count(photos)
 
     def _copy(self, photos: list[DecodedPhoto]) -> None:
         """Commit photos of contents that the gallery has already: the encoding of a content is always the same.

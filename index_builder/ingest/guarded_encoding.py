@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +18,9 @@ import torch
 
 from index_builder.gallery_errors import GalleryError
 from index_builder.ingest.decode import DecodedPhoto, Failed
-from index_builder.photo_record import shown_path
+from index_builder.photo_record import PhotoFile, shown_path
 from index_builder.scanning.passed_over import Skipped
 from index_builder.store.quantise import StoredTokens, TokenShape, quantise
-from index_builder.store.writer import GalleryWriter
 from model.device_faults import free_cached_memory, is_memory_short
 from model.errors import SketchseekError
 from model.images.preprocess import normalised
@@ -93,18 +92,26 @@ class GuardedEncoder:
         free_cached_memory()
 
 
+class TakesRows(Protocol):
+    """Where rows go: `GalleryWriter`, or files that somebody else commits."""
+
+    def put(self, photos: Sequence[PhotoFile], ids: Sequence[str], stored: StoredTokens, *, replaces: bool) -> None:
+        """See `GalleryWriter.put`."""
+        ...
+
+
 def put_guarded(
-    writer: GalleryWriter,
+    writer: TakesRows,
     photos: Sequence[DecodedPhoto],
     ids: Sequence[str],
     stored: StoredTokens,
     *,
     replaces: bool,
 ) -> tuple[list[DecodedPhoto], list[Failed]]:
-    """Commit encoded photos without those that cannot be stored.
+    """Commit or write encoded photos without those that cannot be stored.
 
     Args:
-        writer: of the gallery.
+        writer: takes the rows.
         photos, ids, stored: B photos, their ids and their encodings.
         replaces: as of `GalleryWriter.put`.
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
 from typing import TYPE_CHECKING
 
 from index_builder.comparing.difference import Difference
-from index_builder.comparing.files_to_read import FilesToRead
+from index_builder.comparing.files_to_read import FilesToRead, FileToRead
 from index_builder.ingest.build_options import BuildOptions
 from index_builder.ingest.build_report import BuildProgress, BuildReport, OnProgress
 from index_builder.ingest.commits import Commits
 from index_builder.ingest.decode import DecodedPhoto, Failed, read_photo
+from index_builder.ingest.encoding_engine import EncodingEngine, EncodingTask
 from index_builder.ingest.guarded_encoding import Encoded, GuardedEncoder
 from index_builder.ingest.moves import KnownContents
 from index_builder.ingest.photo_ids import PhotoIds
@@ -91,8 +93,21 @@ def read_all(
                 keep_ids=keep_ids,
                 is_gone=partial(is_gone, folders),
             )
-            batches = _Batches(commits, GuardedEncoder(network, commits.shape, batch_size), encoding)
             wanted = (job for job in jobs if job.raw_path not in held)
+            if options.engine is not None and ids is None:
+                with writer.fed_by_others() as dataset:
+                    task = EncodingTask(
+                        network,
+                        folders,
+                        dataset=dataset,
+                        shape=commits.shape,
+                        known=difference.index.contents,
+                        limits=options.limits,
+                        batch_size=options.batch_size,
+                    )
+                    _encode_elsewhere(options.engine, wanted, task, commits, told)
+                return
+            batches = _Batches(commits, GuardedEncoder(network, commits.shape, batch_size), encoding)
             if processes := options.processes_for(len(jobs)):
                 decoding = stack.enter_context(
                     DecodingProcesses(folders, network.preprocess, options.limits, processes)
@@ -110,6 +125,20 @@ def read_all(
                 batches.add(result)
                 told.read(1)
             batches.finish()
+
+
+def _encode_elsewhere(
+    engine: EncodingEngine, wanted: Iterable[FileToRead], task: EncodingTask, commits: Commits, told: _Told
+) -> None:
+    """Let the engine read, encode and write; commit what it gives back."""
+    with closing(engine.encode(wanted, task)) as results:
+        for encoded in results:
+            for result in encoded.passed_over:
+                commits.pass_over(result)
+            commits.add_written(encoded)
+            for _ in range(len(encoded)):
+                told.read(1)
+    commits.finish()
 
 
 class _Told:

@@ -7,6 +7,7 @@ files appear whole or not at all. Their sizes are checked all the same.
 
 from __future__ import annotations
 
+import json
 import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -35,6 +36,42 @@ def append(dataset: Any, place: GalleryPlace, table: pa.Table) -> Any:
     fragments = lance.fragment.write_fragments(table, dataset, mode="append", max_rows_per_file=FRAGMENT_ROWS)
     _check(place, fragments)
     return lance.LanceDataset.commit(dataset, lance.LanceOperation.Append(fragments), read_version=dataset.version)
+
+
+def write_apart(dataset: Any, table: pa.Table) -> list[str]:
+    """Write rows into files of a dataset that no version names yet; the fragments for `adopt`, from any process."""
+    import lance
+
+    fragments = lance.fragment.write_fragments(table, dataset, mode="append", max_rows_per_file=FRAGMENT_ROWS)
+    return [json.dumps(fragment.to_json()) for fragment in fragments]
+
+
+def adopt(dataset: Any, place: GalleryPlace, written: Iterable[str], paths: Collection[bytes]) -> Any:
+    """Commit rows that other processes have written to `place`, in place of those of some paths.
+
+    Args:
+        dataset: to add them to.
+        place: its folder.
+        written: the new fragments, as Lance writes them as JSON.
+        paths: of rows to remove in the same commit.
+
+    Returns:
+        The dataset at its new version.
+    """
+    import lance
+
+    fragments = [lance.fragment.FragmentMetadata.from_json(one) for one in written]
+    _check(place, fragments)
+    if not paths:
+        return lance.LanceDataset.commit(dataset, lance.LanceOperation.Append(fragments), read_version=dataset.version)
+    table = dataset.to_table(columns=["path"], with_row_address=True)
+    values = pa.array(paths, type=table.schema.field("path").type)
+    old = table.column("_rowaddr").to_numpy()[pc.is_in(table.column("path"), values).to_numpy()]
+    updated, emptied = _without(dataset, place, old.tolist())
+    operation = lance.LanceOperation.Update(
+        removed_fragment_ids=emptied, updated_fragments=updated, new_fragments=fragments
+    )
+    return lance.LanceDataset.commit(dataset, operation, read_version=dataset.version)
 
 
 def replace(dataset: Any, place: GalleryPlace, table: pa.Table, key: str) -> Any:

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -75,16 +76,26 @@ class Ledger:
                 [path.name],
             ) from error
 
-    def record(self, dataset: GalleryPlace, version: int) -> None:
+    def record(self, dataset: GalleryPlace, version: int, named: Callable[[], Collection[str]] | None = None) -> None:
         """Hash the files that are new since the last record, force them to disk, and replace the ledger.
 
         An earlier release did not record the last 128 kB of files. The first record reads such files once more and
         adds that checksum if they are what was written.
+
+        Args:
+            dataset: its folder.
+            version: that is current.
+            named: the data files that this version names. Others may still be being written, and get no checksum. None
+                takes all.
         """
         present = {found.name: found for found in files_below(dataset)}
         for name in [name for name in self.files if name not in present or name == HINT]:
             del self.files[name]
-        for name in sorted(present.keys() - self.files.keys()):
+        new = present.keys() - self.files.keys()
+        if named is not None and any(name.startswith("data/") for name in new):
+            whole = set(named())
+            new = {name for name in new if name in whole or not name.startswith("data/")}
+        for name in sorted(new):
             self.files[name] = replace(file_sum(dataset / name, sync=True), e_tag=present[name].e_tag)
         for name in [name for name, known in self.files.items() if not known.tail and name not in self._looked_at]:
             self._looked_at.add(name)  # a damaged file is not read again at every commit

@@ -19,7 +19,7 @@ from index_builder.photo_record import PhotoFile
 from index_builder.store import checked_commit as commits
 from index_builder.store.checksums import Ledger
 from index_builder.store.gallery import Gallery
-from index_builder.store.layout import lance_errors
+from index_builder.store.layout import lance_errors, referenced_files
 from index_builder.store.locks import WriterLock
 from index_builder.store.metadata import DATE, OPTIONAL_COLUMNS, GalleryMetadata
 from index_builder.store.places import GalleryPlace
@@ -56,6 +56,7 @@ class GalleryWriter:
         self.metadata: GalleryMetadata = gallery.metadata(self._dataset)
         self._ledger = Ledger.read(gallery.ledger_path)
         self._commits = 0
+        self._is_fed = self._was_fed = False
         self._tidied = self._dataset.version // TIDY_EVERY
         if self._ledger.version != self._dataset.version:
             self._record()  # the last writer was killed between a commit and its checksums
@@ -79,6 +80,36 @@ class GalleryWriter:
             GalleryWriteError: none of these was committed.
         """
         self._add(rows_of(photos, ids, stored, self._dataset.schema), replaces=replaces)
+
+    @contextmanager
+    def fed_by_others(self) -> Iterator[str]:
+        """Let other processes write rows for `adopt`, from here to the end of the block.
+
+        Meanwhile tidying leaves files alone that no version names. The end of the change tidies them away, for a
+        process that died may have left some.
+
+        Returns:
+            the dataset's address, for those processes.
+        """
+        self._is_fed = self._was_fed = True
+        try:
+            yield str(self._place.absolute())
+        finally:
+            self._is_fed = False
+
+    def adopt(self, written: Sequence[str], replaced: Sequence[bytes]) -> None:
+        """Commit rows that other processes have written, and remove those of the paths `replaced` at once.
+
+        Args:
+            written: fragments, as Lance writes them as JSON.
+            replaced: raw paths that the gallery has rows of, and that have a new one now.
+
+        Raises:
+            GalleryWriteError: a file is not whole, or the disk is full; none of these was committed.
+        """
+        with self._committing():
+            self._dataset = commits.adopt(self._dataset, self._place, written, replaced)
+        self._committed()
 
     def copy(self, copies: Sequence[PhotoCopy], *, replaces: bool) -> list[PhotoCopy]:
         """Commit photos with the encodings of others. With `replaces`, the same commit removes rows of the same paths.
@@ -155,7 +186,7 @@ class GalleryWriter:
         # A version that was replaced a day ago may wait another day. Otherwise every change would tidy, because with
         # each of them one more version comes of age.
         aged = replaced_before(self._place, time.time() - 2 * KEEP_VERSIONS_S) > 0
-        if self._commits >= TIDY_AT_END or self._is_due() or aged:
+        if self._commits >= TIDY_AT_END or self._was_fed or self._is_due() or aged:
             self.tidy()
         drop_old_generations(self.path, KEEP_VERSIONS_S)
 
@@ -165,8 +196,8 @@ class GalleryWriter:
             before = self._dataset.version
             commits.compact(self._dataset, self._place)
             kept = versions_to_keep(self._place, keep_versions_s)
-            # Nobody else writes under the lock, so files that no version names are leftovers of a killed writer.
-            stats = self._dataset.cleanup_old_versions(retain_versions=kept, delete_unverified=True)
+            # Under the lock, files that no version names are leftovers of a killed writer, unless others write for us.
+            stats = self._dataset.cleanup_old_versions(retain_versions=kept, delete_unverified=not self._is_fed)
         if self._dataset.version != before or stats.bytes_removed:
             self._record()
         self._tidied = self._dataset.version // TIDY_EVERY
@@ -198,4 +229,4 @@ class GalleryWriter:
 
     def _record(self) -> None:
         with self._committing():
-            self._ledger.record(self._place, self._dataset.version)
+            self._ledger.record(self._place, self._dataset.version, named=partial(referenced_files, self._dataset))

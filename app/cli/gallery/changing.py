@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -50,6 +51,24 @@ AcceptOption = Annotated[
 ]
 MovedOption = Annotated[bool, typer.Option("--moved", help="The photos' folder is at a new place.")]
 
+
+class Engine(StrEnum):
+    """Where photos are read and encoded."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
+EngineOption = Annotated[Engine, typer.Option("--engine", help="Read and encode here, or on a Ray cluster.")]
+RayOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ray-address",
+        help="HOST:PORT of a Ray cluster's head, or auto, from a machine of the cluster; default: this machine alone.",
+        envvar="RAY_ADDRESS",
+    ),
+]
+
 PHOTOS_HELD = 3
 """Exit code where photos stay although their files were not found: somebody should look."""
 
@@ -66,6 +85,8 @@ def build(
     check_contents: ContentsOption = False,
     moved: MovedOption = False,
     most_lost: LostOption = 50.0,
+    engine: EngineOption = Engine.LOCAL,
+    ray_address: RayOption = None,
     encoding: EncodingOptions,
 ) -> None:
     """Add every photo of a folder to the gallery. Makes the gallery if there is none, and resumes where it stopped."""
@@ -73,7 +94,7 @@ def build(
 
     folders = _folders(encoding, photos, exclude, links)
     options = encoding.build_options(check_contents=check_contents, moved=moved, most_lost=most_lost)
-    _encode(encoding, options, partial(build_gallery, folders, encoding.gallery))
+    _encode(encoding, options, partial(build_gallery, folders, encoding.gallery), engine, ray_address)
 
 
 @with_encoding_options
@@ -123,6 +144,8 @@ def sync(
     moved: MovedOption = False,
     most_lost: LostOption = 50.0,
     accept_loss: AcceptOption = False,
+    engine: EngineOption = Engine.LOCAL,
+    ray_address: RayOption = None,
     encoding: EncodingOptions,
 ) -> None:
     """Make the gallery match its folder: add new photos, drop missing ones, and encode changed ones again."""
@@ -132,7 +155,7 @@ def sync(
     options = encoding.build_options(
         check_contents=check_contents, moved=moved, most_lost=most_lost, accept_loss=accept_loss
     )
-    _encode(encoding, options, partial(sync_gallery, encoding.gallery, photos=folders))
+    _encode(encoding, options, partial(sync_gallery, encoding.gallery, photos=folders), engine, ray_address)
 
 
 @with_encoding_options
@@ -197,9 +220,21 @@ def _folders(
     return chosen_folders(encoding.gallery, photos, exclude=excluded_patterns(exclude), links_to=linked_folders(links))
 
 
-def _encode(encoding: EncodingOptions, options: BuildOptions, change: Callable[..., BuildReport]) -> None:
+def _encode(
+    encoding: EncodingOptions,
+    options: BuildOptions,
+    change: Callable[..., BuildReport],
+    engine: Engine = Engine.LOCAL,
+    ray_address: str | None = None,
+) -> None:
     """Change the gallery with the network and a progress bar, and print the report."""
-    network = encoding.network()
+    if engine is Engine.RAY:
+        from index_builder.distributed.ray_engine import RayEngine
+
+        options = replace(options, engine=RayEngine(ray_address, encoding.device, encoding.dtype))
+        network = load_network(encoding.checkpoint, "cpu", "float32")  # workers encode, each on its own device
+    else:
+        network = encoding.network()
     with listed(encoding.list_skipped) as on_passed_over, shown_progress() as progress:
         report = change(network, options=replace(options, on_passed_over=on_passed_over), progress=progress)
     print_report(report, as_json=encoding.as_json)

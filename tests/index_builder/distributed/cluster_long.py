@@ -1,0 +1,68 @@
+"""A build on two nodes of a real Ray cluster, of which one is killed in the middle.
+
+`make ray` runs this, for it takes a minute or two.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("ray", reason="ray is not installed")
+
+from index_builder import BuildOptions, BuildProgress, build_gallery
+from index_builder.distributed.ray_engine import RayEngine
+from tests.index_builder.distributed.test_adopted_rows import assert_same, told
+from tests.index_builder.pictures import write_photo
+
+# Ray leaves sockets and pipes of its processes to the garbage collector.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600),  # seconds where nothing else runs, minutes on a busy machine
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"),
+]
+ROOT = Path(__file__).parents[3]
+STORE = 80 * 2**20
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from ray.cluster_utils import Cluster
+
+        logging.getLogger("ray").setLevel(logging.CRITICAL)
+        head = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": STORE}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+    yield cluster
+    cluster.shutdown()
+
+
+def test_a_node_is_killed_and_the_gallery_is_that_of_a_build_here(cluster, tmp_path, network):
+    photos, gallery = tmp_path / "photos", tmp_path / "gallery"
+    for seed in range(60):
+        write_photo(photos / ("cat" if seed % 2 else "dog") / f"{seed}.jpg", seed)
+    write_photo(photos / "again.jpg", 3)
+    (photos / "bad.jpg").write_bytes(b"\xff\xd8\xffno picture")
+    other = cluster.add_node(num_cpus=1, object_store_memory=STORE)
+    killed = list[BuildProgress]()
+
+    def kill_a_node(progress):
+        if progress.done >= 12 and not killed:
+            killed.append(progress)
+            cluster.remove_node(other, allow_graceful=False)
+
+    options = BuildOptions(batch_size=3, commit_photos=8, engine=RayEngine(cluster.address, dtype="float32"))
+    report = build_gallery(photos, gallery, network, options=options, progress=kill_a_node)
+    assert killed
+    assert killed[0].done < 62
+    expected = build_gallery(photos, tmp_path / "here", network, options=BuildOptions(batch_size=3, workers=1))
+    assert told(report) == told(expected)
+    assert_same(tmp_path / "here", gallery, network)
