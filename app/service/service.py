@@ -29,9 +29,11 @@ from app.service.serving.deadline import Deadline
 from app.service.serving.decoding import Decoding
 from app.service.serving.search_batches import SearchItem, Worker, run_searches
 from app.service.serving.served_gallery import ServedGallery
+from app.service.serving.shared_network import SharedNetwork
 from app.service_errors import BusyError
-from app.settings import Settings
+from app.settings import Settings, usable_cores
 from app.tracing import Traces
+from index_builder import BuildOptions
 from index_builder.gallery_errors import GalleryNotFoundError
 from model.errors import DecodingTimeoutError
 from model.networks.network import Network
@@ -84,9 +86,11 @@ class Service:
             metrics=metrics,
         )
         self.gallery = ServedGallery(settings, network, self.worker, metrics)
-        self.changes = GalleryChanges(
-            settings, network, self.worker, self.gallery, metrics, photo_limits=self.photo_limits
+        encoder = SharedNetwork(network, self.worker, settings.encode_batch)
+        options = BuildOptions(
+            workers=max(1, usable_cores() // 2), limits=self.photo_limits, most_lost=settings.most_lost
         )
+        self.changes = GalleryChanges(settings, encoder, self.gallery, metrics, options)
         self.texts = TextEncoder(network)
         self.held = HeldPhotos(settings.gallery)
         self._follower = FolderFollower(settings, self.changes)

@@ -49,6 +49,9 @@ LostOption = Annotated[
 AcceptOption = Annotated[
     bool, typer.Option("--accept-loss", help="Believe the losses that the last command has shown as held, and no more.")
 ]
+FollowOption = Annotated[
+    bool, typer.Option("--follow", help="Go on until told to end: follow changes in the folders, as a service does.")
+]
 MovedOption = Annotated[bool, typer.Option("--moved", help="The photos' folder is at a new place.")]
 
 
@@ -146,9 +149,23 @@ def sync(
     accept_loss: AcceptOption = False,
     engine: EngineOption = Engine.LOCAL,
     ray_address: RayOption = None,
+    follow: FollowOption = False,
     encoding: EncodingOptions,
 ) -> None:
     """Make the gallery match its folder: add new photos, drop missing ones, and encode changed ones again."""
+    if follow:
+        from app.cli.gallery import following
+
+        once = {
+            "--check-contents": check_contents,
+            "--moved": moved,
+            "--accept-loss": accept_loss,
+            "--engine ray": engine is Engine.RAY,
+            "--list-skipped": encoding.list_skipped is not None,
+            "--json": encoding.as_json,
+        }
+        following.follow(encoding, photos, exclude, links, most_lost, once=once)
+        return
     from index_builder.ingest.changes import sync_gallery
 
     folders = _folders(encoding, photos or None, exclude, links)

@@ -1,4 +1,4 @@
-"""Changes of the gallery while it is served: reconcile, add, remove. One at a time, on a thread."""
+"""Changes of the gallery: reconcile, add, remove. One at a time, on a thread."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ from app.service.changes.indexed_uploads import adopt_uploads, index_uploads, re
 from app.service.changes.jobs import Job
 from app.service.changes.progress import Standing
 from app.service.changes.runner import ChangeRunner, StoppedError
+from app.service.changes.served import Served
 from app.service.files import photo_files as files
-from app.service.serving.search_batches import Worker
-from app.service.serving.served_gallery import ServedGallery
-from app.service.serving.shared_network import SharedNetwork
 from app.service_errors import RequestError
-from app.settings import Settings, usable_cores
+from app.settings import Settings
 from index_builder import (
     BuildOptions,
     BuildReport,
@@ -34,7 +32,6 @@ from index_builder.scanning.scope import Scope
 from index_builder.store.folder_looks import FolderLooks
 from index_builder.store.opening_writer import has_pointer
 from model.errors import SketchseekError
-from model.images.limits import ImageLimits
 from model.networks.network import Network
 
 _log = get_logger("app.service.changes.gallery_changes")
@@ -42,39 +39,26 @@ _LOCK_POLL_S = 1.0
 
 
 class GalleryChanges:
-    """The only part of the service that changes a gallery or its folder of photos.
+    """The only part of a service, or of a writer without one, that changes a gallery or its folder of photos.
 
     Args:
         settings: where the gallery and the photos are.
-        network: encodes photos. Each of its steps runs on `worker`, between searches.
-        worker: owns the device.
+        network: encodes photos.
         served_gallery: refreshed after every change.
         metrics: counts changes.
-        photo_limits: what a photo may cost.
+        options: how to build. Another writer is waited for, whatever they say.
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        network: Network,
-        worker: Worker,
-        served_gallery: ServedGallery,
-        metrics: Metrics,
-        *,
-        photo_limits: ImageLimits,
+        self, settings: Settings, network: Network, served_gallery: Served, metrics: Metrics, options: BuildOptions
     ) -> None:
         self._settings = settings
-        self._network = SharedNetwork(network, worker, settings.encode_batch)
+        self._network = network
         self._served_gallery = served_gallery
         self._metrics = metrics
         self._runner = ChangeRunner(served_gallery, metrics)
         self._existed = False
-        self._options = BuildOptions(
-            workers=max(1, usable_cores() // 2),
-            limits=photo_limits,
-            wait_s=_LOCK_POLL_S,
-            most_lost=settings.most_lost,
-        )
+        self._options = replace(options, wait_s=_LOCK_POLL_S)
 
     @property
     def progress(self) -> Standing | None:

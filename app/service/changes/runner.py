@@ -11,7 +11,7 @@ from typing import TypeVar
 from app.logs import get_logger
 from app.metrics import Metrics
 from app.service.changes.progress import ChangeLog, Standing
-from app.service.serving.served_gallery import ServedGallery
+from app.service.changes.served import Served
 from index_builder import BuildProgress, BuildReport
 from index_builder.gallery_errors import GalleryBusyError
 from model.errors import SketchseekError
@@ -23,7 +23,7 @@ _SAME = frozenset(("add", "remove"))
 
 
 class StoppedError(SketchseekError):
-    """The service is stopping. What was committed stays; the rest continues at the next start."""
+    """The process is ending. What was committed stays; the rest continues at the next start."""
 
     code = "closing"
 
@@ -45,7 +45,7 @@ class ChangeRunner:
         progress: of the current change, or None.
     """
 
-    def __init__(self, served_gallery: ServedGallery, metrics: Metrics) -> None:
+    def __init__(self, served_gallery: Served, metrics: Metrics) -> None:
         self._served_gallery, self._metrics = served_gallery, metrics
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="gallery-changes")
         self._stopped = threading.Event()
@@ -123,12 +123,16 @@ class ChangeRunner:
 
     def _patiently(self, change: Callable[[], T]) -> T:
         """Run `change` once no other process writes to the gallery. Whatever it raises becomes a SketchseekError."""
+        said = False
         while True:
             if self._stopped.is_set():
                 raise StoppedError
             try:
                 return change()
             except GalleryBusyError:
+                if not said:
+                    _log.warning("another process writes to the gallery, and is waited for")
+                said = True
                 self.progress = Standing("waiting for another command that writes to the gallery", 0, None)
             except SketchseekError:
                 raise
