@@ -225,22 +225,31 @@ def test_every_service_is_locked_down():
         assert service["read_only"] is True, name
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
-        assert service["user"] == "${PUID:-10001}:${PGID:-10001}", name  # names that no shell keeps for itself
-        assert all(port.startswith("${ADDRESS:-127.0.0.1}:") for port in service["ports"]), name
+        if service["image"].startswith("sketchseek:"):
+            assert service["user"] == "${PUID:-10001}:${PGID:-10001}", name  # names that no shell keeps for itself
+        assert service.get("cap_add", []) == (["NET_BIND_SERVICE"] if name == "balancer" else []), name
+        assert all(port.startswith("${ADDRESS:-127.0.0.1}:") for port in service.get("ports", [])), name
 
 
 def test_the_container_answers_to_names_of_this_machine_alone_unless_told_otherwise():
     """It listens to all addresses inside, so that it cannot know that it is published here alone."""
-    for service in compose()["services"].values():
+    served = [one for one in compose()["services"].values() if is_service(one)]
+    assert len(served) == 4
+    for service in served:
         value = service["environment"]["SKETCHSEEK_ALLOWED_HOSTS"]
         default = re.fullmatch(r"\$\{SKETCHSEEK_ALLOWED_HOSTS-(.+)\}", value)
         assert default, value
         assert all(is_local_host(name) for name in default[1].split(","))
 
 
-def test_one_service_per_profile_and_the_cpu_by_default():
-    profiles = [service["profiles"] for service in compose()["services"].values()]
-    assert sorted(profiles) == [["cpu"], ["gpu"]]
+def is_service(entry):
+    """Whether a part of the compose file runs `sketchseek serve`."""
+    return entry["image"].startswith("sketchseek:") and "command" not in entry
+
+
+def test_the_services_of_each_profile_and_the_cpu_by_default():
+    profiles = [service["profiles"] for service in compose()["services"].values() if is_service(service)]
+    assert sorted(profiles) == [["cpu"], ["gpu"], ["scale"], ["scale"]]
     assert "COMPOSE_PROFILES=cpu" in (ROOT / ".env").read_text().splitlines()
 
 
