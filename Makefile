@@ -40,7 +40,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve sample test lint types tests format bench gpu fuzz fuzz-inputs soak milvus ray image sbom licences audit clean
+.PHONY: help serve sample test lint types tests format bench gpu fuzz fuzz-inputs soak milvus ray scale image sbom licences audit clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -98,6 +98,9 @@ milvus: $(DEV) ## recall on a real Milvus server, which is also killed: three mi
 
 ray: $(DEV) ## a build on two nodes of a Ray cluster, one of which is killed: a minute or two
 	$(BIN)/python -m pytest tests/index_builder/distributed tests/index_builder/distributed/cluster_long.py $(ARGS)
+
+scale: $(DEV) ## several machines played by processes: bucket, Ray, Milvus, replicas, kills: ten minutes; ARGS="--photos 120 --kills 3"
+	$(BIN)/python -m tests.scale.whole $(ARGS)
 
 image: ## build the container image with docker, podman or buildah (EXTRA=cpu or gpu)
 	@[ -n "$(ENGINE)" ] || { echo "Building an image needs docker, podman or buildah." >&2; exit 1; }

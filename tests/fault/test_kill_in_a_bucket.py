@@ -30,7 +30,7 @@ from tests.object_store import object_server, object_store  # noqa: F401 - fixtu
 # ruff: noqa: F811 - fixtures by their names
 
 pytestmark = pytest.mark.timeout(600)  # seconds where nothing else runs, minutes on a busy machine
-KILLS = {"build": 4, "sync": 2, "rebuild": 2}
+KILLS = {"build": 2, "sync": 1, "rebuild": 1}
 PHOTOS = 6
 
 

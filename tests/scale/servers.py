@@ -86,7 +86,7 @@ def replica(arguments: list[str], folder: Path, environment: dict[str, str]) -> 
     """A service that only reads. Yields its address once it answers searches."""
     port = free_port()
     address = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "app.cli", "serve", "--port", str(port), *arguments]
+    command = [sys.executable, "-c", "from app.cli import main; main()", "serve", "--port", str(port), *arguments]
     with process(command, folder / f"replica-{port}.log", environment):
         wait_until(lambda: answers(f"{address}/readyz"), 180, "the start of a replica")
         yield address
