@@ -125,8 +125,11 @@ class Collection:
         try:
             now = call("describe_alias", self.alias, seconds=CHANGE_S)["collection_name"]
         except RecallServerError:
-            call("create_alias", self.name, self.alias, seconds=CHANGE_S)
-            return
+            try:
+                call("create_alias", self.name, self.alias, seconds=CHANGE_S)
+                return
+            except RecallServerError:  # another filler may have been faster
+                now = call("describe_alias", self.alias, seconds=CHANGE_S)["collection_name"]
         if now != self.name and self._generation(now) <= self.owner.generation:
             call("alter_alias", self.name, self.alias, seconds=CHANGE_S)
 
