@@ -13,7 +13,6 @@ from index_builder.object_storage.bucket_path import BucketPath
 from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_places import absolute_path, linked_folders_of
 from index_builder.store.places import GalleryPlace, place_of
-from model.errors import ConfigurationError
 
 
 class GallerySettings(BaseSettings):
@@ -83,7 +82,7 @@ class GallerySettings(BaseSettings):
     def _place(cls, value: str | GalleryPlace) -> GalleryPlace:
         try:
             place = place_of(value)
-        except ConfigurationError as error:
+        except GalleryError as error:
             raise ValueError(str(error)) from None
         return place if isinstance(place, BucketPath) else absolute(place)
 

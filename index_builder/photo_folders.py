@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from index_builder.gallery_errors import GalleryError
-from index_builder.photo_places import BucketFolder, Place, is_address, place_of
+from index_builder.object_storage.addresses import is_address
+from index_builder.photo_places import BucketFolder, Place, place_of
 from index_builder.photo_record import composed, shown_path
 
 MARKER = ".sketchseek-folder"

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from index_builder.gallery_errors import GalleryError
-
-SCHEMES = ("s3", "gs", "az")
-_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
-_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+from index_builder.object_storage.addresses import is_address, parts_of
 
 
 @dataclass(frozen=True, order=True)
@@ -20,7 +16,7 @@ class BucketFolder:
     """A place in a bucket: below it, the names of objects are read as paths.
 
     Attributes:
-        scheme: of the object store: one of `SCHEMES`.
+        scheme: of the object store: one of `addresses.SCHEMES`.
         bucket: its name.
         prefix: the path in it, without a slash at either end; "" is the whole bucket.
     """
@@ -31,28 +27,12 @@ class BucketFolder:
 
     @classmethod
     def of(cls, address: str) -> BucketFolder:
-        """The place of an address. It is taken as it is: `%20` in it means these three characters.
+        """The place of an address. It is taken as `parts_of` says.
 
         Raises:
             GalleryError: it names no bucket that this release can read.
         """
-        found = _ADDRESS.fullmatch(address)
-        scheme, rest = found.groups() if found else ("", address)
-        if scheme not in SCHEMES:
-            known = ", ".join(f"{one}://" for one in SCHEMES)
-            raise GalleryError(f"{scheme}:// is no kind of address for photos; use {known} or the path of a folder")
-        bucket, _, prefix = rest.partition("/")
-        if "@" in bucket:
-            raise GalleryError(
-                f"an address {scheme}:// with a user or key in it is refused, as the gallery would store it; set the "
-                "credentials in the environment"
-            )
-        if not _BUCKET.fullmatch(bucket):
-            raise GalleryError(f"{address} names no bucket; write {scheme}://BUCKET/FOLDER")
-        parts = prefix.strip("/").split("/")
-        if parts != [""] and any(part in ("", ".", "..") for part in parts):
-            raise GalleryError(f"{address} has an empty part, `.` or `..`; write {scheme}://BUCKET/FOLDER")
-        return cls(scheme, bucket, "/".join(parts))
+        return cls(*parts_of(address))
 
     @property
     def name(self) -> str:
@@ -71,11 +51,6 @@ class BucketFolder:
 
 Place = Path | BucketFolder
 """Where a folder of photos lies. A `Path` is absolute."""
-
-
-def is_address(text: str) -> bool:
-    """Whether a text is written as an address, and not as a path."""
-    return _ADDRESS.fullmatch(text) is not None
 
 
 def place_of(named: str | Place) -> Place:

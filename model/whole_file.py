@@ -36,13 +36,13 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield temporary
         if stat.S_IMODE(temporary.stat().st_mode) != mode:
             temporary.chmod(mode)  # safetensors lets nobody but the owner read its files
-        _force_to_disk(temporary)
+        force_to_disk(temporary)
         temporary.replace(path)
     except BaseException:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
-    _force_to_disk(path.parent)
+    force_to_disk(path.parent)
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
@@ -66,8 +66,8 @@ def remove_leftovers(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _force_to_disk(path: Path) -> None:
-    """Force a file's content, or a folder's entries, to disk."""
+def force_to_disk(path: Path) -> None:
+    """Force a file's content, or a folder's entries, to disk. Raises OSError where that fails."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

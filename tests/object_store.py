@@ -25,6 +25,8 @@ Fault = Callable[[str, str], int | None]
 """
 HALF = -1
 """In place of a status: the answer breaks off in its middle."""
+UNANSWERED = -2
+"""In place of a status: the request is carried out, and its answer is lost."""
 
 
 class _Quiet(WSGIRequestHandler):
@@ -98,6 +100,10 @@ class ObjectStore:
             answer: Iterable[bytes] = self._store(environ, start)
             return answer
         if status == 0:
+            return self._cut(environ)
+        if status == UNANSWERED:
+            for _ in self._store(environ, lambda *_: None):
+                pass
             return self._cut(environ)
         if status == HALF:
             data = b"".join(self._store(environ, start))

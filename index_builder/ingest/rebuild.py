@@ -22,7 +22,7 @@ from index_builder.photo_record import shown_path
 from index_builder.scanning.found_files import FoundFile
 from index_builder.scanning.passed_over import Report, Skipped
 from index_builder.store.gallery import Gallery
-from index_builder.store.layout import lance_errors, ledger_path, write_pointer
+from index_builder.store.layout import generations_in, lance_errors, ledger_path, write_pointer
 from index_builder.store.locks import WriterLock, writer_lock
 from index_builder.store.metadata import GalleryMetadata
 from index_builder.store.opening_writer import check_names, create_generation, fence
@@ -77,8 +77,7 @@ def rebuild_gallery(
             folders = PhotoFolders.of(photos).over(folders)
             check_names(path, folders, remembered)
         belief = Belief(path, folders, remembered, most_lost=options.most_lost, accept_loss=options.accept_loss)
-        generation = old.generation + 1
-        writer = _resume_or_create(path, generation, GalleryMetadata.of(network, folders), lock)
+        writer = _resume_or_create(old, GalleryMetadata.of(network, folders), lock)
         earlier = KnownIndex(KnownPhotos.read(dataset))
         writer.remove(_renamed(writer.known(), earlier))
         with Difference(writer.known(), check_contents=options.check_contents) as difference:
@@ -104,15 +103,16 @@ def rebuild_gallery(
             unread.check(accepted=options.accept_loss is True)
         writer.tidy()
         lock.check()
-        write_pointer(path, generation, replaces=old.pointer)
+        write_pointer(path, writer.generation, replaces=old.pointer)
         belief.write()
         report.version, report.photos, report.seconds = writer.version, len(writer), time.monotonic() - started
     return report
 
 
-def _resume_or_create(
-    path: GalleryPlace, generation: int, metadata: GalleryMetadata, lock: WriterLock
-) -> GalleryWriter:
+def _resume_or_create(old: Gallery, metadata: GalleryMetadata, lock: WriterLock) -> GalleryWriter:
+    """A writer of the newest generation that was begun and not finished, or of a new one."""
+    path = old.path
+    generation = max([old.generation + 1, *generations_in(path)])
     if ledger_path(path, generation).is_file():
         try:
             if lock.taken_over:
@@ -122,8 +122,7 @@ def _resume_or_create(
                 return writer
         except GalleryDamagedError:
             pass  # an attempt that was killed, or damaged since; nothing depends on it yet
-    create_generation(path, generation, metadata)
-    return GalleryWriter(path, generation, lock)
+    return GalleryWriter(path, create_generation(path, generation, metadata), lock)
 
 
 def _renamed(photos: KnownPhotos, earlier: KnownIndex) -> list[str]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
-from index_builder.object_storage.stores import SCHEMES, open_store, os_errors
-from model.errors import ConfigurationError
+from index_builder.object_storage.addresses import parts_of
+from index_builder.object_storage.stores import StaleObjectError, StoreError, open_store, os_errors
 
+_MODES = {"nothing": "create", "anything": "overwrite"}  # as obstore calls them
 _CHUNK = 8 << 20  # of a read; an object store answers a few large requests faster than many small ones
 
 
@@ -31,6 +33,34 @@ class ObjectStatus:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """Which content of an object was seen, for a write that replaces nothing else.
+
+    S3 and Azure tell contents apart by e_tag, Google by version.
+    """
+
+    e_tag: str | None
+    version: str | None
+
+    @staticmethod
+    def of(found: Any) -> Seen:
+        """What the store says of an object.
+
+        Raises:
+            StoreError: it gives neither, so no write could be conditional.
+        """
+        seen = Seen(found["e_tag"] or None, found["version"] or None)
+        if seen == Seen(None, None):
+            raise StoreError(errno.ENOTSUP, "the store gives neither e_tags nor versions, which safe writes need")
+        return seen
+
+    @property
+    def condition(self) -> dict[str, str]:
+        """As obstore takes it: without what the store did not give."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
 class BucketPath:
     """An object, or a folder of objects, in a bucket. Making one asks nobody.
 
@@ -43,29 +73,10 @@ class BucketPath:
     key: str = ""
 
     @staticmethod
-    def is_address(text: str) -> bool:
-        """Whether it looks like an address rather than a path on disk."""
-        return "://" in text
-
-    @staticmethod
     def parse(address: str) -> BucketPath:
-        """What an address names.
-
-        Raises:
-            ConfigurationError: it is of another kind, names no bucket, or carries credentials.
-        """
-        parts = urlsplit(address)
-        scheme = parts.scheme.lower()
-        known = ", ".join(f"{name}://" for name in SCHEMES)
-        if scheme not in SCHEMES:
-            raise ConfigurationError(f"addresses that begin with {scheme}:// are not known; use a folder, or {known}")
-        if "@" in parts.netloc or parts.query or parts.fragment:
-            raise ConfigurationError(
-                "an address names a bucket and a path and nothing else; give credentials in environment variables"
-            )
-        if not parts.netloc:
-            raise ConfigurationError(f"{address} names no bucket; write {scheme}://BUCKET/PATH")
-        return BucketPath(f"{scheme}://{parts.netloc}", "/".join(part for part in parts.path.split("/") if part))
+        """What an address names; raises as `parts_of`."""
+        scheme, bucket, path = parts_of(address)
+        return BucketPath(f"{scheme}://{bucket}", path)
 
     def __truediv__(self, name: str) -> BucketPath:
         return BucketPath(self.root, f"{self.key}/{name}".strip("/"))
@@ -117,15 +128,15 @@ class BucketPath:
 
     def read_bytes(self) -> bytes:
         """Its content. Raises as `os_errors`."""
-        return self.read_tagged()[0]
+        return self.read_seen()[0]
 
-    def read_tagged(self) -> tuple[bytes, str]:
-        """Its content and the e_tag that belongs to it. Raises as `os_errors`."""
+    def read_seen(self) -> tuple[bytes, Seen]:
+        """Its content, and what tells it from others. Raises as `os_errors`."""
         import obstore
 
         with os_errors():
             found = obstore.get(self._store, self.key)
-            return bytes(found.bytes()), str(found.meta["e_tag"] or "")
+            return bytes(found.bytes()), Seen.of(found.meta)
 
     def read_range(self, start: int, length: int) -> bytes:
         """A part of its content. Raises as `os_errors`."""
@@ -142,26 +153,32 @@ class BucketPath:
             for chunk in obstore.get(self._store, self.key).stream(min_chunk_size=_CHUNK):
                 yield bytes(chunk)
 
-    def write(self, content: bytes, *, replaces: str | None = "") -> str:
+    def write(self, content: bytes, *, replaces: Seen | Literal["nothing", "anything"] = "anything") -> Seen:
         """Make or replace the object as a whole.
 
         Args:
             content: all of it.
-            replaces: e_tag of the object that may be replaced; None: only if there is none; "": whatever is there.
+            replaces: what may be replaced: a content that was seen; "nothing": there must be no object.
 
         Returns:
-            the new e_tag.
+            what a next write may replace.
 
         Raises:
             StaleObjectError: another object is there. Other errors as `os_errors`.
         """
         import obstore
 
-        mode: Literal["create", "overwrite"] | Any = "overwrite"
-        if replaces != "":
-            mode = "create" if replaces is None else {"e_tag": replaces}
-        with os_errors():
-            return str(obstore.put(self._store, self.key, content, mode=mode)["e_tag"] or "")
+        mode: Any = replaces.condition if isinstance(replaces, Seen) else _MODES[replaces]
+        try:
+            with os_errors():
+                return Seen.of(obstore.put(self._store, self.key, content, mode=mode))
+        except StaleObjectError:
+            # A request whose answer is lost is sent again. The second one then meets what the first one wrote.
+            with contextlib.suppress(FileNotFoundError):
+                there, seen = self.read_seen()
+                if there == content:
+                    return seen
+            raise
 
     def unlink(self, *, missing_ok: bool = False) -> None:
         """Remove the object. Raises as `os_errors`."""

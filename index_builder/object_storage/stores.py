@@ -13,12 +13,19 @@ from typing import Any
 
 from model.errors import ConfigurationError
 
-SCHEMES = ("s3", "gs", "az")
 REQUEST_S, SILENCE_S = 30, 20
 """Bounds of one request, and of the silence in it. Lance has bounds of its own."""
 TRIES, TRY_FOR_S = 4, 30  # of one request; a store that is busy answers 503 for a moment
 # What may stand in messages of a store: signatures and keys that came with an address.
 _SECRET = re.compile(r"(?i)((?:signature|credential|token|key|secret|sig)[\w-]*=)[^&\s\"]+")
+
+
+class StoreError(OSError):
+    """The store does not answer as it should."""
+
+
+class StoreRefusedError(StoreError, PermissionError):
+    """The store refuses the credentials, or there are none."""
 
 
 class StaleObjectError(FileExistsError):
@@ -67,9 +74,10 @@ def os_errors() -> Iterator[None]:
 
     Raises:
         FileNotFoundError: there is no such object or bucket.
-        PermissionError: the credentials are missing or not enough.
+        StoreRefusedError: the credentials are missing or not enough.
         StaleObjectError: a condition does not hold.
-        OSError: anything else.
+        StoreError: the store does not answer as it should.
+        OSError: an object's name is no path.
     """
     from obstore import exceptions
 
@@ -80,7 +88,7 @@ def os_errors() -> Iterator[None]:
     except (exceptions.AlreadyExistsError, exceptions.PreconditionError) as error:
         raise StaleObjectError(errno.EEXIST, "there is such an object already") from error
     except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
-        raise PermissionError(errno.EACCES, "the store refuses these credentials") from error
+        raise StoreRefusedError(errno.EACCES, "the store refuses these credentials") from error
     except exceptions.InvalidPathError as error:
         name = str(error).partition('"')[2].partition('"')[0]
         raise OSError(errno.EINVAL, f"the name of an object in it, {name!r}, is no path; rename it") from error
@@ -102,10 +110,10 @@ def _general(said: str) -> OSError:
     if said.startswith("Could not parse path"):
         return FileNotFoundError(errno.ENOENT, "no object has such a name")
     if any(asked in said for asked in ("/latest/", "/metadata/", "/computeMetadata/", "token request")):
-        return PermissionError(errno.EACCES, "no credentials are set in the environment")
+        return StoreRefusedError(errno.EACCES, "no credentials are set in the environment")
     if "403 Forbidden" in said or "401 Unauthorized" in said:
-        return PermissionError(errno.EACCES, "the store refuses these credentials")
-    return OSError(errno.EIO, "the store does not answer as it should")
+        return StoreRefusedError(errno.EACCES, "the store refuses these credentials")
+    return StoreError(errno.EIO, "the store does not answer as it should")
 
 
 def _no_bucket(said: str) -> str | None:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from index_builder.gallery_errors import GalleryError, GalleryWriteError
 from index_builder.photo_record import composed_tags, shown_path
 from index_builder.store.gallery import Gallery
-from index_builder.store.layout import dataset_path, lance_errors, manifest_name, reached, referenced_files
+from index_builder.store.layout import generations_in, lance_errors, manifest_name, reached, referenced_files
 from index_builder.store.places import GalleryPlace, files_below, on_disk
 from index_builder.store.token_reader import fixed_size
 from model.whole_file import whole_file
@@ -75,7 +75,7 @@ def gallery_info(gallery: str | GalleryPlace) -> GalleryInfo:
         everything = {found.name: found.size for found in files_below(opened.path)}
     used = sum(everything[f"{opened.dataset_path.name}/{name}"] for name in names)
     incomplete = _incomplete(dataset)
-    unfinished = dataset_path(opened.path, opened.generation + 1).name
+    unfinished = any(made > opened.generation for made in generations_in(opened.path))
     return GalleryInfo(
         gallery=str(opened.path if (folder := on_disk(opened.path)) is None else folder.absolute()),
         root=str(metadata.folders),
@@ -90,7 +90,7 @@ def gallery_info(gallery: str | GalleryPlace) -> GalleryInfo:
         descriptor_size=metadata.shape.descriptor,
         bytes_per_photo=round(used / photos, 1) if photos else 0.0,
         bytes_on_disk=sum(everything.values()),
-        unfinished_rebuild=any(name.startswith(f"{unfinished}/") for name in everything),
+        unfinished_rebuild=unfinished,
         incomplete=None if incomplete is None else len(incomplete),
         incomplete_photos=[shown_path(path) for path in (incomplete or [])[:_MOST_NAMED]],
     )

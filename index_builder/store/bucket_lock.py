@@ -19,9 +19,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 from index_builder.gallery_errors import GalleryBusyError, GalleryWriteError
-from index_builder.object_storage.bucket_path import BucketPath
+from index_builder.object_storage.bucket_path import BucketPath, Seen
 from index_builder.object_storage.stores import StaleObjectError
 
 HOLD_S = 60.0
@@ -50,6 +51,11 @@ class _Note:
         return json.dumps({"holder": self.holder, "until": self.until}).encode()
 
 
+def _now() -> float:
+    """Seconds that also pass while the machine sleeps, where the system counts them."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
 class BucketLock:
     """The lock while it is held.
 
@@ -57,10 +63,10 @@ class BucketLock:
         taken_over: whether its earlier holder never gave it back.
     """
 
-    def __init__(self, place: BucketPath, holder: str, e_tag: str, *, taken_over: bool) -> None:
+    def __init__(self, place: BucketPath, holder: str, seen: Seen, *, taken_over: bool) -> None:
         self.taken_over = taken_over
-        self._place, self._holder, self._e_tag = place, holder, e_tag
-        self._until = time.monotonic() + HOLD_S
+        self._place, self._holder, self._seen = place, holder, seen
+        self._until = _now() + HOLD_S
         self._ends = threading.Event()
         self._lost = False
         self._thread = threading.Thread(target=self._renew, name="gallery lock", daemon=True)
@@ -72,7 +78,7 @@ class BucketLock:
         Raises:
             GalleryBusyError: it ran out, or somebody else has it now.
         """
-        if self._lost or time.monotonic() > self._until:
+        if self._lost or _now() > self._until:
             raise GalleryBusyError(
                 "this command lost its lock on the gallery, because it or the object storage stood still too long; "
                 "what was committed is whole, run the same command again"
@@ -84,19 +90,19 @@ class BucketLock:
         self._thread.join()
         if not self._lost:
             try:
-                self._place.write(_Note(self._holder, 0.0).written(), replaces=self._e_tag)
+                self._place.write(_Note(self._holder, 0.0).written(), replaces=self._seen)
             except OSError:
                 return  # it runs out by itself
 
     def _renew(self) -> None:
         while not self._ends.wait(HOLD_S / _RENEW):
-            asked = time.monotonic()
+            asked = _now()
             try:
                 note = _Note(self._holder, time.time() + HOLD_S)
-                self._e_tag = self._place.write(note.written(), replaces=self._e_tag)
+                self._seen = self._place.write(note.written(), replaces=self._seen)
                 self._until = asked + HOLD_S
             except StaleObjectError:
-                # A write may arrive although its answer is lost. Then the note is ours, under another tag.
+                # A write may arrive although no attempt was answered. Then the note is ours, and was seen by nobody.
                 if not self._is_ours():
                     self._lost = True
                     return
@@ -105,12 +111,12 @@ class BucketLock:
 
     def _is_ours(self) -> bool:
         try:
-            content, e_tag = self._place.read_tagged()
+            content, seen = self._place.read_seen()
         except OSError:
             return True  # nobody knows yet
         if _Note.read(content).holder != self._holder:
             return False
-        self._e_tag = e_tag
+        self._seen = seen
         return True
 
 
@@ -147,16 +153,16 @@ def bucket_lock(place: BucketPath, wait_s: float) -> Iterator[BucketLock]:
 
 def _taken(place: BucketPath, holder: str) -> BucketLock | None:
     """The lock, if nobody else holds it now."""
-    replaces: str | None
+    replaces: Seen | Literal["nothing"]
     try:
-        content, replaces = place.read_tagged()
+        content, replaces = place.read_seen()
         before = _Note.read(content)
     except FileNotFoundError:
-        before, replaces = _Note("", 0.0), None
+        before, replaces = _Note("", 0.0), "nothing"
     if before.until > time.time():
         return None
     try:
-        e_tag = place.write(_Note(holder, time.time() + HOLD_S).written(), replaces=replaces)
+        seen = place.write(_Note(holder, time.time() + HOLD_S).written(), replaces=replaces)
     except StaleObjectError:
         return None  # another one was faster
-    return BucketLock(place, holder, e_tag, taken_over=before.until > 0)
+    return BucketLock(place, holder, seen, taken_over=before.until > 0)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +16,17 @@ from typing import Any
 
 from index_builder.gallery_errors import GalleryAwayError, GalleryDamagedError
 from index_builder.object_storage.bucket_path import BucketPath
-from index_builder.store.places import Found, GalleryPlace, end_of, files_below, pieces, read_file, replace_file
+from index_builder.store.places import (
+    Found,
+    GalleryPlace,
+    Replaces,
+    end_of,
+    files_below,
+    pieces,
+    read_file,
+    replace_file,
+)
+from model.whole_file import force_to_disk
 
 # The one file that Lance replaces. It names the latest version, which a listing of the folder shows too.
 HINT = "_versions/latest_version_hint.json"
@@ -54,7 +63,7 @@ class Ledger:
     version: int = 0
     files: dict[str, FileSum] = field(default_factory=dict)
     _looked_at: set[str] = field(default_factory=set, repr=False, compare=False)
-    _replaces: str | None = field(default=None, repr=False, compare=False)
+    _replaces: Replaces = field(default="nothing", repr=False, compare=False)
 
     @staticmethod
     def read(path: GalleryPlace) -> Ledger:
@@ -125,7 +134,7 @@ def file_sum(path: GalleryPlace, *, sync: bool = False) -> FileSum:
         size += len(piece)
         end = (end + piece)[-TAIL:] if len(piece) < TAIL else piece[-TAIL:]
     if sync and isinstance(path, Path):
-        _force_to_disk(path)
+        force_to_disk(path)
     return FileSum(size, digest.hexdigest(), hashlib.sha256(end).hexdigest())
 
 
@@ -134,7 +143,7 @@ def tail_sum(path: GalleryPlace) -> str:
     return hashlib.sha256(end_of(path, TAIL)).hexdigest()
 
 
-def write_json(path: GalleryPlace, values: dict[str, Any], *, replaces: str | None = "") -> str | None:
+def write_json(path: GalleryPlace, values: dict[str, Any], *, replaces: Replaces = "anything") -> Replaces:
     """Replace a JSON file by one that carries the digest of its own content.
 
     `replaces`, the result and the errors are those of `places.replace_file`.
@@ -152,21 +161,13 @@ def read_json(path: GalleryPlace) -> dict[str, Any]:
     return read_tagged_json(path)[0]
 
 
-def read_tagged_json(path: GalleryPlace) -> tuple[dict[str, Any], str | None]:
+def read_tagged_json(path: GalleryPlace) -> tuple[dict[str, Any], Replaces]:
     """What `write_json` wrote, and what a write may replace now. Raises as `read_json`."""
     text, tag = read_file(path)
     values = json.loads(text)
     if not isinstance(values, dict) or values.pop("digest", None) is None or _sealed(values) != text:
         raise ValueError(f"{path.name} is not what was written")
     return values, tag
-
-
-def _force_to_disk(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _sealed(values: dict[str, Any]) -> bytes:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from index_builder.store.checksums import read_json, write_json
-from index_builder.store.layout import lance_errors
+from index_builder.store.layout import lance_errors, reached
 from index_builder.store.places import GalleryPlace
 
 NAME = "folders.json"
@@ -65,7 +65,11 @@ class FolderLooks:
 
     @staticmethod
     def read(gallery: GalleryPlace) -> FolderLooks:
-        """Of this gallery; empty where nothing was learnt yet or the file is damaged, which the next look mends."""
+        """Of this gallery; empty where nothing was learnt yet or the file is damaged, which the next look mends.
+
+        Raises:
+            GalleryAwayError: the object storage does not answer, so nobody knows what was learnt.
+        """
         return _read(gallery) or FolderLooks()
 
     @staticmethod
@@ -88,7 +92,8 @@ class FolderLooks:
 
 def _read(gallery: GalleryPlace) -> FolderLooks | None:
     try:
-        values: dict[str, Any] = read_json(gallery / NAME)
+        with reached(gallery):
+            values: dict[str, Any] = read_json(gallery / NAME)
         looks = {str(place): Look(**one) for place, one in values["looks"].items()}
         return FolderLooks(looks, tuple(Held(**one) for one in values["held"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -39,7 +39,7 @@ from index_builder.store.layout import (
     referenced_files,
 )
 from index_builder.store.metadata import FORMAT, METADATA_KEY, GalleryMetadata
-from index_builder.store.places import GalleryPlace, files_below, place_of
+from index_builder.store.places import GalleryPlace, Replaces, files_below, place_of
 from index_builder.store.processor import check_processor
 
 _CHECKS_AT_ONCE = 16  # files of a bucket whose ends are read at the same time
@@ -63,7 +63,7 @@ class Gallery:
         written_as: int = FORMAT,
         *,
         identity: str | None = None,
-        pointer: str | None = "",
+        pointer: Replaces = "anything",
     ) -> None:
         self.path = path
         self.generation = generation

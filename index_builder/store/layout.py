@@ -16,14 +16,16 @@ from index_builder.gallery_errors import (
     GalleryWriteError,
 )
 from index_builder.object_storage.bucket_path import BucketPath
-from index_builder.object_storage.stores import StaleObjectError, first_line
+from index_builder.object_storage.stores import StaleObjectError, StoreError, first_line
 from index_builder.store.checksums import read_json, write_json
 from index_builder.store.metadata import FORMAT
-from index_builder.store.places import GalleryPlace, names_in
+from index_builder.store.places import GalleryPlace, Replaces, names_in
 
 POINTER = "gallery.json"
 # How Lance begins what its object store said, when that could not be reached or refused.
 _STORAGE = re.compile(r"Generic (S3|GCS|MicrosoftAzure) error|error sending request|[Tt]imed? ?out|status code: [45]")
+_CONFLICT = re.compile(r"Incompatible transaction|Dataset already exists")
+_GENERATION = re.compile(r"photos-([0-9]+)\.(lance|checksums\.json)$")
 _MANIFEST_BASE = 2**64 - 1  # Lance names manifest v `2**64 - 1 - v`, so that the newest sorts first
 
 
@@ -37,7 +39,12 @@ def ledger_path(gallery: GalleryPlace, generation: int) -> GalleryPlace:
     return gallery / f"photos-{generation}.checksums.json"
 
 
-def write_pointer(gallery: GalleryPlace, generation: int, *, replaces: str | None = "") -> None:
+def generations_in(gallery: GalleryPlace) -> list[int]:
+    """Numbers of the generations that lie in a gallery: the current one, replaced ones and unfinished ones."""
+    return sorted({int(found[1]) for name in names_in(gallery) if (found := _GENERATION.match(name)) is not None})
+
+
+def write_pointer(gallery: GalleryPlace, generation: int, *, replaces: Replaces = "anything") -> None:
     """Make a generation the current one, by one rename, or by one write in a bucket.
 
     The gallery keeps its identity, or gets one.
@@ -110,7 +117,7 @@ def lance_errors(doing: str, *, writing: bool = False) -> Iterator[None]:
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        if type(error).__name__ == "CommitConflictError" or "Incompatible transaction" in str(error):
+        if type(error).__name__ == "CommitConflictError" or _CONFLICT.search(str(error)):
             raise GalleryBusyError(
                 f"{doing}: another command has changed it; what was committed is whole, run the same command again"
             ) from error
@@ -129,18 +136,18 @@ def lance_errors(doing: str, *, writing: bool = False) -> Iterator[None]:
 
 @contextmanager
 def reached(place: GalleryPlace) -> Iterator[None]:
-    """Turn errors of the object storage into GalleryAwayError. On disk, errors stay what they are."""
+    """Turn errors of the object storage into GalleryAwayError. That a file is missing stays what it is, as on disk."""
     try:
         yield
     except OSError as error:
-        if isinstance(place, BucketPath):
+        if isinstance(place, BucketPath) and not isinstance(error, FileNotFoundError):
             raise away(place, error) from error
         raise
 
 
 def says_away(error: BaseException) -> bool:
-    """Whether Lance could not reach its object storage, or was refused."""
-    return isinstance(error, Exception) and _STORAGE.search(str(error)) is not None
+    """Whether object storage could not be reached, or refused, in our own requests or in Lance's."""
+    return isinstance(error, StoreError) or (isinstance(error, Exception) and _STORAGE.search(str(error)) is not None)
 
 
 def away(place: object, error: OSError) -> GalleryAwayError:

@@ -15,6 +15,7 @@ from index_builder.store.layout import (
     POINTER,
     away,
     dataset_path,
+    generations_in,
     lance_errors,
     latest_commit,
     ledger_path,
@@ -73,9 +74,9 @@ def open_writer(
         if folder is not None:
             remove_leftovers(folder)
         if metadata is not None and before is None and not has_pointer(path):
-            create_generation(path, 1, metadata)
+            generation = create_generation(path, 1, metadata)
             lock.check()
-            write_pointer(path, 1, replaces=None)
+            write_pointer(path, generation, replaces="nothing")
         opened = Gallery.open(path)
         if lock.taken_over:
             fence(path, opened.generation)
@@ -156,24 +157,42 @@ def fence(path: GalleryPlace, generation: int) -> None:
     """Keep an earlier writer, which may only have slept, from committing what it has begun.
 
     Lance lets appends of two writers follow each other. Nothing follows a commit that restores a version, if it was
-    begun before that.
+    begun before that. A commit that came in between would be undone by it, so that one is restored then.
     """
     check_processor()
     place = dataset_path(path, generation)
     with lance_errors(f"cannot write to the gallery {path}", writing=True):
         import lance
 
-        lance.dataset(str(place), version=latest_commit(place)).restore()  # type: ignore[no-untyped-call]
+        restored = latest_commit(place)
+        while True:
+            last = latest_commit(place)
+            dataset = lance.dataset(str(place), version=restored)
+            dataset.restore()  # type: ignore[no-untyped-call]
+            if dataset.version == last + 1:
+                return
+            restored = dataset.version - 1
 
 
-def create_generation(path: GalleryPlace, generation: int, metadata: GalleryMetadata) -> None:
-    """Make an empty dataset of a generation, replacing what a killed attempt left there."""
+def create_generation(path: GalleryPlace, generation: int, metadata: GalleryMetadata) -> int:
+    """Make an empty dataset of a generation, in place of what a killed attempt left.
+
+    In a bucket, what lies there may belong to a writer that has taken over from this one. So it is left alone, and a
+    later generation is made. Of two that make the same one, Lance lets one succeed.
+
+    Returns:
+        the generation that was made.
+    """
     check_processor()
-    place = dataset_path(path, generation)
     with lance_errors(f"cannot write to the gallery {path}", writing=True):
         import lance
 
-        remove_folder(place)
+        if on_disk(path) is None:
+            generation = max([generation, *(made + 1 for made in generations_in(path))])
+        else:
+            remove_folder(dataset_path(path, generation))
+            ledger_path(path, generation).unlink(missing_ok=True)
+        place = dataset_path(path, generation)
         lance.write_dataset(metadata.schema().empty_table(), str(place), mode="create")
-        ledger_path(path, generation).unlink(missing_ok=True)
         Ledger(ledger_path(path, generation)).record(place, latest_commit(place))
+    return generation

@@ -7,8 +7,10 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from index_builder.object_storage.bucket_path import BucketPath
+from index_builder.object_storage.addresses import is_address
+from index_builder.object_storage.bucket_path import BucketPath, Seen
 from model.whole_file import write_whole
 
 GalleryPlace = Path | BucketPath
@@ -36,30 +38,33 @@ def place_of(gallery: str | GalleryPlace) -> GalleryPlace:
     """The place that somebody named: a path on disk, or an address such as `s3://bucket/path`.
 
     Raises:
-        ConfigurationError: an address of another kind.
+        GalleryError: an address that names no bucket.
     """
-    if isinstance(gallery, str) and BucketPath.is_address(gallery):
+    if isinstance(gallery, str) and is_address(gallery):
         return BucketPath.parse(gallery)
     return gallery if isinstance(gallery, BucketPath) else Path(gallery)
 
 
-def read_file(place: GalleryPlace) -> tuple[bytes, str | None]:
+Replaces = Seen | Literal["nothing", "anything"]
+"""What a write may replace. On disk that is always anything, because a writer there cannot lose its lock."""
+
+
+def read_file(place: GalleryPlace) -> tuple[bytes, Replaces]:
     """Content of a small file, and what `replace_file` may replace afterwards.
 
     Raises:
         OSError: it cannot be read.
     """
-    return place.read_tagged() if isinstance(place, BucketPath) else (place.read_bytes(), "")
+    return place.read_seen() if isinstance(place, BucketPath) else (place.read_bytes(), "anything")
 
 
-def replace_file(place: GalleryPlace, content: bytes, *, replaces: str | None = "") -> str | None:
+def replace_file(place: GalleryPlace, content: bytes, *, replaces: Replaces = "anything") -> Replaces:
     """Make or replace a small file as a whole.
 
     Args:
         place: of the file.
         content: all of it.
-        replaces: what `read_file` gave, or None if there must be no such file. In a bucket, nothing else is replaced.
-            On disk nobody asks, since the writer's lock cannot be lost. "" replaces whatever is there.
+        replaces: what `read_file` gave. In a bucket, nothing else is replaced.
 
     Returns:
         what a next call may replace.
@@ -71,7 +76,7 @@ def replace_file(place: GalleryPlace, content: bytes, *, replaces: str | None = 
     if isinstance(place, BucketPath):
         return place.write(content, replaces=replaces)
     write_whole(place, content)
-    return ""
+    return "anything"
 
 
 def files_below(folder: GalleryPlace) -> Iterator[Found]:

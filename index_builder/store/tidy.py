@@ -6,7 +6,7 @@ import contextlib
 import time
 
 from index_builder.store.gallery import Gallery
-from index_builder.store.layout import POINTER, dataset_path, ledger_path
+from index_builder.store.layout import POINTER, dataset_path, generations_in, ledger_path
 from index_builder.store.places import GalleryPlace, files_below, remove_folder
 
 TIDY_EVERY = 64
@@ -46,7 +46,7 @@ def drop_old_generations(path: GalleryPlace, keep_s: float) -> None:
     if time.time() - replaced < keep_s:
         return
     current = Gallery.open(path).generation
-    for generation in range(1, current):
+    for generation in (made for made in generations_in(path) if made < current):
         with contextlib.suppress(OSError):  # the next change removes the rest
             remove_folder(dataset_path(path, generation))
         ledger_path(path, generation).unlink(missing_ok=True)

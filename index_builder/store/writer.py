@@ -22,7 +22,7 @@ from index_builder.store.gallery import Gallery
 from index_builder.store.layout import lance_errors, referenced_files
 from index_builder.store.locks import WriterLock
 from index_builder.store.metadata import DATE, OPTIONAL_COLUMNS, GalleryMetadata
-from index_builder.store.places import GalleryPlace
+from index_builder.store.places import GalleryPlace, on_disk
 from index_builder.store.quantise import StoredTokens
 from index_builder.store.rows import FilePlace, KnownPhotos, PhotoCopy, copied, placed, rows_of
 from index_builder.store.tidy import (
@@ -196,8 +196,11 @@ class GalleryWriter:
             before = self._dataset.version
             commits.compact(self._dataset, self._place)
             kept = versions_to_keep(self._place, keep_versions_s)
+            self._lock.check()
             # Under the lock, files that no version names are leftovers of a killed writer, unless others write for us.
-            stats = self._dataset.cleanup_old_versions(retain_versions=kept, delete_unverified=not self._is_fed)
+            # In a bucket they may be those of a writer that has taken over since: Lance removes them a week later.
+            leftovers = on_disk(self.path) is not None and not self._is_fed
+            stats = self._dataset.cleanup_old_versions(retain_versions=kept, delete_unverified=leftovers)
         if self._dataset.version != before or stats.bytes_removed:
             self._record()
         self._tidied = self._dataset.version // TIDY_EVERY

@@ -336,7 +336,7 @@ def test_one_object_is_added_by_its_address(built):
     [
         ("s3://no-such-bucket/photos", "there is no such bucket; check the path"),
         ("s3://{bucket}/foto", "nothing lies below this address; check the path"),
-        ("s4://{bucket}/photos", "s4:// is no kind of address for photos; use s3://, gs://, az://"),
+        ("s4://{bucket}/photos", "s4:// is no kind of address that is known; use s3://, gs://, az://"),
         ("s3://key:secret@{bucket}/photos", "credentials in the environment"),
         ("s3:///photos", "names no bucket"),
         ("s3://{bucket}/a/../b", "has an empty part, `.` or `..`"),

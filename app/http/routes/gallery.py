@@ -143,7 +143,7 @@ async def accept_loss(request: Request) -> Response:
     """Believes what `held` of `GET /gallery` lists at this moment. What is lost beyond that, or unreadable, stays."""
     service = service_of(request)
     service.gallery.serve()
-    service.changes.folders()
+    await asyncio.to_thread(service.changes.folders)
     service.jobs.make_sure_of_room(service.settings.retry_after_s)
     job = service.jobs.add(Job([]))
     await wait_a_while(service, job, service.changes.accept_loss(job))

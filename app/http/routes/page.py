@@ -21,6 +21,7 @@ from app.http.routes.service_of import service_of
 from app.service.files import signed_addresses
 from app.service.service import Service
 from app.service_errors import ServiceError
+from index_builder.gallery_errors import GalleryAwayError
 
 WEB = Path(__file__).parents[2] / "web"
 _ASK_EACH_TIME = {"Cache-Control": "no-cache"}
@@ -78,7 +79,7 @@ def _policy(service: Service) -> dict[str, str]:
         return {}
     try:
         origins = signed_addresses.signed_origins(service.changes.folders())
-    except ServiceError:  # there is no gallery yet, or no credentials: then no photo comes from there
+    except (ServiceError, GalleryAwayError):  # no gallery yet, or no credentials: then no photo comes from there
         return {}
     usual = dict(SECURITY_HEADERS)[b"content-security-policy"].decode()
     return {"Content-Security-Policy": usual.replace("img-src 'self'", " ".join(["img-src 'self'", *origins]))}

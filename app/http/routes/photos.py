@@ -180,7 +180,7 @@ async def add(request: Request) -> Response:
     """Stores the pictures in the photos' folder and takes them into the gallery; 202 where that takes a while."""
     service = service_of(request)
     settings = service.settings
-    folders = service.changes.folders()
+    folders = await asyncio.to_thread(service.changes.folders)
     service.jobs.make_sure_of_room(settings.retry_after_s)
     await asyncio.to_thread(service.held.check_uploads, folders, settings.upload_folder, partial(_paths, service))
     async with uploaded_photos(request, settings) as sent:

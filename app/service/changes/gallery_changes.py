@@ -25,7 +25,7 @@ from index_builder import (
     remove_photos,
     sync_gallery,
 )
-from index_builder.gallery_errors import GalleryError, GalleryNotFoundError
+from index_builder.gallery_errors import GalleryAwayError, GalleryError, GalleryNotFoundError
 from index_builder.ingest.partial_update import update_gallery
 from index_builder.photo_folders import PhotoFolders
 from index_builder.scanning.scope import Scope
@@ -81,12 +81,15 @@ class GalleryChanges:
 
         Raises:
             RequestError: `no_photos_folder`.
+            GalleryAwayError: the object storage does not answer. Then this also waits for a network.
         """
         if self._served_gallery.current is not None:
             return self._served_gallery.current.folders
         said = self._settings.photo_folders
         try:
             return Gallery.folders_of(self._settings.gallery, said)
+        except GalleryAwayError:
+            raise
         except GalleryError:
             if said.folders:
                 return said.over(None)
@@ -99,7 +102,7 @@ class GalleryChanges:
             scope: where something may have changed; None takes everything.
         """
         try:
-            if not await asyncio.to_thread(self.exists) and not self._is_lost():
+            if await asyncio.to_thread(self._is_to_be_built):
                 await self._runner.run("build", self._sync)
             # While photos are held, each change may end that, which only a look at everything tells.
             elif scope is None or scope.everything or (await self._looks()).held:
@@ -158,7 +161,7 @@ class GalleryChanges:
         Raises:
             RequestError: `photos_read_only`: nothing was changed.
         """
-        await asyncio.to_thread(files.remove, self.folders(), photo)
+        await asyncio.to_thread(lambda: files.remove(self.folders(), photo))
         try:
             report = await self._runner.run("remove", lambda: remove_photos(self._settings.gallery, [photo.photo_id]))
         except SketchseekError as error:  # the next sync removes the row
@@ -182,6 +185,9 @@ class GalleryChanges:
     def _is_lost(self) -> bool:
         """Whether there was a gallery and is none any more: its disk is away, and a new one must not take its place."""
         return (self._existed or self._served_gallery.current is not None) and not self.exists()
+
+    def _is_to_be_built(self) -> bool:
+        return not self.exists() and not self._is_lost()
 
     def _check_not_lost(self) -> None:
         if self._is_lost():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
 from pathlib import Path
 
+from index_builder.gallery_errors import GalleryAwayError
 from index_builder.object_storage.bucket_path import BucketPath
 from index_builder.store.folder_looks import NAME, FolderLooks
 from index_builder.store.places import GalleryPlace
@@ -49,7 +51,8 @@ class NotedLooks:
 
     def _read_bucket(self) -> None:
         try:
-            self._note = FolderLooks.read(self._gallery)
+            with contextlib.suppress(GalleryAwayError):  # what was known still holds
+                self._note = FolderLooks.read(self._gallery)
         finally:
             self._due_s = time.monotonic() + _AGAIN_S
             self._looking.release()

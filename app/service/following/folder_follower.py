@@ -18,6 +18,7 @@ from app.service.following.folder_events import FolderEvents
 from app.service.following.look_schedule import LookSchedule
 from app.service_errors import RequestError
 from app.settings import Settings
+from index_builder.gallery_errors import GalleryAwayError
 from index_builder.photo_folders import PhotoFolders
 from index_builder.scanning.scope import Scope
 
@@ -111,7 +112,7 @@ class FolderFollower:
         while True:
             try:
                 return await asyncio.to_thread(self._changes.folders)
-            except RequestError:  # they are those of a gallery that is not loaded yet
+            except (RequestError, GalleryAwayError):  # they are those of a gallery that is not loaded yet
                 await asyncio.sleep(_GLANCE_S)
 
     async def _listen(self, folders: PhotoFolders, looks: LookSchedule) -> None:

@@ -11,6 +11,7 @@ from tests.index_builder.index.fake_gpus import FakeGpus
 
 if TYPE_CHECKING:
     from tests.index_builder.index.milvus_process import MilvusProcess
+    from tests.index_builder.index.milvus_versions import Made
 
 
 @pytest.fixture
@@ -27,6 +28,16 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> FakeGpus:
     gpus = FakeGpus(2)
     gpus.install(monkeypatch)
     return gpus
+
+
+@pytest.fixture(scope="module")
+def made(milvus: MilvusProcess) -> Made:
+    """3 000 photos on that server, forty of which are alike."""
+    from tests.index_builder.index.milvus_versions import TOKEN, Made
+
+    made = Made(milvus.url, "gallery", count=3000, token=TOKEN)
+    made.descriptors[100:140] = made.descriptors[100]
+    return made
 
 
 @pytest.fixture(scope="session")

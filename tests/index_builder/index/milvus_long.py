@@ -26,13 +26,6 @@ QUERIES = descriptors_of(5, seed=3)
 ALL = np.arange(3000)
 
 
-@pytest.fixture(scope="module")
-def made(milvus):
-    made = Made(milvus.url, "gallery", count=3000, token=TOKEN)
-    made.descriptors[100:140] = made.descriptors[100]
-    return made
-
-
 def test_versions_change_under_searches_of_two_threads(made):
     """Each search goes to one version; none finds what that version does not have, also while the next one comes."""
     members = [ALL[10 * version : 2900 + version] for version in range(5)]

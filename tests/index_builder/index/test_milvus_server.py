@@ -15,19 +15,12 @@ from index_builder.gallery_errors import RecallServerDeniedError, RecallServerEr
 from index_builder.index import milvus_index
 from index_builder.index.candidate_index import Selection
 from index_builder.photo_filter import PhotoFilter
-from tests.index_builder.index.milvus_versions import TOKEN, Made, assert_same, descriptors_of
+from tests.index_builder.index.milvus_versions import Made, assert_same, descriptors_of
 
 # The package leaves a socket open where it looks for a free port.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 QUERIES = descriptors_of(5, seed=3)
 ALL = np.arange(3000)
-
-
-@pytest.fixture(scope="module")
-def made(milvus):
-    made = Made(milvus.url, "gallery", count=3000, token=TOKEN)
-    made.descriptors[100:140] = made.descriptors[100]
-    return made
 
 
 def test_it_finds_what_flat_finds(made):
