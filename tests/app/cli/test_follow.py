@@ -80,7 +80,8 @@ def test_a_writer_builds_follows_holds_and_ends(writer, photos, tmp_path):
     kept, version = writer.paths(), latest_version(writer.gallery)
     photos.rename(tmp_path / "away")
     writer.wait(lambda: FolderLooks.read(writer.gallery).held, "holding photos")
-    assert writer.says("photos are held: their folder is not believed", photos=13)
+    held = "photos are held: their folder is not believed"
+    writer.wait(lambda: writer.says(held, photos=13), "saying that photos are held")
     assert (writer.paths(), latest_version(writer.gallery)) == (kept, version)
     (tmp_path / "away").rename(photos)
     writer.wait(lambda: writer.says("the folder is believed again"), "believing the folder")
