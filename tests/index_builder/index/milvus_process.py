@@ -31,8 +31,15 @@ class MilvusProcess:
         return f"http://127.0.0.1:{self._packaged.listen_port}"
 
     def begin(self) -> None:
-        """Start it, without waiting for it."""
-        self._packaged.start()
+        """Start it, without waiting until it answers. For a minute after a kill, the system may hold back its ports."""
+        until = time.monotonic() + 90.0
+        while True:
+            try:
+                self._packaged.start()
+                break
+            except RuntimeError:  # a port is taken
+                assert time.monotonic() < until, "the ports of Milvus stay taken"
+                time.sleep(0.5)
         self._keep_ports()
 
     def wait(self, seconds: float = 100.0) -> None:
@@ -76,6 +83,6 @@ class MilvusProcess:
         return process
 
     def _keep_ports(self) -> None:
-        """Let the next start listen where this one does."""
+        """Let the next start listen where this one does, as far as anybody outside knows."""
         config = self._packaged.config
-        config.update(**{key: config.get(key) for key in config.configurable_items if key.endswith("_port")})
+        config.update(proxy_port=config.get("proxy_port"))
