@@ -78,6 +78,11 @@ def test_alarms_name_metrics_that_exist():
         assert named(rule["expr"]) <= exported(), rule["alert"]
 
 
+def test_versions_differ_by_generation_or_by_commit():
+    (rule,) = [rule for rule in RULES if rule["alert"] == "SketchseekVersionsDiffer"]
+    assert named(rule["expr"]) == {"sketchseek_gallery_generation", "sketchseek_gallery_commit"}
+
+
 def test_the_page_has_every_alarm_with_its_expression_and_what_to_do():
     chapter = OPERATIONS.split("## Alarms")[1].split("\n## ")[0]
     rows = re.findall(r"^\| `(\w+)` \| `(.+?)` \| (.+) \|$", chapter, re.MULTILINE)

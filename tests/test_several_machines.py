@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from functools import cache
 from pathlib import Path
 
@@ -119,6 +121,11 @@ def test_the_balancer_notices_a_replica_that_ends_while_it_still_answers():
     assert seconds(interval) < load_settings().drain_s
 
 
+def test_no_client_says_under_which_path_replicas_that_trust_the_balancer_are_reached():
+    assert all("FORWARDED_ALLOW_IPS" in SCALE[name]["environment"] for name in READERS)
+    assert "header_up -X-Forwarded-Prefix" in re.findall(r"^\t\t(\w.*)$", CADDYFILE, re.MULTILINE)
+
+
 # --- Kubernetes
 
 
@@ -148,8 +155,37 @@ def test_patches_change_what_is_there():
         path = base[values["kind"], values["metadata"]["name"]]
         if (pod := pod_of(patch)) is not None:
             assert [one["name"] for one in pod["containers"]] == [container_of(path)["name"]]
-    renamed = kustomization("base")["images"][0]
-    assert [one["name"] for one in kustomization("gpu")["images"]] == [renamed["newName"]]
+
+
+def test_no_gpu_pod_gets_the_image_of_the_cpu(tmp_path):
+    """Whatever `base` calls its image: a name that only one of the two files knows is no reason to take the other."""
+    for patch in [path for path in MANIFESTS if not whole(path)]:
+        if (pod := pod_of(patch)) is not None:
+            assert {one["image"] for one in pod["containers"]} == {"sketchseek"}
+    (ours,) = kustomization("gpu")["images"]
+    assert (ours["name"], ours["newTag"]) == ("sketchseek", "gpu")
+    if (kubectl := shutil.which("kubectl")) is None:
+        return
+    shutil.copytree(KUBERNETES, tmp_path / "k")
+    base = tmp_path / "k/base/kustomization.yaml"
+    base.write_text(base.read_text().replace(ours["newName"], "elsewhere.example/sketchseek"))
+    made = subprocess.run([kubectl, "kustomize", tmp_path / "k/gpu"], capture_output=True, text=True, check=True)
+    assert set(re.findall(r"\bimage: (.+)", made.stdout)) == {f"{ours['newName']}:gpu"}
+
+
+@pytest.mark.parametrize("path", PODS, ids=lambda path: path.stem)
+def test_no_service_of_kubernetes_becomes_a_setting(path, monkeypatch):
+    """Unless told not to, Kubernetes describes each Service of the namespace in variables that begin with its name."""
+    services = [manifest(path) for path in MANIFESTS if manifest(path)["kind"] == "Service"]
+    assert services
+    if pod_of(path).get("enableServiceLinks", True):
+        for one in services:
+            monkeypatch.setenv(f"{one['metadata']['name'].upper()}_PORT", "tcp://10.96.0.12:80")
+    assert load_settings().port == 8000
+    if container_of(path)["args"] == ["serve"]:
+        given = {one["name"]: one["value"] for one in container_of(path)["env"]}
+        (port,) = [one["containerPort"] for one in container_of(path)["ports"] if one["name"] == "http"]
+        assert given["SKETCHSEEK_PORT"] == str(port)
 
 
 @pytest.mark.parametrize("path", [path for path in MANIFESTS if pod_of(path)], ids=str)

@@ -7,7 +7,7 @@ from starlette.types import ASGIApp
 
 _METHODS = ("GET", "HEAD", "POST", "DELETE")
 _SENT = ("Authorization", "If-None-Match", "X-Request-ID")
-_SHOWN = ("X-Request-ID", "Retry-After", "Location", "ETag")
+_SHOWN = ("X-Request-ID", "Retry-After", "Location", "ETag", "Gallery-Version")
 
 
 def readable_for(origins: tuple[str, ...], app: ASGIApp) -> ASGIApp:

@@ -3,6 +3,7 @@
 import pytest
 from starlette.testclient import TestClient
 
+from app.http.routes.photos import VERSION_HEADER
 from app.logs import configure_logging
 from app.main import create_app
 from app.settings import load_settings
@@ -24,7 +25,8 @@ def test_a_named_page_reads_an_answer_and_its_request_id(shared):
     answer = shared.post("/search", files={"sketch": sketch()}, headers={**KEY, "Origin": SHOP})
     assert answer.status_code == 200
     assert answer.headers["access-control-allow-origin"] == SHOP
-    assert "x-request-id" in answer.headers["access-control-expose-headers"].lower()
+    shown = answer.headers["access-control-expose-headers"].split(", ")
+    assert {"X-Request-ID", VERSION_HEADER} <= set(shown)
     assert answer.headers["vary"] == "Origin"
     assert "access-control-allow-credentials" not in answer.headers
 
