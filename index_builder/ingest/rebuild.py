@@ -25,7 +25,7 @@ from index_builder.store.gallery import Gallery
 from index_builder.store.layout import generations_in, lance_errors, ledger_path, write_pointer
 from index_builder.store.locks import WriterLock, writer_lock
 from index_builder.store.metadata import GalleryMetadata
-from index_builder.store.opening_writer import check_names, create_generation, fence
+from index_builder.store.opening_writer import check_names, create_generation, fence, fence_earlier
 from index_builder.store.places import GalleryPlace, on_disk, place_of
 from index_builder.store.rows import KnownPhotos
 from index_builder.store.writer import GalleryWriter
@@ -69,8 +69,7 @@ def rebuild_gallery(
         if (folder := on_disk(path)) is not None:
             remove_leftovers(folder)
         old = Gallery.open(path)
-        if lock.taken_over:
-            fence(path, old.generation)
+        fence_earlier(old, lock)
         dataset = old.dataset()
         folders = remembered = old.metadata(dataset).folders
         if photos is not None:
@@ -115,8 +114,8 @@ def _resume_or_create(old: Gallery, metadata: GalleryMetadata, lock: WriterLock)
     generation = max([old.generation + 1, *generations_in(path)])
     if ledger_path(path, generation).is_file():
         try:
-            if lock.taken_over:
-                fence(path, generation)
+            if on_disk(path) is None:
+                fence(path, generation)  # whoever began it may sleep, and others may have had the lock meanwhile
             writer = GalleryWriter(path, generation, lock)
             if writer.metadata == metadata:
                 return writer

@@ -29,23 +29,30 @@ HOLD_S = 60.0
 """Seconds for which a holder holds without renewing."""
 _RENEW = 4  # times in that time
 _LOOK_S = 1.0  # between looks of one who waits
+_PASSED = 1.0  # a time that has passed by every clock
 
 
 @dataclass(frozen=True)
 class _Note:
-    """What the object says: who holds the lock, and until when, in seconds since 1970; 0 once it was given back."""
+    """What the object says.
+
+    Attributes:
+        holder: who has the lock, or had it last.
+        until: when that ends, in seconds since 1970. 0 says that it was given back, and that no earlier holder can
+            commit any more. A time that has passed says neither: whoever takes over must fence.
+    """
 
     holder: str
     until: float
 
     @staticmethod
     def read(content: bytes) -> _Note:
-        """What was written; one that nobody can read holds nothing."""
+        """What was written. One that nobody can read has run out."""
         try:
             values = json.loads(content)
             return _Note(str(values["holder"]), float(values["until"]))
         except (ValueError, KeyError, TypeError):
-            return _Note("", 0.0)
+            return _Note("", _PASSED)
 
     def written(self) -> bytes:
         return json.dumps({"holder": self.holder, "until": self.until}).encode()
@@ -60,13 +67,15 @@ class BucketLock:
     """The lock while it is held.
 
     Attributes:
-        taken_over: whether its earlier holder never gave it back.
+        taken_over: whether an earlier holder may believe that it holds it still. The lock says so to whoever has it
+            next as well, until `fenced` was called.
     """
 
     def __init__(self, place: BucketPath, holder: str, seen: Seen, *, taken_over: bool) -> None:
         self.taken_over = taken_over
         self._place, self._holder, self._seen = place, holder, seen
         self._until = _now() + HOLD_S
+        self._is_fenced = not taken_over
         self._ends = threading.Event()
         self._lost = False
         self._thread = threading.Thread(target=self._renew, name="gallery lock", daemon=True)
@@ -84,13 +93,18 @@ class BucketLock:
                 "what was committed is whole, run the same command again"
             )
 
+    def fenced(self) -> None:
+        """No earlier holder can commit any more."""
+        self._is_fenced = True
+
     def give_back(self) -> None:
         """End it. Somebody who has taken over meanwhile keeps it."""
         self._ends.set()
         self._thread.join()
         if not self._lost:
             try:
-                self._place.write(_Note(self._holder, 0.0).written(), replaces=self._seen)
+                until = 0.0 if self._is_fenced else _PASSED
+                self._place.write(_Note(self._holder, until).written(), replaces=self._seen)
             except OSError:
                 return  # it runs out by itself
 
@@ -158,7 +172,7 @@ def _taken(place: BucketPath, holder: str) -> BucketLock | None:
         content, replaces = place.read_seen()
         before = _Note.read(content)
     except FileNotFoundError:
-        before, replaces = _Note("", 0.0), "nothing"
+        before, replaces = _Note("", _PASSED), "nothing"  # somebody may have removed it while it was held
     if before.until > time.time():
         return None
     try:

@@ -27,11 +27,13 @@ class WriterLock:
 
     Attributes:
         check: raises GalleryBusyError if it is held no more, which happens in a bucket alone.
-        taken_over: whether its earlier holder never gave it back, and may believe that it holds it still.
+        taken_over: whether an earlier holder may believe that it holds it still.
+        fenced: says that no earlier holder can commit any more. Until then, the next holder takes over as well.
     """
 
     check: Callable[[], None] = lambda: None
     taken_over: bool = False
+    fenced: Callable[[], None] = lambda: None
 
 
 @contextmanager
@@ -48,7 +50,7 @@ def writer_lock(gallery: GalleryPlace, wait_s: float = 0.0) -> Iterator[WriterLo
     """
     if isinstance(gallery, BucketPath):
         with bucket_lock(gallery / LOCK_NAME, wait_s) as held:
-            yield WriterLock(held.check, held.taken_over)
+            yield WriterLock(held.check, held.taken_over, held.fenced)
         return
     lock = _lock(gallery / LOCK_NAME)
     try:

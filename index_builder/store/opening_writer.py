@@ -21,7 +21,7 @@ from index_builder.store.layout import (
     ledger_path,
     write_pointer,
 )
-from index_builder.store.locks import writer_lock
+from index_builder.store.locks import WriterLock, writer_lock
 from index_builder.store.metadata import FORMAT, GalleryMetadata
 from index_builder.store.places import GalleryPlace, on_disk, place_of, remove_folder
 from index_builder.store.processor import check_processor
@@ -77,9 +77,11 @@ def open_writer(
             generation = create_generation(path, 1, metadata)
             lock.check()
             write_pointer(path, generation, replaces="nothing")
-        opened = Gallery.open(path)
-        if lock.taken_over:
-            fence(path, opened.generation)
+            lock.fenced()  # a dataset that was made just now is known to nobody else
+            opened = Gallery.open(path)
+        else:
+            opened = Gallery.open(path)
+            fence_earlier(opened, lock)
         writer = GalleryWriter(path, opened.generation, lock)
         bound = None if metadata is None else _bound(writer, metadata, before, moved=moved)
         # From now on, the release that made it must not write to it; and it has an identity.
@@ -151,6 +153,16 @@ def has_pointer(path: GalleryPlace) -> bool:
         return (path / POINTER).is_file()
     except OSError as error:
         raise away(path, error) from error
+
+
+def fence_earlier(opened: Gallery, lock: WriterLock) -> None:
+    """Fence the current generation where the lock was taken over.
+
+    An unfinished generation is fenced by whoever goes on in it.
+    """
+    if lock.taken_over:
+        fence(opened.path, opened.generation)
+        lock.fenced()
 
 
 def fence(path: GalleryPlace, generation: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import lance
@@ -13,9 +14,10 @@ from index_builder.gallery_errors import GalleryAwayError, GalleryBusyError
 from index_builder.ingest import rebuild
 from index_builder.object_storage.bucket_path import BucketPath, Seen
 from index_builder.object_storage.stores import StaleObjectError, StoreError
-from index_builder.store import bucket_lock, layout, opening_writer
+from index_builder.store import bucket_lock, checked_commit, layout, opening_writer
 from index_builder.store.folder_looks import NAME, FolderLooks
 from index_builder.store.gallery import Gallery
+from index_builder.store.locks import LOCK_NAME
 from index_builder.store.opening_writer import fence, open_writer
 from index_builder.store.places import files_below
 from tests.index_builder.pictures import write_photo
@@ -90,6 +92,57 @@ def interrupted(progress):
 
 def contents_of(gallery):
     return Gallery.open(gallery).dataset().to_table(columns=["photo_id"]).column("photo_id").to_pylist()
+
+
+def asleep_before_it_commits(gallery, generation):
+    """An append of three rows, by a writer that stands still just before it; its lock ran out meanwhile."""
+    place = BucketPath.parse(gallery) / f"photos-{generation}.lance"
+    dataset = lance.dataset(str(place))
+    rows = dataset.to_table().slice(0, 3)
+    (BucketPath.parse(gallery) / LOCK_NAME).write(json.dumps({"holder": "sleeper", "until": 1.0}).encode())
+    return lambda: checked_commit.append(dataset, place, rows)
+
+
+def test_a_fence_that_failed_is_left_to_the_next_one(gallery, photos, network, options, object_store):
+    wake = asleep_before_it_commits(gallery, 1)
+    write_photo(photos / "new.jpg", seed=77)
+    refuse = lambda method, path: 403 if method == "PUT" and "_versions" in path else None  # noqa: E731
+    with object_store.failing(refuse), pytest.raises(GalleryAwayError):
+        sync_gallery(gallery, network, options=options)
+    sync_gallery(gallery, network, options=options)
+    with pytest.raises(OSError, match="Incompatible transaction"):
+        wake()
+    assert len(contents_of(gallery)) == len(contents(gallery, network.identity)) == 11
+    with open_writer(gallery) as writer:
+        assert not writer._lock.taken_over, "one fence is enough"
+
+
+def test_a_lock_that_somebody_removed_is_taken_over(gallery):
+    wake = asleep_before_it_commits(gallery, 1)
+    (BucketPath.parse(gallery) / LOCK_NAME).unlink()
+    with open_writer(gallery):
+        pass
+    with pytest.raises(OSError, match="Incompatible transaction"):
+        wake()
+    assert len(contents_of(gallery)) == 10
+
+
+def test_one_that_stood_still_in_a_rebuild_which_others_go_on_with(gallery, network, other_network, options):
+    with pytest.raises(KeyboardInterrupt):
+        rebuild_gallery(gallery, other_network, options=options, progress=interrupted)
+    wake, refused = asleep_before_it_commits(gallery, 2), list[OSError]()
+    sync_gallery(gallery, network, options=options)  # takes over, and gives back
+
+    def wakes(_progress):
+        if not refused:
+            with pytest.raises(OSError, match="Incompatible transaction") as told:
+                wake()
+            refused.append(told.value)
+
+    rebuild_gallery(gallery, other_network, options=options, progress=wakes)
+    assert refused
+    assert latest_version(gallery).startswith("2.")
+    assert len(contents_of(gallery)) == len(contents(gallery, other_network.identity)) == 10
 
 
 def test_tidying_leaves_what_another_writer_has_not_committed_yet(gallery):
