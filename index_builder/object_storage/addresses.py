@@ -9,6 +9,11 @@ from index_builder.gallery_errors import GalleryError
 SCHEMES = ("s3", "gs", "az")
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+# The query of an address that was signed, or that carries a key.
+_SIGNED = re.compile(
+    r"(?i)(?:[?&;#]|%3f|%26)"
+    r"(?:sig|x-(?:amz|goog|ms)-[\w-]+|[\w-]*(?:signature|token|secret|credential|password|key|keyid|accessid))(?:=|%3d)"
+)
 
 
 def is_address(text: str) -> bool:
@@ -22,7 +27,7 @@ def parts_of(address: str) -> tuple[str, str, str]:
     The path is taken as it is: `%20` in it means these three characters.
 
     Raises:
-        GalleryError: it names no bucket that this release can read.
+        GalleryError: it names no bucket that this release can read, or carries a key. What may be a key is not told.
     """
     found = _ADDRESS.fullmatch(address)
     scheme, rest = found.groups() if found else ("", address)
@@ -30,14 +35,16 @@ def parts_of(address: str) -> tuple[str, str, str]:
         known = ", ".join(f"{one}://" for one in SCHEMES)
         raise GalleryError(f"{scheme}:// is no kind of address that is known; use {known} or the path of a folder")
     bucket, _, path = rest.partition("/")
-    if "@" in bucket:
+    shown = address.partition("?")[0]
+    # A key may hold a slash itself. Then the `@` stands behind it.
+    if "@" in bucket or ("@" in path and not _BUCKET.fullmatch(bucket)) or _SIGNED.search(rest):
         raise GalleryError(
-            f"an address {scheme}:// with a user or key in it is refused, as the gallery would store it; set the "
-            "credentials in the environment"
+            f"an address {scheme}:// with a user, key or signature in it is refused, as the gallery would store it; "
+            "leave that out and set the credentials in the environment"
         )
     if not _BUCKET.fullmatch(bucket):
-        raise GalleryError(f"{address} names no bucket; write {scheme}://BUCKET/FOLDER")
+        raise GalleryError(f"{shown} names no bucket; write {scheme}://BUCKET/FOLDER")
     parts = path.strip("/").split("/")
     if parts != [""] and any(part in ("", ".", "..") for part in parts):
-        raise GalleryError(f"{address} has an empty part, `.` or `..`; write {scheme}://BUCKET/FOLDER")
+        raise GalleryError(f"{shown} has an empty part, `.` or `..`; write {scheme}://BUCKET/FOLDER")
     return scheme, bucket, "/".join(parts)

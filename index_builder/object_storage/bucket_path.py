@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
+from index_builder.gallery_errors import GalleryError
 from index_builder.object_storage.addresses import parts_of
 from index_builder.object_storage.stores import StaleObjectError, StoreError, open_store, os_errors
 
 _MODES = {"nothing": "create", "anything": "overwrite"}  # as obstore calls them
+_NO_URL = re.compile(r"[?#%\x00-\x1f\x7f]")
 _CHUNK = 8 << 20  # of a read; an object store answers a few large requests faster than many small ones
 
 
@@ -74,8 +77,18 @@ class BucketPath:
 
     @staticmethod
     def parse(address: str) -> BucketPath:
-        """What an address names; raises as `parts_of`."""
+        """What an address names.
+
+        Lance reads the address of a gallery as a URL. Of these characters it would make another place.
+
+        Raises:
+            GalleryError: as of `parts_of`, or the path has a `?`, `#`, `%` or control character.
+        """
         scheme, bucket, path = parts_of(address)
+        if (found := _NO_URL.search(path)) is not None:
+            raise GalleryError(
+                f"the address of a gallery in a bucket cannot have {found[0]!r} in it; choose another path there"
+            )
         return BucketPath(f"{scheme}://{bucket}", path)
 
     def __truediv__(self, name: str) -> BucketPath:

@@ -6,7 +6,9 @@ import json
 import threading
 import time
 
+import lance
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from index_builder import (
@@ -321,15 +323,15 @@ def test_writes_are_conditional(bucket):
     assert not place.exists()
 
 
-@pytest.mark.parametrize(
-    ("address", "root", "key"),
-    [
-        ("s3://bucket", "s3://bucket", ""),
-        ("s3://bucket/a/b/", "s3://bucket", "a/b"),
-        ("az://container/ä ö/%20", "az://container", "ä ö/%20"),
-    ],
-)
-def test_addresses(address, root, key):
-    place = BucketPath.parse(address)
-    assert (place.root, place.key) == (root, key)
-    assert BucketPath.parse(str(place)) == place
+def test_a_path_that_lance_would_read_as_another_is_refused(bucket, photos, network, options):
+    for path in ("a?b", "a#b", "a%20b", "a\tb", "a\x7fb"):
+        with pytest.raises(GalleryError, match="address of a gallery in a bucket cannot have"):
+            build_gallery(photos, f"{bucket}/{path}", network, options=options)
+    assert not list(files_below(BucketPath(bucket)))
+
+
+def test_lance_writes_where_the_address_says(bucket):
+    for path in ("a b", "ä 日", "a+b", "~a&b=[1]@'*^{}|\\"):
+        place = BucketPath.parse(f"{bucket}/{path}") / "photos-1.lance"
+        lance.write_dataset(pa.table({"number": [1]}), str(place), mode="create")
+        assert {found.name.partition("/")[0] for found in files_below(place)} == {"_transactions", "_versions", "data"}
