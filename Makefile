@@ -38,6 +38,8 @@ GALLERY ?= $(if $(PHOTOS),gallery/$(shell printf '%s' "$(FOLDER)" | cksum | cut 
 
 export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
+# Without bytecode every process compiles torch and all the rest again, which takes it ten seconds and more.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help serve sample test lint types tests format bench gpu fuzz fuzz-inputs soak milvus ray scale image sbom licences audit clean
@@ -68,9 +70,9 @@ lint: $(DEV) ## ruff: rules and format
 types: $(DEV) ## mypy --strict
 	$(BIN)/mypy
 
-# One thread of torch in each, so that they do not wait for each other's.
+# One thread of torch in each, so that they do not wait for each other's. The order of the files is that of tests/conftest.py.
 tests: $(DEV) ## pytest; ARGS="-k name" runs some
-	$(if $(filter-out 0,$(WORKERS)),OMP_NUM_THREADS=1 )$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile $(ARGS)
+	$(if $(filter-out 0,$(WORKERS)),OMP_NUM_THREADS=1 )$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 format: $(DEV) ## rewrite the code in our format
 	$(BIN)/ruff check --fix .
