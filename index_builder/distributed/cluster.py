@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 import warnings
 from collections.abc import Iterator
@@ -11,10 +12,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from index_builder.gallery_errors import GalleryError
+from index_builder.object_storage.stores import first_line
+from model.errors import SketchseekError
 
 NOTHING_FOR_S = 600.0
 """Seconds without any result after which a build gives up."""
 _log = logging.getLogger(__name__)
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _ANSWER_S = 5.0  # for a cluster's head to take a connection
 _QUIET = ("ray", "ray.data", "ray.serve", "ray.tune", "ray.train")
 # Of the driver's environment, what its workers need: where the packages are, and threads that sleep while they wait.
@@ -61,6 +65,20 @@ def own_warnings_ignored() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def cluster_errors() -> Iterator[None]:
+    """What Ray raises as a `ClusterError`, also of what it runs for ten minutes without a result."""
+    try:
+        yield
+    except SketchseekError:
+        raise
+    except Exception as error:  # Ray's own errors have no base in common
+        raise ClusterError(
+            f"the Ray cluster gave up ({type(error).__name__}: {_said(error)}); what was committed is whole, look at "
+            "the cluster with `ray status` and run the same command again"
+        ) from error
+
+
 def _connect(ray: Any, address: str | None) -> None:
     where = "of this machine" if address in (None, "auto") else f"at {address}"
     try:
@@ -71,9 +89,9 @@ def _connect(ray: Any, address: str | None) -> None:
             configure_logging=False,
             runtime_env={"env_vars": {name: os.environ[name] for name in _FOR_WORKERS if name in os.environ}},
         )
-    except (OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray's own errors have no base in common
         raise ClusterError(
-            f"cannot use the Ray cluster {where}: {_first_line(error)}; run this command on a machine of the cluster, "
+            f"cannot use the Ray cluster {where}: {_said(error)}; run this command on a machine of the cluster, "
             "with the same Python and the same release of Ray"
         ) from error
 
@@ -125,5 +143,8 @@ def _check_answers(address: str) -> None:
         ) from error
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+def _said(error: BaseException) -> str:
+    """What happened, in one line. Ray puts a worker's traceback before it, in colours."""
+    lines = [line for line in _COLOURS.sub("", str(error)).splitlines() if line.strip()]
+    from_worker = any("Traceback (most recent call last)" in line or "creation task" in line for line in lines)
+    return first_line(Exception(lines[-1 if from_worker else 0].strip() if lines else type(error).__name__))

@@ -6,23 +6,31 @@ import copy
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from index_builder.comparing.files_to_read import FileToRead
-from index_builder.distributed.cluster import ClusterError, connected, own_warnings_ignored
-from index_builder.distributed.stages import Encoding, Reading, received, sent
+from index_builder.distributed import arrival
+from index_builder.distributed.cluster import ClusterError, cluster_errors, connected, own_warnings_ignored
+from index_builder.distributed.fitness import fingerprint, seen_here
+from index_builder.distributed.messages import received, sent
+from index_builder.distributed.stages import ChunkDone, Reading
 from index_builder.ingest.build_options import BATCH, GPU_BATCH
-from index_builder.ingest.decode import failed
+from index_builder.ingest.decode import DecodedPhoto, Failed, failed, read_photo
 from index_builder.ingest.encoding_engine import EncodedElsewhere, EncodingTask
-from model.errors import SketchseekError
 
 if TYPE_CHECKING:
     from model.networks.network import Network
 
-Chunks = dict[int, list[FileToRead]]
+Chunks = dict[int, Sequence[FileToRead | DecodedPhoto]]
+"""Files to read, or photos that this machine has decoded."""
+Read = DecodedPhoto | Failed
 
 _CHUNKS_AT_ONCE = 1000
 """Of one run of the stages. The encoders of a run end with it, and so do those that wait for a device that is lost."""
+_MOST_READ_HERE = 32
+"""Files that workers cannot read and this machine can, before the cluster is to blame and no moment's fault."""
+_FEW_CHUNKS = 3
+"""That one file each may be to blame for. Where more are lost twice and nothing comes back, the cluster is."""
 _DECODER_CPUS = 0.5
 _ENCODER_CPUS = 0.1
 """So small that encoders never hold all CPUs of a machine, also where those of a lost machine come to it."""
@@ -91,8 +99,8 @@ class RayEngine:
         with connected(self._address) as ray:
             run = _Run(ray, task, self._device, self._dtype)
             waiting: Iterator[FileToRead] = _chained(first, source)
-            while chunks := dict(enumerate(_chunks(waiting, run.batch_size, _CHUNKS_AT_ONCE))):
-                yield from _settled(run, chunks)
+            while chunks := list(_chunks(waiting, run.batch_size, _CHUNKS_AT_ONCE)):
+                yield from _settled(run, dict(enumerate(chunks)))
 
 
 class _Run:
@@ -100,80 +108,122 @@ class _Run:
 
     def __init__(self, ray: Any, task: EncodingTask, device: str, dtype: str) -> None:
         self._ray, self._task = ray, task
-        self._words = (device, dtype)
-        gpus = Machines.of(ray.nodes()).gpus
-        self.batch_size = task.batch_size or (GPU_BATCH if gpus else BATCH)
-        self._known = ray.put(task.known)
-        self._network = ray.put(_on_cpu(task.network))
+        self._words = {"device": device, "dtype": dtype}
+        self._seen = seen_here(task.folders)
+        ray.cloudpickle.register_pickle_by_value(arrival)
+        with cluster_errors():
+            gpus = Machines.of(ray.nodes()).gpus
+            self.batch_size = task.batch_size or (GPU_BATCH if gpus else BATCH)
+            self._known = ray.put(task.known)
+            self._network = ray.put(_on_cpu(task.network))
 
-    def results(self, chunks: Chunks) -> Iterator[tuple[int, EncodedElsewhere]]:
-        """What becomes of chunks, in any order. One that a worker did not survive is missing."""
-        data, task, (device, dtype) = self._ray.data, self._task, self._words
-        machines = Machines.of(self._ray.nodes())  # some may be gone since the last run
-        limits = task.limits
-        reading = Reading(
-            task.folders, limits, task.network.preprocess, limits.together.total // machines.decoders, self._known
-        )
-        rows = [{"chunk": number, "data": sent(files)} for number, files in chunks.items()]
-        with own_warnings_ignored():
+    def results(self, chunks: Chunks) -> Iterator[tuple[int, ChunkDone]]:
+        """What becomes of chunks, in any order. One that a worker did not survive is missing.
+
+        Raises:
+            ClusterError: the cluster gave up, or a machine of it cannot do the work.
+        """
+        data, task = self._ray.data, self._task
+        rows = [{"chunk": number, "data": sent(files), "failed": "", "node": ""} for number, files in chunks.items()]
+        with cluster_errors(), own_warnings_ignored():
+            machines = Machines.of(self._ray.nodes())  # some may be gone since the last run
+            memory = task.limits.together.total // machines.decoders
+            reading = Reading(task.folders, task.limits, self._seen, task.network.preprocess, memory)
+            options = {
+                "threads": machines.threads,
+                "dataset": task.dataset,
+                "shape": task.shape,
+                "batch_size": self.batch_size,
+                **self._words,
+            }
             dataset = (
                 data.from_items(rows, override_num_blocks=len(rows))
-                .map(reading, num_cpus=_DECODER_CPUS)
+                .map(arrival.ReadingThere(fingerprint(), sent(reading), self._known), num_cpus=_DECODER_CPUS)
                 .map(
-                    Encoding,
+                    arrival.EncodingThere,
                     fn_constructor_kwargs={
+                        "fingerprint": fingerprint(),
+                        "options": sent(options),
                         "network": self._network,
-                        "device": device,
-                        "dtype": dtype,
-                        "threads": machines.threads,
-                        "dataset": task.dataset,
-                        "shape": task.shape,
-                        "batch_size": self.batch_size,
                     },
                     num_cpus=_ENCODER_CPUS,
                     num_gpus=machines.gpus or None,
                     compute=data.ActorPoolStrategy(size=min(machines.encoders, len(rows))),
                 )
             )
-        try:
+        with cluster_errors():
             for row in dataset.iter_rows():
-                result = received(row["data"])
-                if isinstance(result, SketchseekError):
-                    raise result
-                yield row["chunk"], result
-        except SketchseekError:
-            raise
-        except (self._ray.exceptions.RayError, RuntimeError, OSError, TimeoutError) as error:
-            said = (str(error).splitlines() or [""])[0][:200]
-            raise ClusterError(
-                f"the Ray cluster gave up ({type(error).__name__}: {said}); what was committed is whole, look at the "
-                "cluster with `ray status` and run the same command again"
-            ) from error
+                if row["failed"]:
+                    raise ClusterError(f"the machine {row['node']} of the Ray cluster: {row['failed']}")
+                yield row["chunk"], received(row["data"])
+
+    def read_here(self, file: FileToRead) -> DecodedPhoto | Failed:
+        """What this machine makes of a file that another one could not read."""
+        task = self._task
+        return read_photo(task.folders, file, task.network.preprocess, task.limits, task.known.has)
 
 
 def _settled(run: _Run, chunks: Chunks) -> Iterator[EncodedElsewhere]:
     """What becomes of chunks. Those that are missing go again, at last file by file.
 
+    Files that a worker could not read are asked for here. What can be read here goes to the workers decoded.
+
     Raises:
-        ClusterError: nothing came back at all, so the files are not to blame.
+        ClusterError: nothing came back at all, so the files are not to blame; or a machine of the cluster cannot read
+            what this one reads.
     """
-    came = False
+    came, decoded = False, list[DecodedPhoto]()
     for alone in (False, False, True):
+        if alone and not came and len(chunks) > _FEW_CHUNKS:
+            break
         if alone:
             chunks = {number: [file] for number, file in enumerate(file for files in chunks.values() for file in files)}
         if not chunks:
-            return
-        for number, result in run.results(chunks):
-            if chunks.pop(number, None) is not None:  # a chunk may be done twice; the second time it is a leftover
+            break
+        for number, done in run.results(chunks):
+            files = chunks.pop(number, None)
+            if files is not None:  # a chunk may be done twice; the second time it is a leftover
                 came = True
+                result = done.result
+                here = _read_here(run, files, done, len(decoded))
+                decoded += (one for one in here if _has_pixels(one))
+                result.passed_over.extend(one for one in here if not _has_pixels(one))
                 yield result
-    if not came:
+    if chunks and not came:
         raise ClusterError(
-            "every worker of the Ray cluster was lost; its logs say why, for example too little memory or another "
-            "release of Sketchseek there. What was committed is whole: mend the cluster and run the same command again"
+            "every worker of the Ray cluster was lost; its logs say why, for example too little memory. What was "
+            "committed is whole: mend the cluster and run the same command again"
         )
     for (file,) in chunks.values():
-        yield EncodedElsewhere([failed(file, "each worker that decoded it was lost", unknown=True)])
+        path = file.raw_path
+        yield EncodedElsewhere([failed(FileToRead(path), "each worker that decoded it was lost", unknown=True)])
+    if decoded:
+        yield from _settled(run, {0: decoded})
+
+
+def _read_here(run: _Run, files: Sequence[FileToRead | DecodedPhoto], done: ChunkDone, before: int) -> list[Read]:
+    """What becomes here of files that a worker could not read.
+
+    Args:
+        before: how many of them could be read here so far.
+    """
+    if not done.unread:
+        return []
+    named = {file.raw_path: file for file in files if isinstance(file, FileToRead)}
+    found = list[Read]()
+    for unread in done.unread:
+        found.append(run.read_here(named[unread.raw_path]))
+        if before + sum(map(_has_pixels, found)) > _MOST_READ_HERE:
+            raise ClusterError(
+                f"the machine {done.node} of the Ray cluster cannot read {unread.skipped.path} "
+                f"({unread.skipped.reason}), and others that this machine reads; give every machine the same folders. "
+                "What was committed is whole: run the same command again"
+            )
+    return found
+
+
+def _has_pixels(one: Read) -> TypeGuard[DecodedPhoto]:
+    return isinstance(one, DecodedPhoto) and one.pixels is not None
 
 
 def _chunks(files: Iterator[FileToRead], size: int, most: int) -> Iterator[list[FileToRead]]:

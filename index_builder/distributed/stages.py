@@ -1,81 +1,106 @@
 """What workers of a cluster do: one stage reads and decodes files, the next encodes photos and writes their rows.
 
-A row of Ray's dataset is one chunk of files, as one message: what Ray does with rows never splits it.
+`index_builder.distributed.arrival` brings them to a worker, and what they raise back from it.
 """
 
 from __future__ import annotations
 
-import io
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from index_builder.comparing.files_to_read import FileToRead
 from index_builder.comparing.known_index import ContentIndex
-from index_builder.gallery_errors import GalleryError
+from index_builder.distributed.fitness import SeenFolder, check_folder
+from index_builder.distributed.messages import received, sent
 from index_builder.ingest.decode import DecodedPhoto, Failed, read_photo
 from index_builder.ingest.encoding_engine import EncodedElsewhere
 from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import PhotoFile, photo_id
 from index_builder.store.quantise import StoredTokens, TokenShape
 from model.config import PreprocessConfig
-from model.errors import SketchseekError
 from model.images.decoding_memory import DecodingMemory
 from model.images.opening import ImageLimits
-from model.pickled_messages import packed, unpacked
 
-Row = dict[str, Any]
-"""`chunk`, a number; and `data`, see `sent`."""
-
-
-def sent(value: Any) -> bytes:
-    """A value for another process of the same build."""
-    return b"".join(packed(value))
+if TYPE_CHECKING:
+    from model.networks.network import Network
 
 
-def received(data: bytes) -> Any:
-    """What such a process has sent."""
-    file = io.BytesIO(data)
+@dataclass(frozen=True)
+class ChunkRead:
+    """What the first stage made of a chunk.
 
-    def read_into(buffer: bytearray) -> None:
-        file.readinto(buffer)
+    Attributes:
+        read: its files, without those of `unread`.
+        unread: files whose content this machine could not read. Another one may.
+        node: the machine.
+    """
 
-    return unpacked(read_into)
+    read: list[DecodedPhoto | Failed]
+    unread: list[Failed]
+    node: str
+
+
+@dataclass(frozen=True)
+class ChunkDone:
+    """What became of a chunk.
+
+    Attributes:
+        result: of its files, without those of `unread`.
+        unread, node: as of `ChunkRead`.
+    """
+
+    result: EncodedElsewhere
+    unread: list[Failed]
+    node: str
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What the first stage has to know.
+    """The first stage.
 
     Attributes:
         folders, limits: as of `EncodingTask`.
+        seen: the folders as the driver sees them.
         preprocess: of the network.
         memory: bytes for decoding that one worker may take.
-        known: Ray's reference to a `ContentIndex`.
     """
 
     folders: PhotoFolders
     limits: ImageLimits
+    seen: tuple[SeenFolder, ...]
     preprocess: PreprocessConfig
     memory: int
-    known: Any
 
-    def __call__(self, row: Row) -> Row:
-        """Files -> `DecodedPhoto` or `Failed` each."""
-        import ray
+    def __call__(self, data: bytes, known: ContentIndex) -> bytes:
+        """Files, or photos that are decoded already, -> `ChunkRead`.
 
-        known: ContentIndex = ray.get(self.known)
+        Raises:
+            GalleryError: this machine does not see the photos' folders.
+        """
+        for folder in self.seen:
+            check_folder(folder)
         limits = replace(self.limits, together=DecodingMemory(self.memory))
-        jobs: list[FileToRead] = received(row["data"])
-        read = [read_photo(self.folders, job, self.preprocess, limits, known.has) for job in jobs]
-        return {"chunk": row["chunk"], "data": sent(read)}
+        done = ChunkRead([], [], socket.gethostname())
+        jobs: list[FileToRead | DecodedPhoto] = received(data)
+        for job in jobs:
+            if isinstance(job, DecodedPhoto):
+                done.read.append(job)
+                continue
+            one = read_photo(self.folders, job, self.preprocess, limits, known.has)
+            if isinstance(one, Failed) and one.unknown:
+                done.unread.append(one)
+            else:
+                done.read.append(one)
+        return sent(done)
 
 
 class Encoding:
     """The second stage, on a device of its own for as long as the build lasts.
 
     Args:
-        network: Ray's reference to the network, on the CPU.
+        network: encodes the photos; on the CPU.
         device, dtype: as of `load_checkpoint`.
         threads: of torch, on a CPU.
         dataset, shape, batch_size: as of `EncodingTask`.
@@ -84,7 +109,7 @@ class Encoding:
     def __init__(
         self,
         *,
-        network: Any,
+        network: Network,
         device: str,
         dtype: str,
         threads: int,
@@ -93,7 +118,6 @@ class Encoding:
         batch_size: int,
     ) -> None:
         import lance
-        import ray
         import torch
 
         from index_builder.ingest.guarded_encoding import GuardedEncoder
@@ -101,24 +125,18 @@ class Encoding:
 
         torch.set_num_threads(threads)
         place = resolve_device(device)
-        ready = ray.get(network).cast(place, resolve_dtype(dtype, place)).eval()
+        ready = network.cast(place, resolve_dtype(dtype, place)).eval()
         self._encoder = GuardedEncoder(ready, shape, batch_size)
         self._dataset = lance.dataset(dataset)
 
-    def __call__(self, row: Row) -> Row:
-        """Decoded photos -> `EncodedElsewhere`, or the error that ends the build."""
-        photos: list[DecodedPhoto | Failed] = received(row["data"])
-        try:
-            result: EncodedElsewhere | SketchseekError = self._encoded(photos)
-        except SketchseekError as error:
-            result = error
-        except Exception as error:  # no photo is to blame, see `GuardedEncoder`: a lost device, a full disk
-            said = (str(error).splitlines() or [""])[0][:200]
-            result = GalleryError(
-                f"a worker of the cluster cannot go on ({type(error).__name__}: {said}); what was committed is whole, "
-                "mend it and run the same command again"
-            )
-        return {"chunk": row["chunk"], "data": sent(result)}
+    def __call__(self, data: bytes) -> bytes:
+        """`ChunkRead` -> `ChunkDone`.
+
+        Raises:
+            Exception: what no photo is to blame for, see `GuardedEncoder`: a lost device, a full disk.
+        """
+        chunk: ChunkRead = received(data)
+        return sent(ChunkDone(self._encoded(chunk.read), chunk.unread, chunk.node))
 
     def _encoded(self, read: Sequence[DecodedPhoto | Failed]) -> EncodedElsewhere:
         from index_builder.ingest.guarded_encoding import put_guarded

@@ -21,7 +21,7 @@ from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import NO_DATE, PhotoFile, shown_path
 from index_builder.scanning.passed_over import Skipped
 from model.config import PreprocessConfig
-from model.errors import ImageError, ImageTooLargeError
+from model.errors import ImageError, ImageTooLargeError, SketchseekError
 from model.images.date_taken import date_taken
 from model.images.opening import ImageLimits, read_image
 from model.images.preprocess import channels_first, photo_image
@@ -76,6 +76,8 @@ def read_photo(
         source, below = source_of(folders, job.raw_path)
     except FileNotFoundError:
         return failed(job, "no folder of photos has the name that its path begins with", unknown=True)
+    except SketchseekError as error:  # this machine lacks what the folder's kind of storage needs
+        return failed(job, str(error), unknown=True)
     try:
         with limits.together.file(_bytes_to_read(source, below, job.size, limits.max_bytes)):
             return _read_photo(partial(_read, source, below, limits.max_bytes), job, preprocess, limits, is_known)

@@ -1,6 +1,6 @@
-"""A build on two nodes of a real Ray cluster, of which one is killed in the middle.
+"""Builds on two nodes of a real Ray cluster, of which one is killed in the middle, or cannot do the work.
 
-`make ray` runs this, for it takes a minute or two.
+`make ray` runs this, for it takes minutes.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import pytest
 pytest.importorskip("ray", reason="ray is not installed")
 
 from index_builder import BuildOptions, BuildProgress, build_gallery
+from index_builder.distributed.cluster import ClusterError
 from index_builder.distributed.ray_engine import RayEngine
 from tests.index_builder.distributed.test_adopted_rows import assert_same, told
 from tests.index_builder.pictures import write_photo
@@ -27,13 +28,35 @@ pytestmark = [
 ]
 ROOT = Path(__file__).parents[3]
 STORE = 80 * 2**20
+# Python runs it at the start of every process that finds it on its path.
+UNFIT = """
+import os, sys
+kind = os.environ.get("SKETCHSEEK_UNFIT_NODE")
+if kind == "incomplete":
+    class Missing:
+        def find_spec(self, name, path, target=None):
+            if name.startswith("index_builder."):
+                raise ImportError("no " + name)
+    sys.meta_path.insert(0, Missing())
+if kind == "unmounted":
+    real = os.scandir
+    def scandir(path="."):
+        if os.path.basename(os.fspath(path)) == "photos":
+            raise FileNotFoundError(2, "No such file or directory")
+        return real(path)
+    os.scandir = scandir
+"""
 
 
 @pytest.fixture
-def cluster(monkeypatch):
+def cluster(monkeypatch, tmp_path):
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path" / "sitecustomize.py").write_text(UNFIT)
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([str(tmp_path / "path"), str(ROOT), os.environ.get("PYTHONPATH", "")])
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from ray.cluster_utils import Cluster
@@ -66,3 +89,18 @@ def test_a_node_is_killed_and_the_gallery_is_that_of_a_build_here(cluster, tmp_p
     expected = build_gallery(photos, tmp_path / "here", network, options=BuildOptions(batch_size=3, workers=1))
     assert told(report) == told(expected)
     assert_same(tmp_path / "here", gallery, network)
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [("incomplete", "another release of Sketchseek"), ("unmounted", "photos is not there"), ("", "is not available")],
+)
+def test_a_machine_that_cannot_do_the_work_ends_the_build(cluster, tmp_path, network, kind, told):
+    photos = tmp_path / "photos"
+    for seed in range(24):
+        write_photo(photos / f"{seed}.jpg", seed)
+    if kind:
+        cluster.add_node(num_cpus=1, object_store_memory=STORE, env_vars={"SKETCHSEEK_UNFIT_NODE": kind})
+    engine = RayEngine(cluster.address, device="auto" if kind else "cuda", dtype="float32")
+    with pytest.raises(ClusterError, match=told):
+        build_gallery(photos, tmp_path / "gallery", network, options=BuildOptions(batch_size=1, engine=engine))

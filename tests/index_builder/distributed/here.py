@@ -9,37 +9,50 @@ from types import SimpleNamespace
 
 import pytest
 
-from index_builder.distributed.stages import Encoding, Reading, received, sent
+from index_builder.distributed.arrival import EncodingThere, ReadingThere
+from index_builder.distributed.cluster import ClusterError
+from index_builder.distributed.fitness import fingerprint, seen_here
+from index_builder.distributed.messages import received, sent
+from index_builder.distributed.ray_engine import Chunks, _Run, _settled
+from index_builder.distributed.stages import Reading
+
+
+class RunHere(_Run):
+    """As `_Run`, without Ray. `there` is told of each chunk before the first stage gets it."""
+
+    def __init__(self, task, there):
+        self._task, self._there, self._seen = task, there, seen_here(task.folders)
+
+    def results(self, chunks):
+        task = self._task
+        stage = Reading(task.folders, task.limits, self._seen, task.network.preprocess, 2**28)
+        reading = ReadingThere(fingerprint(), sent(stage), task.known)
+        options = {"device": "cpu", "dtype": "float32", "threads": 1, "batch_size": 4}
+        options |= {"dataset": task.dataset, "shape": task.shape}
+        network = copy.deepcopy(task.network)
+        encoding = EncodingThere(fingerprint=fingerprint(), options=sent(options), network=network)
+        for number, files in list(chunks.items()):
+            self._there(number)
+            row = encoding(reading({"chunk": number, "data": sent(files)}))
+            self._there(None)
+            if row["failed"]:
+                raise ClusterError(f"{row['node']}: {row['failed']}")
+            yield row["chunk"], received(row["data"])
 
 
 class EngineHere:
-    """Runs the stages on chunks of four files. `between` may do mischief with what a chunk became."""
+    """Runs the stages on chunks of four files. `between` may do mischief with what a chunk became.
 
-    def __init__(self, between=lambda results: results):
-        self.between = between
+    `there` is called with the number of a chunk when a worker begins it, and with None when it is done.
+    """
+
+    def __init__(self, between=lambda results: results, there=lambda _: None):
+        self.between, self.there = between, there
 
     def encode(self, jobs, task):
-        files, network = iter(jobs), copy.deepcopy(task.network)
-        reading = Reading(task.folders, task.limits, task.network.preprocess, 2**28, task.known)
-        encoding = Encoding(
-            network=network,
-            device="cpu",
-            dtype="float32",
-            threads=1,
-            dataset=task.dataset,
-            shape=task.shape,
-            batch_size=4,
-        )
-
-        def results():
-            for number, chunk in enumerate(iter(lambda: list(islice(files, 4)), [])):
-                row = encoding(reading({"chunk": number, "data": sent(chunk)}))
-                result = received(row["data"])
-                if isinstance(result, Exception):
-                    raise result
-                yield result
-
-        yield from self.between(results())
+        files = iter(jobs)
+        chunks: Chunks = dict(enumerate(iter(lambda: list(islice(files, 4)), [])))
+        yield from self.between(_settled(RunHere(task, self.there), chunks))
 
 
 @pytest.fixture

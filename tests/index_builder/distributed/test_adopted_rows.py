@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from index_builder import BuildOptions, BuildProgress, build_gallery, sync_gallery, verify_gallery
+from index_builder.distributed.cluster import ClusterError
 from index_builder.gallery_errors import GalleryWriteError
 from index_builder.store import writer as writers
 from tests.fault.conftest import contents
@@ -149,5 +150,5 @@ def test_what_no_photo_is_to_blame_for_ends_the_build(photos, tmp_path, network,
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("index_builder.store.checked_commit.write_apart", full)
-    with pytest.raises(GalleryWriteError, match="disk may be full"):
+    with pytest.raises(ClusterError, match="disk may be full"):
         build_gallery(photos, tmp_path / "gallery", network, options=options(EngineHere()))

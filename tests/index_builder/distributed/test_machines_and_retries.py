@@ -12,6 +12,7 @@ import pytest
 from index_builder.comparing.files_to_read import FileToRead
 from index_builder.distributed.cluster import ClusterError, connected
 from index_builder.distributed.ray_engine import Machines, _settled
+from index_builder.distributed.stages import ChunkDone
 from index_builder.ingest.encoding_engine import EncodedElsewhere
 
 FILES = [FileToRead(b"%d.jpg" % number) for number in range(6)]
@@ -53,7 +54,7 @@ class LosingRun:
                 self.lost -= 1
             elif not self.deadly & {file.raw_path for file in files}:
                 for _ in range(1 + self.twice):
-                    yield number, EncodedElsewhere(photos=list(files))
+                    yield number, ChunkDone(EncodedElsewhere(photos=list(files)), [], "")
 
 
 def settled(run):
