@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from index_builder.gallery_errors import GalleryError
-from index_builder.object_storage.stores import open_store, os_errors
+from index_builder.object_storage.stores import StoreError, open_store, os_errors
 from index_builder.photo_files.file_status import FileStatus
 from index_builder.photo_places import BucketFolder
 from model.errors import ConfigurationError
@@ -142,11 +142,19 @@ class Bucket:
             return bytes(obstore.get_range(self._store, name.decode(), start=0, length=count))
 
     def put(self, name: bytes, data: bytes) -> None:
-        """Write an object, whole or not at all; raises FileExistsError where there is one, or OSError."""
+        """Write an object, whole or not at all; raises FileExistsError where there is another one, or OSError."""
         import obstore
 
-        with os_errors():
-            obstore.put(self._store, name.decode(), data, mode="create")
+        try:
+            with os_errors():
+                obstore.put(self._store, name.decode(), data, mode="create")
+        except FileExistsError:
+            # A request whose answer is lost is sent again. The second one then meets what the first one wrote.
+            with self.open(name) as file:
+                if file.size != len(data) or file.read() != data:
+                    raise
+        except FileNotFoundError as error:
+            raise StoreError(errno.EIO, error.strerror) from error  # the bucket itself
 
     def delete(self, name: bytes) -> None:
         """Delete an object. One that is not there is no error. Raises OSError."""

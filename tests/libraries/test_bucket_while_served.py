@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+import traceback
 import urllib.request
 import zipfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
+import lance
+import numpy as np
 import pytest
 from PIL import Image
 
 from app.cli import main
 from app.main import create_app
+from app.service.changes.stored_uploads import ArrivingUploads, store_upload
+from app.service.changes.upload_notes import noted
 from app.setup.doctor import examine
-from index_builder import BuildOptions, build_gallery
+from index_builder import BuildOptions, add_photos, build_gallery
+from index_builder.object_storage import bucket_path
+from index_builder.object_storage.stores import os_errors
+from index_builder.photo_files import bucket as bucket_module
 from index_builder.photo_files.bucket import Bucket
 from index_builder.photo_places import BucketFolder
-from tests.app.conftest import WRITE_KEY, open_client, settings_for, wait_until
+from model.images.opening import ImageLimits
+from tests.app.conftest import WRITE_KEY, open_client, service_in, settings_for, wait_until
 from tests.index_builder.pictures import photo_bytes
+from tests.object_store import HALF, UNANSWERED
 
 OPTIONS = BuildOptions(workers=1)
 NAMES = ("cat/a b.jpg", "cat/ü+%.jpg", "dog/c.jpg")
@@ -35,6 +46,27 @@ def bucket(object_store):
 def gallery(bucket, tmp_path, network):
     build_gallery(f"s3://{bucket}/photos", tmp_path / "g", network, options=OPTIONS)
     return tmp_path / "g"
+
+
+@pytest.fixture(autouse=True)
+def called_on_the_loop(monkeypatch):
+    """Calls into a bucket that made the event loop wait for a network; there must be none in any test."""
+    calls = set[str]()
+
+    def noting(real):
+        def note(*arguments, **options):
+            with suppress(RuntimeError):
+                asyncio.get_running_loop()
+                calls.add("".join(traceback.format_stack(limit=12)))
+            return real(*arguments, **options)
+
+        return note
+
+    for module in (bucket_module, bucket_path):
+        monkeypatch.setattr(module, "os_errors", noting(os_errors))
+    monkeypatch.setattr(lance, "dataset", noting(lance.dataset))
+    yield
+    assert not calls, calls.pop()
 
 
 @pytest.fixture
@@ -114,6 +146,102 @@ def test_an_upload_and_a_deletion_reach_the_bucket(object_store, gallery, bucket
         assert place.is_there(b"dog/c.jpg")
 
 
+def test_a_gallery_and_its_photos_in_one_bucket(bucket, network, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    build_gallery(f"s3://{bucket}/photos", f"s3://{bucket}/gallery", network, options=OPTIONS)
+    with served(f"s3://{bucket}/gallery", network, photos=f"s3://{bucket}/photos", follow_interval_s=60) as client:
+        (upload,) = client.post("/photos", files={"photo": ("new.jpg", photo_bytes(9))}).json()["photos"]
+        client.post("/gallery/accept-loss")
+        assert client.get("/").status_code == client.get("/gallery").status_code == 200
+        assert client.get(found(client)[upload["path"]]["thumbnail_url"]).status_code == 200
+
+
+def left_of_uploads(bucket, gallery=None):
+    """Objects and notes of uploads."""
+    names = [name for name, _ in Bucket(BucketFolder("s3", bucket)).objects() if b"uploads/" in name]
+    return names + (list(noted(gallery).values()) if gallery is not None else [])
+
+
+def test_an_upload_whose_answer_is_lost_was_taken(object_store, gallery, bucket, network):
+    lost = list[str]()
+
+    def lose(method, path):
+        if method != "PUT" or lost:
+            return None
+        lost.append(path)
+        return UNANSWERED
+
+    with served(gallery, network) as client:
+        with object_store.failing(lose):
+            answer = client.post("/photos", files={"photo": ("new.jpg", photo_bytes(9))})
+        assert answer.status_code == 201
+        assert lost
+        assert client.post("/photos", files={"photo": ("new.jpg", photo_bytes(9))}).status_code == 200
+        assert len(left_of_uploads(bucket, gallery)) == 1
+    with pytest.raises(FileExistsError):
+        Bucket(BucketFolder("s3", bucket, "photos")).put(b"dog/c.jpg", photo_bytes(9))
+
+
+def send_three_of_which_one_fails(client, object_store, *, no_deletions):
+    """Send three uploads to a bucket that refuses to write from the third on; the answer, and the deletions."""
+    written, deletions = set[str](), list[str]()
+
+    def refuse(method, path):
+        written.update([path] if method == "PUT" else [])
+        deletions.extend([path] if method == "POST" else [])
+        return 503 if len(written) >= 3 and (method == "PUT" or (no_deletions and method == "POST")) else None
+
+    with object_store.failing(refuse):
+        files = [("photo", (f"{number}.jpg", photo_bytes(50 + number))) for number in range(3)]
+        return client.post("/photos", files=files), deletions
+
+
+def test_uploads_that_come_to_nothing_are_removed(object_store, gallery, bucket, network):
+    with served(gallery, network) as client:
+        answer, deletions = send_three_of_which_one_fails(client, object_store, no_deletions=False)
+        assert (answer.status_code, answer.json()["code"]) == (503, "photos_unreachable")
+        assert len(deletions) == 3, "whether the third was written is not known"
+        assert not left_of_uploads(bucket, gallery)
+
+
+def test_uploads_that_cannot_be_removed_are_removed_at_the_next_start(object_store, gallery, bucket, network):
+    with served(gallery, network) as client:
+        answer, deletions = send_three_of_which_one_fails(client, object_store, no_deletions=True)
+        assert (answer.status_code, answer.json()["code"]) == (503, "photos_unreachable")
+        assert len(deletions) == 6, "each is tried twice"
+    assert [one.is_refused for one in noted(gallery).values()] == [True] * 3
+    (kept, *_) = left_of_uploads(bucket)
+    add_photos(
+        gallery, f"s3://{bucket}/photos", [kept.decode().removeprefix("photos/")], network, options=OPTIONS
+    )  # a sync was faster
+    with served(gallery, network) as client:
+        wait_until(lambda: not noted(gallery))
+        assert left_of_uploads(bucket) == [kept]
+        assert len(found(client)) == 4
+
+
+def test_a_request_that_ends_early_leaves_no_upload_behind(gallery, bucket, network):
+    with served(gallery, network) as client:
+        arriving, changes = ArrivingUploads(), service_in(client).changes
+        stored = [
+            store_upload(
+                "a.jpg",
+                photo_bytes(50 + number),
+                changes.folders(),
+                "uploads",
+                gallery,
+                limits=ImageLimits(),
+                photos_of=lambda _: [],
+            )
+            for number in range(2)
+        ]
+        arriving.add(stored[0])
+        arriving.call_off()
+        assert len(left_of_uploads(bucket)) == 1
+        arriving.add(stored[1])
+        assert not left_of_uploads(bucket, gallery)
+
+
 def test_a_refused_upload_leaves_nothing_behind(gallery, bucket, network):
     with served(gallery, network) as client:
         client.post("/photos", files={"photo": ("new.jpg", b"no picture")})
@@ -143,6 +271,26 @@ def test_a_bucket_that_does_not_answer(object_store, gallery, bucket, network):
         object_store.delete(bucket, "photos/dog/c.jpg")
         answer = client.get(photo["url"])
         assert (answer.status_code, answer.json()["code"]) == (404, "photo_gone")
+
+
+def test_a_bucket_that_fails_in_the_middle_of_a_photo(object_store, tmp_path, network):
+    name = object_store.bucket()
+    noise = np.random.default_rng(0).integers(0, 255, (1000, 1000, 3), np.uint8)
+    Image.fromarray(noise).save(large := io.BytesIO(), "JPEG", quality=95)
+    object_store.put(name, "photos/large.jpg", large.getvalue())
+    build_gallery(f"s3://{name}/photos", tmp_path / "g", network, options=OPTIONS)
+    with served(tmp_path / "g", network) as client:
+        photo = found(client)["large.jpg"]
+        with object_store.failing(lambda method, path: HALF if method == "GET" and "large" in path else None):
+            sketch = {"sketch": ("s.png", photo_bytes(1))}
+            for answer in (
+                client.get(photo["thumbnail_url"]),
+                client.get(f"{photo['url']}?rendition=screen"),
+                client.post("/explain", files=sketch, data={"photo_id": photo["photo_id"], "format": "overlay"}),
+            ):
+                assert (answer.status_code, answer.json()["code"]) == (503, "photos_unreachable")
+                assert answer.headers["retry-after"]
+        assert client.get(photo["thumbnail_url"]).status_code == 200
 
 
 @pytest.mark.usefixtures("quick")

@@ -27,7 +27,7 @@ from app.search.explaining import (
     picture_kind,
 )
 from app.search.stopwatch import Stopwatch
-from app.service.files import photo_files as files
+from app.service.files.reading import photo_to_read
 from app.service.service import Service
 from app.service.serving.deadline import Deadline
 from app.service.serving.served_gallery import ServedVersion
@@ -108,7 +108,7 @@ def _photos(service: Service, served: ServedVersion, rows: list[int], deadline: 
     photos, limits = [], replace(service.photo_limits, wait_until=deadline.at)
     for row in rows:
         deadline.raise_if_passed()  # so that others get this thread
-        with files.open_photo(served.folders, served.snapshot.photo(row)) as file:
+        with photo_to_read(served.folders, served.snapshot.photo(row)) as file:
             photos.append(open_shown(file, limits, PHOTO_SIDE))
     return photos
 

@@ -22,7 +22,7 @@ from app.http.routes.jobs import change_answer, wait_a_while
 from app.http.routes.service_of import service_of
 from app.search.answer_documents import result_of
 from app.service.changes.jobs import Job, Upload
-from app.service.changes.stored_uploads import store_upload
+from app.service.changes.stored_uploads import ArrivingUploads, store_upload
 from app.service.files import photo_files as files
 from app.service.files import renditions, signed_addresses
 from app.service.service import Service
@@ -199,21 +199,20 @@ async def _stored(service: Service, sent: list[UploadFile], folders: PhotoFolder
     served = service.gallery.current
 
     photos_of = served.snapshot.photos_of if served is not None else lambda _: []
-    uploads: list[Upload] = []
+    arriving = ArrivingUploads()
 
     def store(file: UploadFile) -> None:
         data, limits = file.file.read(), service.photo_limits
         gallery = service.settings.gallery
-        uploads.append(store_upload(file.filename, data, folders, place, gallery, limits=limits, photos_of=photos_of))
+        arriving.add(store_upload(file.filename, data, folders, place, gallery, limits=limits, photos_of=photos_of))
 
     try:
         for file in sent:
             await service.decode_photo(partial(store, file))
     except BaseException:
-        for upload in uploads:
-            upload.discard()
+        await asyncio.shield(asyncio.to_thread(arriving.call_off))  # in a bucket, these are requests
         raise
-    return uploads
+    return arriving.uploads
 
 
 @router.delete(

@@ -12,6 +12,7 @@ from app.service.changes.upload_notes import forget, noted
 from app.service.files import photo_files as files
 from index_builder import BuildOptions, BuildReport, Gallery, Skipped, add_photos, remove_photos
 from index_builder.comparing.believing import Belief
+from index_builder.comparing.known_index import KnownIndex
 from index_builder.gallery_errors import FolderAwayError
 from index_builder.ingest.named_folders import named_folders
 from index_builder.photo_files.sources import is_gone
@@ -19,6 +20,8 @@ from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import PhotoRecord, shown_path
 from index_builder.reading.photos_of_content import photos_of_content
 from index_builder.store.places import GalleryPlace
+from index_builder.store.rows import KnownPhotos
+from model.errors import SketchseekError
 from model.networks.network import Network
 
 _log = get_logger("app.service.changes.indexed_uploads")
@@ -99,6 +102,8 @@ def refuse_pending(uploads: Sequence[Upload], code: str) -> None:
 def adopt_uploads(gallery: GalleryPlace, said: PhotoFolders, network: Network, options: BuildOptions) -> BuildReport:
     """Add uploads that were stored but not indexed when the service was ended, where their folder is there.
 
+    Files of refused ones are removed, unless a sync has made photos of them.
+
     Args:
         gallery: its folder.
         said: what the settings say of the photos.
@@ -107,7 +112,8 @@ def adopt_uploads(gallery: GalleryPlace, said: PhotoFolders, network: Network, o
     folders, _ = named_folders(gallery, said)
     belief = Belief(gallery, folders, folders)
     left, ended = list[str](), list[GalleryPlace]()
-    for note, path in noted(gallery).items():
+    for note, one in noted(gallery).items():
+        path = one.raw_path
         try:
             belief.check_reachable([path])
             folders.folder_of(path)
@@ -117,6 +123,10 @@ def adopt_uploads(gallery: GalleryPlace, said: PhotoFolders, network: Network, o
         except FileNotFoundError:
             _log.warning("the folder of a stored upload does not belong to the gallery any more", path=shown_path(path))
             is_there = False
+        if one.is_refused and is_there:
+            if not _is_photo(gallery, path) and not _removed(folders, path):
+                continue  # the next start tries again
+            is_there = False
         ended.append(note)
         if is_there:
             left.append(os.fsdecode(path))
@@ -124,6 +134,18 @@ def adopt_uploads(gallery: GalleryPlace, said: PhotoFolders, network: Network, o
     for note in ended:
         forget(note)
     return report
+
+
+def _is_photo(gallery: GalleryPlace, raw_path: bytes) -> bool:
+    return KnownIndex(KnownPhotos.read(Gallery.open(gallery).dataset())).row_at(raw_path) >= 0
+
+
+def _removed(folders: PhotoFolders, raw_path: bytes) -> bool:
+    try:
+        files.StoredFile(folders, raw_path).remove()
+    except SketchseekError:
+        return False
+    return True
 
 
 def _leave_out_known(uploads: Sequence[Upload], gallery: GalleryPlace, folders: PhotoFolders) -> None:

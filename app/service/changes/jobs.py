@@ -8,13 +8,15 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from app.service.changes.upload_notes import forget
+from app.logs import get_logger
+from app.service.changes.upload_notes import forget, leave_for_the_next_start
 from app.service.files.photo_files import StoredFile
 from app.service_errors import BusyError, RequestError
-from index_builder.photo_record import PhotoRecord
+from index_builder.photo_record import PhotoRecord, shown_path
 from index_builder.store.places import GalleryPlace
 from model.errors import SketchseekError
 
+_log = get_logger("app.service.changes.jobs")
 _MOST_REMEMBERED = 1000
 _MOST_RUNNING = 32
 
@@ -56,11 +58,17 @@ class Upload:
         self.discard()
 
     def discard(self) -> None:
-        """Delete the file where it was stored, if it was."""
-        stored = self.stored
-        self.settle()
+        """Delete the file where it was stored, if it was. One that cannot be deleted is left to the next start."""
+        stored, self.stored = self.stored, None
         if stored is not None:
-            stored.remove()
+            try:
+                stored.remove()
+            except SketchseekError as error:
+                _log.warning("a refused upload could not be removed", path=shown_path(stored.raw_path), code=error.code)
+                if self.note is not None:
+                    leave_for_the_next_start(self.note, stored.raw_path)
+                self.note = None
+        self.settle()
 
     def settle(self) -> None:
         """It is known what became of the file: it is a photo now, or goes away."""

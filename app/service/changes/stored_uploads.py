@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Sequence
 
 from app.service.changes.jobs import Upload
@@ -42,6 +43,10 @@ def store_upload(
 
     Returns:
         what became of the file: stored, known or refused.
+
+    Raises:
+        BusyError: `photos_unreachable`: the bucket does not answer. Nothing is left behind there, as far as it can be
+            told.
     """
     upload = Upload(_shown(name), content_hash=hashlib.sha256(data).digest())
     if not data:
@@ -54,13 +59,46 @@ def store_upload(
     try:
         opened = read_image(data, limits, longest_side=64)
         raw = folders.upload_path(f"{folder}/{files.safe_name(name or '', opened.format)}")
-        upload.note = note(gallery, raw)
-        upload.stored = files.store(folders, raw, data)
+        upload.note, upload.stored = note(gallery, raw), files.StoredFile(folders, raw)
+        files.store(folders, raw, data)
     except (ImageError, RequestError) as error:
+        upload.stored = None  # nothing was written
         upload.refuse(error.code, str(error))
         return upload
+    except BaseException:
+        upload.discard()  # an object may be there although nobody has heard so
+        raise
     upload.path, upload.photo_id = shown_path(raw), photo_id(raw, upload.content_hash)
     return upload
+
+
+class ArrivingUploads:
+    """The uploads of one request while threads store them.
+
+    Attributes:
+        uploads: those that were stored, known or refused by now.
+    """
+
+    def __init__(self) -> None:
+        self.uploads: list[Upload] = []
+        self._lock = threading.Lock()
+        self._is_called_off = False
+
+    def add(self, upload: Upload) -> None:
+        """One has come to its end. It is discarded if the request was called off meanwhile."""
+        with self._lock:
+            self.uploads.append(upload)
+            if not self._is_called_off:
+                return
+        upload.discard()
+
+    def call_off(self) -> None:
+        """Discard all, those that a thread is still storing as well."""
+        with self._lock:
+            self._is_called_off = True
+            uploads = list(self.uploads)
+        for upload in uploads:
+            upload.discard()
 
 
 def _shown(name: str | None) -> str:

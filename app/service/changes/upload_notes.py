@@ -1,18 +1,34 @@
 """Notes of uploads that are stored but not indexed yet, in the gallery's folder: a service that was killed left them.
 
-Without them, the next start could not tell such files from photos that somebody has removed from the gallery.
+Without them, the next start could not tell such files from photos that somebody has removed from the gallery. A note
+may also say that the upload was refused while its file could not be removed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 from index_builder.store.layout import POINTER
-from index_builder.store.places import GalleryPlace, names_in
+from index_builder.store.places import GalleryPlace, names_in, replace_file
 
 FOLDER = "uploads"
+_REFUSED = b"\0"  # before the path, which has none
+
+
+@dataclass(frozen=True)
+class Noted:
+    """What a note says.
+
+    Attributes:
+        raw_path: of the file, as the gallery writes it.
+        is_refused: the file is to go.
+    """
+
+    raw_path: bytes
+    is_refused: bool
 
 
 def note(gallery: GalleryPlace, raw_path: bytes) -> GalleryPlace | None:
@@ -42,10 +58,17 @@ def forget(place: GalleryPlace) -> None:
         place.unlink(missing_ok=True)
 
 
-def noted(gallery: GalleryPlace) -> dict[GalleryPlace, bytes]:
-    """All notes of a gallery, each with the path of its file."""
+def leave_for_the_next_start(place: GalleryPlace, raw_path: bytes) -> None:
+    """The upload was refused, and its file cannot be removed now."""
+    with contextlib.suppress(OSError):
+        replace_file(place, _REFUSED + raw_path)
+
+
+def noted(gallery: GalleryPlace) -> dict[GalleryPlace, Noted]:
+    """All notes of a gallery, by their files."""
     try:
         folder = gallery / FOLDER
-        return {folder / name: (folder / name).read_bytes() for name in sorted(names_in(folder))}
+        contents = {folder / name: (folder / name).read_bytes() for name in sorted(names_in(folder))}
     except OSError:
         return {}
+    return {place: Noted(said.removeprefix(_REFUSED), said.startswith(_REFUSED)) for place, said in contents.items()}

@@ -84,7 +84,7 @@ def _open_object(bucket: Bucket, name: bytes) -> BinaryIO:
 
 @contextmanager
 def bucket_errors(*, writing: bool = False) -> Iterator[None]:
-    """What a bucket refuses or does not answer, as an answer of ours. Lets FileNotFoundError through."""
+    """What a bucket or share refuses or does not answer, as an answer of ours. Lets FileNotFoundError through."""
     try:
         yield
     except FileNotFoundError:
@@ -92,7 +92,7 @@ def bucket_errors(*, writing: bool = False) -> Iterator[None]:
     except OSError as error:
         if writing and isinstance(error, PermissionError):
             raise _not_writable(error) from None
-        text = "The bucket of this photo does not answer at the moment; try again later."
+        text = "The storage of this photo does not answer at the moment; try again later."
         raise BusyError("photos_unreachable", text, _AGAIN_S) from None
 
 
@@ -162,11 +162,22 @@ class StoredFile:
     raw_path: bytes
 
     def remove(self) -> None:
-        """Delete the file. One that is not there is no error."""
+        """Delete the file. One that is not there is no error.
+
+        Raises:
+            RequestError: `photos_read_only`.
+            BusyError: `photos_unreachable`: the bucket does not answer.
+        """
         if (bucket := bucket_of(self.folders, self.raw_path)) is not None:
-            bucket[0].delete(bucket[1])
-        else:
+            with suppress(FileNotFoundError), bucket_errors(writing=True):
+                bucket[0].delete(bucket[1])
+            return
+        try:
             Path(os.fsdecode(self.folders.absolute(self.raw_path))).unlink(missing_ok=True)
+        except NotADirectoryError:
+            return
+        except OSError as error:
+            raise _not_writable(error) from None
 
 
 def store(folders: PhotoFolders, raw_path: bytes, data: bytes) -> StoredFile:

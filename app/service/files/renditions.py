@@ -11,7 +11,8 @@ from typing import BinaryIO
 
 from prometheus_client import Gauge
 
-from app.service.files.photo_files import is_unchanged, open_photo
+from app.service.files.photo_files import is_unchanged
+from app.service.files.reading import photo_to_read
 from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import PhotoRecord
 from model.images.opening import ImageLimits, open_shown
@@ -66,6 +67,7 @@ class Renditions:
 
         Raises:
             RequestError: `photo_gone`.
+            BusyError: `photos_unreachable`.
             DecodingTimeoutError: other photos took the memory for decoding until then.
             ImageError: the file can no longer be decoded.
         """
@@ -73,7 +75,7 @@ class Renditions:
             if (known := self._kept.get(photo.photo_id)) is not None:
                 self._kept.move_to_end(photo.photo_id)
                 return known, True
-        with open_photo(folders, photo) as file:
+        with photo_to_read(folders, photo) as file:
             unchanged = is_unchanged(file, photo)
             data = rendition(file, replace(self._limits, wait_until=until), self._size)
         if unchanged:

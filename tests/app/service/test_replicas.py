@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 
@@ -138,34 +137,3 @@ def test_the_client_passes_a_version_on():
     assert json.loads(json.dumps(calls.search(sketch(), min_version="1.2").parts["data"]))["min_version"] == "1.2"
     assert calls.explain(sketch(), "a", None, "1.2").parts["data"]["min_version"] == "1.2"
     assert "min_version" not in calls.explain(sketch(), "a", None, None).parts["data"]
-
-
-def test_nobody_waits_for_the_gallerys_place_on_the_event_loop(tmp_path, photos, network, monkeypatch):
-    """In a bucket, that is a network which may not answer."""
-    from app.service.changes import gallery_changes
-    from index_builder import Gallery
-    from index_builder.store.opening_writer import has_pointer
-
-    asked, synced = list[str](), list[bool]()
-
-    def noting(real):
-        def note(*arguments):
-            try:
-                asyncio.get_running_loop()
-                asked.append("loop")
-            except RuntimeError:
-                asked.append("thread")
-            return real(*arguments)
-
-        return note
-
-    monkeypatch.setattr(gallery_changes, "has_pointer", noting(has_pointer))
-    monkeypatch.setattr(Gallery, "folders_of", staticmethod(noting(Gallery.folders_of)))
-    monkeypatch.setattr(gallery_changes.GalleryChanges, "_sync", lambda *_: synced.append(True))
-    with service(tmp_path / "g", network, ready=False, photos=photos, watch=True) as client:
-        client.post("/gallery/accept-loss")
-        client.post("/photos", files={"photo": ("new.txt", b"no picture")})
-        client.get("/")
-        wait_until(lambda: bool(synced))
-    assert asked
-    assert "loop" not in asked
