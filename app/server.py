@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import uvicorn
 from fastapi import FastAPI
@@ -19,6 +20,7 @@ from app.http.root_path import TrustedProxies
 from app.http.uvicorn_protocol import protocol_for
 from app.logs import get_logger
 from app.main import create_admin_app
+from app.service.serving.unjoined_threads import any_at_work
 from app.service_errors import ServiceError
 from app.settings import Settings
 
@@ -143,6 +145,18 @@ async def _serve(app: FastAPI, settings: Settings, listener: socket.socket, admi
         admin_server.should_exit = True
         await probes
     return server.started
+
+
+def end_process(code: int) -> NoReturn:
+    """End this process with an exit code, at once if a version of the gallery is still being loaded.
+
+    Python's own end waits for pools of threads that the load uses, and cuts native code in a way that may abort.
+    """
+    if any_at_work():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def configuration(app: FastAPI, settings: Settings, lifespan: str = "on") -> uvicorn.Config:

@@ -15,6 +15,7 @@ names.
 from sketchseek_client.async_client import AsyncClient
 from sketchseek_client.batch_documents import BatchAnswer, BatchItem
 from sketchseek_client.client import Client
+from sketchseek_client.deleted import Deleted
 from sketchseek_client.errors import ClientError, ServiceAnswerError, ServiceUnreachableError
 from sketchseek_client.facet_documents import FacetCount, GalleryFacets
 from sketchseek_client.search_arguments import BatchQuery, SearchArguments
@@ -53,6 +54,7 @@ __all__ = [
     "Client",
     "ClientError",
     "CorrespondenceDocument",
+    "Deleted",
     "Duplicate",
     "Explanation",
     "FacetCount",

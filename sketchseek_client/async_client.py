@@ -14,6 +14,7 @@ import httpx2
 from sketchseek_client import calls
 from sketchseek_client.batch_documents import BatchAnswer
 from sketchseek_client.calls import Call, Document, DocumentCall, Drawn, Rendition
+from sketchseek_client.deleted import Deleted
 from sketchseek_client.downloads import download
 from sketchseek_client.errors import ServiceAnswerError, ServiceUnreachableError
 from sketchseek_client.facet_documents import GalleryFacets
@@ -109,10 +110,9 @@ class AsyncClient:
         with calls.adding(photos) as call:
             return await self._document(call)
 
-    async def delete(self, photo_id: str) -> Job | None:
+    async def delete(self, photo_id: str) -> Deleted:
         """As `Client.delete`."""
-        answer = await self._bytes(calls.delete(photo_id))
-        return Job.model_validate_json(answer) if answer else None
+        return Deleted.of(await self._good_answer(calls.delete(photo_id)))
 
     async def job(self, job_id: str) -> Job:
         """As `Client.job`."""
@@ -149,10 +149,13 @@ class AsyncClient:
         return call.document.model_validate_json(await self._bytes(call))
 
     async def _bytes(self, call: Call) -> bytes:
+        return (await self._good_answer(call)).content
+
+    async def _good_answer(self, call: Call) -> httpx2.Response:
         answer = await self._answer(call)
         if answer.is_error:
             raise ServiceAnswerError(answer)
-        return answer.content
+        return answer
 
     @asynccontextmanager
     async def _streamed(self, call: Call) -> AsyncIterator[httpx2.Response]:

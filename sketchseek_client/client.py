@@ -13,6 +13,7 @@ import httpx2
 from sketchseek_client import calls
 from sketchseek_client.batch_documents import BatchAnswer
 from sketchseek_client.calls import Call, Document, DocumentCall, Drawn, Rendition
+from sketchseek_client.deleted import Deleted
 from sketchseek_client.downloads import download
 from sketchseek_client.errors import ServiceAnswerError, ServiceUnreachableError
 from sketchseek_client.facet_documents import GalleryFacets
@@ -137,10 +138,9 @@ class Client:
         with calls.adding(photos) as call:
             return self._document(call)
 
-    def delete(self, photo_id: str) -> Job | None:
-        """Delete a photo. Returns None once it is done, or the job if that takes a while. Raises as `search`."""
-        answer = self._bytes(calls.delete(photo_id))
-        return Job.model_validate_json(answer) if answer else None
+    def delete(self, photo_id: str) -> Deleted:
+        """Delete a photo: the version that lacks it, or the job if that takes a while. Raises as `search`."""
+        return Deleted.of(self._good_answer(calls.delete(photo_id)))
 
     def job(self, job_id: str) -> Job:
         """How far a change is. Raises as `search`."""
@@ -181,10 +181,13 @@ class Client:
         return call.document.model_validate_json(self._bytes(call))
 
     def _bytes(self, call: Call) -> bytes:
+        return self._good_answer(call).content
+
+    def _good_answer(self, call: Call) -> httpx2.Response:
         answer = self._answer(call)
         if answer.is_error:
             raise ServiceAnswerError(answer)
-        return answer.content
+        return answer
 
     @contextmanager
     def _streamed(self, call: Call) -> Iterator[httpx2.Response]:

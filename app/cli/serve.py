@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from app.cli.early_end import ended_by_sigterm
 from app.cli.shared_options import (
     DEFAULT_CHECKPOINT,
     DEFAULT_GALLERY,
@@ -70,7 +71,7 @@ def command(
     configure_logging(settings.log_level, settings.log_format)
 
     from app.main import create_app
-    from app.server import address_of, listen, serve
+    from app.server import address_of, end_process, listen, serve
     from index_builder import Gallery
     from index_builder.gallery_errors import GalleryAwayError, GalleryNotFoundError
     from index_builder.index.gpu_choice import check_recall_device
@@ -78,6 +79,7 @@ def command(
     from model.checkpoints.files import load_checkpoint
 
     with ExitStack() as stack:
+        stack.enter_context(ended_by_sigterm())
         # Listen first, so that a taken port is reported before anything slow is done.
         listener = stack.enter_context(listen(settings.host, settings.port))
         admin = stack.enter_context(listen(settings.host, settings.admin_port)) if settings.admin_port else None
@@ -93,5 +95,5 @@ def command(
         except GalleryAwayError as error:  # it is served as soon as its storage answers
             typer.echo(f"{error}; the service goes on and tries again", err=True)
         typer.echo(f"Sketchseek listens at {address_of(settings, listener.getsockname()[1])}", err=True)
-        if not serve(create_app(settings, network), settings, listener, admin):
-            raise typer.Exit(1)
+        served = serve(create_app(settings, network), settings, listener, admin)
+    end_process(0 if served else 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from app.service.serving.served_gallery import ServedVersion
+from app.service.serving.served_version import ServedVersion
 
 
 @dataclass(frozen=True)

@@ -126,6 +126,7 @@ class Service:
                 "listening to the network without a key: anyone who reaches this port can search and see the photos"
             )
         self.background.keep(self.gallery.follow, "follow_gallery")
+        self.background.keep(self.gallery.watch_recall, "watch_recall")
         self.background.spawn(asyncio.to_thread(self.decoding.start), "start_decoding")
         self.background.spawn(self._say_when_ready(), "say_when_ready")
         if self.settings.may_change:

@@ -1,17 +1,22 @@
 """The real server in a process of its own: it starts, is killed under load, and ends well."""
 
 import json
+import os
 import select
 import signal
 import socket
+import sys
 import threading
 import time
 
 import httpx2
 import pytest
 
+from app import server
 from app.cli import main
-from tests.app.conftest import sketch, wait_until
+from app.main import create_app
+from app.service.serving.served_gallery import ServedGallery
+from tests.app.conftest import settings_for, sketch, wait_until
 from tests.forked import Command
 
 pytestmark = pytest.mark.timeout(900)  # starting a process may take a minute on a busy machine
@@ -177,6 +182,38 @@ def test_a_killed_service_is_ready_again_with_everything_and_probes_have_a_port_
     assert again.get("/metrics").status_code == 404
     again.process.send_signal(signal.SIGINT)
     assert again.process.wait(200) == 0
+
+
+@pytest.fixture
+def held():
+    """Holds up whatever waits for it, until the test ends."""
+    event = threading.Event()
+    yield lambda *_: event.wait(60)
+    event.set()
+
+
+def test_the_end_does_not_wait_for_a_load(shared_gallery, network, monkeypatch, held):
+    settings = settings_for(shared_gallery, writes="off", drain_s=0.1, shutdown_timeout_s=1)
+    ended_at: list[float] = []
+
+    def load(_gallery):
+        ended_at.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGTERM)
+        held()
+
+    monkeypatch.setattr(ServedGallery, "_load", load)
+    interval = sys.getswitchinterval()
+    with server.listen("127.0.0.1", 0) as listener:
+        try:
+            assert server.serve(create_app(settings, network), settings, listener)
+        finally:
+            sys.setswitchinterval(interval)
+    assert time.monotonic() - ended_at[0] < 20
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    with pytest.raises(SystemExit):
+        server.end_process(3)
+    assert ended == [3], "Python's own end would cut the load in native code"
 
 
 def run(capsys, *arguments: str) -> tuple[int, str]:

@@ -12,7 +12,7 @@ import pytest
 
 from app.http.requests.search_options import SearchOptions
 from app.http.routes.search import query_of
-from app.service.serving.served_gallery import ServedVersion
+from app.service.serving.served_version import ServedVersion
 from app.service_errors import RequestError
 from index_builder import (
     GallerySnapshot,

@@ -171,7 +171,10 @@ def test_the_asynchronous_client_gives_the_same_answers(gallery, photos, network
             shown = await client.explain(sketch(), first), await client.similar(first, 3), await client.gallery()
             added = await client.add([new])
             assert (await client.job(added.job_id)).status == "done"
-            assert await client.delete(str(added.photos[0].photo_id)) is None
+            deleted = await client.delete(str(added.photos[0].photo_id))
+            assert deleted.job is None
+            assert deleted.gallery_version == (await client.gallery()).version != added.gallery_version
+            await client.search(sketch(), min_version=deleted.gallery_version)
             with pytest.raises(ServiceAnswerError) as refused:
                 await client.search(sketch(), tags=["unheard-of"])
             assert refused.value.code == "unknown_tag"

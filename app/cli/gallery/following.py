@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from app.cli.early_end import ended_by_sigterm
 from app.cli.gallery.encoding_options import EncodingOptions
 from app.cli.shared_options import excluded_patterns, linked_folders
 from model.errors import ConfigurationError
@@ -45,8 +46,9 @@ def follow(
         watch=True,
     )
     configure_logging(settings.log_level, settings.log_format)
-    network = encoding.network()
+    with ended_by_sigterm():  # loading the network takes a while; then the writer itself ends at its next batch
+        network = encoding.network()
 
-    from app.writer import follow_folders
+        from app.writer import follow_folders
 
-    follow_folders(settings, network, encoding.build_options(most_lost=most_lost))
+        follow_folders(settings, network, encoding.build_options(most_lost=most_lost))

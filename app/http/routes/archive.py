@@ -24,7 +24,7 @@ from app.http.routes.service_of import service_of
 from app.service.files import photo_files as files
 from app.service.files.zip_pieces import Names, ZipPieces
 from app.service.service import Service
-from app.service.serving.served_gallery import ServedVersion
+from app.service.serving.served_version import ServedVersion
 from app.service_errors import BusyError, RequestError
 from index_builder import PhotoRecord
 from index_builder.gallery_errors import UnknownPhotoError
@@ -56,10 +56,10 @@ _HEADERS = {
 async def archive(request: Request) -> Response:
     """Send ids; get the files in one archive. Photos that cannot be had are left out and named in `left-out.txt`."""
     service = service_of(request)
-    served = service.gallery.serve()
+    service.gallery.serve()
     ids = await read_archive(request, service.settings)
     request.scope["state"]["charge"](len(ids) - 1)  # each of them counts for the rate limit
-    asked = _Asked(service, served, ids)
+    asked = _Asked(service, await service.gallery.with_photos(*ids), ids)
     _check_size(asked.known, service.settings.max_archive_bytes)
     opened = asked.opened()
     try:

@@ -30,7 +30,7 @@ from app.search.stopwatch import Stopwatch
 from app.service.files.reading import photo_to_read
 from app.service.service import Service
 from app.service.serving.deadline import Deadline
-from app.service.serving.served_gallery import ServedVersion
+from app.service.serving.served_version import ServedVersion
 from model.images.opening import open_shown
 from sketchseek_client import Explanation
 from sketchseek_client.search_documents import EXAMPLE_ID

@@ -26,7 +26,7 @@ from app.service.changes.stored_uploads import ArrivingUploads, store_upload
 from app.service.files import photo_files as files
 from app.service.files import renditions, signed_addresses
 from app.service.service import Service
-from app.service.serving.served_gallery import ServedVersion
+from app.service.serving.served_version import ServedVersion
 from app.service_errors import RequestError
 from index_builder.photo_folders import PhotoFolders
 from model.images.formats.endings import media_type_of
@@ -65,7 +65,7 @@ async def photo(
     if rendition == "screen":
         return await _smaller(request, photo_id, service_of(request).screens)
     service = service_of(request)
-    served = service.gallery.serve()
+    served = await service.gallery.with_photos(photo_id)
     record = served.photo(photo_id)
     if service.settings.photo_links == "signed":
         seconds = service.settings.photo_link_s
@@ -118,7 +118,7 @@ async def thumbnail(request: Request, photo_id: PhotoId) -> Response:
 
 async def _smaller(request: Request, photo_id: str, kind: renditions.Renditions) -> Response:
     service = service_of(request)
-    served = service.gallery.serve()
+    served = await service.gallery.with_photos(photo_id)
     record = served.photo(photo_id)
     headers = {"ETag": kind.etag(record), "Cache-Control": _FOR_A_DAY}
     if request.headers.get("if-none-match") == headers["ETag"]:

@@ -27,7 +27,7 @@ from app.search.stopwatch import Stopwatch
 from app.service.service import Service
 from app.service.serving.deadline import Deadline
 from app.service.serving.search_batches import SearchItem
-from app.service.serving.served_gallery import ServedVersion
+from app.service.serving.served_version import ServedVersion
 from sketchseek_client import CorrespondenceDocument, Result, SearchAnswer
 
 router = APIRouter(tags=["search"])

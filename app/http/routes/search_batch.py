@@ -21,7 +21,8 @@ from app.http.routes.service_of import service_of
 from app.logs import get_logger
 from app.service.service import Service
 from app.service.serving.deadline import Deadline
-from app.service.serving.served_gallery import ServedVersion
+from app.service.serving.newer_versions import number_of
+from app.service.serving.served_version import ServedVersion
 from app.service_errors import RequestError
 from app.settings import Settings
 from index_builder.gallery_errors import GalleryVersionGoneError
@@ -50,9 +51,11 @@ async def search_batch(request: Request) -> Response:
     request.scope["state"]["charge"](len(queries) - 1)  # each of them counts for the rate limit
     root_path = request.scope.get("root_path", "")
 
-    prepared = [await _reached(service, _prepared(values, service.settings)) for values in queries]
+    prepared = [_prepared(values, service.settings) for values in queries]
     _check_results(prepared, service.settings.max_batch_results)
     whole = service.deadline(service.settings.batch_timeout_s)
+    await service.gallery.look_for(_newest_wanted(prepared))
+    prepared = [_if_there(service, one) for one in prepared]
 
     async def attempt(served: ServedVersion) -> BatchAnswer:
         items: list[BatchItem] = []
@@ -78,12 +81,18 @@ def _prepared(values: dict[str, Any], settings: Settings) -> _Prepared:
         return error
 
 
-async def _reached(service: Service, prepared: _Prepared) -> _Prepared:
+def _newest_wanted(prepared: list[_Prepared]) -> str | None:
+    """The newest of the versions that the searches ask for; one look and one load serve them all."""
+    wanted = [one[1].min_version for one in prepared if isinstance(one, tuple) and one[1].min_version is not None]
+    return max(wanted, key=number_of, default=None)
+
+
+def _if_there(service: Service, prepared: _Prepared) -> _Prepared:
     """The same, or that the version that it asks for is not there yet."""
     if isinstance(prepared, SketchseekError):
         return prepared
     try:
-        await service.gallery.reach(prepared[1].min_version)
+        service.gallery.check(prepared[1].min_version)
     except SketchseekError as error:
         return error
     return prepared

@@ -22,6 +22,7 @@ from index_builder import (
     Gallery,
     PhotoRecord,
     build_gallery,
+    latest_version,
     remove_photos,
     sync_gallery,
 )
@@ -58,6 +59,7 @@ class GalleryChanges:
         self._metrics = metrics
         self._runner = ChangeRunner(served_gallery, metrics)
         self._existed = False
+        self._remembered: tuple[str, PhotoFolders] | None = None  # the folders of a version
         self._options = replace(options, wait_s=_LOCK_POLL_S)
 
     @property
@@ -87,7 +89,10 @@ class GalleryChanges:
             return self._served_gallery.current.folders
         said = self._settings.photo_folders
         try:
-            return Gallery.folders_of(self._settings.gallery, said)
+            version = latest_version(self._settings.gallery)  # cheap, which opening the gallery is not
+            if self._remembered is None or self._remembered[0] != version:
+                self._remembered = version, Gallery.folders_of(self._settings.gallery, said)
+            return self._remembered[1]
         except GalleryAwayError:
             raise
         except GalleryError:

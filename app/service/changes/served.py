@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from app.service.serving.served_gallery import ServedVersion
+from app.service.serving.served_version import ServedVersion
 
 
 class Served(Protocol):

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
 
 from app.logs import get_logger
 from app.metrics import Metrics
-from app.search.query_and_answer import Query
-from app.search.query_parts import QueryParts
-from app.search.searcher import TwoStageSearcher
+from app.service.serving.newer_versions import NewerVersions, Number, number_of
 from app.service.serving.search_batches import Worker
+from app.service.serving.served_version import ServedVersion, load_version, warm_up
+from app.service.serving.unjoined_threads import on_unjoined_thread
 from app.service_errors import BusyError
 from app.settings import Settings
-from index_builder import GallerySnapshot, PhotoRecord, latest_version
+from index_builder import latest_version
 from index_builder.gallery_errors import (
     GalleryAwayError,
     GalleryNotFoundError,
@@ -27,50 +25,12 @@ from index_builder.gallery_errors import (
     RecallServerError,
     UnknownPhotoError,
 )
-from index_builder.photo_folders import PhotoFolders
 from model.errors import DeviceError, SketchseekError
 from model.networks.network import Network
 
 T = TypeVar("T")
 _PASSING = (DeviceError, BusyError, RecallServerError, GalleryAwayError)
 _log = get_logger("app.service.serving.served_gallery")
-
-
-@dataclass(frozen=True)
-class ServedVersion:
-    """One version of the gallery, loaded and warm.
-
-    Attributes:
-        searcher: over its snapshot.
-    """
-
-    searcher: TwoStageSearcher
-
-    @property
-    def folders(self) -> PhotoFolders:
-        """Where its photos lie."""
-        return self.snapshot.folders
-
-    @property
-    def snapshot(self) -> GallerySnapshot:
-        """The version's photos."""
-        return self.searcher.snapshot
-
-    def photo(self, photo_id: str) -> PhotoRecord:
-        """The record of a photo.
-
-        Raises:
-            UnknownPhotoError: this version has no photo of that id.
-        """
-        return self.snapshot.photo(self.snapshot.row_of(photo_id))
-
-    def has(self, photo_id: str) -> bool:
-        """Whether this version has a photo of that id."""
-        try:
-            self.snapshot.row_of(photo_id)
-        except UnknownPhotoError:
-            return False
-        return True
 
 
 class ServedGallery:
@@ -90,7 +50,10 @@ class ServedGallery:
         self._metrics = metrics
         self._current: ServedVersion | None = None
         self._lock = asyncio.Lock()
+        self._newer = NewerVersions(self._latest, self._take_latest, settings.request_timeout_s / 2)
         self._load_s = 0.0
+        self._again_at = 0.0  # of `time.monotonic`; later than now after a load that failed
+        self._lost: ServedVersion | None = None  # by the server that finds its candidates
         self._refused: str | None = None
         self.problem: SketchseekError | None = None
 
@@ -115,11 +78,21 @@ class ServedGallery:
         Raises:
             BusyError: `not_ready`; `version_not_there_yet`, with 409.
         """
-        if version is None or _number(self.serve().snapshot.version) >= _number(version):
-            return
-        with contextlib.suppress(SketchseekError):  # the version that is served goes on
-            await self.refresh()
-        if _number(self.serve().snapshot.version) < _number(version):
+        await self.look_for(version)
+        self.check(version)
+
+    async def look_for(self, version: str | None) -> None:
+        """As `reach`, without a word if it is not there.
+
+        Raises:
+            BusyError: `not_ready`.
+        """
+        if version is not None and number_of(self.serve().snapshot.version) < number_of(version):
+            await self._newer.wait_for(number_of(version))
+
+    def check(self, version: str | None) -> None:
+        """Check that a version is served, or a later one. Raises as `reach`."""
+        if version is not None and number_of(self.serve().snapshot.version) < number_of(version):
             raise BusyError(
                 "version_not_there_yet",
                 f"Version {version} of the gallery is not served here yet.",
@@ -127,24 +100,62 @@ class ServedGallery:
                 409,
             )
 
+    async def with_photos(self, *photo_ids: str) -> ServedVersion:
+        """The version being served. If it lacks a photo, which another service may have found, a newer one if there is.
+
+        Raises:
+            BusyError: `not_ready`.
+        """
+        served = self.serve()
+        return served if all(map(served.has, photo_ids)) else await self._newer_than(served)
+
     async def answer(self, attempt: Callable[[ServedVersion], Awaitable[T]]) -> T:
-        """The result of `attempt` on the version being served, or on the next one if its files are gone by then.
+        """The result of `attempt` on the version being served, or on the next one if that may have what it lacks.
 
         Raises:
             BusyError: nothing can be served yet.
             GalleryVersionGoneError: the files are gone, and there is no other version or its files are gone as well.
-            SketchseekError: another version exists but cannot be served; also whatever `attempt` raises.
+            SketchseekError: whatever `attempt` raises.
         """
         served = self.serve()
         try:
             return await attempt(served)
-        except GalleryVersionGoneError:
-            # The version was cleaned up on disk during the request. A newer one can answer.
-            if self.serve() is served:
-                await self.refresh()
-            if self.serve() is served:
+        except (GalleryVersionGoneError, UnknownPhotoError):
+            # It was cleaned up on disk during the request, or another service has found a photo in a newer one.
+            if await self._newer_than(served) is served:
                 raise
         return await attempt(self.serve())
+
+    async def _newer_than(self, served: ServedVersion) -> ServedVersion:
+        """A newer version if there is one that can be served soon; else the same."""
+        if self.serve() is served:
+            generation, commit = number_of(served.snapshot.version)
+            await self._newer.wait_for((generation, commit + 1))
+        return self.serve()
+
+    async def _latest(self) -> Number:
+        """The latest version of the gallery; () if it cannot be known."""
+        try:
+            return number_of(await on_unjoined_thread(self._find_latest, "latest_version"))
+        except SketchseekError:
+            return ()
+        except Exception as error:
+            _log.error("looking for the latest version failed", exc_info=error)
+            return ()
+
+    async def _take_latest(self) -> Number:
+        """Serve the latest version, unless one could not be loaded a moment ago: asking does not shorten that pause.
+
+        Returns what is served then.
+        """
+        if time.monotonic() >= self._again_at:
+            try:
+                await self.refresh()
+            except SketchseekError as error:
+                _log.info("cannot serve a version that was asked for", code=error.code)
+            except Exception as error:
+                _log.error("loading a version that was asked for failed", exc_info=error)
+        return () if self._current is None else number_of(self._current.snapshot.version)
 
     async def refresh(self, *, retry: bool = False) -> bool:
         """Load the latest version unless it is already served; True if it was swapped in.
@@ -158,8 +169,10 @@ class ServedGallery:
         async with self._lock:
             version = None
             try:
-                version = await asyncio.to_thread(latest_version, self._settings.gallery)
-                if await asyncio.to_thread(self._still_serves, version):
+                version = await on_unjoined_thread(self._find_latest, "latest_version")
+                if retry:
+                    await self._look_at_recall()
+                if self._serves(version):
                     self.problem = None
                     return False
                 if version == self._refused and not retry:
@@ -191,12 +204,33 @@ class ServedGallery:
             except Exception as error:
                 self._metrics.gallery_failures.labels("load").inc()
                 _log.error("following the gallery failed", exc_info=error)
-            await asyncio.sleep(max(self._settings.follow_interval_s, 3 * self._load_s))
+            await asyncio.sleep(self._pause_s)
 
-    def _still_serves(self, version: str) -> bool:
-        """Whether a version is served, and candidates are found in it. A server that lost it has to get it again."""
+    @property
+    def _pause_s(self) -> float:
+        return max(self._settings.follow_interval_s, 3 * self._load_s)
+
+    async def watch_recall(self) -> None:
+        """Find out for ever whether candidates are found. Loads, and the pauses after them, do not hold that up."""
+        while True:
+            await asyncio.sleep(self._settings.follow_interval_s)
+            try:
+                await self._look_at_recall()
+            except Exception as error:
+                _log.error("looking at recall failed", exc_info=error)
+
+    async def _look_at_recall(self) -> None:
+        if (served := self._current) is not None:
+            found = await on_unjoined_thread(served.snapshot.look_at_recall, "look_at_recall")
+            self._lost = None if found else served
+
+    def _serves(self, version: str) -> bool:
+        """Whether a version is served, and no server has lost it: then it has to get it again."""
         served = self._current
-        return served is not None and served.snapshot.version == version and served.snapshot.look_at_recall()
+        return served is not None and served.snapshot.version == version and self._lost is not served
+
+    def _find_latest(self) -> str:
+        return latest_version(self._settings.gallery)
 
     def _is_being_built(self, error: SketchseekError) -> bool:
         """Whether `error` only means that the first build is not done: no gallery yet, but photos to build it from."""
@@ -211,32 +245,22 @@ class ServedGallery:
         """
         started = time.monotonic()
         try:
-            served = await asyncio.to_thread(self._load)
-            await asyncio.wrap_future(self._worker.call(lambda: _warm_up(served.searcher)))
+            # It only reads, or fills a server, which a kill may cut off: nothing that the end must wait for.
+            served = await on_unjoined_thread(self._load, "load_version")
+            await asyncio.wrap_future(self._worker.call(lambda: warm_up(served.searcher)))
         except (torch.AcceleratorError, torch.OutOfMemoryError) as error:  # while it was loaded, beside the worker
             raise self._worker.errors.told(error) from error
         finally:
             self._load_s = time.monotonic() - started
+            self._again_at = time.monotonic() + self._pause_s
+        self._again_at = 0.0
         return served
 
     def _load(self) -> ServedVersion:
-        network = self._network
-        snapshot = GallerySnapshot.load(
-            self._settings.gallery,
-            network.identity,
-            photos=self._settings.photo_folders,
-            recall=self._settings.recall_settings,
-            hash_projection=network.hash_projection,
-            device=network.device,
-            dtype=network.dtype,
-            cache_bytes=self._settings.token_cache_bytes,
-            preload=True,
-        )
-        pairs = self._settings.pairs_together(on_gpu=network.device.type == "cuda")
-        return ServedVersion(TwoStageSearcher(network, snapshot, pairs))
+        return load_version(self._settings, self._network)
 
     def _swap(self, served: ServedVersion) -> None:
-        self._current, self.problem, self._refused = served, None, None
+        self._current, self.problem, self._refused, self._lost = served, None, None, None
         generation, commit = served.snapshot.version.split(".")
         self._metrics.gallery_photos.set(len(served.snapshot))
         self._metrics.gallery_generation.set(int(generation))
@@ -250,15 +274,3 @@ class ServedGallery:
             photos=len(served.snapshot),
             loaded_in_ms=round(self._load_s * 1000),
         )
-
-
-def _number(version: str) -> tuple[int, ...]:
-    return tuple(map(int, version.split(".")))
-
-
-def _warm_up(searcher: TwoStageSearcher) -> None:
-    """One whole search, so that the first client does not pay for one-time work; on the device's own thread."""
-    searcher.network.warm_up()
-    size = searcher.network.preprocess.image_size
-    next(searcher.search_many([QueryParts(torch.zeros(3, size, size))], [Query()]))
-    searcher.snapshot.facets()  # makes the arrays that filters look at

@@ -10,7 +10,9 @@ import time
 import pytest
 from typer.testing import CliRunner
 
+from app.cli import main
 from app.cli.gallery import cli
+from app.cli.gallery.encoding_options import EncodingOptions
 from index_builder import Gallery, gallery_info, latest_version
 from index_builder.gallery_errors import GalleryError, GalleryMismatchError, GalleryNotFoundError
 from index_builder.store.folder_looks import FolderLooks
@@ -117,6 +119,25 @@ def test_what_is_for_one_change_is_refused(invoke, option, tmp_path):
     error = invoke(option, "--gallery", tmp_path / "g")
     assert isinstance(error, ConfigurationError)
     assert f"run `sketchseek gallery sync {option}` first" in str(error)
+
+
+@pytest.mark.parametrize("command", ["follow", "serve"])
+def test_sigterm_while_the_network_loads_is_an_end_on_request(command, gallery, monkeypatch):
+    def load(*_arguments, **_options):
+        signal.raise_signal(signal.SIGTERM)
+        pytest.fail("it went on")
+
+    monkeypatch.setattr("app.logs.configure_logging", lambda *_: None)
+    monkeypatch.setattr("model.checkpoints.files.load_checkpoint", load)
+    monkeypatch.setattr(EncodingOptions, "network", load)
+    arguments = {"follow": ["gallery", "sync", "--follow"], "serve": ["serve", "--port", "0"]}[command]
+    before = signal.signal(signal.SIGTERM, lambda *_: pytest.fail("nobody answered SIGTERM"))
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main([*arguments, "--gallery", str(gallery), "--device", "cpu"])
+        assert ended.value.code == 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_a_writer_that_knows_no_folder_does_not_begin(invoke, tmp_path, checkpoint):

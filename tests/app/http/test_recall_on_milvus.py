@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.main import create_app
+from app.service.serving.served_gallery import ServedGallery
 from app.setup.doctor import examine
 from index_builder import BuildOptions, sync_gallery
 from index_builder.index.milvus_server import MilvusServer
@@ -66,7 +67,15 @@ def test_it_answers_as_faiss_does_and_follows_the_gallery(settings, gallery, pho
     assert TOKEN not in caplog.text
 
 
-def test_while_it_is_away_searches_say_so(settings, network, cut, caplog):
+def test_while_it_is_away_searches_say_so(settings, network, cut, caplog, monkeypatch):
+    real = ServedGallery._loaded
+
+    async def loaded(gallery):
+        served = await real(gallery)
+        gallery._load_s = 1000.0  # the pause after such a load does not hold up a look at Milvus
+        return served
+
+    monkeypatch.setattr(ServedGallery, "_loaded", loaded)
     with open_client(create_app(settings, network)) as client:
         expected = found(client)
         put_back = cut()

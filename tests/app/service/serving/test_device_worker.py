@@ -502,7 +502,7 @@ def test_a_gpu_lost_in_the_background_turns_the_service_unready(gallery, photos,
             with pytest.raises(BusyError):
                 shared.encode_photo(torch.zeros(3, 3, 64, 64))
         else:
-            monkeypatch.setattr("app.service.serving.served_gallery._warm_up", refuse(LOST))
+            monkeypatch.setattr("app.service.serving.served_gallery.warm_up", refuse(LOST))
             picture(5).save(photos / "animals" / "new.png")
             build_gallery(photos, gallery, network, options=BuildOptions(workers=1))
         wait_until(lambda: client.get("/readyz").status_code == 503)
