@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 
 from index_builder.ingest.decode import taken_ns_of
+from index_builder.photo_files.sources import source_of
 from index_builder.photo_folders import PhotoFolders
 from index_builder.store.metadata import DATE
 from index_builder.store.writer import GalleryWriter
@@ -45,9 +44,11 @@ def fill_dates(writer: GalleryWriter, folders: PhotoFolders, reaches: Callable[[
 def _stated(folders: PhotoFolders, raw_path: bytes) -> int | None:
     """As `PhotoFile.taken_ns`; None where the file cannot be read, or lies in none of the folders."""
     try:
-        place = folders.absolute(raw_path)
-        handle = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would block for ever
-        with open(handle, "rb", buffering=0) as file:  # noqa: PTH123 - a descriptor, no path
-            return taken_ns_of(file) if stat.S_ISREG(os.fstat(handle).st_mode) else None
+        source, below = source_of(folders, raw_path)
+        file = source.open_parts(below)
+        if file is None:
+            return None
+        with file:
+            return taken_ns_of(file)
     except OSError:
         return None

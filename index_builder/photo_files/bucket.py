@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from obstore import ObjectMeta
 
 _PIECE = 256 * 1024
+_PART = 64 * 1024
 _REQUEST_S = 300  # for the largest photo on a slow line
 
 
@@ -62,6 +63,36 @@ class _Pieces(io.RawIOBase):
         target[:count] = self._left[:count]
         self._left = self._left[count:]
         return count
+
+
+class _Ranges(io.RawIOBase):
+    """An object of a known size that can be sought: each read asks for the bytes that it wants."""
+
+    def __init__(self, store: Any, name: str, size: int) -> None:
+        super().__init__()
+        self._store, self._name, self._size, self._at = store, name, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = max(0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence])
+        return self._at
+
+    def readinto(self, target: Any) -> int:
+        import obstore
+
+        count = min(len(target), self._size - self._at)
+        if count <= 0:
+            return 0
+        with os_errors():
+            found = memoryview(obstore.get_range(self._store, self._name, start=self._at, length=count))
+        target[: len(found)] = found
+        self._at += len(found)
+        return len(found)
 
 
 class Bucket:
@@ -133,6 +164,10 @@ class Bucket:
         with os_errors():
             answer = obstore.get(self._store, name.decode())
             return BucketFile(iter(answer.stream(min_chunk_size=_PIECE)), _status(answer.meta))
+
+    def open_parts(self, name: bytes) -> io.BufferedReader:
+        """An object that can be sought, of which only parts are read; raises OSError."""
+        return io.BufferedReader(_Ranges(self._store, name.decode(), self.status(name).size), _PART)
 
     def head(self, name: bytes, count: int) -> bytes:
         """The first bytes of an object, at most `count`; raises OSError."""

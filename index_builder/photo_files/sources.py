@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from index_builder.photo_files.bucket import Bucket
 from index_builder.photo_files.file_status import FileStatus
@@ -26,6 +26,9 @@ class PhotoSource(Protocol):
 
         A file may grow while it is read: one byte more than `most` shows that it became too long.
         """
+
+    def open_parts(self, below: bytes) -> BinaryIO | None:
+        """The file, to be sought and read in parts, or None if it is no regular file."""
 
     def is_gone(self, below: bytes) -> bool:
         """Whether there is no file of this path, as far as anybody can tell."""
@@ -73,13 +76,19 @@ class _LocalSource:
         return status.size if status.is_regular else 0
 
     def read(self, below: bytes, most: int) -> tuple[bytes | None, FileStatus]:
-        handle = os.open(self._at(below), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would block for ever
-        with open(handle, "rb") as file:  # noqa: PTH123 - a descriptor, no path
-            status = FileStatus.of(os.fstat(handle))
+        with open(self._handle(below), "rb") as file:  # noqa: PTH123 - a descriptor, no path
+            status = FileStatus.of(os.fstat(file.fileno()))
             if not status.is_regular:
                 return None, status
             # Reading takes as much memory at once as it asks for.
             return file.read(status.size + 1) if status.size <= most else b"", status
+
+    def open_parts(self, below: bytes) -> BinaryIO | None:
+        file = open(self._handle(below), "rb", buffering=0)  # noqa: PTH123, SIM115 - a descriptor; the caller closes it
+        if FileStatus.of(os.fstat(file.fileno())).is_regular:
+            return file
+        file.close()
+        return None
 
     def is_gone(self, below: bytes) -> bool:
         try:
@@ -92,6 +101,9 @@ class _LocalSource:
 
     def is_folder(self, below: bytes) -> bool:
         return os.path.isdir(self._at(below))  # noqa: PTH112 - bytes
+
+    def _handle(self, below: bytes) -> int:
+        return os.open(self._at(below), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would block for ever
 
     def _at(self, below: bytes) -> bytes:
         return os.path.join(self._path, below) if below else self._path  # noqa: PTH118 - pathlib has no paths in bytes
@@ -112,6 +124,9 @@ class _BucketSource:
     def read(self, below: bytes, most: int) -> tuple[bytes | None, FileStatus]:
         with self._bucket.open(below) as file:
             return file.read(file.size + 1) if file.size <= most else b"", file.status
+
+    def open_parts(self, below: bytes) -> BinaryIO | None:
+        return self._bucket.open_parts(below)
 
     def is_gone(self, below: bytes) -> bool:
         if not below:

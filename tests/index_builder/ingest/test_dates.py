@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 
 import pyarrow as pa
 import pytest
 
 from index_builder import GallerySnapshot, add_photos, build_gallery, rebuild_gallery, sync_gallery, verify_gallery
-from index_builder.ingest.dates import fill_dates
+from index_builder.ingest.dates import _stated, fill_dates
 from index_builder.photo_filter import PhotoFilter
 from index_builder.photo_folders import PhotoFolders
 from index_builder.store import metadata
@@ -18,6 +18,7 @@ from index_builder.store.gallery import Gallery
 from index_builder.store.opening_writer import open_writer
 from tests.index_builder.pictures import write_photo
 from tests.model.images.test_date_taken import ORIGINAL, with_exif
+from tests.object_store import object_server, object_store  # noqa: F401 - fixtures
 
 TAKEN = datetime(2019, 6, 30, 12, 30)
 
@@ -147,3 +148,15 @@ def test_a_photo_below_no_folder_has_no_date_yet(photos, tmp_path):
     folders = PhotoFolders.of([f"home={photos}", f"second={tmp_path / 'other'}"])
     fill_dates(writer, folders, lambda _: True, workers=1)  # type: ignore[arg-type]
     assert writer.written == {}
+
+
+def test_photos_in_a_bucket_get_their_dates_too(library, object_store):  # noqa: F811
+    bucket = object_store.bucket()
+    dated = (library / "dated.jpg").read_bytes()
+    comment = b"\xff\xfe\xff\xff" + bytes(65533)
+    object_store.put(bucket, "photos/late.jpg", dated[:2] + 20 * comment + dated[2:] + bytes(3_000_000))
+    folders = PhotoFolders.of(f"s3://{bucket}/photos")
+    stated = _stated(folders, b"late.jpg")
+    assert stated is not None
+    assert datetime.fromtimestamp(stated / 1e9, UTC).replace(tzinfo=None) == TAKEN
+    assert _stated(folders, b"gone.jpg") is None
