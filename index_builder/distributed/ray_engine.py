@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 from index_builder.comparing.files_to_read import FileToRead
 from index_builder.distributed import arrival
 from index_builder.distributed.cluster import ClusterError, cluster_errors, connected, own_warnings_ignored
 from index_builder.distributed.fitness import fingerprint, seen_here
+from index_builder.distributed.machines import DECODER_CPUS, ENCODER_CPUS, Machines
 from index_builder.distributed.messages import received, sent
 from index_builder.distributed.stages import ChunkDone, Reading
 from index_builder.ingest.build_options import BATCH, GPU_BATCH
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 Chunks = dict[int, Sequence[FileToRead | DecodedPhoto]]
 """Files to read, or photos that this machine has decoded."""
 Read = DecodedPhoto | Failed
+AtOnce = Literal["all", "machines", "one"]
+_ALL_IN_TURN: tuple[AtOnce, ...] = ("all", "all", "machines", "one")
 
 _CHUNKS_AT_ONCE = 1000
 """Of one run of the stages. The encoders of a run end with it, and so do those that wait for a device that is lost."""
@@ -31,45 +33,6 @@ _MOST_READ_HERE = 32
 """Files that workers cannot read and this machine can, before the cluster is to blame and no moment's fault."""
 _FEW_CHUNKS = 3
 """That one file each may be to blame for. Where more are lost twice and nothing comes back, the cluster is."""
-_DECODER_CPUS = 0.5
-_ENCODER_CPUS = 0.1
-"""So small that encoders never hold all CPUs of a machine, also where those of a lost machine come to it."""
-_CPUS_OF_ENCODER = 4  # that one encoder uses where there is no GPU
-
-
-@dataclass(frozen=True)
-class Machines:
-    """What a cluster has, and how the stages share it.
-
-    Attributes:
-        encoders: how many there are.
-        gpus: of each encoder, 1 or 0.
-        threads: of torch, of each encoder.
-        decoders: how many files may be decoded at the same time.
-    """
-
-    encoders: int
-    gpus: int
-    threads: int
-    decoders: int
-
-    @classmethod
-    def of(cls, nodes: Sequence[dict[str, Any]]) -> Machines:
-        """What the nodes have that Ray lists.
-
-        Raises:
-            ClusterError: no node has a CPU for Ray.
-        """
-        alive = [node["Resources"] for node in nodes if node["Alive"]]
-        with_cpus = [node.get("CPU", 0.0) for node in alive if node.get("CPU", 0.0) >= _DECODER_CPUS + _ENCODER_CPUS]
-        if not with_cpus:
-            raise ClusterError("no machine of the Ray cluster has a CPU to work with; start one with `ray start`")
-        cpus, gpus = sum(with_cpus), int(sum(node.get("GPU", 0.0) for node in alive))
-        decoders = max(1, int(cpus / _DECODER_CPUS))
-        if gpus:
-            return cls(gpus, 1, 1, decoders)
-        encoders = max(len(with_cpus), int(cpus) // _CPUS_OF_ENCODER)
-        return cls(encoders, 0, max(1, int(cpus) // encoders), decoders)
 
 
 class RayEngine:
@@ -117,8 +80,12 @@ class _Run:
             self._known = ray.put(task.known)
             self._network = ray.put(_on_cpu(task.network))
 
-    def results(self, chunks: Chunks) -> Iterator[tuple[int, ChunkDone]]:
+    def results(self, chunks: Chunks, at_once: AtOnce = "all") -> Iterator[tuple[int, ChunkDone]]:
         """What becomes of chunks, in any order. One that a worker did not survive is missing.
+
+        Args:
+            chunks: of files.
+            at_once: how many of them are decoded at the same time: as many as CPUs can, as there are machines, or one.
 
         Raises:
             ClusterError: the cluster gave up, or a machine of it cannot do the work.
@@ -127,8 +94,8 @@ class _Run:
         rows = [{"chunk": number, "data": sent(files), "failed": "", "node": ""} for number, files in chunks.items()]
         with cluster_errors(), own_warnings_ignored():
             machines = Machines.of(self._ray.nodes())  # some may be gone since the last run
-            memory = task.limits.together.total // machines.decoders
-            reading = Reading(task.folders, task.limits, self._seen, task.network.preprocess, memory)
+            reading = Reading(task.folders, task.limits, self._seen, task.network.preprocess)
+            most = {"all": None, "machines": machines.count, "one": 1}[at_once]
             options = {
                 "threads": machines.threads,
                 "dataset": task.dataset,
@@ -138,7 +105,11 @@ class _Run:
             }
             dataset = (
                 data.from_items(rows, override_num_blocks=len(rows))
-                .map(arrival.ReadingThere(fingerprint(), sent(reading), self._known), num_cpus=_DECODER_CPUS)
+                .map(
+                    arrival.ReadingThere(fingerprint(), sent(reading), self._known),
+                    num_cpus=DECODER_CPUS,
+                    compute=data.TaskPoolStrategy(size=most),
+                )
                 .map(
                     arrival.EncodingThere,
                     fn_constructor_kwargs={
@@ -146,7 +117,7 @@ class _Run:
                         "options": sent(options),
                         "network": self._network,
                     },
-                    num_cpus=_ENCODER_CPUS,
+                    num_cpus=ENCODER_CPUS,
                     num_gpus=machines.gpus or None,
                     compute=data.ActorPoolStrategy(size=min(machines.encoders, len(rows))),
                 )
@@ -166,6 +137,9 @@ class _Run:
 def _settled(run: _Run, chunks: Chunks) -> Iterator[EncodedElsewhere]:
     """What becomes of chunks. Those that are missing go again, at last file by file.
 
+    A worker may be lost because of what others did at the same time, for example for want of memory. So only a file
+    that was decoded alone is to blame.
+
     Files that a worker could not read are asked for here. What can be read here goes to the workers decoded.
 
     Raises:
@@ -173,14 +147,14 @@ def _settled(run: _Run, chunks: Chunks) -> Iterator[EncodedElsewhere]:
             what this one reads.
     """
     came, decoded = False, list[DecodedPhoto]()
-    for alone in (False, False, True):
-        if alone and not came and len(chunks) > _FEW_CHUNKS:
+    for at_once in _ALL_IN_TURN:
+        if at_once == "machines" and not came and len(chunks) > _FEW_CHUNKS:
             break
-        if alone:
+        if at_once != "all":
             chunks = {number: [file] for number, file in enumerate(file for files in chunks.values() for file in files)}
         if not chunks:
             break
-        for number, done in run.results(chunks):
+        for number, done in run.results(chunks, at_once):
             files = chunks.pop(number, None)
             if files is not None:  # a chunk may be done twice; the second time it is a leftover
                 came = True

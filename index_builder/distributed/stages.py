@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from index_builder.comparing.files_to_read import FileToRead
@@ -20,7 +20,6 @@ from index_builder.photo_folders import PhotoFolders
 from index_builder.photo_record import PhotoFile, photo_id
 from index_builder.store.quantise import StoredTokens, TokenShape
 from model.config import PreprocessConfig
-from model.images.decoding_memory import DecodingMemory
 from model.images.opening import ImageLimits
 
 if TYPE_CHECKING:
@@ -64,14 +63,12 @@ class Reading:
         folders, limits: as of `EncodingTask`.
         seen: the folders as the driver sees them.
         preprocess: of the network.
-        memory: bytes for decoding that one worker may take.
     """
 
     folders: PhotoFolders
     limits: ImageLimits
     seen: tuple[SeenFolder, ...]
     preprocess: PreprocessConfig
-    memory: int
 
     def __call__(self, data: bytes, known: ContentIndex) -> bytes:
         """Files, or photos that are decoded already, -> `ChunkRead`.
@@ -81,14 +78,13 @@ class Reading:
         """
         for folder in self.seen:
             check_folder(folder)
-        limits = replace(self.limits, together=DecodingMemory(self.memory))
         done = ChunkRead([], [], socket.gethostname())
         jobs: list[FileToRead | DecodedPhoto] = received(data)
         for job in jobs:
             if isinstance(job, DecodedPhoto):
                 done.read.append(job)
                 continue
-            one = read_photo(self.folders, job, self.preprocess, limits, known.has)
+            one = read_photo(self.folders, job, self.preprocess, self.limits, known.has)
             if isinstance(one, Failed) and one.unknown:
                 done.unread.append(one)
             else:

@@ -23,9 +23,10 @@ class RunHere(_Run):
     def __init__(self, task, there):
         self._task, self._there, self._seen = task, there, seen_here(task.folders)
 
-    def results(self, chunks):
+    def results(self, chunks, at_once="all"):
+        del at_once
         task = self._task
-        stage = Reading(task.folders, task.limits, self._seen, task.network.preprocess, 2**28)
+        stage = Reading(task.folders, task.limits, self._seen, task.network.preprocess)
         reading = ReadingThere(fingerprint(), sent(stage), task.known)
         options = {"device": "cpu", "dtype": "float32", "threads": 1, "batch_size": 4}
         options |= {"dataset": task.dataset, "shape": task.shape}

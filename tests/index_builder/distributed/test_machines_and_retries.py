@@ -11,7 +11,8 @@ import pytest
 
 from index_builder.comparing.files_to_read import FileToRead
 from index_builder.distributed.cluster import ClusterError, connected
-from index_builder.distributed.ray_engine import Machines, _settled
+from index_builder.distributed.machines import Machines
+from index_builder.distributed.ray_engine import _settled
 from index_builder.distributed.stages import ChunkDone
 from index_builder.ingest.encoding_engine import EncodedElsewhere
 
@@ -25,11 +26,11 @@ def node(alive=True, **resources):
 @pytest.mark.parametrize(
     ("nodes", "expected"),
     [
-        ([node(CPU=1.0)], Machines(encoders=1, gpus=0, threads=1, decoders=2)),
-        ([node(CPU=2.0), node(CPU=2.0), node(alive=False, CPU=64.0)], Machines(2, 0, 2, 8)),
-        ([node(CPU=16.0), node(CPU=16.0)], Machines(8, 0, 4, 64)),
-        ([node(CPU=16.0, GPU=2.0), node(CPU=8.0)], Machines(2, 1, 1, 48)),
-        ([node(CPU=0.5), node(CPU=1.0)], Machines(1, 0, 1, 2)),
+        ([node(CPU=1.0)], Machines(encoders=1, gpus=0, threads=1, count=1)),
+        ([node(CPU=2.0), node(CPU=2.0), node(alive=False, CPU=64.0)], Machines(2, 0, 2, 2)),
+        ([node(CPU=16.0), node(CPU=16.0)], Machines(8, 0, 4, 2)),
+        ([node(CPU=16.0, GPU=2.0), node(CPU=8.0)], Machines(2, 1, 1, 2)),
+        ([node(CPU=0.5), node(CPU=1.0)], Machines(1, 0, 1, 1)),
     ],
 )
 def test_machines_share_what_is_alive(nodes, expected):
@@ -44,10 +45,13 @@ def test_no_machine_to_work_with():
 class LosingRun:
     """Workers that do not survive some files, or none."""
 
-    def __init__(self, deadly=(), lost_first=0, twice=False):
+    def __init__(self, deadly=(), lost_first=0, twice=False, short_of_memory=False):
+        self.short_of_memory = short_of_memory
         self.deadly, self.lost, self.twice, self.sizes = set(deadly), lost_first, twice, []
 
-    def results(self, chunks):
+    def results(self, chunks, at_once="all"):
+        if self.short_of_memory and at_once != "one":
+            return
         self.sizes.append([len(files) for files in chunks.values()])
         for number, files in list(chunks.items()):
             if self.lost > 0:
@@ -57,8 +61,9 @@ class LosingRun:
                     yield number, ChunkDone(EncodedElsewhere(photos=list(files)), [], "")
 
 
-def settled(run):
-    found = list(_settled(run, {0: FILES[:3], 1: FILES[3:]}))
+def settled(run, size=3):
+    chunks = (FILES[start : start + size] for start in range(0, len(FILES), size))
+    found = list(_settled(run, dict(enumerate(chunks))))
     done = [photo.raw_path for one in found for photo in one.photos]
     return done, [one for found_one in found for one in found_one.passed_over]
 
@@ -77,7 +82,19 @@ def test_a_file_that_kills_every_worker_is_passed_over_and_stays_unknown():
     assert len(done) == 5
     assert (failed.raw_path, failed.unknown) == (b"4.jpg", True)
     assert "lost" in failed.skipped.reason
-    assert run.sizes == [[3, 3], [3], [1, 1, 1]]
+    assert run.sizes == [[3, 3], [3], [1, 1, 1], [1]]
+
+
+def test_a_file_that_only_others_beside_it_kill_is_not_to_blame():
+    done, failed = settled(LosingRun(short_of_memory=True))
+    assert (sorted(done), failed) == ([file.raw_path for file in FILES], [])
+
+
+def test_where_several_chunks_are_lost_twice_no_file_is_tried_alone():
+    run = LosingRun(deadly=[file.raw_path for file in FILES])
+    with pytest.raises(ClusterError, match="every worker"):
+        settled(run, size=1)
+    assert len(run.sizes) == 2
 
 
 def test_where_no_worker_works_no_file_is_to_blame():
