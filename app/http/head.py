@@ -1,8 +1,10 @@
-"""HEAD: what GET answers, without the body. One place serves it, so that no route needs to know of it."""
+"""HEAD: what GET answers, without the body. One place serves it, so that hardly any route needs to know of it."""
 
 from __future__ import annotations
 
 from starlette.types import Message, Scope, Send
+
+_WAS_HEAD = "was_head"
 
 
 class BodyNotWantedError(Exception):
@@ -20,7 +22,14 @@ def as_get(scope: Scope, send: Send) -> tuple[Scope, Send]:
 
     The server keeps its own scope, by which it frames the answer.
     """
-    return ({**scope, "method": "GET"}, _headers_only(send)) if scope["method"] == "HEAD" else (scope, send)
+    if scope["method"] != "HEAD":
+        return scope, send
+    return {**scope, "method": "GET", _WAS_HEAD: True}, _headers_only(send)
+
+
+def was_head(scope: Scope) -> bool:
+    """Whether a request that a route sees as GET was HEAD: for an answer that sends the client somewhere else."""
+    return _WAS_HEAD in scope
 
 
 def _headers_only(send: Send) -> Send:

@@ -170,6 +170,8 @@ def test_one_tab_stop_arrow_keys_links_and_several_selected(site: Site, open_pag
 def test_a_result_dragged_onto_the_paper_is_what_is_wanted(site: Site, open_page: OpenPage) -> None:
     page = open_page(site)
     wait_for_search(page, lambda: draw(page, circle()))
+    fetched = list[str]()
+    page.on("request", lambda request: fetched.append(request.url) if request.resource_type == "fetch" else None)
     carried = page.evaluate(
         """() => {
           const data = new DataTransfer();
@@ -182,6 +184,7 @@ def test_a_result_dragged_onto_the_paper_is_what_is_wanted(site: Site, open_page
     )
     assert "/photos/" in carried
     expect(page.get_by_text("Looks like this photo")).to_be_visible()
+    assert any(url.endswith("?redirect=false") for url in fetched), "a redirect into a bucket cannot be fetched"
     page.get_by_role("button", name="Details").click()
     expect(page.locator("#scores tbody tr")).to_have_count(48)
     expect(page.locator("#scores thead")).to_contain_text("Recall")

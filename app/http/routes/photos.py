@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.http.access import require_change, require_read
 from app.http.documented_problems import problems
+from app.http.head import was_head
 from app.http.requests.photo_id import PhotoId
 from app.http.requests.photo_upload import UPLOAD_BODY, uploaded_photos
 from app.http.requests.unknown_names import only_known_parameters
@@ -60,6 +61,10 @@ async def photo(
         Literal["original", "screen"],
         Query(description="The file itself, or a picture for a screen, which every browser shows."),
     ] = "original",
+    redirect: Annotated[
+        bool,
+        Query(description="False: the file comes from here, even where files in buckets are answered 307 otherwise."),
+    ] = True,
 ) -> Response:
     """The file, unchanged; or a picture of it that every browser shows, its longer side at most the screen size."""
     if rendition == "screen":
@@ -67,7 +72,8 @@ async def photo(
     service = service_of(request)
     served = await service.gallery.with_photos(photo_id)
     record = served.photo(photo_id)
-    if service.settings.photo_links == "signed":
+    # An address is signed for GET alone, so HEAD is answered here as well.
+    if service.settings.photo_links == "signed" and redirect and not was_head(request.scope):
         seconds = service.settings.photo_link_s
         sign = partial(signed_addresses.signed_address, served.folders, record, seconds)
         if (address := await service.open_file(sign, service.deadline())) is not None:

@@ -138,8 +138,14 @@ export const isGone = async (photoId) => {
 /** A picture of the photo that every browser shows. */
 export const screenOf = ({ url }) => `${url}?rendition=screen`;
 
+// A bucket would have to let this page fetch from it. So the bytes come from the service, even where images come from there.
+const bytes = async (url) => {
+  const path = photoPath(url);
+  return (await call(/^photos\/[^/?]+$/.test(path) ? `${path}?redirect=false` : path)).blob();
+};
+
 /** The bytes of a photo's file or picture, for a link that cannot send a key. */
-export const original = async (url) => (await call(photoPath(url))).blob();
+export const original = (url) => bytes(url);
 
 const asked = new WeakMap(); // image to what it was last asked to show
 const left = new FinalizationRegistry((url) => URL.revokeObjectURL(url)); // the bytes go with the image that showed them
@@ -157,7 +163,7 @@ export async function showPhoto(image, url) {
     return true;
   }
   try {
-    const blob = await (await call(photoPath(url))).blob();
+    const blob = await bytes(url);
     if (asked.get(image) !== mine) return false;
     image.src = URL.createObjectURL(blob);
     left.register(image, image.src);
