@@ -32,10 +32,10 @@ from index_builder.index.cache_note import Origin
 from index_builder.index.candidate_index import CandidateIndex, Selection
 from index_builder.index.flat_and_ivf import RecallIndex, build_index
 from index_builder.index.milvus_collection import Collection
-from index_builder.index.milvus_index import VersionSource, open_milvus_index
+from index_builder.index.milvus_index import open_milvus_index
 from index_builder.index.milvus_notes import Owner
 from index_builder.index.milvus_server import CHANGE_S, server_at
-from index_builder.index.version_photos import VersionPhotos
+from index_builder.index.version_photos import VersionPhotos, VersionSource
 from index_builder.photo_filter import PhotoFilter
 from model.errors import MissingExtraError
 
@@ -85,7 +85,7 @@ def photos_of(count: int, tenth: Rows) -> VersionPhotos:
 def opened(settings: RecallSettings, gallery: str, version: int, data: Floats, tenth: Rows) -> CandidateIndex:
     """One version in Milvus."""
     source = VersionSource(
-        gallery, data.shape[1], lambda: photos_of(len(data), tenth), lambda rows: data[rows], lambda: 0
+        gallery, data.shape[1], lambda: photos_of(len(data), tenth), lambda rows: data[rows], lambda: 0, lambda _: None
     )
     return open_milvus_index(Origin(f"1.{version}", f"made up {version}"), settings, source)[0]
 

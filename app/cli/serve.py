@@ -84,7 +84,7 @@ def command(
         listener = stack.enter_context(listen(settings.host, settings.port))
         admin = stack.enter_context(listen(settings.host, settings.admin_port)) if settings.admin_port else None
         check_recall_device(settings.recall_settings)
-        check_recall_server(settings.recall_settings, settings.max_candidates)
+        check_recall_server(settings.recall_settings, settings.max_candidates, settings.max_top_k)
         network = load_checkpoint(settings.checkpoint, settings.device, settings.dtype)
         try:
             opened = Gallery.open(settings.gallery)

@@ -133,7 +133,7 @@ def _milvus(settings: Settings) -> Finding:
     recall = settings.recall_settings
     if recall.kind != "milvus":
         return Finding("milvus", "ok", "not used; SKETCHSEEK_RECALL=milvus would")
-    check_recall_server(recall, settings.max_candidates)
+    check_recall_server(recall, settings.max_candidates, settings.max_top_k)
     server = server_at(str(recall.server_url), recall.server_token)
     try:
         version = server.call("get_server_version", seconds=CONNECT_S)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,32 +17,13 @@ from index_builder.index.milvus_filters import expression
 from index_builder.index.milvus_notes import Note, Owner
 from index_builder.index.milvus_server import SEARCH_S, check_address, load_pymilvus, server_at
 from index_builder.index.settings import RecallSettings
-from index_builder.index.version_photos import VersionPhotos
+from index_builder.index.version_photos import VersionPhotos, VersionSource
 from model.errors import ConfigurationError
 
 _TIE_MARGIN = 16
 _DEEPER = 4  # times the candidates: some checkpoints look through so many
 _LEAST_EF, _MOST_EF = 128, 8192  # nodes of the graph that a search keeps in view
 _PROBES, _MOST_PROBES = 32, 1024  # lists that it looks at
-
-
-@dataclass(frozen=True)
-class VersionSource:
-    """Where a version's photos come from, for an index outside this process.
-
-    Attributes:
-        gallery: the gallery's identity.
-        size: of a descriptor.
-        photos: gives the photos; called only if they are needed.
-        take: gives the descriptors [k, E] of rows [k], as the network made them.
-        oldest: gives the oldest commit of the generation that still exists.
-    """
-
-    gallery: str
-    size: int
-    photos: Callable[[], VersionPhotos]
-    take: Callable[[Rows], Descriptors]
-    oldest: Callable[[], int]
 
 
 def open_milvus_index(origin: Origin, settings: RecallSettings, source: VersionSource) -> tuple[MilvusIndex, bool]:
@@ -66,14 +46,14 @@ def open_milvus_index(origin: Origin, settings: RecallSettings, source: VersionS
     if not len(photos):
         return index, True
     collection.make_ready()
-    return index, fill(collection, photos, note, source.take, source.oldest)
+    return index, fill(collection, photos, note, source)
 
 
-def check_recall_server(settings: RecallSettings, most_candidates: int) -> None:
+def check_recall_server(settings: RecallSettings, most_candidates: int, most_results: int) -> None:
     """Check what can be checked of recall on Milvus without asking it, if that is chosen.
 
     Raises:
-        ConfigurationError: there is no address, or Milvus cannot give so many candidates.
+        ConfigurationError: there is no address, or Milvus cannot give so many candidates or results.
         MissingExtraError: pymilvus is not installed.
     """
     if settings.kind != "milvus":
@@ -82,6 +62,8 @@ def check_recall_server(settings: RecallSettings, most_candidates: int) -> None:
     load_pymilvus()
     if most_candidates > MOST_ROWS // _DEEPER:
         raise ConfigurationError(f"SKETCHSEEK_MAX_CANDIDATES is {MOST_ROWS // _DEEPER} at most with recall on Milvus")
+    if most_results > MOST_ROWS:
+        raise ConfigurationError(f"SKETCHSEEK_MAX_TOP_K is {MOST_ROWS} at most with recall on Milvus")
 
 
 def index_for(photos: int) -> IndexKind:
@@ -128,13 +110,12 @@ class MilvusIndex(CandidateIndex):
         if not len(self):
             return True
         try:
-            known = self._collection.notes(strictly=False, commit=self._note.commit, seconds=SEARCH_S)
+            note = self._collection.look(self._note.commit)
         except CollectionGoneError as error:
             self._lost = str(error)
             return False
         except RecallServerError:
             return True  # `away` says why
-        note = known.get(self._note.commit)
         self._lost = None
         return note is not None and note.whole and note.same_as(self._note)
 
@@ -196,7 +177,7 @@ class MilvusIndex(CandidateIndex):
             search_params={"metric_type": "IP", "params": parameters},
             consistency_level="Bounded",
             seconds=SEARCH_S,
-            patient=False,
+            purpose="search",
         )
         return [
             (

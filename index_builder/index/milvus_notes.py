@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from index_builder.index.milvus_filters import ALIVE
 
 _FORMAT = 1
 _WORDS = 4
+REPLACED = 2**62
+"""In place of a commit, in the note that says when a collection was replaced, or seen in use after that."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Owner:
 
     def words(self) -> tuple[int, ...]:
         """As numbers, which a note keeps."""
-        return (_FORMAT, self.generation, self.size, *_words(self.gallery), *_words(self.checkpoint))
+        return (_FORMAT, self.generation, self.size, *words_of(self.gallery), *words_of(self.checkpoint))
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,9 @@ class Note:
     @staticmethod
     def of(owner: Owner, commit: int, photos: int, source: str) -> Note:
         """The note of a version that is being filled in."""
-        return Note(commit, whole=False, photos=photos, source=_words(source), written=time.time(), owner=owner.words())
+        return Note(
+            commit, whole=False, photos=photos, source=words_of(source), written=time.time(), owner=owner.words()
+        )
 
     def same_as(self, other: Note) -> bool:
         """Whether both are about the same photos."""
@@ -71,11 +75,15 @@ class Note:
             other.owner,
         )
 
-    def row(self, size: int) -> dict[str, Any]:
-        """As stored, in a collection whose descriptors have this size."""
+    def now(self, *, commit: int | None = None, whole: bool = False) -> Note:
+        """The same note as it is written now, or what it says of another commit."""
+        return replace(self, commit=self.commit if commit is None else commit, whole=whole, written=time.time())
+
+    def row(self) -> dict[str, Any]:
+        """As stored."""
         labels = [int(self.whole), self.photos, round(self.written), *self.source, *self.owner]
         values = {"id": -1 - self.commit, "labels": labels, "taken": 0, "shape": 0, "format": 0}
-        return {**values, "added": ALIVE, "removed": 0, "descriptor": [1.0] + [0.0] * (size - 1)}
+        return {**values, "added": ALIVE, "removed": 0, "descriptor": [1.0] + [0.0] * (self.owner[2] - 1)}
 
     @staticmethod
     def read(row: dict[str, Any]) -> Note:
@@ -85,7 +93,7 @@ class Note:
         return Note(-1 - row["id"], labels[0] == 1, labels[1], source, labels[2], tuple(labels[3 + _WORDS :]))
 
 
-def _words(text: str) -> tuple[int, ...]:
+def words_of(text: str) -> tuple[int, ...]:
     """A text as four numbers of 63 bits, which stand for it."""
     digest = hashlib.sha256(text.encode()).digest()
     return tuple(int.from_bytes(digest[start : start + 8], "big") >> 1 for start in range(0, len(digest), 8))

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from index_builder.gallery_errors import CollectionGoneError, RecallServerDeniedError, RecallServerError
@@ -19,8 +19,10 @@ SEARCH_S = 5.0
 CHANGE_S = 60.0
 """Seconds that one step of a change may take."""
 _PAUSE_S = 2.0  # for which nothing is tried after a failure: each try would hold up every search
-_GONE = frozenset({100, 101, 4})  # codes of Milvus: no such collection; not loaded; the former in earlier releases
+_GONE = frozenset({100, 101})  # codes of Milvus: no such collection; not loaded
 _SCHEMES = ("http", "https", "tcp")
+Purpose = Literal["change", "look", "search"]
+"""What a call is for: to fill a collection, to see whether it answers, or to search in it."""
 
 
 class MilvusServer:
@@ -46,17 +48,18 @@ class MilvusServer:
 
     @property
     def problem(self) -> str | None:
-        """What the last call met; None if it went well."""
+        """What the last search or look met; None if it went well."""
         return None if self._problem is None else str(self._problem)
 
-    def call(self, method: str, *arguments: Any, seconds: float, patient: bool = True, **options: Any) -> Any:
+    def call(self, method: str, *arguments: Any, seconds: float, purpose: Purpose = "change", **options: Any) -> Any:
         """What `MilvusClient` answers.
 
         Args:
             method: of the client.
             arguments, options: its own.
             seconds: that it may take.
-            patient: False fails at once if another call failed a moment ago.
+            purpose: a search fails at once if another one, or a look, failed a moment ago. A change that fails says
+                nothing of searches: Milvus may refuse new rows and go on answering.
 
         Raises:
             RecallServerError: the server cannot be reached, is too slow, or cannot do it.
@@ -64,7 +67,7 @@ class MilvusServer:
             RecallServerDeniedError: it does not accept the token.
             MissingExtraError: pymilvus is not installed.
         """
-        if not patient and self._problem is not None and time.monotonic() - self._failed_at < _PAUSE_S:
+        if purpose == "search" and self._problem is not None and time.monotonic() - self._failed_at < _PAUSE_S:
             raise type(self._problem)(str(self._problem))
         pymilvus = load_pymilvus()
         import grpc
@@ -73,10 +76,11 @@ class MilvusServer:
             answer = getattr(self._connected(pymilvus), method)(*arguments, timeout=seconds, **options)
         except (pymilvus.MilvusException, grpc.RpcError, OSError) as error:
             told = self._told(error)
-            if not isinstance(told, CollectionGoneError):
+            if purpose != "change" and not isinstance(told, CollectionGoneError):
                 self._problem, self._failed_at = told, time.monotonic()
             raise told from error
-        self._problem = None
+        if purpose != "change":
+            self._problem = None
         return answer
 
     def _connected(self, pymilvus: Any) -> Any:
@@ -130,9 +134,21 @@ def check_address(url: str | None) -> None:
     """
     if not url:
         raise ConfigurationError("recall on Milvus needs its address: set SKETCHSEEK_RECALL_URL=http://HOST:19530")
-    parts = urlsplit(url)
-    if not url.endswith(".db") and (parts.scheme not in _SCHEMES or not parts.hostname):
-        raise ConfigurationError("SKETCHSEEK_RECALL_URL is http://HOST:19530, https://HOST, or a file that ends in .db")
+    if not url.endswith(".db") and not _is_address(url):
+        raise ConfigurationError(
+            "SKETCHSEEK_RECALL_URL is http://HOST:19530, https://HOST, or a file that ends in .db; "
+            "put a user and a password into SKETCHSEEK_RECALL_TOKEN"
+        )
+
+
+def _is_address(url: str) -> bool:
+    """Whether it has a known scheme, a host and no bad port. A password with a slash cuts it short, and leaves an @."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:  # its message may hold a piece of the password, so nobody is told it
+        return False
+    return parts.scheme in _SCHEMES and bool(parts.hostname) and "@" not in f"{parts.path}{parts.query}{parts.fragment}"
 
 
 def shown_address(url: str) -> str:

@@ -14,9 +14,10 @@ from index_builder.index.candidate_index import CandidateIndex, Descriptors
 from index_builder.index.faiss_search import load_faiss
 from index_builder.index.flat_and_ivf import RecallIndex, build_index
 from index_builder.index.hash_cache import open_hash_index
-from index_builder.index.milvus_index import VersionSource, open_milvus_index
+from index_builder.index.milvus_index import open_milvus_index
 from index_builder.index.recall_cache import earlier_notes, first_of, load_cached, recall_folder, store, warn_not_stored
 from index_builder.index.settings import RecallSettings
+from index_builder.index.version_photos import VersionSource
 from index_builder.store.places import GalleryPlace
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from index_builder.index.candidate_index import Rows
+from index_builder.index.candidate_index import Descriptors, Rows
 
 _LABEL_BYTES = 8
 
@@ -82,6 +82,27 @@ class VersionPhotos:
             parts = folder.rstrip("/").split("/")
             labels.append([folder_label("/".join(parts[:deep])) for deep in range(1, len(parts) + 1)])
         return labels
+
+
+@dataclass(frozen=True)
+class VersionSource:
+    """Where a version's photos come from, for an index outside this process.
+
+    Attributes:
+        gallery: the gallery's identity.
+        size: of a descriptor.
+        photos: gives the photos; called only if they are needed.
+        take: gives the descriptors [k, E] of rows [k], as the network made them.
+        oldest: gives the oldest commit of the generation that still exists.
+        manifest: gives the checksum of the manifest of a commit of the generation; None if that is gone.
+    """
+
+    gallery: str
+    size: int
+    photos: Callable[[], VersionPhotos]
+    take: Callable[[Rows], Descriptors]
+    oldest: Callable[[], int]
+    manifest: Callable[[int], str | None]
 
 
 def tag_label(tag: str) -> int:

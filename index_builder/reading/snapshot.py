@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import torch
 
 from index_builder.index.cache_note import Origin
 from index_builder.index.candidate_index import CandidateIndex, Descriptors, Selection
-from index_builder.index.milvus_index import VersionSource
 from index_builder.index.opening import open_recall
 from index_builder.index.settings import RecallSettings
+from index_builder.index.version_photos import VersionSource
 from index_builder.photo_filter import ALL_PHOTOS, PhotoFilter
 from index_builder.photo_folders import PhotoFolders, Photos
 from index_builder.photo_record import PhotoRecord
@@ -32,7 +31,7 @@ from index_builder.store.layout import lance_errors, manifest_name, oldest_commi
 from index_builder.store.metadata import GalleryMetadata
 from index_builder.store.places import GalleryPlace
 from index_builder.store.token_pool import Rows
-from index_builder.store.token_reader import TokenReader, fixed_size
+from index_builder.store.token_reader import TokenReader, fixed_size, take_rows
 from model.types import Encoding
 
 if TYPE_CHECKING:
@@ -116,9 +115,12 @@ class GallerySnapshot:
             with lance_errors(f"cannot read the descriptors of the gallery {gallery}"):
                 return fixed_size(dataset.to_table(columns=["descriptor"]), "descriptor")[places]
 
-        def take(rows: Rows) -> pa.Table:
-            with lance_errors(f"cannot read the descriptors of the gallery {gallery}"):
-                return dataset.take(places[rows].tolist(), columns=["descriptor"])
+        def manifest_sum(commit: int) -> str | None:
+            with reached(opened.path):
+                try:
+                    return file_sum(opened.dataset_path / manifest_name(commit)).sha256
+                except FileNotFoundError:
+                    return None
 
         version = f"{opened.generation}.{dataset.version}"
         with reached(opened.path):
@@ -134,8 +136,9 @@ class GallerySnapshot:
                 gallery=opened.identity,
                 size=metadata.shape.descriptor,
                 photos=lambda: version_photos(table),
-                take=lambda rows: fixed_size(take(rows), "descriptor"),
+                take=lambda rows: fixed_size(take_rows(dataset, places[rows], ["descriptor"]), "descriptor"),
                 oldest=lambda: oldest_commit(dataset),
+                manifest=manifest_sum,
             ),
             learnt=None if hash_projection is None else hash_projection.numpy(),
         )

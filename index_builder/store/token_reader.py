@@ -79,7 +79,7 @@ class TokenReader:
 
     def descriptors(self, rows: Rows) -> npt.NDArray[np.float32]:
         """Rows [k] int64 -> descriptors [k, E] float32, as the network gave them."""
-        return fixed_size(self._take(np.asarray(rows, dtype=np.int64), ["descriptor"]), "descriptor")
+        return fixed_size(take_rows(self._dataset, self._places[rows], ["descriptor"]), "descriptor")
 
     def warm(self) -> bool:
         """Read everything into the cache if it fits; whether it did."""
@@ -96,30 +96,35 @@ class TokenReader:
         return True
 
     def _read(self, rows: Rows) -> Tensor:
-        records = records_of(self._take(rows, ["tokens"]).column("tokens"), self._shape)
+        records = records_of(take_rows(self._dataset, self._places[rows], ["tokens"]).column("tokens"), self._shape)
         # Found out here, because asking a GPU for it would wait for all that it has to do.
         self._masked = self._masked or has_masked(records, self._shape)
         return on_device(records, self._device)
 
-    def _take(self, rows: Rows, columns: list[str]) -> pa.Table:
-        places = self._places[rows]
-        try:
-            # A panic in Lance's Rust code is not an Exception, hence the base class.
-            return self._dataset.take(places.tolist(), columns=columns)
-        except BaseException as error:
-            if isinstance(error, FileNotFoundError) or "not found" in str(error).lower():
-                raise GalleryVersionGoneError(
-                    "this version of the gallery was cleaned up since it was opened; open the latest one"
-                ) from error
-            if says_away(error):
-                raise GalleryAwayError(
-                    "the object storage that holds the gallery does not answer; try again"
-                ) from error
-            if isinstance(error, Exception) or type(error).__name__ == "PanicException":
-                raise GalleryDamagedError(
-                    "tokens cannot be read from the gallery; run `sketchseek gallery verify`"
-                ) from error
-            raise
+
+def take_rows(dataset: Any, places: Rows, columns: list[str]) -> pa.Table:
+    """Columns of a Lance dataset at places [k], in this order.
+
+    Raises:
+        GalleryVersionGoneError: the version's files were cleaned up since it was opened.
+        GalleryAwayError: the object storage does not answer.
+        GalleryDamagedError: they cannot be read.
+    """
+    try:
+        # A panic in Lance's Rust code is not an Exception, hence the base class.
+        return dataset.take(places.tolist(), columns=columns)
+    except BaseException as error:
+        if isinstance(error, FileNotFoundError) or "not found" in str(error).lower():
+            raise GalleryVersionGoneError(
+                "this version of the gallery was cleaned up since it was opened; open the latest one"
+            ) from error
+        if says_away(error):
+            raise GalleryAwayError("the object storage that holds the gallery does not answer; try again") from error
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise GalleryDamagedError(
+                f"{' and '.join(columns)} cannot be read from the gallery; run `sketchseek gallery verify`"
+            ) from error
+        raise
 
 
 def fixed_size(table: pa.Table, name: str) -> npt.NDArray[Any]:

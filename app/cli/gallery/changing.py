@@ -212,6 +212,7 @@ def index(
         device="cpu",  # nothing is searched
         server_url=server.server_url,
         server_token=server.server_token,
+        cache=server.cache,
     )
     network = load_network(checkpoint, "cpu", "float32")
     snapshot = GallerySnapshot.load(

@@ -154,6 +154,20 @@ def test_index_says_that_a_flat_index_is_not_kept(run, photos):
     assert "as at every start" in run("index", "--recall", "flat")
 
 
+def test_an_index_is_kept_where_the_service_looks_for_it(run, photos, tmp_path, monkeypatch):
+    run("build", photos)
+    monkeypatch.setenv("SKETCHSEEK_CACHE", str(tmp_path / "cache"))
+    real, kept = GallerySnapshot.load, []
+
+    def load(*arguments, **options):
+        kept.append(options["recall"].cache)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(GallerySnapshot, "load", load)
+    run("index", "--recall", "flat")
+    assert kept == [tmp_path / "cache"]
+
+
 def test_held_photos_are_reported_and_accepted(run, tmp_path, photos):
     run("build", photos)
     photos.rename(tmp_path / "elsewhere")

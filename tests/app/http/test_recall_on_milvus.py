@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+import lance
 import pytest
 
 from app.main import create_app
 from app.service.serving.served_gallery import ServedGallery
 from app.setup.doctor import examine
-from index_builder import BuildOptions, sync_gallery
+from index_builder import BuildOptions, Gallery, sync_gallery
 from index_builder.index.milvus_server import MilvusServer
 from tests.app.conftest import open_client, picture, service_in, settings_for, sketch, wait_until
 
@@ -107,6 +110,18 @@ def test_a_start_without_it_waits_for_it(settings, network, cut, caplog):
     finally:
         put_back()
     assert TOKEN not in caplog.text
+
+
+def test_a_version_that_was_cleaned_up_is_left_for_the_next(settings, gallery, photos, network):
+    slow = settings.model_copy(update={"writes": "off", "follow_interval_s": 3600})
+    with open_client(create_app(slow, network)) as client:
+        expected = len(found(client)) + 1
+        picture(60).save(photos / "animals" / "newer.png")
+        sync_gallery(gallery, network, options=BuildOptions(workers=1))
+        dataset = lance.dataset(str(Gallery.open(gallery).dataset_path))
+        dataset.optimize.compact_files()
+        dataset.cleanup_old_versions(older_than=timedelta(0), delete_unverified=True)
+        assert len(found(client)) == expected
 
 
 def test_doctor_asks_it(settings, cut):

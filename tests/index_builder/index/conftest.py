@@ -40,6 +40,12 @@ def made(milvus: MilvusProcess) -> Made:
     return made
 
 
+@pytest.fixture(scope="module")
+def lite(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of an embedded Milvus."""
+    return str(tmp_path_factory.mktemp("milvus") / "lite.db")
+
+
 @pytest.fixture(scope="session")
 def milvus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusProcess]:
     """The real Milvus server, one for all tests."""

@@ -6,9 +6,9 @@ import numpy as np
 
 from index_builder.index.cache_note import Origin
 from index_builder.index.flat_and_ivf import RecallIndex, build_index
-from index_builder.index.milvus_index import VersionSource, open_milvus_index
+from index_builder.index.milvus_index import open_milvus_index
 from index_builder.index.settings import RecallSettings
-from index_builder.index.version_photos import VersionPhotos
+from index_builder.index.version_photos import VersionPhotos, VersionSource
 
 SIZE = 16
 TOKEN = "root:Milvus"
@@ -37,6 +37,7 @@ class Made:
         self.keys = np.sort(rng.choice(2**62, count, replace=False)).astype(np.int64)
         self.added = np.arange(count, dtype=np.int64)
         self.sent: list[int] = []
+        self.manifests: dict[int, str] = {}  # of the commits that are still on disk
 
     def photos(self, members):
         return VersionPhotos(
@@ -59,8 +60,12 @@ class Made:
             self.sent += members[rows].tolist()
             return self.descriptors[members[rows]]
 
-        place = VersionSource(self.gallery, SIZE, lambda: self.photos(members), take, lambda: oldest)
-        return open_milvus_index(Origin(version, source or f"s{version}", self.checkpoint), self.settings, place)
+        origin = Origin(version, source or f"s{version}", self.checkpoint)
+        self.manifests[origin.number[1]] = origin.source
+        place = VersionSource(
+            self.gallery, SIZE, lambda: self.photos(members), take, lambda: oldest, self.manifests.get
+        )
+        return open_milvus_index(origin, self.settings, place)
 
     def flat(self, members):
         """The same in FAISS."""
