@@ -28,6 +28,7 @@ from tests.forked import Command
 from tests.paths import ROOT
 
 WRITE_KEY = "a-write-key"
+POLLING = 50  # ms between looks at a page that a test waits for; at each frame, they would make it draw all the time
 _FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"

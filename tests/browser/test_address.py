@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import OpenPage, Site, shape
+from tests.browser.conftest import POLLING, OpenPage, Site, shape
 from tests.browser.test_drawing import seen
 from tests.browser.test_page import ZIGZAG, circle, draw, shown, wait_for_search
 
@@ -18,6 +18,7 @@ def arrive(page: Page, cards: list[str]) -> None:
         "cards => { const shown = [...document.querySelectorAll('.card')].map(card => card.dataset.photo);"
         " return shown.length === cards.length && cards.every((card, i) => card === shown[i]) }",
         arg=cards,
+        polling=POLLING,
     )
 
 

@@ -14,7 +14,7 @@ from playwright.sync_api import Locator, Page, Route, expect
 
 from index_builder import build_gallery
 from model.checkpoints.files import load_checkpoint
-from tests.browser.conftest import WRITE_KEY, OpenPage, Site, serve, shape
+from tests.browser.conftest import POLLING, WRITE_KEY, OpenPage, Site, serve, shape
 
 WIDE, PHONE = (1440, 900), (390, 844)
 SIZES = pytest.mark.parametrize(("width", "height"), [WIDE, PHONE], ids=["wide", "phone"])
@@ -28,7 +28,7 @@ def draw(page: Page, points: list[tuple[float, float]]) -> None:
     page.mouse.move(x, y)
     page.mouse.down()
     for x, y in rest:
-        page.mouse.move(x, y, steps=3)
+        page.mouse.move(x, y, steps=3 if len(rest) < 10 else 1)
     page.mouse.up()
 
 
@@ -60,6 +60,7 @@ def wait_for_search(page: Page, action: Any) -> dict[str, Any]:
         " if (first.length < cards.length || (answer.results.length && !cards.length)) return false;"
         " return first.every(({ photo_id }, i) => cards[i] === photo_id) }",
         arg=[before, done],
+        polling=POLLING,
     )
     answer: dict[str, Any] = page.evaluate("searches.answer")
     return answer
@@ -145,6 +146,23 @@ def test_a_slow_answer_never_replaces_a_newer_one(site: Site, open_page: OpenPag
     page.wait_for_function("() => window.late")
     page.wait_for_timeout(200)
     assert shown(page)[:48] == [result["photo_id"] for result in answer["results"]]
+
+
+def test_a_drawing_that_is_gone_before_it_is_a_picture_brings_no_results(site: Site, open_page: OpenPage) -> None:
+    page = open_page(site)
+    page.evaluate(
+        "() => { const real = OffscreenCanvas.prototype.convertToBlob;"
+        " OffscreenCanvas.prototype.convertToBlob = async function (options) {"
+        " const blob = await real.call(this, options); window.waits = true;"
+        " await new Promise(r => setTimeout(r, 800)); window.made = true; return blob } }"
+    )
+    draw(page, ZIGZAG)
+    page.wait_for_function("() => window.waits")
+    page.get_by_role("button", name="Clear").click()
+    expect(page.get_by_role("heading", name="Draw it, find the photo")).to_be_visible()
+    page.wait_for_function("() => window.made")
+    page.wait_for_timeout(100)
+    assert page.evaluate("searches.started") == 0
 
 
 def test_upload_paste_and_drop_of_a_sketch(site: Site, open_page: OpenPage, tmp_path: Path) -> None:

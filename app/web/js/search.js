@@ -39,6 +39,7 @@ export class Search extends EventTarget {
   #latest = new Latest();
   #more = new Latest();
   #soon = new Debounce(() => this.now());
+  #begun = 0; // questions so far: a drawing takes a moment to become a picture, and meanwhile another may be asked
   #loading = false;
   #complete = false;
 
@@ -110,11 +111,14 @@ export class Search extends EventTarget {
   }
 
   async #begin() {
+    const mine = (this.#begun += 1);
     this.#soon.stop();
     this.#more.cancel();
     this.#loading = false;
     if (!this.like) {
-      this.sketch = await this.#surface.picture();
+      const sketch = await this.#surface.picture();
+      if (mine !== this.#begun) return null;
+      this.sketch = sketch;
       if (!this.sketch && !this.#words.text && !this.#wanted.file) return this.#blank();
     }
     this.dispatchEvent(new Event("waiting"));
