@@ -66,6 +66,14 @@ def own_warnings_ignored() -> Iterator[None]:
 
 
 @contextmanager
+def advice_ignored() -> Iterator[None]:
+    """Ray advises more work for its actors where a run ends early. Warnings of others stay."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"ray\b")
+        yield
+
+
+@contextmanager
 def cluster_errors() -> Iterator[None]:
     """What Ray raises as a `ClusterError`, also of what it runs for ten minutes without a result."""
     try:

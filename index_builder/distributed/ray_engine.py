@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 from index_builder.comparing.files_to_read import FileToRead
 from index_builder.distributed import arrival
-from index_builder.distributed.cluster import ClusterError, cluster_errors, connected, own_warnings_ignored
+from index_builder.distributed.cluster import (
+    ClusterError,
+    advice_ignored,
+    cluster_errors,
+    connected,
+    own_warnings_ignored,
+)
 from index_builder.distributed.fitness import fingerprint, seen_here
 from index_builder.distributed.machines import DECODER_CPUS, ENCODER_CPUS, Machines
 from index_builder.distributed.messages import received, sent
@@ -31,6 +37,8 @@ _CHUNKS_AT_ONCE = 1000
 """Of one run of the stages. The encoders of a run end with it, and so do those that wait for a device that is lost."""
 _MOST_READ_HERE = 32
 """Files that workers cannot read and this machine can, before the cluster is to blame and no moment's fault."""
+_RETRIES = 2
+"""Of a task whose worker is lost, within one run of the stages."""
 _FEW_CHUNKS = 3
 """That one file each may be to blame for. Where more are lost twice and nothing comes back, the cluster is."""
 
@@ -109,6 +117,7 @@ class _Run:
                     arrival.ReadingThere(fingerprint(), sent(reading), self._known),
                     num_cpus=DECODER_CPUS,
                     compute=data.TaskPoolStrategy(size=most),
+                    max_retries=_RETRIES,  # Ray Data would repeat what kills its worker for ever
                 )
                 .map(
                     arrival.EncodingThere,
@@ -122,7 +131,7 @@ class _Run:
                     compute=data.ActorPoolStrategy(size=min(machines.encoders, len(rows))),
                 )
             )
-        with cluster_errors():
+        with cluster_errors(), advice_ignored():
             for row in dataset.iter_rows():
                 if row["failed"]:
                     raise ClusterError(f"the machine {row['node']} of the Ray cluster: {row['failed']}")

@@ -45,11 +45,16 @@ if kind == "unmounted":
             raise FileNotFoundError(2, "No such file or directory")
         return real(path)
     os.scandir = scandir
+if kind == "deadly":
+    def die(event, arguments):
+        if event == "open" and "deadly.jpg" in repr(arguments[0]):
+            os.kill(os.getpid(), 9)
+    sys.addaudithook(die)
 """
 
 
 @pytest.fixture
-def cluster(monkeypatch, tmp_path):
+def cluster(monkeypatch, tmp_path, request):
     (tmp_path / "path").mkdir()
     (tmp_path / "path" / "sitecustomize.py").write_text(UNFIT)
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
@@ -57,6 +62,8 @@ def cluster(monkeypatch, tmp_path):
     monkeypatch.setenv(
         "PYTHONPATH", os.pathsep.join([str(tmp_path / "path"), str(ROOT), os.environ.get("PYTHONPATH", "")])
     )
+    if kind := getattr(request, "param", ""):
+        monkeypatch.setenv("SKETCHSEEK_UNFIT_NODE", kind)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from ray.cluster_utils import Cluster
@@ -104,3 +111,15 @@ def test_a_machine_that_cannot_do_the_work_ends_the_build(cluster, tmp_path, net
     engine = RayEngine(cluster.address, device="auto" if kind else "cuda", dtype="float32")
     with pytest.raises(ClusterError, match=told):
         build_gallery(photos, tmp_path / "gallery", network, options=BuildOptions(batch_size=1, engine=engine))
+
+
+@pytest.mark.parametrize("cluster", ["deadly"], indirect=True)
+def test_a_photo_that_kills_its_worker_costs_itself_alone(cluster, tmp_path, network):
+    photos = tmp_path / "photos"
+    for seed in range(6):
+        write_photo(photos / f"{seed}.jpg", seed)
+    write_photo(photos / "deadly.jpg", 7)
+    options = BuildOptions(batch_size=2, engine=RayEngine(cluster.address, dtype="float32"))
+    report = build_gallery(photos, tmp_path / "gallery", network, options=options)
+    assert report.added == 6
+    assert "each worker that decoded it was lost" in str(told(report))
