@@ -6,7 +6,7 @@ Random tokens take as long as real ones, but say nothing about quality.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -128,6 +128,6 @@ class SizedSnapshot:
         self.tokens_ms.append(1e3 * (self.clock() - started))
         return found
 
-    def photo(self, row: int) -> Any:
-        """Another photo's record."""
-        return self.stored.photo(row % len(self.stored))
+    def photos(self, rows: Sequence[int]) -> Any:
+        """Other photos' records."""
+        return self.stored.photos([row % len(self.stored) for row in rows])

@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 ID_BYTES = 16
 NO_DATE = -(2**63)
@@ -43,35 +44,55 @@ class PhotoFile:
     taken_ns: int = field(default=NO_DATE, kw_only=True)
 
 
-@dataclass(frozen=True)
-class PhotoRecord:
-    """One photo of a gallery.
+class PhotoRecord(NamedTuple):
+    """One photo of a gallery. What is seldom asked for is made when it is: a search makes twenty records.
 
     Attributes:
         photo_id: opaque, safe in a URL; stands for one content, and stays when the file moves.
-        path: below the photos' folder, as text for people and JSON; bytes that are not UTF-8 are shown as `\\xff`.
-        raw_path: the same path as the file system names it; `PhotoFolders.absolute` opens the file.
+        raw_path: below the photos' folder, as the file system names it; `PhotoFolders.absolute` opens the file.
         tags: the folders of the path, outermost first, in composed Unicode.
         width, height: in pixels, after the photo is turned upright.
-        content_hash: SHA-256 of the file, in hexadecimal.
+        digest: SHA-256 of the file.
         size: of the file, in bytes.
-        modified: the file's modification time when it was read.
-        added: when its row was committed.
-        taken: when the photo was taken, by the camera's clock and without a zone; `modified` in UTC where the file says
-            nothing.
+        modified_ns, added_ns, taken_ns: `modified`, `added` and `taken` in nanoseconds since 1970.
     """
 
     photo_id: str
-    path: str
     raw_path: bytes
     tags: tuple[str, ...]
     width: int
     height: int
-    content_hash: str
+    digest: bytes
     size: int
-    modified: datetime
-    added: datetime
-    taken: datetime
+    modified_ns: int
+    added_ns: int
+    taken_ns: int
+
+    @property
+    def path(self) -> str:
+        """The path as text for people and JSON; bytes that are not UTF-8 are shown as `\\xff`."""
+        return shown_path(self.raw_path)
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 of the file, in hexadecimal."""
+        return self.digest.hex()
+
+    @property
+    def modified(self) -> datetime:
+        """The file's modification time when it was read."""
+        return from_ns(self.modified_ns)
+
+    @property
+    def added(self) -> datetime:
+        """When its row was committed."""
+        return from_ns(self.added_ns)
+
+    @property
+    def taken(self) -> datetime:
+        """When the photo was taken, by the camera's clock and without a zone; `modified` in UTC where the file says
+        nothing."""
+        return from_ns(self.taken_ns).replace(tzinfo=None)
 
 
 def photo_id(raw_path: bytes, content_hash: bytes, taken: Callable[[str], bool] | None = None) -> str:

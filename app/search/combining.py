@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -51,7 +52,7 @@ class Combined:
         """Whether its hits moved it."""
         return EXPANSION in self.shares
 
-    @property
+    @cached_property
     def unexpanded(self) -> Vector:
         """[E] float32, L2-normalised: the query as it was before its hits moved it."""
         if not self.is_expanded:
@@ -99,12 +100,12 @@ def combine(vectors: Mapping[PartName, Vector], weights: Mapping[PartName, float
     )
 
 
-def contributions(combined: Combined, photos: Vector, recall_scores: Vector) -> list[dict[str, float]]:
+def contributions(combined: Combined, photos: Vector | None, recall_scores: Vector) -> list[dict[str, float]]:
     """What each part of a query gives to the recall scores of C photos.
 
     Args:
         combined: the query as it searched last.
-        photos: [C, E] float32, as they were searched.
+        photos: [C, E] float32, as they were searched; not looked at if the query has one part.
         recall_scores: [C] float32, inner products of `combined.descriptor` with each photo.
 
     Returns:
@@ -112,10 +113,12 @@ def contributions(combined: Combined, photos: Vector, recall_scores: Vector) -> 
     """
     if len(combined.shares) == 1:  # then rounding differs in nothing
         (only,) = combined.shares
-        return [{only: float(score)} for score in recall_scores]
+        return [{only: score} for score in recall_scores.tolist()]
+    if photos is None:
+        raise ValueError("the shares of several parts cannot be told without the photos")
     names = list(combined.shares)
     given = photos.astype(np.float64) @ np.stack([combined.shares[name] for name in names], axis=1).astype(np.float64)
-    return [dict(zip(names, map(float, row), strict=True)) for row in given]
+    return [dict(zip(names, row, strict=True)) for row in given.tolist()]
 
 
 def _sum(shares: Mapping[str, Exact]) -> Exact:

@@ -11,7 +11,7 @@ never mixes versions. It knows nothing of HTTP.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -149,14 +149,15 @@ class TwoStageSearcher:
             candidates: Q times what the recall stage found.
             queries: with `rerank` false the recall scores decide.
         """
-        answers: list[Answer | None] = []
+        every = list(zip(sketches, candidates, queries, strict=True))
+        late = [number for number, one in enumerate(every) if self._is_ordered_by_relation(*one)]
+        early = sorted(set(range(len(every))) - set(late))
+        answers = self._order_some(early, candidates, {}, queries)
         related: dict[int, tuple[Encoding, Rows]] = {}
-        for number, (sketch, found, query) in enumerate(zip(sketches, candidates, queries, strict=True)):
-            by_relation = self._is_ordered_by_relation(sketch, found, query)
-            answer = None if by_relation else self.order(found, None, query)
-            answers.append(answer)
+        for number, (sketch, found, query) in enumerate(every):
             if sketch is not None and query.rerank:  # what is not shown need not be related where recall decides
-                shown = [one.row for one in answer.results] if answer is not None else found.rows
+                answer = answers.get(number)
+                shown = found.rows if answer is None else [one.row for one in answer.results]
                 related[number] = sketch, np.asarray(shown, dtype=np.int64)
         logits = relate_in_chunks(
             [sketch for sketch, _ in related.values()],
@@ -165,13 +166,25 @@ class TwoStageSearcher:
             relate=self.relate,
             chunks=self._related,
         )
-        for number, own in zip(related, logits, strict=True):
-            answer = answers[number]
-            if answer is None:
-                answers[number] = self.order(candidates[number], own, queries[number])
-            else:
-                answers[number] = with_relation(answer, own)
-        return [replace(one, sketch=own) for one, own in zip(answers, sketches, strict=True) if one is not None]
+        own = dict(zip(related, logits, strict=True))
+        answers |= {number: with_relation(answers[number], own[number]) for number in early if number in own}
+        answers |= self._order_some(late, candidates, own, queries)
+        return [replace(answers[number], sketch=sketch) for number, sketch in enumerate(sketches)]
+
+    def _order_some(
+        self,
+        numbers: Sequence[int],
+        candidates: Sequence[Candidates],
+        logits: Mapping[int, Logits],
+        queries: Sequence[Query],
+    ) -> dict[int, Answer]:
+        """The answers to the queries of these numbers."""
+        answers = self._ordering.order(
+            [candidates[number] for number in numbers],
+            [logits.get(number) for number in numbers],
+            [queries[number] for number in numbers],
+        )
+        return dict(zip(numbers, answers, strict=True))
 
     def _is_ordered_by_relation(self, sketch: Encoding | None, found: Candidates, query: Query) -> bool:
         """Whether all candidates have to be related before anything is in order."""
@@ -239,7 +252,8 @@ class TwoStageSearcher:
 
     def descriptors(self, candidates: Candidates) -> Descriptors:
         """[C, E] float32 of one query's candidates, as the recall score takes them."""
-        return self._ordering.descriptors(candidates)
+        by_direction = candidates.asked is not None and candidates.asked.by_direction
+        return self._recall.photos(candidates.rows, by_direction=by_direction)
 
     def tokens(self, rows: Rows) -> Encoding:
         """Encodings of the photos of `rows` [C], dequantised, on the network's device."""
@@ -258,7 +272,7 @@ class TwoStageSearcher:
 
     def order(self, candidates: Candidates, logits: Logits | None, query: Query) -> Answer:
         """Candidates by score, liked ones first, cut to what `query` asks for: see `Ordering.order`."""
-        return self._ordering.order(candidates, logits, query)
+        return self._ordering.order([candidates], [logits], [query])[0]
 
     def similar(self, row: int, top_k: int) -> Answer:
         """Photos like that of `row`, which is left out: a query that likes this photo alone, looked up once."""

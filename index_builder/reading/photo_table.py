@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,12 @@ import pyarrow.compute as pc
 from index_builder.gallery_errors import UnknownFolderError, UnknownPhotoError, UnknownTagError
 from index_builder.index.candidate_index import Selection
 from index_builder.photo_filter import ALL_PHOTOS, PhotoFilter
-from index_builder.photo_record import NO_DATE, PhotoRecord, composed_tags, from_ns, shown_path
+from index_builder.photo_record import NO_DATE, PhotoRecord, composed_tags
 from index_builder.reading.photo_columns import PhotoColumns, all_of
 from index_builder.store.metadata import DATE
 
 COLUMNS = ("photo_id", "path", "content_hash", "size", "modified_ns", "width", "height", "tags", "added_ns")
+_NUMBERS = ("width", "height", "size", "modified_ns", "added_ns")
 _PATHS_AT_ONCE = 65_536
 
 
@@ -28,19 +29,18 @@ def columns_of(dataset: Any) -> list[str]:
 
 def record_of(values: dict[str, Any]) -> PhotoRecord:
     """A row of `columns_of` as a record."""
-    modified, stated = from_ns(values["modified_ns"]), values.get(DATE)
+    modified_ns, stated_ns = values["modified_ns"], values.get(DATE)
     return PhotoRecord(
-        photo_id=values["photo_id"],
-        path=shown_path(values["path"]),
-        raw_path=values["path"],
-        tags=tuple(composed_tags(values["tags"])),
-        width=values["width"],
-        height=values["height"],
-        content_hash=values["content_hash"].hex(),
-        size=values["size"],
-        modified=modified,
-        added=from_ns(values["added_ns"]),
-        taken=(modified if stated is None or stated == NO_DATE else from_ns(stated)).replace(tzinfo=None),
+        values["photo_id"],
+        values["path"],
+        tuple(composed_tags(values["tags"])),
+        values["width"],
+        values["height"],
+        values["content_hash"],
+        values["size"],
+        modified_ns,
+        values["added_ns"],
+        modified_ns if stated_ns is None or stated_ns == NO_DATE else stated_ns,
     )
 
 
@@ -58,6 +58,7 @@ class PhotoTable:
         self._table = table
         self._by_name = dict(zip(table.column_names, table.columns, strict=True))
         self.columns = PhotoColumns(table)
+        self._numbers = {name: self._by_name[name].to_numpy() for name in _NUMBERS}
         self._ids: npt.NDArray[np.bytes_] = np.array(table.column("photo_id").to_pylist(), dtype="S32")
 
     @staticmethod
@@ -141,10 +142,27 @@ class PhotoTable:
         Raises:
             IndexError: a row outside [0, n).
         """
-        if not 0 <= row < len(self):
+        return self.photos([row])[0]
+
+    def photos(self, rows: Sequence[int]) -> list[PhotoRecord]:
+        """What is known of the photos in some rows, in the order asked for.
+
+        Raises:
+            IndexError: a row outside [0, n).
+        """
+        # Column by column, and numbers as arrays: value by value takes several times as long.
+        if not all(0 <= row < len(self) for row in rows):
             raise IndexError(f"rows must lie in [0, {len(self)})")
-        # Value by value: a slice of the table takes four times as long, and a search asks for twenty photos.
-        return record_of({name: column[row].as_py() for name, column in self._by_name.items()})
+        places = np.array(rows, dtype=np.int64)
+        width, height, size, modified, added = (self._numbers[name][places].tolist() for name in _NUMBERS)
+        taken, wanted = self.columns.taken_ns[places].tolist(), pa.array(places)
+        paths, tags, hashes = (
+            self._by_name[name].take(wanted).to_pylist() for name in ("path", "tags", "content_hash")
+        )
+        ids = [photo_id.decode("ascii") for photo_id in self._ids[places].tolist()]
+        own_tags = [tuple(composed_tags(own)) for own in tags]
+        values = zip(ids, paths, own_tags, width, height, hashes, size, modified, added, taken, strict=True)
+        return [PhotoRecord(*one) for one in values]
 
     def rows_of(self, content_hash: bytes) -> list[int]:
         """The rows of a content, by its SHA-256. Looks at every row, which takes milliseconds for a million."""

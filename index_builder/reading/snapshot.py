@@ -267,6 +267,10 @@ class GallerySnapshot:
         """
         return self._photos.photo(row)
 
+    def photos(self, rows: Sequence[int]) -> list[PhotoRecord]:
+        """What is known of the photos in some rows, in the order asked for; raises as `photo`."""
+        return self._photos.photos(rows)
+
     def raw_paths(self) -> Iterator[bytes]:
         """Every photo's path as the gallery writes it, in the order of rows."""
         return self._photos.raw_paths()
@@ -281,7 +285,7 @@ class GallerySnapshot:
 
     def photos_of(self, content_hash: bytes) -> list[PhotoRecord]:
         """The photos that have a content, by its SHA-256."""
-        return [self.photo(row) for row in self._photos.rows_of(content_hash)]
+        return self.photos(self._photos.rows_of(content_hash))
 
     def file_of(self, row: int) -> Path:
         """The photo's file, which may have gone since.

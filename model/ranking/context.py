@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from model.ranking.rows import mean_and_variance
 from model.score_rules import ContextRule
 
 _POWER = 3.0
@@ -78,10 +79,11 @@ def smoothed(scores: Tensor, photos: Tensor, rule: ContextRule) -> Tensor:
     weights = nearest.values.to(scores.dtype) ** _POWER
     weights = weights / weights.sum(dim=-1, keepdim=True).clamp_min(_TINY)
     own, mean, deviation = _standardised(scores)
-    moved = own
+    moved, kept = own, (1 - rule.carried) * own
+    places = nearest.indices.flatten(start_dim=-2)
     for _ in range(_ROUNDS):
-        theirs = moved.unsqueeze(-2).expand(*alike.shape).gather(-1, nearest.indices)
-        moved = (1 - rule.carried) * own + rule.carried * (weights * theirs).sum(dim=-1)
+        theirs = moved.gather(-1, places).view(weights.shape)
+        moved = kept + rule.carried * (weights * theirs).sum(dim=-1)
     mixed, _, _ = _standardised((1 - rule.own) * _standardised(moved)[0] + rule.own * own)
     return mean + deviation * mixed
 
@@ -108,6 +110,6 @@ def with_place_kept(scores: Tensor, direct: Tensor, place: int) -> Tensor:
 
 def _standardised(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Scores with a mean of 0 and a standard deviation of 1, and the mean and deviation that they had."""
-    mean = scores.mean(dim=-1, keepdim=True)
-    deviation = scores.std(dim=-1, keepdim=True, correction=0).clamp_min(_TINY)
+    mean, variance = mean_and_variance(scores)
+    deviation = variance.sqrt_().clamp_min_(_TINY)
     return (scores - mean) / deviation, mean, deviation

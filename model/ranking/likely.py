@@ -10,10 +10,12 @@ matter: a filter, or other photos in the gallery, may put others there, and so r
 
 from __future__ import annotations
 
-import torch
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 from torch.nn import functional as F
 
+from model.ranking.rows import inner_products, sigmoid
 from model.score_rules import LikelyRule
 
 FIRST = 5
@@ -26,23 +28,23 @@ def shared(query: Tensor, photos: Tensor, first: Tensor) -> Tensor:
     """What the query and each photo share with the first results.
 
     Args:
-        query: [E] float32, L2-normalised, before any expansion.
-        photos: [C, E] float32, no longer than 1, of the candidates.
-        first: [K, E] float32, of the first results; K at least 1.
+        query: [..., E] float32, L2-normalised, before any expansion.
+        photos: [..., C, E] float32, no longer than 1, of the candidates.
+        first: [..., K, E] float32, of the first results; K at least 1.
 
     Returns:
-        [C] in [-1, 1].
+        [..., C] in [-1, 1].
     """
-    direction = F.normalize(first.mean(dim=0), dim=0)
-    return (query @ direction) * (photos @ direction)
+    direction = F.normalize(first.mean(dim=-2), dim=-1)
+    return inner_products(query.unsqueeze(-2), direction) * inner_products(photos, direction)
 
 
 def likelihood(rule: LikelyRule, amounts: Tensor) -> Tensor:
-    """[C] in [0, 1], of amounts [C] from `shared`."""
-    return torch.sigmoid(rule.weight * amounts + rule.bias)
+    """[..., C] in [0, 1], of amounts [..., C] from `shared`."""
+    return sigmoid(rule.weight * amounts + rule.bias)
 
 
-def likely_first(likelihoods: Tensor) -> int:
+def likely_first(likelihoods: npt.NDArray[np.floating]) -> int:
     """How many of the results are likely, from the first one on.
 
     Results come in an order of their own, so a less likely one may stand before a likely one. The line between them is
@@ -51,5 +53,5 @@ def likely_first(likelihoods: Tensor) -> int:
     Args:
         likelihoods: [C], in the order of the results.
     """
-    agreement = torch.cat([torch.zeros(1, dtype=torch.float64), (likelihoods.double() - 0.5).cumsum(dim=0)])
+    agreement = np.concatenate([[0.0], np.cumsum(likelihoods.astype(np.float64) - 0.5)])
     return int(agreement.argmax())

@@ -9,10 +9,10 @@ does not depend on the chunks in which they were related.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from model.ranking.context import CandidatePhotos, in_context
+from model.ranking.rows import mean_and_variance, sigmoid
 from model.score_rules import ScoreRule, Standard
 
 
@@ -27,7 +27,7 @@ def score_of(rule: ScoreRule, logit: Tensor, cosine: Tensor, candidates: Candida
     Returns:
         [..., C] in [0, 1].
     """
-    return torch.sigmoid(mixture(rule, logit, cosine, candidates) + level_of(rule, cosine) + rule.bias)
+    return sigmoid(mixture(rule, logit, cosine, candidates) + level_of(rule, cosine) + rule.bias)
 
 
 def mixture(rule: ScoreRule, logit: Tensor, cosine: Tensor, candidates: CandidatePhotos | None = None) -> Tensor:
@@ -64,8 +64,8 @@ def standardised(scores: Tensor, mean: float, deviation: float, standard: Standa
 def _moments(scores: Tensor, mean: float, deviation: float, standard: Standard) -> tuple[Tensor, Tensor]:
     count = scores.shape[-1]
     share = count / (count + standard.count)
-    own = scores.mean(dim=-1, keepdim=True)
+    own, variance = mean_and_variance(scores)
     centre = share * own + (1 - share) * mean
-    spread = share * scores.var(dim=-1, keepdim=True, correction=0)
+    spread = share * variance
     spread = spread + (1 - share) * deviation**2 + share * (1 - share) * (own - mean) ** 2
     return centre, spread.sqrt()

@@ -10,9 +10,8 @@ from PIL import Image, ImageDraw
 
 from app.cli.search_folder import as_text
 from app.search.answer_documents import search_answer
-from app.search.combining import Combined
 from app.search.likely_results import count_likely
-from app.search.query_and_answer import Asked, Query
+from app.search.query_and_answer import Query
 from app.search.query_parts import QueryParts
 from app.search.searcher import TwoStageSearcher
 from index_builder import GallerySnapshot
@@ -90,12 +89,10 @@ def test_a_deeper_search_leaves_the_line_where_it_is(network, snapshot, monkeypa
 
 def test_deeper_candidates_before_the_line_are_likely_and_do_not_draw_it(monkeypatch):
     monkeypatch.setattr("app.search.likely_results.DEPTH", 4)
-    towards, away = np.eye(2, dtype=np.float32)
-    photos = np.stack([towards, towards, away, away, towards, towards])
-    asked, rule = Asked(Combined.of_one(towards)), LikelyRule(weight=20.0, bias=-12.0)
-    assert count_likely(rule, asked, photos, np.array([0, 4, 1, 5, 2, 3]), liked=0) == 3
-    assert count_likely(rule, asked, photos, np.array([4, 5, 2, 3]), liked=0) == 0
-    assert count_likely(rule, asked, photos, np.array([0, 2, 4, 3]), liked=1) == 1
+    likelihoods = np.array([0.9, 0.9, 0.1, 0.1, 0.9, 0.9], np.float32)
+    assert count_likely(likelihoods, np.array([0, 4, 1, 5, 2, 3]), liked=0) == 3
+    assert count_likely(likelihoods, np.array([4, 5, 2, 3]), liked=0) == 0
+    assert count_likely(likelihoods, np.array([0, 2, 4, 3]), liked=1) == 1
 
 
 def test_liked_results_are_likely_and_others_need_not_be(network, snapshot, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,6 +31,14 @@ def test_other_candidates_change_nothing_for_a_photo():
     assert torch.equal(few, many[:10])
 
 
+def test_several_queries_together_get_what_each_gets_alone():
+    queries, photos = units(3, 4), units(3 * 33, 5).view(3, 33, 8)
+    rule, first = LikelyRule(weight=3.0, bias=-0.1), photos[:, :FIRST]
+    together = likelihood(rule, shared(queries, photos, first))
+    alone = [likelihood(rule, shared(*one)) for one in zip(queries, photos, first, strict=True)]
+    assert torch.equal(together, torch.stack(alone))
+
+
 def test_a_photo_that_has_more_in_common_is_more_likely():
     values = likelihood(LikelyRule(weight=10.0, bias=-2.0), torch.tensor([-0.1, 0.0, 0.2, 0.4]))
     assert (values.diff() > 0).all()
@@ -42,12 +51,12 @@ def test_the_line_is_where_most_agree_with_it(likelihoods):
     def agreement(line: int) -> float:
         return float(sum(one - 0.5 for one in likelihoods[:line]))
 
-    line = likely_first(torch.tensor(likelihoods))
+    line = likely_first(np.array(likelihoods))
     assert 0 <= line <= len(likelihoods)
     assert agreement(line) >= max(map(agreement, range(len(likelihoods) + 1))) - 1e-5
 
 
 def test_the_line_of_sorted_results_is_where_likelihood_falls_below_a_half():
-    assert likely_first(torch.tensor([0.9, 0.8, 0.6, 0.4, 0.2])) == 3
-    assert likely_first(torch.tensor([0.4, 0.3])) == 0
-    assert likely_first(torch.tensor([])) == 0
+    assert likely_first(np.array([0.9, 0.8, 0.6, 0.4, 0.2])) == 3
+    assert likely_first(np.array([0.4, 0.3])) == 0
+    assert likely_first(np.array([])) == 0
