@@ -8,7 +8,7 @@ wanted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -60,11 +60,14 @@ class Combined:
         own = _sum({name: share.astype(np.float64) for name, share in self.shares.items() if name != EXPANSION})
         return (own / _length(own)).astype(np.float32)
 
-    def expanded(self, hits: Vector, weight: float) -> Combined:
-        """The same query, moved towards its first hits [K, E] float32 as `model.ranking.expansion.expand` does."""
-        if not len(hits):
-            return self
-        moved = expand(torch.from_numpy(self.descriptor)[None], torch.from_numpy(hits)[None], weight)[0].numpy()
+    def expanded(self, moved: Vector, hits: Vector, weight: float) -> Combined:
+        """The same query, moved towards its first hits.
+
+        Args:
+            moved: [E] float32, what `model.ranking.expansion.expand` makes of `descriptor` and the hits.
+            hits: [K, E] float32; K at least 1.
+            weight: of the hits beside the query.
+        """
         direction = hits.mean(axis=0, dtype=np.float64)
         kept = 1 / _length(self.descriptor + weight * direction / _length(direction))
         shares = {name: (kept * share).astype(np.float32) for name, share in self.shares.items()}
@@ -98,6 +101,24 @@ def combine(vectors: Mapping[PartName, Vector], weights: Mapping[PartName, float
         (_sum(shares) / length).astype(np.float32),
         {name: (one / length).astype(np.float32) for name, one in shares.items()},
     )
+
+
+def expand_each(queries: Sequence[Combined], hits: Sequence[Vector], weight: float) -> list[Combined]:
+    """Queries moved towards their first hits, those that have as many hits together.
+
+    Args:
+        queries: Q of them.
+        hits: Q times [K, E] float32; K may differ, and 0 moves nothing.
+        weight: of the hits beside the query.
+    """
+    found = list(queries)
+    for count in {len(near) for near in hits} - {0}:
+        members = [number for number, near in enumerate(hits) if len(near) == count]
+        asked = torch.from_numpy(np.stack([queries[number].descriptor for number in members]))
+        moved = expand(asked, torch.from_numpy(np.stack([hits[number] for number in members])), weight).numpy()
+        for number, one in zip(members, moved, strict=True):
+            found[number] = queries[number].expanded(one, hits[number], weight)
+    return found
 
 
 def contributions(combined: Combined, photos: Vector | None, recall_scores: Vector) -> list[dict[str, float]]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from app.search.combining import expand_each
 from app.search.query_and_answer import Asked, Candidates, Descriptors, Query, Rows, Scores
 from index_builder import GallerySnapshot
 from index_builder.index.candidate_index import Selection
@@ -94,8 +95,7 @@ class RecallStage:
     def _expanded(self, asked: list[Asked], chosen: Selection | None, rule: ExpansionRule) -> list[Asked]:
         """Queries moved towards their first hits among the chosen photos, by the checkpoint's rule."""
         first, _ = self._snapshot.recall(np.stack([one.combined.descriptor for one in asked]), rule.neighbours, chosen)
-        hits = [self._snapshot.searched_descriptors(rows[rows >= 0]) for rows in first]
-        return [
-            replace(one, combined=one.combined.expanded(near, rule.weight))
-            for one, near in zip(asked, hits, strict=True)
-        ]
+        there = first >= 0
+        hits = np.split(self._snapshot.searched_descriptors(first[there]), np.cumsum(there.sum(axis=1))[:-1])
+        moved = expand_each([one.combined for one in asked], hits, rule.weight)
+        return [replace(one, combined=combined) for one, combined in zip(asked, moved, strict=True)]

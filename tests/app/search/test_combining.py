@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.search.combining import EXPANSION, MOST_UNLIKE, UNLIKE, Combined, combine, contributions
+from app.search.combining import EXPANSION, MOST_UNLIKE, UNLIKE, Combined, combine, contributions, expand_each
 from app.search.query_parts import PART_NAMES, PartWeights, QueryParts
 
 SIZE = 6
@@ -99,7 +99,9 @@ def test_nothing_wanted_is_no_query():
 def test_an_expansion_is_a_share_of_its_own(weights, weight, count):
     combined = combine(vectors_of(weights), weights)
     hits = np.stack([unit(30 + seed) * (0.4 + 0.1 * seed) for seed in range(count)]) if count else np.empty((0, SIZE))
-    moved = combined.expanded(hits.astype(np.float32), weight)
+    other = combine(vectors_of(["text"]), {"text": 1.0})
+    moved, _, alone = expand_each([combined, other, combined], [hits.astype(np.float32)] * 2 + [hits[:0]], weight)
+    assert alone is combined
     if not count:
         assert moved is combined
         return
