@@ -16,6 +16,7 @@ ID_BYTES = 16
 NO_DATE = -(2**63)
 """In place of a date taken: the file was looked at, and says none."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_CAMERAS_EPOCH = _EPOCH.replace(tzinfo=None)
 _ID = re.compile("[a-z2-7]{26}")  # 16 bytes in base 32 without padding
 
 
@@ -92,7 +93,7 @@ class PhotoRecord(NamedTuple):
     def taken(self) -> datetime:
         """When the photo was taken, by the camera's clock and without a zone; `modified` in UTC where the file says
         nothing."""
-        return from_ns(self.taken_ns).replace(tzinfo=None)
+        return _CAMERAS_EPOCH + timedelta(microseconds=self.taken_ns // 1000)
 
 
 def photo_id(raw_path: bytes, content_hash: bytes, taken: Callable[[str], bool] | None = None) -> str:

@@ -94,7 +94,7 @@ class PartOptions:
         limits = ImageLimits()
         return prepare_parts(
             searcher,
-            sketch=None if sketch is None else lambda: SentPicture("sketch", readable(sketch)).pixels(config, limits),
+            sketch=None if sketch is None else lambda: SentPicture("sketch", readable(sketch)).drawn(config, limits),
             text=None if text is None else lambda: texts.descriptor(text),
             photo=None if photo is None else lambda: SentPicture("photo", readable(photo)).pixels(config, limits),
             like=self.like or (),

@@ -10,14 +10,14 @@ from app.search.query_parts import PartWeights, QueryParts, Vector
 from app.search.searcher import TwoStageSearcher
 from index_builder import GallerySnapshot
 from index_builder.gallery_errors import UnknownPhotoError
-from model.images.little_ink import has_little_ink
 from model.images.preprocess import to_tensor
+from model.images.sent_picture import DrawnSketch
 
 
 def prepare_parts(
     searcher: TwoStageSearcher,
     *,
-    sketch: Callable[[], Image.Image] | None = None,
+    sketch: Callable[[], DrawnSketch] | None = None,
     text: Callable[[], Vector] | None = None,
     photo: Callable[[], Image.Image] | None = None,
     like: Sequence[str] = (),
@@ -28,7 +28,8 @@ def prepare_parts(
 
     Args:
         searcher: that will search.
-        sketch, photo: give RGB, S x S, from `sketch_image` and `photo_image`; or None.
+        sketch: gives what `SentPicture.drawn` does; or None.
+        photo: gives RGB, S x S, from `photo_image`; or None.
         text: gives the direction of the words [E] (`app.search.text_encoder`); or None.
         like, unlike: photo ids.
         weights: of the parts; 1 each by default.
@@ -43,10 +44,10 @@ def prepare_parts(
     unliked = rows_of(searcher.snapshot, unlike, "unlike") if weights.unlike else []
     words = text() if text is not None and weights.text else None
     config = searcher.network.preprocess
-    drawn = to_tensor(sketch(), config) if sketch is not None and weights.sketch else None
+    drawn = sketch() if sketch is not None and weights.sketch else None
+    lines = None if drawn is None else to_tensor(drawn.pixels, config)
     shown = to_tensor(photo(), config) if photo is not None and weights.photo else None
-    little = drawn is not None and has_little_ink(drawn, config)
-    return QueryParts(drawn, words, shown, liked, unliked, weights, little)
+    return QueryParts(lines, words, shown, liked, unliked, weights, drawn is not None and drawn.little_ink)
 
 
 def rows_of(snapshot: GallerySnapshot, photo_ids: Sequence[str], name: str) -> list[int]:

@@ -30,7 +30,7 @@ from app.search.stopwatch import Observe, Stopwatch, unobserved
 from index_builder import GallerySnapshot
 from model.config import NetworkConfig
 from model.images.little_ink import has_little_ink
-from model.images.preprocess import photo_tensor, sketch_tensor
+from model.images.preprocess import photo_tensor, sketch_image, sketch_tensor, to_tensor
 from model.networks.network import Network
 from model.types import Encoding
 
@@ -60,8 +60,9 @@ class TwoStageSearcher:
         Raises:
             BlankSketchError: nothing is drawn.
         """
-        drawn = self.prepare(image)
-        parts = QueryParts(drawn, little_ink=has_little_ink(drawn, self.network.preprocess))
+        config = self.network.preprocess
+        drawn = sketch_image(image, config)
+        parts = QueryParts(to_tensor(drawn, config), little_ink=has_little_ink(drawn, config))
         return next(self.search_many([parts], [query or Query()]))
 
     def search_many(self, parts: Sequence[QueryParts], queries: Sequence[Query]) -> Iterator[Answer]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+from PIL import Image
 
 from model.config import PreprocessConfig
 from model.images.cleanup.line_width import perimeter
+from model.images.preprocess import channels_first
 
 STRAIGHT = 0.07
 """A line is straight if it bends by less than this share of its length. A line drawn by hand that sways by 4 % to each
@@ -22,18 +23,20 @@ FILLED = 0.3
 has .24: the margin around it is larger."""
 
 
-def has_little_ink(sketch: Tensor, config: PreprocessConfig) -> bool:
+def has_little_ink(sketch: Image.Image, config: PreprocessConfig) -> bool:
     """Whether a prepared sketch is no more than a dot or one straight line, thin or thick.
 
     The ink is measured in the box that lies along it: L long and W across. A line as long and as dark would be t = ink
     / L wide. So W - t is how far the ink bends or branches.
 
     Args:
-        sketch: [3, S, S] float32 from `model.images.preprocess.sketch_tensor`: cropped to the ink, so that the size of
-            a drawing on its paper says nothing.
+        sketch: RGB, S x S, from `model.images.preprocess.sketch_image`: cropped to the ink, so that the size of a
+            drawing on its paper says nothing.
         config: that it was prepared with.
     """
-    light = (sketch.numpy() * np.array(config.std)[:, None, None] + np.array(config.mean)[:, None, None]).mean(axis=0)
+    red, green, blue = channels_first(sketch)
+    levels = _levels(config)
+    light = (levels[0][red] + levels[1][green] + levels[2][blue]) / 3
     ink = np.clip(1 - light / max(float(light.max()), 1e-6), 0, 1).astype(np.float32)
     places = np.argwhere(ink > 0.5 * float(ink.max()))
     if not len(places):
@@ -46,6 +49,14 @@ def has_little_ink(sketch: Tensor, config: PreprocessConfig) -> bool:
         and perimeter(ink) / 2 < SMOOTH * (along + width)
         and (bent < STRAIGHT * along or bent < (1 - SOLID) * across)
     )
+
+
+def _levels(config: PreprocessConfig) -> NDArray[np.float64]:
+    """[3, 256]: how light each value of a channel is, out of what the network gets of it."""
+    std, mean = (np.array(numbers)[:, None] for numbers in (config.std, config.mean))
+    seen = (np.arange(256, dtype=np.float32) / 255 - mean.astype(np.float32)) / std.astype(np.float32)
+    levels: NDArray[np.float64] = seen * std + mean
+    return levels
 
 
 def _extents(places: NDArray[np.int64]) -> tuple[float, float]:

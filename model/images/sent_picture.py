@@ -7,15 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from PIL import Image
 
 from model.config import PreprocessConfig
 from model.images.limits import ImageLimits
+from model.images.little_ink import has_little_ink
 from model.images.opening import open_image
 from model.images.preprocess import SKETCH_LONGEST_SIDE, photo_image, sketch_image
 from model.images.strokes import draw_strokes
+
+
+class DrawnSketch(NamedTuple):
+    """A sketch as the network sees it.
+
+    Attributes:
+        pixels: RGB, S x S, as `sketch_image` gives it.
+        little_ink: whether it is a dot or a straight line, which tells hardly anything.
+    """
+
+    pixels: Image.Image
+    little_ink: bool
 
 
 @dataclass(frozen=True)
@@ -45,3 +58,8 @@ class SentPicture:
         if self.kind == "photo":
             return photo_image(open_image(self.file, limits, config.image_size), config)
         return sketch_image(open_image(self.file, limits, SKETCH_LONGEST_SIDE, whole=True), config)
+
+    def drawn(self, config: PreprocessConfig, limits: ImageLimits) -> DrawnSketch:
+        """A sketch, and whether it says anything; raises as `pixels`."""
+        pixels = self.pixels(config, limits)
+        return DrawnSketch(pixels, has_little_ink(pixels, config))

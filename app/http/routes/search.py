@@ -110,12 +110,12 @@ class OneSearch:
             ImageError and its kinds: a picture cannot be used.
             UnknownPhotoError: a photo that is liked or not is not there.
         """
-        sent, options, pixels = self.sent, self.options, self.service.decoding.pixels
+        sent, options, decoding = self.sent, self.options, self.service.decoding
         return prepare_parts(
             served.searcher,
-            sketch=None if sent.sketch is None else partial(pixels, sent.sketch, self.deadline),
+            sketch=None if sent.sketch is None else partial(decoding.drawn, sent.sketch, self.deadline),
             text=None if options.text is None else partial(self.service.texts.descriptor, options.text),
-            photo=None if sent.photo is None else partial(pixels, sent.photo, self.deadline),
+            photo=None if sent.photo is None else partial(decoding.pixels, sent.photo, self.deadline),
             like=options.like,
             unlike=options.unlike,
             weights=PartWeights.among(options),

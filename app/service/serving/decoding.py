@@ -17,7 +17,7 @@ from app.settings import Settings
 from model.config import PreprocessConfig
 from model.helper_processes import HelperLostError, HelperNeverBeganError, HelperProcesses, HelpersClosedError
 from model.images.limits import ImageLimits
-from model.images.sent_picture import SentPicture
+from model.images.sent_picture import DrawnSketch, SentPicture
 
 _log = get_logger("app.service.serving.decoding")
 _TRIES = 2  # a picture that costs two processes their lives is to blame
@@ -72,12 +72,23 @@ class Decoding:
             BusyError: `decoder_lost`, `deadline_exceeded`.
             BlankSketchError, StrokesError, ImageError and its kinds: see `SentPicture.pixels`.
         """
+        in_process = self._in_process(picture, deadline)
+        return picture.pixels(self._config, self._limits) if in_process is None else in_process.pixels
+
+    def drawn(self, sketch: SentPicture, deadline: Deadline) -> DrawnSketch:
+        """A sketch as the network sees it, and whether it says anything. Waits, and raises as `pixels`."""
+        in_process = self._in_process(sketch, deadline)
+        return sketch.drawn(self._config, self._limits) if in_process is None else in_process
+
+    def _in_process(self, picture: SentPicture, deadline: Deadline) -> DrawnSketch | None:
+        """What a process makes of the picture; None where threads decode."""
         for tries_left in reversed(range(_TRIES)):
             deadline.raise_if_passed()
             if self._helpers is None or self._threads_decode():
-                return picture.pixels(self._config, self._limits)
+                return None
             try:
-                return Image.fromarray(self._helpers.ask(picture, deadline.at))
+                pixels, little_ink = self._helpers.ask(picture, deadline.at)
+                return DrawnSketch(Image.fromarray(pixels), little_ink)
             except HelperLostError:
                 _log.warning("a decoding process was lost with its picture", tries_left=tries_left)
             except HelperNeverBeganError as error:

@@ -17,8 +17,11 @@ from model.images.sent_picture import SentPicture
 TASK = f"{__name__}:decoder"
 
 
-def decoder(config: PreprocessConfig, limits: dict[str, Any]) -> Callable[[SentPicture], npt.NDArray[np.uint8]]:
-    """What answers a request of this process: a picture -> [S, S, 3] uint8.
+Decoded = tuple[npt.NDArray[np.uint8], bool]
+
+
+def decoder(config: PreprocessConfig, limits: dict[str, Any]) -> Callable[[SentPicture], Decoded]:
+    """What answers a request of this process: a picture -> [S, S, 3] uint8, and whether a sketch has little ink.
 
     Args:
         config: how the network sees pictures.
@@ -26,4 +29,11 @@ def decoder(config: PreprocessConfig, limits: dict[str, Any]) -> Callable[[SentP
     """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the service answers it, and needs this process until its end
     own = ImageLimits(**limits, together=UNSHARED)
-    return lambda picture: np.asarray(picture.pixels(config, own))
+
+    def decoded(picture: SentPicture) -> Decoded:
+        if picture.kind == "photo":
+            return np.asarray(picture.pixels(config, own)), False
+        drawn = picture.drawn(config, own)
+        return np.asarray(drawn.pixels), drawn.little_ink
+
+    return decoded

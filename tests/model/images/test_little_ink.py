@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from model.images.little_ink import has_little_ink
-from model.images.preprocess import sketch_tensor
+from model.images.preprocess import sketch_image
 from model.presets import ZSE_LITE
 
 FINER = 3  # drawn so many times as large and made smaller: the edges of Pillow's own lines are rough
@@ -19,7 +19,7 @@ def little(draw, size=448, width=6):
     image = Image.new("L", (FINER * size, FINER * size), 255)
     draw(Pen(image, FINER * width))
     image = image.resize((size, size), Image.Resampling.BOX).convert("RGB")
-    return has_little_ink(sketch_tensor(image, ZSE_LITE.preprocess), ZSE_LITE.preprocess)
+    return has_little_ink(sketch_image(image, ZSE_LITE.preprocess), ZSE_LITE.preprocess)
 
 
 class Pen:

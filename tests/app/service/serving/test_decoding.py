@@ -37,6 +37,7 @@ from tests.paths import ROOT
 
 CONFIG = ZSE_TINY.preprocess
 STROKES = SentPicture("sketch", strokes=[[[0.0, 50.0, 90.0], [0.0, 80.0, 10.0]]])
+STRAIGHT = SentPicture("sketch", strokes=[[[0.0, 90.0], [0.0, 80.0]]])
 
 
 def decoding(processes: int, **changes: Any) -> Decoding:
@@ -79,6 +80,13 @@ def test_pixels_are_the_same_bit_for_bit(processes: Decoding, sent: SentPicture)
     pixels, expected = processes.pixels(sent, soon()), decoding(0).pixels(sent, soon())
     assert (pixels.mode, pixels.size) == (expected.mode, expected.size) == ("RGB", (CONFIG.image_size,) * 2)
     assert np.array_equal(np.asarray(pixels), np.asarray(expected))
+
+
+@pytest.mark.parametrize("sent", [STROKES, STRAIGHT])
+def test_a_process_says_as_well_whether_a_sketch_has_little_ink(processes: Decoding, sent: SentPicture) -> None:
+    drawn, expected = processes.drawn(sent, soon()), decoding(0).drawn(sent, soon())
+    assert np.array_equal(np.asarray(drawn.pixels), np.asarray(expected.pixels))
+    assert drawn.little_ink == expected.little_ink == (sent is STRAIGHT)
 
 
 @pytest.mark.parametrize(
