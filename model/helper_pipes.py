@@ -27,14 +27,19 @@ def exchange(to: int, answers_from: int, parts: list[memoryview], until: float) 
     for part in parts:
         left = part.cast("B")
         while left:
-            _wait(to, select.POLLOUT, until)
-            left = left[os.write(to, left) :]
+            try:
+                left = left[os.write(to, left) :]
+            except BlockingIOError:
+                _wait(to, select.POLLOUT, until)
 
     def read_into(buffer: bytearray) -> None:
         left = memoryview(buffer)
         while left:
-            _wait(answers_from, select.POLLIN, until)
-            count = os.readv(answers_from, [left])
+            try:
+                count = os.readv(answers_from, [left])
+            except BlockingIOError:
+                _wait(answers_from, select.POLLIN, until)
+                continue
             if not count:
                 raise EOFError
             left = left[count:]

@@ -52,7 +52,7 @@ def unpacked(read_into: Callable[[bytearray], None]) -> Any:
     mark, count = _HEAD.unpack(read(_HEAD.size))
     if mark != _MARK or count > _MOST_ARRAYS:
         raise NotAMessageError("not the beginning of a message")
-    sizes = [_SIZE.unpack(read(_SIZE.size))[0] for _ in range(count + 1)]
+    sizes = [size for (size,) in _SIZE.iter_unpack(read(_SIZE.size * (count + 1)))]
     if sum(sizes) > _MOST_BYTES:
         raise NotAMessageError(f"a message of {sum(sizes)} bytes")
     plain, *buffers = [read(size) for size in sizes]

@@ -7,7 +7,7 @@ import contextlib
 import ipaddress
 import math
 import time
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -200,8 +200,13 @@ def _offered(headers: Headers) -> str | None:
 def _client(scope: Scope) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """The client's address; None if a proxy passed on something else, which may be any text of any length."""
     client = scope.get("client")
+    return _parsed(client[0]) if client else None
+
+
+@lru_cache(maxsize=1024)  # each request asks several times, and clients come again
+def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        address = ipaddress.ip_address(client[0].partition("%")[0]) if client else None
+        address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return None
     return getattr(address, "ipv4_mapped", None) or address

@@ -19,7 +19,7 @@ from index_builder.photo_filter import PhotoFilter
 from model.errors import DeviceMemoryError
 from model.explain import explain_pairs
 from model.images.opening import open_image
-from model.score_rules import ScoreRule
+from model.score_rules import ContextRule, LikelyRule, LikelyRules, ScoreRule
 from model.types import Encoding
 from tests.app.conftest import picture, sketch
 
@@ -83,7 +83,7 @@ def test_each_is_answered_as_if_alone(made, rule, asked, chunk):
         for one, (*_, query), together in zip(parts, asked, answers, strict=True):
             alone = next(TwoStageSearcher(network, snapshot).search_many([one], [query]))
             assert [found.photo for found in together.results] == [found.photo for found in alone.results]
-            for found, other in zip(together.results, alone.results, strict=True):
+            for found, other in zip(together.results, alone.results, strict=True):  # relations differ, if anything
                 assert found.score == pytest.approx(other.score, abs=1e-5)
                 assert found.relation_score == (other.relation_score and pytest.approx(other.relation_score, abs=1e-5))
                 assert (found.likely, found.recall_rank) == (other.likely, other.recall_rank)
@@ -92,6 +92,26 @@ def test_each_is_answered_as_if_alone(made, rule, asked, chunk):
             )
     finally:
         network.config = before
+
+
+def test_the_same_relations_give_the_same_answers_to_the_last_bit(network, snapshot, pictures, monkeypatch):
+    """Whoever else is put in order at the same time: an order must not depend on how a batch is rounded."""
+    rule = replace(RULES["by relation"], context=ContextRule(neighbours=3, carried=0.9, own=0.5, place=5))
+    likely = LikelyRules(sketch=LikelyRule(weight=3.0, bias=-1.0))
+    monkeypatch.setattr(network, "config", replace(network.config, score=rule, likely=likely))
+    searcher = TwoStageSearcher(network, snapshot)
+    kinds = ["sketch", "sketch and like", "like", "photo", "sketch", "sketch"]
+    parts = [parts_of(pictures, number % 4, kind) for number, kind in enumerate(kinds)]
+    queries = [Query(candidates=count, context=count != 9) for count in (13, 13, 13, 9, 9, 13)]
+    candidates = [one.candidates for one in searcher.begin(parts, queries)]
+    draws = np.random.default_rng(4)
+    logits = [
+        draws.normal(size=len(one.rows)) if "sketch" in kind else None
+        for one, kind in zip(candidates, kinds, strict=True)
+    ]
+    together = searcher._ordering.order(candidates, logits, queries)
+    assert together == [searcher.order(*one) for one in zip(candidates, logits, queries, strict=True)]
+    assert together[0].results[0].likely is not None
 
 
 def test_sketches_share_one_reading_and_one_relation(network, snapshot, pictures, monkeypatch):

@@ -18,7 +18,7 @@ from index_builder.gallery_errors import UnknownFolderError, UnknownTagError
 from index_builder.photo_filter import FILE_TYPES, ORIENTATIONS, PhotoFilter
 from index_builder.photo_record import NO_DATE, PhotoRecord, composed, tags_of
 from index_builder.reading.facets import facets_of
-from index_builder.reading.photo_table import PhotoTable
+from index_builder.reading.photo_table import PhotoTable, record_of
 from model.images.formats.endings import KNOWN
 
 NFD = unicodedata.normalize("NFD", "Café")
@@ -200,3 +200,15 @@ def test_facets_count_what_a_naive_loop_counts(rows, chosen):
     assert list(facets.folders.items()) == list(counted(children).items())
     months = [f"{one.taken:%Y-%m}" for one in passing(taken_from=None, taken_to=None)]
     assert list(facets.months.items()) == list(counted(months).items())
+
+
+@settings(deadline=None, max_examples=50)
+@given(rows=photos)
+def test_photos_that_are_read_together_are_what_each_row_says(rows):
+    table = table_of(rows)
+    expected = [record_of(values) for values in table._table.to_pylist()]
+    assert table.photos(range(len(rows))[::-1]) == expected[::-1]
+    assert [table.photo(row) for row in range(len(rows))] == expected
+    for outside in (-1, len(rows)):
+        with pytest.raises(IndexError, match="rows must lie"):
+            table.photos([outside])
