@@ -36,7 +36,7 @@ def test_results_that_are_checked_together_are_written_as_each_alone(network, sh
             parts={"sketch": 1.0, "like": 1.0},
             little_ink=False,
             total_photos=13,
-            as_of=snapshot.as_of.isoformat(),
+            as_of=str(snapshot.as_of and snapshot.as_of.isoformat()),
         )
         assert answer.model_dump_json() == alone.model_dump_json()
         assert json.loads(answer.model_dump_json())["results"][0]["score"] == round(found.results[0].score, 9)

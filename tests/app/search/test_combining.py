@@ -100,7 +100,8 @@ def test_an_expansion_is_a_share_of_its_own(weights, weight, count):
     combined = combine(vectors_of(weights), weights)
     hits = np.stack([unit(30 + seed) * (0.4 + 0.1 * seed) for seed in range(count)]) if count else np.empty((0, SIZE))
     other = combine(vectors_of(["text"]), {"text": 1.0})
-    moved, _, alone = expand_each([combined, other, combined], [hits.astype(np.float32)] * 2 + [hits[:0]], weight)
+    near = hits.astype(np.float32)
+    moved, _, alone = expand_each([combined, other, combined], [near, near, near[:0]], weight)
     assert alone is combined
     if not count:
         assert moved is combined

@@ -96,7 +96,9 @@ def test_each_is_answered_as_if_alone(made, rule, asked, chunk):
 
 def test_the_same_relations_give_the_same_answers_to_the_last_bit(network, snapshot, pictures, monkeypatch):
     """Whoever else is put in order at the same time: an order must not depend on how a batch is rounded."""
-    rule = replace(RULES["by relation"], context=ContextRule(neighbours=3, carried=0.9, own=0.5, place=5))
+    rule = ScoreRule(
+        relation_weight=1.0, recall_weight=0.5, context=ContextRule(neighbours=3, carried=0.9, own=0.5, place=5)
+    )
     likely = LikelyRules(sketch=LikelyRule(weight=3.0, bias=-1.0))
     monkeypatch.setattr(network, "config", replace(network.config, score=rule, likely=likely))
     searcher = TwoStageSearcher(network, snapshot)
