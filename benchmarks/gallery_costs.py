@@ -21,7 +21,8 @@ from galleries import descriptors, random_records, shape_of, write_gallery
 from load import Client, Work
 from material import draw_sketches
 from scale import size_on_disk
-from serve import serving, sketches_in
+from serve import sketches_in
+from services import serving
 
 from index_builder import GallerySnapshot, build_gallery
 from index_builder.comparing.files_to_read import FileToRead

@@ -82,13 +82,15 @@ class Client:
 
 
 def _clients(work: Work, orders: Any) -> None:
-    """One process: so many clients search one service for so many seconds, again and again, until told None."""
+    """One process: so many clients search for so many seconds, again and again, until told None."""
     while (order := orders.recv()) is not None:
-        port, count, seconds, first = order
+        ports, count, seconds, first = order
         seen: list[list[Seen]] = [[] for _ in range(count)]
         threads = [
-            threading.Thread(target=_search_on, args=(work, port, seconds, first + number, seen[number]))
-            for number in range(count)
+            threading.Thread(
+                target=_search_on, args=(work, ports[number % len(ports)], seconds, number, seen[number - first])
+            )
+            for number in range(first, first + count)
         ]
         for thread in threads:
             thread.start()
@@ -132,13 +134,13 @@ class Load:
             pipe.send(None)
             process.join()
 
-    def of(self, clients: int, port: int, seconds: float) -> tuple[list[Seen], float]:
-        """What `clients` clients of one service saw together, and the seconds it took."""
+    def of(self, clients: int, ports: Sequence[int], seconds: float) -> tuple[list[Seen], float]:
+        """What `clients` clients saw together, and the seconds it took. The services at `ports` share them evenly."""
         shares = [len(range(number, clients, len(self._pipes))) for number in range(len(self._pipes))]
         working = [(pipe, share) for pipe, share in zip(self._pipes, shares, strict=True) if share]
         began, first = time.monotonic(), 0
         for pipe, share in working:
-            pipe.send((port, share, seconds, first))
+            pipe.send((ports, share, seconds, first))
             first += share
         seen = [one for pipe, _ in working for one in pipe.recv()]
         return seen, time.monotonic() - began

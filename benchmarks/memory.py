@@ -15,7 +15,7 @@ from collections import Counter
 from pathlib import Path
 
 from load import Client, form_of
-from serve import serving
+from services import serving
 from shared_options import add_service
 
 _REFUSED_EACH = 20

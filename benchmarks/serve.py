@@ -9,6 +9,9 @@ machine affects them alike:
   the ratio of the medians is what serving costs.
 * rounds: so many seconds with one client, then with eight (or what `--clients` says), against each service in turn. The
   clients run in processes of their own (`load.py`). Every answer that is not 200 is counted.
+
+With `--services N`, the present tree runs N services over the same gallery, which share a GPU if there is one. Client
+number i asks service i modulo N, as behind a balancer. Times and memory of a single service are those of one of them.
 """
 
 from __future__ import annotations
@@ -16,128 +19,28 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
-import socket
 import statistics
-import subprocess
-import sys
-import time
-import urllib.request
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from load import Client, Load, Seen, Work, summary
 from measure import machine  # sets OMP_WAIT_POLICY
+from services import Served, serving, serving_side_by_side
 from shared_options import add_service
 
 _WARM_UP = 3
 _STAGES = ("encode", "recall", "rerank")
 
 
-@dataclass(frozen=True)
-class Served:
-    """A service that runs.
-
-    Attributes:
-        port: on this machine.
-        pid: of its process.
-        ready_s: seconds that it took to be ready.
-    """
-
-    port: int
-    pid: int
-    ready_s: float
-
-    def cpu_s(self) -> float:
-        """Seconds of computing so far, of its process and of those that it started."""
-        ticks = dict[int, tuple[int, float]]()
-        for path in Path("/proc").glob("[0-9]*/stat"):
-            with contextlib.suppress(OSError):  # it has ended
-                facts = path.read_text().rpartition(")")[2].split()
-                ticks[int(path.parent.name)] = int(facts[1]), int(facts[11]) + int(facts[12])
-        total, family = 0.0, [self.pid]
-        while family:
-            parent = family.pop()
-            total += ticks.get(parent, (0, 0.0))[1]
-            family += [pid for pid, (of, _) in ticks.items() if of == parent]
-        return total / os.sysconf("SC_CLK_TCK")
-
-    @property
-    def memory_mb(self) -> float:
-        """Resident memory of its process."""
-        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) / 1000
-        raise ValueError("no VmRSS")
-
-
-@contextlib.contextmanager
-def serving(
-    gallery: Path | str, *, checkpoint: str, device: str, settings: Mapping[str, str], tree: Path | None = None
-) -> Iterator[Served]:
-    """A service while the block runs, from the moment on when it is ready.
-
-    Args:
-        gallery, checkpoint, device: what it serves, and where.
-        settings: more variables of its environment.
-        tree: source tree that it comes from; None for what is installed here.
-
-    Raises:
-        SystemExit: it did not start.
-    """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {**os.environ, "SKETCHSEEK_RATE_LIMIT_PER_MINUTE": "0", "SKETCHSEEK_LOG_LEVEL": "warning", **settings}
-    if tree is not None:
-        environment["PYTHONPATH"] = str(tree.resolve())
-    began = time.monotonic()
-    process = subprocess.Popen(
-        [sys.executable, "-c", "from app.cli import main; main()", "serve", "--gallery", str(Path(gallery).resolve()),
-         "--checkpoint", checkpoint, "--device", device, "--port", str(port)],
-        env=environment,
-        cwd=tree,
-    )  # fmt: skip
-    try:
-        _wait_until_ready(process, port)
-        yield Served(port, process.pid, time.monotonic() - began)
-    finally:
-        end(process)
-
-
-def end(process: subprocess.Popen[bytes], patience_s: float = 30.0) -> None:
-    """End a process. One that hangs is killed, for the other measurements must go on."""
-    process.terminate()
-    try:
-        process.wait(patience_s)
-    except subprocess.TimeoutExpired:
-        print(f"the service did not end within {patience_s:.0f} s and was killed", file=sys.stderr)
-        process.kill()
-        process.wait()
-
-
-def _wait_until_ready(process: subprocess.Popen[bytes], port: int) -> None:
-    while True:
-        if process.poll() is not None:
-            raise SystemExit("the service did not start")
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10) as answer:
-                if answer.status == 200:
-                    return
-        except OSError:  # not there yet, or not ready
-            time.sleep(0.05)
-
-
 def measure(
-    sides: Mapping[str, Served], work: Work, *, clients: Sequence[int], rounds: int, seconds: float
+    sides: Mapping[str, Sequence[Served]], work: Work, *, clients: Sequence[int], rounds: int, seconds: float
 ) -> list[dict[str, Any]]:
     """How fast services answer, in turns.
 
     Args:
-        sides: name -> a service.
+        sides: name -> the services between which its clients are divided.
         work: what is searched for.
         clients: numbers of clients that search at the same time.
         rounds: of load.
@@ -149,15 +52,20 @@ def measure(
     """
     loads: dict[tuple[str, int], list[tuple[list[Seen], float, float]]] = defaultdict(list)
     with Load(work, max(clients)) as load:
-        for served in sides.values():
-            load.of(max(clients), served.port, 0.5)  # warm
+        ports = {side: [served.port for served in several] for side, several in sides.items()}
+        for side in sides:
+            load.of(max(clients), ports[side], 0.5)  # warm
         for number in range(rounds):
             for count in clients:
                 for side in list(sides)[:: 1 if number % 2 else -1]:
-                    computed = sides[side].cpu_s()
-                    seen, took = load.of(count, sides[side].port, seconds)
-                    loads[side, count].append((seen, took, sides[side].cpu_s() - computed))
+                    computed = _cpu_s(sides[side])
+                    seen, took = load.of(count, ports[side], seconds)
+                    loads[side, count].append((seen, took, _cpu_s(sides[side]) - computed))
     return [_row(side, count, loads[side, count]) for count in clients for side in sides]
+
+
+def _cpu_s(services: Sequence[Served]) -> float:
+    return sum(served.cpu_s() for served in services)
 
 
 def _row(side: str, count: int, rounds: list[tuple[list[Seen], float, float]]) -> dict[str, Any]:
@@ -217,6 +125,7 @@ def main() -> None:
     parser.add_argument("--top-k", type=int, default=20)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8], help="numbers of clients, such as 1 8 32 128")
     parser.add_argument("--before", type=Path, help="another source tree, whose service is measured in turns")
+    parser.add_argument("--services", type=int, default=1, help="so many, over one gallery, share the clients")
     parser.add_argument("--pairs", type=int, default=60, help="searches over HTTP beside bare ones; 0 for none")
     parser.add_argument("--rounds", type=int, default=6, help="rounds of load")
     parser.add_argument("--seconds", type=float, default=3, help="of each round and number of clients")
@@ -234,8 +143,10 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         sides = {}
         if arguments.before:
-            sides["before"] = stack.enter_context(serving(arguments.gallery, tree=arguments.before, **served))
-        sides["now"] = now = stack.enter_context(serving(arguments.gallery, **served))
+            sides["before"] = [stack.enter_context(serving(arguments.gallery, tree=arguments.before, **served))]
+        side_by_side = serving_side_by_side(arguments.services, arguments.gallery, **served)
+        sides["now"] = several = stack.enter_context(side_by_side)
+        now = several[-1]  # the last to be ready
         memory = [now.memory_mb]
         beside = pairs(arguments, now, sketches, work) if arguments.pairs else None
         memory.append(now.memory_mb)

@@ -164,9 +164,9 @@ def test_load_counts_every_answer_of_every_client(script):
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        served = serve.Served(server.server_address[1], os.getpid(), 1.0)
+        served = script("services").Served(server.server_address[1], os.getpid(), 1.0)
         work = load.Work([load.form_of(b"drawing %d" % number, {"top_k": "3"}) for number in range(5)])
-        rows = serve.measure({"one": served, "other": served}, work, clients=[1, 12], rounds=1, seconds=0.2)
+        rows = serve.measure({"one": [served], "other": [served]}, work, clients=[1, 12], rounds=1, seconds=0.2)
         server.shutdown()
     assert [(row["side"], row["clients"]) for row in rows] == [("one", 1), ("other", 1), ("one", 12), ("other", 12)]
     assert sum(row["answers"] for row in rows) <= len(bodies), "those that warmed up are not counted"
@@ -185,6 +185,6 @@ def test_a_service_that_hangs_at_its_end_is_killed(script, capsys):
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()  # it listens to nobody now
-        script("serve").end(process, 0.05)
+        script("services").end(process, 0.05)
         assert process.poll() == -signal.SIGKILL
     assert "killed" in capsys.readouterr().err

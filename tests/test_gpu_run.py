@@ -70,13 +70,13 @@ def here(script, runs, monkeypatch, tmp_path):
         return runs["running"].Outcome(0, 0.1)
 
     @contextlib.contextmanager
-    def serving(gallery, *, checkpoint, device, settings):
+    def side_by_side(count, gallery, *, checkpoint, device, settings):
         del settings
         app_settings = settings_for(gallery, checkpoint=checkpoint, device=device)
         with live(create_app(app_settings), app_settings) as port:
-            yield script("serve").Served(port, os.getpid(), 1.0)
+            yield [script("services").Served(port, os.getpid(), 1.0)] * count
 
-    monkeypatch.setattr(script("serve"), "serving", serving)
+    monkeypatch.setattr(script("serve"), "serving_side_by_side", side_by_side)
     monkeypatch.setattr(script("measure"), "_SIDE", 64)  # rates as well need not take long
     monkeypatch.setattr(script("measure"), "_READ", 2**20)
     yield execute
@@ -92,11 +92,19 @@ def test_every_part_measures_something_and_says_how_far_it_is_from_its_floor(run
     measured = {row["part"] for row in document["rows"]}
     assert measured == {part.name for part in runs["parts"].PARTS} - {"made"}
     floors = {row["part"] for row in document["rows"] if row["of_floor"]}
-    assert floors == {"encode", "relate", "relate8", "serve", "build", "recall"}
+    assert floors == {"encode", "relate", "relate8", "serve", "serve8", "build", "recall"}
     assert document["machine"]["cores"] >= 1
     table = capsys.readouterr().out.rpartition("| part | what |")[2]
     assert "| tests | tests/gpu | 1 failed, 1 passed, 1 skipped |" in table
-    for words in ("matrix product, bfloat16", "IVF", "1 client", "2 clients", ": searches |", "photos per s"):
+    for words in (
+        "matrix product, bfloat16",
+        "IVF",
+        "1 client",
+        "2 clients",
+        ": searches |",
+        "2 clients of 2 services: searches",
+        "photos per s",
+    ):
         assert words in table, table
 
 

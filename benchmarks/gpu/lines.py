@@ -54,7 +54,7 @@ def lines_of(part: Part, folder: Path) -> list[Line]:
     if found is None or part.name not in _READERS:
         return []
     lines = list(_READERS[part.name](found))
-    return _with_floor_of_a_search(lines, folder) if part.name == "serve" else lines
+    return _with_floor_of_a_search(lines, folder) if part.name.startswith("serve") else lines
 
 
 def _written(folder: Path, name: str) -> Found | None:
@@ -103,13 +103,15 @@ def _relate(found: Found) -> Iterator[Line]:
 
 
 def _serve(found: Found) -> Iterator[Line]:
+    services = int(found["arguments"]["services"])
+    part, beside = ("serve", "") if services == 1 else ("serve8", f" of {services} services")
     for row in found["rows"]:
         clients, statuses = row["clients"], row["statuses"]
         failed = sum(count for status, count in statuses.items() if status != "200")
-        many = f"{clients} client{'s' if clients > 1 else ''}" + (f", {failed} not answered" if failed else "")
+        many = f"{clients} client{'s' if clients > 1 else ''}{beside}" + (f", {failed} not answered" if failed else "")
         stages = ", ".join(f"{name} {ms:.1f}" for name, ms in row["stages_p50_ms"].items() if name != "total")
-        yield Line("serve", f"{many}: p50 ({stages})", row["p50_ms"], "ms", wanted="10" if clients == 1 else "")
-        yield Line("serve", f"{many}: searches", row["per_s"], "per s", wanted="400" if clients >= 32 else "")
+        yield Line(part, f"{many}: p50 ({stages})", row["p50_ms"], "ms", wanted="10" if clients == 1 else "")
+        yield Line(part, f"{many}: searches", row["per_s"], "per s", wanted="400" if clients >= 32 else "")
 
 
 def _build(found: Found) -> Iterator[Line]:
@@ -134,6 +136,7 @@ _READERS: dict[str, Callable[[Found], Iterator[Line]]] = {
     "relate": _relate,
     "relate8": _relate,
     "serve": _serve,
+    "serve8": _serve,
     "build": _build,
     "recall": _recall,
 }

@@ -89,8 +89,8 @@ def last_line(log: Path) -> str:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the process and those that it started: a service may run beside it."""
-    for number, patience in ((signal.SIGTERM, _END_S), (signal.SIGKILL, None)):
+    """End the process and those that it started: a service may run beside it. pytest, interrupted, says what it saw."""
+    for number, patience in ((signal.SIGINT, _END_S), (signal.SIGTERM, _END_S), (signal.SIGKILL, None)):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -15,7 +15,7 @@ from model.layers.whitening import Whitening
 from model.networks.encoder import Features, HybridEncoder, Modality
 from model.networks.fixed_shapes import CudaRecorder, FixedShapes
 from model.networks.network import Network, check_counts
-from model.networks.recorded_sizes import MOST_SKETCHES, record_sizes, tensors_of
+from model.networks.recorded_sizes import MOST_SKETCHES, padded_size, record_sizes, tensors_of
 from model.text.clip_tower import ClipTower
 from model.types import Encoding, Relation, RelationAttention
 
@@ -153,9 +153,21 @@ class EncoderNetwork(Network):
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
+    @property
+    def pads_batches(self) -> bool:
+        """Whether batches are made as large as some other batch: on a GPU each new size costs seconds once, for cuDNN
+        chooses kernels for it."""
+        return self.device.type == "cuda" and not torch.is_grad_enabled()
+
     def _encode(self, images: Tensor, modality: Modality) -> Encoding:
         recorded = self.fixed_shapes.run(modality, (images,))
-        return self.encode_plainly(images, modality) if recorded is None else Encoding(*recorded)
+        if recorded is not None:
+            return Encoding(*recorded)
+        missing = padded_size(len(images)) - len(images) if self.pads_batches else 0
+        if not missing:
+            return self.encode_plainly(images, modality)
+        padded = torch.cat([images, images[-1:].expand(missing, *images.shape[1:])])
+        return self.encode_plainly(padded, modality)[: len(images)]
 
     def _relate_chunk(self, sketches: Encoding, photos: Encoding, own: Tensor) -> Tensor:
         recorded = self.fixed_shapes.run("relate", tensors_of(sketches), (own, *tensors_of(photos)))

@@ -3,8 +3,8 @@
 With a few images a GPU computes for less time than Python needs to launch its hundreds of kernels one by one. A graph
 launches them together, but always the same ones on the same memory. So a batch is copied into the inputs of the
 smallest recorded size that holds it, and the rows it asked for are copied out. A recorded step must compute each row by
-itself: the rows beside the batch hold what an earlier one left there. A batch that fills no more than half of that size
-is computed plainly, unless nothing smaller was to be recorded.
+itself: the rows beside the batch hold what an earlier one left there. However few it asked for, that takes less time
+than launching the kernels one by one.
 
 Only the thread that recorded the steps runs them, because their inputs are shared memory: in a service that is the
 thread of the `DeviceWorker`. Everyone else is told to compute plainly, and so is whoever brings a shape that was not
@@ -149,7 +149,6 @@ class FixedShapes:
 
     def __init__(self) -> None:
         self._steps: dict[str, list[_Recorded]] = {}
-        self._least: dict[str, _Recorded] = {}  # of steps with a recording of each wanted size
         self._owner: int | None = None
         self._full = False
         self.replays = 0
@@ -183,8 +182,6 @@ class FixedShapes:
                         self._say_full()
                         return
                     own.insert(0, _recorded(recorder, step, groups))
-            if own:
-                self._least[name] = own[0]
         except Exception as error:
             gave_up = not is_memory_short(error)
             if gave_up:
@@ -200,8 +197,6 @@ class FixedShapes:
             return None
         recorded = next((one for one in self._steps.get(name, ()) if one.holds(groups)), None)
         if recorded is None:
-            return None
-        if 2 * len(groups[-1][0]) <= recorded.size and recorded is not self._least.get(name):
             return None
         try:
             outputs = recorded.run(groups)
@@ -220,7 +215,6 @@ class FixedShapes:
     def _give_up(self, error: Exception) -> None:
         """Free the memory of all recordings."""
         self._steps.clear()
-        self._least.clear()
         self._owner = None
         said = (str(error).splitlines() or [""])[0]
         _log.warning("batches run without CUDA graphs from now on (%s: %s)", type(error).__name__, said)

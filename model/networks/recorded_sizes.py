@@ -1,7 +1,8 @@
-"""Which batch sizes of a network are recorded for a GPU: encoding 1 to 32 images, relating 32 sketches to their photos.
+"""Which batch sizes a GPU sees. Some are recorded: encoding 1 to 32 images, relating 32 sketches to their photos.
 
-A batch between two sizes takes the larger one, so at most half of what is computed goes unused. More does only where
-there are fewer pairs than the smallest size has. Sketches have one size, because they cost little beside the pairs.
+A batch between two sizes takes the larger one. Few sizes do, because a GPU takes hardly longer for eight images than
+for one, while cuDNN takes seconds to choose kernels for each size (docs/performance.md). Sketches that are related have
+one size, because they cost little beside the pairs.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from model.types import Encoding
 if TYPE_CHECKING:
     from model.networks.encoder_network import EncoderNetwork
 
-BATCHES = (32, 16, 8, 4, 2, 1)
+BATCHES = (32, 8, 1)
 MOST_SKETCHES = 32
+_PADDED_TO = 256
 _PAIRS = tuple(2**power for power in range(11, -1, -1))
 _PAIR_SIZES = 6  # the largest ones that fit the memory budget
 _MODALITIES: tuple[Modality, ...] = ("sketch", "photo")
@@ -41,6 +43,12 @@ def record_sizes(network: EncoderNetwork, recorder: Recorder) -> None:
         batches = ((_blank(network, size),) for size in BATCHES)
         shapes.record(recorder, modality, partial(_encode, network, modality), ((batch,) for batch in batches))
     shapes.record(recorder, "relate", partial(_relate, network), _blank_pairs(network))
+
+
+def padded_size(count: int) -> int:
+    """How many images to encode where `count`, at least one, are wanted and nothing is recorded: a power of two up to
+    256, then a multiple of that."""
+    return -(-count // _PADDED_TO) * _PADDED_TO if count > _PADDED_TO else 1 << (count - 1).bit_length()
 
 
 def tensors_of(encoding: Encoding) -> Tensors:

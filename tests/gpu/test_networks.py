@@ -31,9 +31,10 @@ class Tolerance:
 
 
 # A device rounds what goes into the convolutions of float32 to eleven bits (TF32); its fast arithmetic has eight
-# throughout. Simulated on a CPU for every preset, the errors were at most a third of these.
+# throughout. Simulated on a CPU for every preset, the errors were at most a third of these. On an H100, descriptors of
+# crossatnet were off by .0007 and .0021, those of zse-lite and text-aligned by .00001 and .0004.
 EXACT = Tolerance(Distance(descriptor=1.5e-3, kept=0.88, tokens=0.015), logits=0.02)
-FAST = Tolerance(Distance(descriptor=2e-3, kept=0.82, tokens=0.12), logits=0.5)
+FAST = Tolerance(Distance(descriptor=4e-3, kept=0.82, tokens=0.12), logits=0.5)
 
 
 def assert_close(reference: Network, network: Network, tolerance: Tolerance) -> None:

@@ -52,7 +52,7 @@ def gpus(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 def photos_for(gpus: FakeGpus | None, seed: int = 0) -> Any:
     """Descriptors, every tenth of which is there twice: 0 and 5, 10 and 15."""
-    return made(*((3000, 32) if gpus is not None else (20_000, 256)), seed)
+    return made(*((3000, 32) if gpus is not None else (8000, 256)), seed)
 
 
 def made(count: int, size: int, seed: int) -> Any:

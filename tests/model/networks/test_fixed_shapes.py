@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from model.networks.fixed_shapes import CudaRecorder
-from model.networks.recorded_sizes import record_sizes
+from model.networks.recorded_sizes import padded_size, record_sizes
 from model.types import Encoding
 from tests.model.tiny_networks import EVERY_CONFIG, build_any, encodings, images
 
@@ -22,7 +22,7 @@ EACH_BATCH = ("matching-tiny", "encode_sketch")
 SOME_BATCHES = (3, 32, 33)
 FAILED = RuntimeError("operation not permitted when stream is capturing")
 SHORT = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
-RECORDINGS = 18  # six sizes each of sketches, photos and pairs
+RECORDINGS = 12  # three sizes of sketches, as many of photos, six of pairs
 
 
 class Remembers:
@@ -100,6 +100,30 @@ def test_pairs_are_padded_and_cut_without_a_trace(config, monkeypatch):
             assert (network.fixed_shapes.replays > before) == (sum(counts) > 0)
 
 
+def test_what_is_not_recorded_is_padded_to_few_sizes_on_a_gpu(monkeypatch):
+    network = build_any(EVERY_CONFIG["matching-tiny"])
+    everything, sizes, plainly = images(9), list[int](), network.encode_plainly
+    with torch.inference_mode():
+        expected = network.encode_photo(everything)
+
+    def counted(pictures, modality):
+        sizes.append(len(pictures))
+        return plainly(pictures, modality)
+
+    monkeypatch.setattr(network, "encode_plainly", counted)
+    network.encode_photo(everything)
+    monkeypatch.setattr(type(network), "pads_batches", True)
+    with torch.inference_mode():
+        for count in (9, 3, 2, 1):
+            same(network.encode_photo(everything[:count]), expected[:count])
+    assert sizes == [9, 16, 4, 2, 1]
+
+
+@pytest.mark.parametrize(("count", "size"), [(1, 1), (2, 2), (5, 8), (129, 256), (256, 256), (257, 512), (520, 768)])
+def test_padded_sizes(count, size):
+    assert padded_size(count) == size
+
+
 def test_results_are_copies():
     network, _ = recorded(EVERY_CONFIG["matching-tiny"])
     with torch.inference_mode():
@@ -162,20 +186,21 @@ def test_a_shortage_at_a_replay_costs_that_batch_only(caplog):
 
 
 @pytest.mark.parametrize("options", [{"room": 2}, {"fails_at": 2, "fails_with": SHORT}])
-def test_recordings_stop_where_the_memory_does_and_small_batches_run_plainly(caplog, options):
+def test_recordings_stop_where_the_memory_does_and_the_others_serve_small_batches(caplog, options):
     with caplog.at_level(logging.WARNING):
         network, recorder = recorded(EVERY_CONFIG["matching-tiny"], **options)
     assert recorder.recorded == 2
-    assert network.fixed_shapes.sizes("sketch") == [16, 32]
+    assert network.fixed_shapes.sizes("sketch") == [8, 32]
     assert network.fixed_shapes.sizes("relate") == []
     assert len(caplog.records) == 1
     assert "the others run without" in caplog.text
     with torch.inference_mode():
-        for count, replays in ((1, 0), (8, 0), (9, 1), (16, 2), (17, 3)):  # more than half of 16 or 32 rows
+        for replays, count in enumerate((1, 8, 9, 32), start=1):
             network.encode_sketch(images(count))
             assert network.fixed_shapes.replays == replays
-        network.encode_photo(images(16))
-        assert network.fixed_shapes.replays == replays
+        network.encode_photo(images(8))
+        network.encode_sketch(images(33))
+        assert network.fixed_shapes.replays == replays, "of photos or of so many nothing is recorded"
 
 
 def test_the_smallest_planned_size_serves_whatever_is_smaller():
