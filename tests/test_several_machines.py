@@ -1,4 +1,4 @@
-"""What is shipped for several machines: the profile `scale` of compose, its balancer, and the Kubernetes manifests."""
+"""What is shipped for several services: two profiles of compose, their balancer, and the Kubernetes manifests."""
 
 from __future__ import annotations
 
@@ -23,9 +23,11 @@ VERSIONS = ("1.31", "1.37")  # of Kubernetes, oldest and newest
 FOLDERS = ("settings", "base", "gpu", "first-build")
 MANIFESTS = sorted(path for path in KUBERNETES.rglob("*.yaml") if path.name != "kustomization.yaml")
 SCALE = {name: service for name, service in compose()["services"].items() if service["profiles"] == ["scale"]}
-CADDYFILE = (ROOT / "deploy/scale/Caddyfile").read_text()
+ON_ONE_GPU = {name: one for name, one in compose()["services"].items() if one["profiles"] == ["gpu-several"]}
+CADDYFILE = (ROOT / "deploy/balancer/Caddyfile").read_text()
 OURS = [name for name in SCALE if SCALE[name]["image"].startswith("sketchseek:")]
 READERS = [name for name in OURS if SCALE[name]["environment"].get("SKETCHSEEK_WRITES") == "off"]
+GPU_READERS = [f"gpu-reader-{number}" for number in range(1, 5)]
 
 
 @cache
@@ -73,14 +75,28 @@ def test_one_writes_and_two_answer():
     assert places == {f"s3://{SCALE['object-store']['environment']['S3_BUCKET']}/gallery"}
 
 
+def test_one_writes_and_four_answer_on_one_gpu():
+    writes = {name: one["environment"].get("SKETCHSEEK_WRITES", "on") for name, one in ON_ONE_GPU.items()}
+    assert {name for name, said in writes.items() if said == "off"} == set(GPU_READERS)
+    assert ON_ONE_GPU["gpu-writer"]["command"] == ["gallery", "sync", "--follow"]
+    assert ON_ONE_GPU["gpu-writer"]["healthcheck"] == {"disable": True}
+    ours = [one for name, one in ON_ONE_GPU.items() if name != "gpu-balancer"]
+    assert all(one["volumes"] == ["${PHOTOS:-./photos}:/photos:ro", "index:/data"] for one in ours)
+    devices = [one["deploy"]["resources"]["reservations"]["devices"] for one in ours]
+    assert devices == [compose()["services"]["sketchseek-gpu"]["deploy"]["resources"]["reservations"]["devices"]] * 5
+
+
 def test_only_the_balancer_is_reached_from_outside():
     assert [name for name in SCALE if "ports" in SCALE[name]] == ["balancer"]
+    assert [name for name in ON_ONE_GPU if "ports" in ON_ONE_GPU[name]] == ["gpu-balancer"]
     assert all(service["volumes"][0].endswith("/photos:ro") for name, service in SCALE.items() if name in OURS)
 
 
 def test_services_name_each_other_and_ports_that_are_theirs():
-    upstreams = re.findall(r"^\treverse_proxy (.+) \{$", CADDYFILE, re.MULTILINE)[0].split()
-    assert upstreams == [f"{name}:8000" for name in READERS]
+    assert re.findall(r"^\treverse_proxy (.+) \{$", CADDYFILE, re.MULTILINE) == ["{$UPSTREAMS}"]
+    for balancer, readers in ((SCALE["balancer"], READERS), (ON_ONE_GPU["gpu-balancer"], GPU_READERS)):
+        assert balancer["environment"]["UPSTREAMS"].split() == [f"{name}:8000" for name in readers]
+        assert set(balancer["depends_on"]) == set(readers)
     ports = {"object-store": "8333", "milvus": "19530", **dict.fromkeys(READERS, "8000")}
     for name in OURS:
         for value in SCALE[name]["environment"].values():
@@ -88,7 +104,6 @@ def test_services_name_each_other_and_ports_that_are_theirs():
                 assert ports[host] == port
                 if host in SCALE[name]["depends_on"]:
                     assert SCALE[name]["depends_on"][host] == {"condition": "service_healthy"}
-    assert set(SCALE["balancer"]["depends_on"]) == set(READERS)
 
 
 def test_what_is_waited_for_has_a_check_of_its_own():
@@ -105,13 +120,13 @@ def test_images_of_others_have_a_version():
 
 
 def test_the_settings_of_the_profile_are_accepted(monkeypatch):
-    for name in READERS:
-        for variable, value in SCALE[name]["environment"].items():
+    for service in [*(ON_ONE_GPU[name] for name in GPU_READERS), *(SCALE[name] for name in READERS)]:
+        for variable, value in service["environment"].items():
             if variable.startswith("SKETCHSEEK_"):
                 monkeypatch.setenv(variable, re.sub(r"\$\{\w+:?-(.*)\}", r"\1", value))
         settings = load_settings()
         assert not settings.may_change
-        assert (settings.recall, settings.watch) == ("milvus", False)
+        assert (settings.recall, settings.watch) == (service["environment"].get("SKETCHSEEK_RECALL", "auto"), False)
 
 
 def test_the_balancer_notices_a_replica_that_ends_while_it_still_answers():
@@ -123,6 +138,7 @@ def test_the_balancer_notices_a_replica_that_ends_while_it_still_answers():
 
 def test_no_client_says_under_which_path_replicas_that_trust_the_balancer_are_reached():
     assert all("FORWARDED_ALLOW_IPS" in SCALE[name]["environment"] for name in READERS)
+    assert all("FORWARDED_ALLOW_IPS" in ON_ONE_GPU[name]["environment"] for name in GPU_READERS)
     assert "header_up -X-Forwarded-Prefix" in re.findall(r"^\t\t(\w.*)$", CADDYFILE, re.MULTILINE)
 
 

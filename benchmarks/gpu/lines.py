@@ -104,7 +104,7 @@ def _relate(found: Found) -> Iterator[Line]:
 
 def _serve(found: Found) -> Iterator[Line]:
     services = int(found["arguments"]["services"])
-    part, beside = ("serve", "") if services == 1 else ("serve8", f" of {services} services")
+    part, beside = ("serve", "") if services == 1 else ("serve4", f" of {services} services")
     for row in found["rows"]:
         clients, statuses = row["clients"], row["statuses"]
         failed = sum(count for status, count in statuses.items() if status != "200")
@@ -136,7 +136,7 @@ _READERS: dict[str, Callable[[Found], Iterator[Line]]] = {
     "relate": _relate,
     "relate8": _relate,
     "serve": _serve,
-    "serve8": _serve,
+    "serve4": _serve,
     "build": _build,
     "recall": _recall,
 }

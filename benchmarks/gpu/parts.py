@@ -119,11 +119,11 @@ PARTS: Sequence[Part] = (
         ),
     ),
     Part(
-        "serve8",
+        "serve4",
         80,
         "serve",
         (
-            f"{_SERVED} --services 8 --clients 32 128 --rounds 2 --seconds 3",
+            f"{_SERVED} --services 4 --clients 32 128 --rounds 2 --seconds 3",
             f"{_SERVED} --services 2 --clients 4 --rounds 1 --seconds 1",
             f"{_SERVED} --services 2 --clients 2 --rounds 1 --seconds 0.2",
         ),
