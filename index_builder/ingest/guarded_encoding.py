@@ -49,7 +49,8 @@ class Encoded:
 
 
 class GuardedEncoder:
-    """Encodes batches of photos, without those that cannot be encoded.
+    """Encodes batches of photos on one thread, without those that cannot be encoded. Leaving it as a context manager
+    frees what it prepared.
 
     Args:
         network: encodes them.
@@ -62,6 +63,13 @@ class GuardedEncoder:
 
     def __init__(self, network: Network, shape: TokenShape, batch_size: int) -> None:
         self._network, self._shape, self.batch_size = network, shape, batch_size
+        self._prepared = False
+
+    def __enter__(self) -> GuardedEncoder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._network.forget_batches()
 
     def encode(self, photos: Sequence[DecodedPhoto]) -> Encoded:
         """Encode decoded photos.
@@ -70,6 +78,9 @@ class GuardedEncoder:
             GalleryError: the memory is too small for a single photo.
             Exception: what no photo is to blame for.
         """
+        if len(photos) == self.batch_size and not self._prepared:
+            self._prepared = True  # step by step, Python's lock would be asked for hundreds of times in each batch
+            self._network.prepare_batches(len(photos))
         done, stored = list[DecodedPhoto](), list[StoredTokens]()
 
         def encode(part: Sequence[DecodedPhoto]) -> None:

@@ -107,7 +107,8 @@ def read_all(
                     )
                     _encode_elsewhere(options.engine, wanted, task, commits, told)
                 return
-            batches = _Batches(commits, GuardedEncoder(network, commits.shape, batch_size), encoding)
+            encoder = stack.enter_context(GuardedEncoder(network, commits.shape, batch_size))
+            batches = _Batches(commits, encoder, encoding)
             if processes := options.processes_for(len(jobs)):
                 decoding = stack.enter_context(
                     DecodingProcesses(folders, network.preprocess, options.limits, processes)

@@ -15,7 +15,7 @@ from model.layers.whitening import Whitening
 from model.networks.encoder import Features, HybridEncoder, Modality
 from model.networks.fixed_shapes import CudaRecorder, FixedShapes
 from model.networks.network import Network, check_counts
-from model.networks.recorded_sizes import MOST_SKETCHES, padded_size, record_sizes, tensors_of
+from model.networks.recorded_sizes import MOST_SKETCHES, padded_size, record_photos, record_sizes, tensors_of
 from model.text.clip_tower import ClipTower
 from model.types import Encoding, Relation, RelationAttention
 
@@ -31,6 +31,7 @@ class EncoderNetwork(Network):
 
     Attributes:
         fixed_shapes: what was recorded by `warm_up`.
+        batch_shapes: what was recorded by `prepare_batches`.
     """
 
     def __init__(self, config: NetworkConfig, encoder: nn.Module, *, pair_budget: int = 48 * 2**20) -> None:
@@ -42,7 +43,7 @@ class EncoderNetwork(Network):
         self.descriptor_size = config.encoder.descriptor_size or config.encoder.width
         self.photo_tokens = 1 + config.encoder.kept_patches
         self.encoder = encoder
-        self.fixed_shapes = FixedShapes()
+        self.fixed_shapes, self.batch_shapes = FixedShapes(), FixedShapes()
         self.whitening = Whitening(self.descriptor_size) if config.encoder.whitened else None
         width = config.encoder.text_width
         tower = config.encoder.text_tower
@@ -120,6 +121,15 @@ class EncoderNetwork(Network):
         if self.device.type == "cuda":
             record_sizes(self, CudaRecorder(self.device))
 
+    def prepare_batches(self, photos: int) -> None:
+        """See `Network.prepare_batches`."""
+        if self.device.type == "cuda":
+            record_photos(self, CudaRecorder(self.device), photos)
+
+    def forget_batches(self) -> None:
+        """See `Network.forget_batches`."""
+        self.batch_shapes = FixedShapes()
+
     @abstractmethod
     def pairs_per_chunk(self, sketch_tokens: int, photo_tokens: int) -> int:
         """How many pairs of these token counts fit the memory budget; at least one."""
@@ -149,7 +159,7 @@ class EncoderNetwork(Network):
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         """Moving or casting puts the weights elsewhere, where no recording looks for them."""
-        self.fixed_shapes = FixedShapes()
+        self.fixed_shapes, self.batch_shapes = FixedShapes(), FixedShapes()
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
@@ -160,9 +170,10 @@ class EncoderNetwork(Network):
         return self.device.type == "cuda" and not torch.is_grad_enabled()
 
     def _encode(self, images: Tensor, modality: Modality) -> Encoding:
-        recorded = self.fixed_shapes.run(modality, (images,))
-        if recorded is not None:
-            return Encoding(*recorded)
+        for shapes in (self.fixed_shapes, self.batch_shapes):
+            recorded = shapes.run(modality, (images,))
+            if recorded is not None:
+                return Encoding(*recorded)
         missing = padded_size(len(images)) - len(images) if self.pads_batches else 0
         if not missing:
             return self.encode_plainly(images, modality)

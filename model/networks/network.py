@@ -121,6 +121,15 @@ class Network(nn.Module, ABC):
         Only the thread that calls this computes faster after it. In a service that is the `DeviceWorker`'s.
         """
 
+    def prepare_batches(self, photos: int) -> None:
+        """Prepare for many batches of so many photos, as `warm_up` does for small ones; smaller ones gain as well.
+
+        Only the thread that calls this encodes them faster after it.
+        """
+
+    def forget_batches(self) -> None:
+        """Free the memory of what `prepare_batches` prepared."""
+
     def start_from(self, projection: Tensor) -> None:
         """Begin training with the backbone's knowledge, where the network can: see `HybridEncoder.start_from`."""
         del projection

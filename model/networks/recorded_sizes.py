@@ -45,6 +45,13 @@ def record_sizes(network: EncoderNetwork, recorder: Recorder) -> None:
     shapes.record(recorder, "relate", partial(_relate, network), _blank_pairs(network))
 
 
+def record_photos(network: EncoderNetwork, recorder: Recorder, count: int) -> None:
+    """Record what `network.batch_shapes` will run: encoding so many photos, as a build does again and again."""
+    if not network.batch_shapes.tried:
+        step = partial(_encode, network, "photo")
+        network.batch_shapes.record(recorder, "photo", step, [((_blank(network, count),),)])
+
+
 def padded_size(count: int) -> int:
     """How many images to encode where `count`, at least one, are wanted and nothing is recorded: a power of two up to
     256, then a multiple of that."""

@@ -69,6 +69,16 @@ def test_recordings_encode_as_single_steps_do_whatever_was_encoded_before(pair):
 
 
 @torch.inference_mode()
+def test_batches_of_a_build_encode_as_single_steps_do(pair):
+    network = copy.deepcopy(pair.plain)
+    network.prepare_batches(16)
+    for number, count in enumerate((16, 9)):
+        pictures = images(count, pair.size, seed=number)
+        assert_near(pair.plain.encode_photo(pictures), network.encode_photo(pictures))
+    assert network.batch_shapes.replays == (2 if pair.records else 0)
+
+
+@torch.inference_mode()
 def test_recordings_relate_as_single_steps_do(pair):
     sketches = pair.plain.encode_sketch(images(3, pair.size, seed=1))
     photos = pair.plain.encode_photo(images(9, pair.size, seed=2))

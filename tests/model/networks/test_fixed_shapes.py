@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from model.networks.fixed_shapes import CudaRecorder
-from model.networks.recorded_sizes import padded_size, record_sizes
+from model.networks.recorded_sizes import padded_size, record_photos, record_sizes
 from model.types import Encoding
 from tests.model.tiny_networks import EVERY_CONFIG, build_any, encodings, images
 
@@ -117,6 +117,27 @@ def test_what_is_not_recorded_is_padded_to_few_sizes_on_a_gpu(monkeypatch):
         for count in (9, 3, 2, 1):
             same(network.encode_photo(everything[:count]), expected[:count])
     assert sizes == [9, 16, 4, 2, 1]
+
+
+def test_a_build_has_a_recording_of_its_own_which_is_forgotten_after_it():
+    network, plain = recorded(EVERY_CONFIG["matching-tiny"])[0], build_any(EVERY_CONFIG["matching-tiny"])
+    everything = images(40)
+
+    def build():
+        with torch.inference_mode():
+            record_photos(network, Remembers(), 40)
+            for count, small, large in ((40, 0, 1), (35, 0, 2), (3, 0, 3)):  # its thread did not record the small ones
+                same(network.encode_photo(everything[:count]), plain.encode_photo(everything[:count]))
+                assert (network.fixed_shapes.replays, network.batch_shapes.replays) == (small, large)
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(build).result()
+    with torch.inference_mode():
+        network.encode_photo(everything[:8])
+    assert (network.fixed_shapes.replays, network.batch_shapes.replays) == (1, 3)
+    network.forget_batches()
+    assert network.batch_shapes.sizes("photo") == []
+    assert network.fixed_shapes.sizes("photo") == [1, 8, 32]
 
 
 @pytest.mark.parametrize(("count", "size"), [(1, 1), (2, 2), (5, 8), (129, 256), (256, 256), (257, 512), (520, 768)])
