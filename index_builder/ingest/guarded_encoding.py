@@ -71,6 +71,12 @@ class GuardedEncoder:
     def __exit__(self, *_: object) -> None:
         self._network.forget_batches()
 
+    def prepare(self) -> None:
+        """Prepare for whole batches, once. What fails here, and is told nobody, fails again in the first batch."""
+        if not self._prepared:  # step by step, Python's lock would be asked for hundreds of times in each batch
+            self._network.prepare_batches(self.batch_size)
+            self._prepared = True
+
     def encode(self, photos: Sequence[DecodedPhoto]) -> Encoded:
         """Encode decoded photos.
 
@@ -78,9 +84,8 @@ class GuardedEncoder:
             GalleryError: the memory is too small for a single photo.
             Exception: what no photo is to blame for.
         """
-        if len(photos) == self.batch_size and not self._prepared:
-            self._prepared = True  # step by step, Python's lock would be asked for hundreds of times in each batch
-            self._network.prepare_batches(len(photos))
+        if len(photos) == self.batch_size:
+            self.prepare()
         done, stored = list[DecodedPhoto](), list[StoredTokens]()
 
         def encode(part: Sequence[DecodedPhoto]) -> None:

@@ -16,6 +16,7 @@ from index_builder.ingest.build_report import BuildProgress, BuildReport, OnProg
 from index_builder.ingest.commits import Commits
 from index_builder.ingest.decode import DecodedPhoto, Failed, read_photo
 from index_builder.ingest.encoding_engine import EncodingEngine, EncodingTask
+from index_builder.ingest.encoding_thread import encoding_thread
 from index_builder.ingest.guarded_encoding import Encoded, GuardedEncoder
 from index_builder.ingest.moves import KnownContents
 from index_builder.ingest.photo_ids import PhotoIds
@@ -80,9 +81,7 @@ def read_all(
         held = known.settle(jobs)
         is_known = difference.index.has_content
         with ExitStack() as stack:
-            thread, encoding = (
-                stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix=name)) for name in ("commit", "encode")
-            )
+            thread = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="commit"))
             commits = Commits(
                 writer,
                 difference,
@@ -108,6 +107,9 @@ def read_all(
                     _encode_elsewhere(options.engine, wanted, task, commits, told)
                 return
             encoder = stack.enter_context(GuardedEncoder(network, commits.shape, batch_size))
+            encoding = stack.enter_context(encoding_thread(network.device))
+            if len(jobs) >= batch_size:  # it takes seconds on a GPU; meanwhile the first photos are read
+                encoding.submit(encoder.prepare)
             batches = _Batches(commits, encoder, encoding)
             if processes := options.processes_for(len(jobs)):
                 decoding = stack.enter_context(
