@@ -10,7 +10,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from model.pickled_messages import packed, packed_error, unpacked
+from model.pickled_messages import Buffers, packed, packed_error, unpacked
 
 _LOOKS_S = 1.0  # between two looks at who the parent is
 
@@ -27,8 +27,8 @@ def serve(parent: int, requests_from: int, answers_to: int) -> None:
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     requests, answers = os.fdopen(requests_from, "rb"), os.fdopen(answers_to, "wb")
 
-    def read_into(buffer: bytearray) -> None:
-        if requests.readinto(buffer) != len(buffer):
+    def read_into(buffers: Buffers) -> None:
+        if any(requests.readinto(buffer) != len(buffer) for buffer in buffers):
             raise EOFError
 
     def send(parts: list[memoryview]) -> None:

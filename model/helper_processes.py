@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from model.helper_pipes import exchange, seconds_until
+from model.helper_pipes import exchange, make_room, seconds_until
 from model.pickled_messages import NotAMessageError, packed
 
 _START_S = 60.0
@@ -154,6 +154,7 @@ class _Helper:
             theirs.append(requests)
             self._from, answers = os.pipe()
             theirs.append(answers)
+            make_room(self._from)
             serve = f"from model.helper_child import serve; serve({os.getpid()}, {requests}, {answers})"
             self._process = subprocess.Popen(  # noqa: S603 - our own module
                 [sys.executable, "-P", "-c", serve],

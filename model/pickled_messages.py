@@ -7,6 +7,10 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
+Buffers = list[memoryview]
+
 _HEAD = struct.Struct("<4sI")
 _MARK = b"SkM1"
 _SIZE = struct.Struct("<Q")
@@ -36,26 +40,27 @@ def packed_error(error: Exception) -> list[memoryview]:
         return packed((False, RuntimeError(f"{type(error).__name__}: {error}")))
 
 
-def unpacked(read_into: Callable[[bytearray], None]) -> Any:
-    """The value of a message, of which `read_into` fills one buffer after another. Only of a process that we trust.
+def unpacked(read_into: Callable[[Buffers], None]) -> Any:
+    """The value of a message, of which `read_into` fills several buffers at a time, one after another. Only of a
+    process that we trust.
 
     Raises:
         NotAMessageError: see there.
         Exception: what `read_into` raises.
     """
 
-    def read(size: int) -> bytearray:
-        buffer = bytearray(size)
-        read_into(buffer)
-        return buffer
+    def read(sizes: list[int]) -> Buffers:
+        buffers = [np.empty(size, dtype=np.uint8).data for size in sizes]  # a bytearray would be zeroed first
+        read_into(buffers)
+        return buffers
 
-    mark, count = _HEAD.unpack(read(_HEAD.size))
+    mark, count = _HEAD.unpack(read([_HEAD.size])[0])
     if mark != _MARK or count > _MOST_ARRAYS:
         raise NotAMessageError("not the beginning of a message")
-    sizes = [size for (size,) in _SIZE.iter_unpack(read(_SIZE.size * (count + 1)))]
+    sizes = [size for (size,) in _SIZE.iter_unpack(read([_SIZE.size * (count + 1)])[0])]
     if sum(sizes) > _MOST_BYTES:
         raise NotAMessageError(f"a message of {sum(sizes)} bytes")
-    plain, *buffers = [read(size) for size in sizes]
+    plain, *buffers = read(sizes)
     try:
         return pickle.loads(plain, buffers=buffers)  # noqa: S301 - see above
     except Exception as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from model.pickled_messages import packed, unpacked
+from model.pickled_messages import Buffers, packed, unpacked
 
 
 def sent(value: Any) -> bytes:
@@ -17,7 +17,8 @@ def received(data: bytes) -> Any:
     """What such a process has sent."""
     file = io.BytesIO(data)
 
-    def read_into(buffer: bytearray) -> None:
-        file.readinto(buffer)
+    def read_into(buffers: Buffers) -> None:
+        for buffer in buffers:
+            file.readinto(buffer)
 
     return unpacked(read_into)

@@ -41,7 +41,7 @@ def gone(pid, seconds=10.0):
 
 
 def test_several_threads_are_answered_by_their_own_processes(helpers):
-    arrays = [np.full((64, 1024), number, dtype=np.int32) for number in range(8)]  # more than a pipe holds
+    arrays = [np.full((256, 2048), number, dtype=np.int32) for number in range(8)]  # more than a pipe holds
     with ThreadPoolExecutor(4) as threads:
         answers = list(threads.map(lambda array: helpers.ask(("add", array)), arrays))
     for array, answer in zip(arrays, answers, strict=True):

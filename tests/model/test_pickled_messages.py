@@ -20,8 +20,8 @@ class TwoPartsError(Exception):
 def read(data):
     source = io.BytesIO(data)
 
-    def read_into(buffer):
-        if source.readinto(buffer) != len(buffer):
+    def read_into(buffers):
+        if any(source.readinto(buffer) != len(buffer) for buffer in buffers):
             raise EOFError
 
     return unpacked(read_into)
