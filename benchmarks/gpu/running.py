@@ -68,9 +68,9 @@ def execute(command: Sequence[str], log: Path, seconds: float) -> Outcome:
         )
         try:
             code = _wait(process, began + seconds)
+            took = time.monotonic() - began
         finally:
             _end(process)
-    took = time.monotonic() - began
     return Outcome(None, took, STOPPED) if code is None and STOP.is_set() else Outcome(code, took, last_line(log))
 
 

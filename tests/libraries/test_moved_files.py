@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -90,7 +89,7 @@ def test_a_renamed_folder_is_moved_photos(gallery, photos, counted, network, opt
     after = by_path(gallery, network)
     for path, photo in before.items():
         now = after[path.replace("cat/", "lions/")]
-        assert replace(now, path="", raw_path=b"", tags=()) == replace(photo, path="", raw_path=b"", tags=())
+        assert now._replace(raw_path=b"", tags=()) == photo._replace(raw_path=b"", tags=())
         assert now.tags == (("lions",) if photo.tags == ("cat",) else photo.tags)
         for actual, expected in zip(encoding_of(gallery, network, now.photo_id), encoded[now.photo_id], strict=True):
             np.testing.assert_array_equal(actual, expected)
