@@ -80,6 +80,13 @@ def test_make_targets_and_variables_exist(words):
             assert re.search(rf"^{re.escape(word)}:", makefile, re.MULTILINE), word
 
 
+def test_no_target_names_a_folder_and_a_file_in_it():
+    """pytest would collect the folder alone, and so leave out a file whose name does not begin with `test_`."""
+    for command in re.findall(r"^\t.*-m pytest (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE):
+        named = [Path(word) for word in command.split() if word.startswith("tests/")]
+        assert not [one for one in named if set(one.parents) & set(named)], command
+
+
 @pytest.mark.parametrize("words", starting_with("sketchseek"))
 def test_commands_and_options_exist(words):
     check_command(words)
