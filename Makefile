@@ -98,7 +98,7 @@ soak: $(DEV) ## twenty minutes of load and mishaps against the live service; ARG
 milvus: $(DEV) ## recall on a real Milvus server, which is also killed: three minutes
 	$(BIN)/python -m pytest tests/index_builder/index/test_milvus_server.py tests/index_builder/index/milvus_long.py $(ARGS)
 
-ray: $(DEV) ## a build on two nodes of a Ray cluster, one of which is killed: five minutes
+ray: $(DEV) ## a build on two nodes of a Ray cluster, one of which is killed: three minutes
 	$(BIN)/python -m pytest $(wildcard tests/index_builder/distributed/test_*.py) tests/index_builder/distributed/cluster_long.py $(ARGS)
 
 scale: $(DEV) ## several machines played by processes: bucket, Ray, Milvus, replicas, kills: ten minutes; ARGS="--photos 120 --kills 3"
