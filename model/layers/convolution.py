@@ -24,10 +24,6 @@ _ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float | None]]] = {
     nn.ReLU6: ("hardtanh", [0.0, 6.0]),
 }
 
-# One image and several want different layouts, and oneDNN is slow to bring one into the other: on a processor with AMX
-# that took 30 ms for one large weight, at every call.
-_SEVERAL = 8
-
 
 class FusedConvolution(nn.Module):
     """A convolution and the activation after it.
@@ -43,7 +39,7 @@ class FusedConvolution(nn.Module):
         self.activation = activation
         known = type(convolution) in (nn.Conv2d, Conv2dSame) and convolution.padding_mode == "zeros"
         self._operation = _ACTIVATIONS.get(type(activation)) if known else None
-        self._packed: dict[int, Tensor] = {}  # by the number of images that the layout is for
+        self._packed: dict[tuple[int, ...], Tensor] = {}  # by the images and threads that a layout is for
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C', H', W']."""
@@ -55,13 +51,22 @@ class FusedConvolution(nn.Module):
             x = pad_same(x, list(conv.kernel_size), list(conv.stride), list(conv.dilation))
         name, values = self._operation
         layout: Any = (conv.padding, conv.stride, conv.dilation, conv.groups)
-        count = 1 if len(x) == 1 else _SEVERAL
-        if count not in self._packed:
-            shape = [count, *x.shape[1:]]
-            self._packed[count] = torch.ops.mkldnn._reorder_convolution_weight(conv.weight, *layout, shape)
-        packed = self._packed[count]
+        packed = self._packed_for(x, layout)
         fused: Tensor = torch.ops.mkldnn._convolution_pointwise(x, packed, conv.bias, *layout, name, values, "")
         return fused
+
+    def _packed_for(self, x: Tensor, layout: Any) -> Tensor:
+        """The weight as oneDNN wants it for images like these and so many threads.
+
+        Any layout works, but oneDNN is slow to change one: 20 to 30 ms for a large weight on a processor with AMX, at
+        every call. Many sizes want the same layout, and share it.
+        """
+        wanted = (*x.shape, torch.get_num_threads())
+        if wanted not in self._packed:
+            packed = torch.ops.mkldnn._reorder_convolution_weight(self.convolution.weight, *layout, list(x.shape))
+            alike = (one for one in list(self._packed.values()) if torch.equal(_layout_of(one), _layout_of(packed)))
+            self._packed[wanted] = next(alike, packed)
+        return self._packed[wanted]
 
     def _apply(self, fn: Any, recurse: bool = True) -> FusedConvolution:
         """Moving or casting changes the weights, so their other layout is made again."""
@@ -83,6 +88,12 @@ def _usable(x: Tensor, weight: Tensor) -> bool:
     return on_cpu and not torch.is_grad_enabled() and x.dtype == weight.dtype and _fused(x.dtype)
 
 
+def _layout_of(packed: Tensor) -> Tensor:
+    """[n] uint8: oneDNN's own description of how the values lie in memory."""
+    described: Tensor = torch.ops.mkldnn._get_mkldnn_serialized_md(packed)
+    return described
+
+
 @cache
 def _fused(dtype: torch.dtype) -> bool:
     """Whether oneDNN is here, computes this type and agrees with torch on a small example."""
@@ -94,6 +105,7 @@ def _fused(dtype: torch.dtype) -> bool:
     try:
         packed = torch.ops.mkldnn._reorder_convolution_weight(weight, *layout, list(x.shape))
         fused: Tensor = torch.ops.mkldnn._convolution_pointwise(x, packed, None, *layout, "hardtanh", [0.0, 6.0], "")
+        _layout_of(packed)
     except (AttributeError, RuntimeError, NotImplementedError, TypeError):
         return False
     return torch.equal(fused, torch.tensor([0.0, 2, 6, 6, 0, 0, 0, 0], dtype=dtype).view(1, 2, 2, 2))

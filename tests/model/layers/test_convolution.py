@@ -31,7 +31,7 @@ def test_it_is_the_convolution_and_then_the_activation(make, activation, dtype):
     torch.manual_seed(0)
     convolution = make().to(dtype)
     fused = FusedConvolution(convolution, activation)
-    for shape in ((1, 8, 12, 12), (3, 8, 12, 12), (2, 8, 7, 9)):  # the layout made for the first serves the others
+    for shape in ((1, 8, 12, 12), (3, 8, 12, 12), (2, 8, 7, 9)):  # each may want a layout of its own
         x = (4 * torch.randn(shape)).to(dtype).contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
             torch.testing.assert_close(fused(x), activation(convolution(x)))
@@ -52,6 +52,33 @@ def test_a_cast_or_copied_one_uses_its_own_weights():
         torch.testing.assert_close(other(x), fused(x))
     assert half.dtype == torch.bfloat16
     torch.testing.assert_close(half.float(), before, atol=0.05, rtol=0.05)
+
+
+def test_each_size_has_the_layout_that_onednn_wants_for_it_and_equal_ones_are_shared(monkeypatch):
+    """Bringing a weight into another layout took 20 ms at every call."""
+    packed = {}  # by the size: what stands for the layout of its kind
+    monkeypatch.setattr(model.layers.convolution, "_layout_of", lambda weight: torch.tensor([packed[id(weight)]]))
+    reorder, point = torch.ops.mkldnn._reorder_convolution_weight, torch.ops.mkldnn._convolution_pointwise
+    made, used = [], []
+
+    def reordered(weight, *layout):
+        made.append(reorder(weight, *layout))
+        packed[id(made[-1])] = layout[-1][0] > 2  # one and two images want one layout, more another
+        return made[-1]
+
+    def pointwise(x, weight, *others):
+        used.append((len(x), packed[id(weight)]))
+        return point(x, weight, *others)
+
+    monkeypatch.setattr(torch.ops.mkldnn, "_reorder_convolution_weight", reordered)
+    monkeypatch.setattr(torch.ops.mkldnn, "_convolution_pointwise", pointwise)
+    fused = FusedConvolution(nn.Conv2d(8, 6, 3), nn.ReLU())
+    with torch.inference_mode():
+        for count in (1, 2, 3, 9, 3, 2):
+            fused(torch.randn(count, 8, 12, 12))
+    assert used == [(1, False), (2, False), (3, True), (9, True), (3, True), (2, False)]
+    assert len(made) == 4
+    assert len({id(one) for one in fused._packed.values()}) == 2
 
 
 def test_gradients_flow_where_they_are_wanted():
