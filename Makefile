@@ -31,6 +31,8 @@ PINS    := pyproject.toml constraints.txt
 RUN     := $(VENV)/.for-serving-on-$(EXTRA)
 DEV     := $(VENV)/.for-testing-on-$(EXTRA)
 AUDIT   := $(VENV)/audit
+# One thread of torch in each, so that they do not wait for each other's. The order of the files is that of tests/conftest.py.
+PYTEST   = $(if $(filter-out 0,$(WORKERS)),OMP_NUM_THREADS=1 )$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 comma   := ,
 # Some shells leave a tilde after "PHOTOS=" as it is.
 FOLDER  := $(patsubst ~/%,$(HOME)/%,$(PHOTOS))
@@ -42,7 +44,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help serve sample test lint types tests format bench gpu fuzz fuzz-inputs soak milvus ray scale image sbom licences audit clean
+.PHONY: help serve sample test lint types tests long format bench gpu fuzz fuzz-inputs soak milvus ray scale image sbom licences audit clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -70,9 +72,11 @@ lint: $(DEV) ## ruff: rules and format
 types: $(DEV) ## mypy --strict
 	$(BIN)/mypy
 
-# One thread of torch in each, so that they do not wait for each other's. The order of the files is that of tests/conftest.py.
-tests: $(DEV) ## pytest; ARGS="-k name" runs some
-	$(if $(filter-out 0,$(WORKERS)),OMP_NUM_THREADS=1 )$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder $(ARGS)
+tests: $(DEV) ## pytest, without the slow tests; ARGS="-k name" runs some
+	$(PYTEST) $(ARGS)
+
+long: $(DEV) ## the slow tests, which make test leaves out: three minutes; ARGS="-k name"
+	$(PYTEST) -m slow $(ARGS)
 
 format: $(DEV) ## rewrite the code in our format
 	$(BIN)/ruff check --fix .
@@ -96,10 +100,10 @@ soak: $(DEV) ## twenty minutes of load and mishaps against the live service; ARG
 	$(BIN)/python -m tests.fault.soak $(ARGS)
 
 milvus: $(DEV) ## recall on a real Milvus server, which is also killed: three minutes
-	$(BIN)/python -m pytest tests/index_builder/index/test_milvus_server.py tests/index_builder/index/milvus_long.py $(ARGS)
+	$(BIN)/python -m pytest -m "" tests/index_builder/index/test_milvus_server.py tests/index_builder/index/milvus_long.py $(ARGS)
 
 ray: $(DEV) ## a build on two nodes of a Ray cluster, one of which is killed: three minutes
-	$(BIN)/python -m pytest $(wildcard tests/index_builder/distributed/test_*.py) tests/index_builder/distributed/cluster_long.py $(ARGS)
+	$(BIN)/python -m pytest -m "" $(wildcard tests/index_builder/distributed/test_*.py) tests/index_builder/distributed/cluster_long.py $(ARGS)
 
 scale: $(DEV) ## several machines played by processes: bucket, Ray, Milvus, replicas, kills: ten minutes; ARGS="--photos 120 --kills 3"
 	$(BIN)/python -m tests.scale.whole $(ARGS)

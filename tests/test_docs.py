@@ -80,11 +80,20 @@ def test_make_targets_and_variables_exist(words):
             assert re.search(rf"^{re.escape(word)}:", makefile, re.MULTILINE), word
 
 
+RUN_BY_MAKE = re.findall(r"^\t.*-m pytest (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
 def test_no_target_names_a_folder_and_a_file_in_it():
     """pytest would collect the folder alone, and so leave out a file whose name does not begin with `test_`."""
-    for command in re.findall(r"^\t.*-m pytest (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE):
+    for command in RUN_BY_MAKE:
         named = [Path(word) for word in command.split() if word.startswith("tests/")]
         assert not [one for one in named if set(one.parents) & set(named)], command
+
+
+def test_targets_that_name_files_run_their_slow_tests_as_well():
+    assert RUN_BY_MAKE
+    for command in RUN_BY_MAKE:
+        assert command.startswith('-m "" '), command
 
 
 @pytest.mark.parametrize("words", starting_with("sketchseek"))

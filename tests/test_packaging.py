@@ -124,7 +124,6 @@ def test_torch_is_pinned_to_the_version_every_build_of_it_shares():
 # --- the wheel
 
 
-@pytest.mark.slow
 def test_a_wheel_holds_every_file_of_the_packages(tmp_path):
     source = tmp_path / "source"
     source.mkdir()
@@ -132,9 +131,8 @@ def test_a_wheel_holds_every_file_of_the_packages(tmp_path):
         shutil.copy(ROOT / name, source)
     for package in PACKAGES:
         shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__", ".*"))
-    code, output = run(
-        sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-w", tmp_path, source
-    )
+    build = "from setuptools import build_meta; build_meta.build_wheel('..')"  # what pip does, in one process
+    code, output = run(sys.executable, "-c", build, cwd=source)
     assert code == 0, output
     (wheel,) = tmp_path.glob("*.whl")
     inside = set(zipfile.ZipFile(wheel).namelist())
@@ -176,6 +174,15 @@ def test_the_workflow_runs_the_same_on_every_python_that_is_supported():
     assert {"3.11", "3.12", "3.13"} <= set(versions)
 
 
+def test_what_make_test_leaves_out_is_run_by_make_long_every_week():
+    options = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]["addopts"]
+    assert "-m 'not slow'" in options
+    assert " -m slow" in make("long", EXTRA="cpu")[1]
+    weekly = loaded(".github/workflows/long.yml")
+    assert weekly["on"]["schedule"]
+    assert [step["run"] for step in weekly["jobs"]["long"]["steps"] if "run" in step] == ["make long"]
+
+
 def test_hooks_use_the_tools_that_make_test_installs():
     """A hook with a version of its own would one day disagree with `make test`."""
     developing = {Requirement(text).name for text in project()["optional-dependencies"]["dev"]}
@@ -210,6 +217,7 @@ def test_hadolint_finds_nothing_in_the_dockerfile():
     [
         ("compose-spec", "docker-compose.yml"),
         ("github-workflows", ".github/workflows/test.yml"),
+        ("github-workflows", ".github/workflows/long.yml"),
         ("github-issue-forms", ".github/ISSUE_TEMPLATE/bug.yml"),
         ("github-issue-forms", ".github/ISSUE_TEMPLATE/idea.yml"),
         ("citation-file-format", "CITATION.cff"),

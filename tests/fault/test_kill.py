@@ -18,6 +18,7 @@ from tests.index_builder.pictures import write_photo
 
 pytestmark = pytest.mark.timeout(600)  # seconds where nothing else runs, minutes on a busy machine
 KILLS = {"build": 14, "add": 8, "sync": 10, "move": 12, "rebuild": 10, "cache": 20}
+FEW = 4
 PHOTOS = 16
 
 
@@ -70,9 +71,11 @@ def move_photos(root):
     (root / "lion" / "1.jpg").unlink()
 
 
+@pytest.mark.parametrize("many", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["few", "many"])
 @pytest.mark.parametrize("setting", KILLS, indirect=True)
-def test_kill(setting, tmp_path, runner):
+def test_kill(setting, tmp_path, runner, *, many):
     job, root, start = setting
+    kills = KILLS[job] if many else FEW
     undisturbed = tmp_path / "undisturbed"
     shutil.copytree(start, undisturbed)
     finished = runner.run(job, root, undisturbed)
@@ -86,7 +89,7 @@ def test_kill(setting, tmp_path, runner):
     rng = random.Random(f"kill {job}")
     killed = early = 0
     gallery = tmp_path / "gallery"
-    while killed < KILLS[job]:
+    while killed < kills:
         if not gallery.exists():
             shutil.copytree(start, gallery)
         outcome = runner.run(job, root, gallery, kill_after_s=rng.uniform(0, finished.seconds))

@@ -194,7 +194,6 @@ def test_drawings_with_their_photos_take_part(data, tmp_path, capsys):
     assert "--recipe contours" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_two_processes_train_together(data, tmp_path):
     """By gloo, with the variables that torchrun sets; the tests of the processes themselves share gradients."""

@@ -1,4 +1,7 @@
-"""Recall on the real Milvus server against flat FAISS, and a server that hangs. `milvus_long.py` does more with it."""
+"""Recall on the real Milvus server against flat FAISS, and a server that hangs. `milvus_long.py` does more with it.
+
+The server takes long to start; `test_milvus_index.py` has the embedded one.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ from index_builder.photo_filter import PhotoFilter
 from tests.index_builder.index.milvus_versions import Made, assert_same, descriptors_of
 
 # The package leaves a socket open where it looks for a free port.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"),
+]
 QUERIES = descriptors_of(5, seed=3)
 ALL = np.arange(3000)
 

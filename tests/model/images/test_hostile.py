@@ -36,8 +36,11 @@ class Answers:
 
 
 @pytest.fixture(scope="module")
-def answers() -> Iterator[Answers]:
-    command = [sys.executable, "-W", "ignore", "-m", "tests.model.images.hostile.measure"]
+def answers(request: pytest.FixtureRequest) -> Iterator[Answers]:
+    """Of the images that this run asks for."""
+    calls = (getattr(item, "callspec", None) for item in request.session.items if item.path == request.path)
+    names = [call.params["name"] for call in calls if call is not None]
+    command = [sys.executable, "-W", "ignore", "-m", "tests.model.images.hostile.measure", *names]
     root = ROOT
     with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         yield Answers(process)
@@ -49,7 +52,9 @@ def test_there_are_enough_of_them() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * case.large) for name, case in CASES.items()]
+)
 def test_hostile_image_is_answered(answers: Answers, name: str) -> None:
     expected = {"opened" if outcome is None else outcome.__name__ for outcome in CASES[name].outcomes}
     for way in ways_of(name):

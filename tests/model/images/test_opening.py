@@ -24,6 +24,7 @@ from model.errors import (
     ImageTooLargeError,
     SketchseekError,
 )
+from model.images import reduction
 from model.images.containers import inspect
 from model.images.formats.container import exif_orientation
 from model.images.opening import FORMATS, HEIF_AVAILABLE, ImageLimits, open_image, read_image, to_rgb
@@ -134,37 +135,46 @@ def test_sources(way: str, tmp_path: Path) -> None:
 # Decoding fewer pixels.
 
 
+@pytest.fixture
+def soon_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image counts as large from a megapixel on, so that encoding one takes no seconds."""
+    monkeypatch.setattr(reduction, "_SMALL_PIXELS", 1_000_000)
+
+
+@pytest.mark.usefixtures("soon_large")
 @pytest.mark.parametrize("kind", KINDS)
 def test_large_image_keeps_at_least_twice_the_longest_side(kind: str) -> None:
-    image = picture(2600, 1800)
-    opened = read_image(encoded(kind, image), longest_side=200)
-    assert (opened.width, opened.height) == (2600, 1800)
-    assert 400 <= max(opened.image.size) <= 800
-    small = np.asarray(to_rgb(opened.image).resize((130, 90)), dtype=float)
+    image = picture(1300, 900)
+    opened = read_image(encoded(kind, image), longest_side=100)
+    assert (opened.width, opened.height) == (1300, 900)
+    assert 200 <= max(opened.image.size) <= 400
+    small = np.asarray(to_rgb(opened.image).resize((65, 45)), dtype=float)
     expected = np.asarray(image.reduce(20), dtype=float)
     assert np.abs(small - expected)[:, 3:-3].mean() < (6 if kind == "GIF" else 3)
 
 
+@pytest.mark.usefixtures("soon_large")
 @pytest.mark.parametrize("mode", ["P", "1", "L", "RGBA", "I;16"])
 def test_large_image_is_reduced_in_any_mode(mode: str) -> None:
     if mode == "I;16":
-        image = Image.fromarray(np.asarray(picture(2600, 1800, "L")).astype(np.uint16) * 257)
+        image = Image.fromarray(np.asarray(picture(1300, 900, "L")).astype(np.uint16) * 257)
     else:
-        image = picture(2600, 1800, mode)
-    opened = read_image(saved(image, "PNG"), longest_side=200)
-    assert opened.image.size == (434, 300)
-    difference = np.asarray(to_rgb(opened.image), dtype=float) - np.asarray(picture(2600, 1800).reduce(6), dtype=float)
+        image = picture(1300, 900, mode)
+    opened = read_image(saved(image, "PNG"), longest_side=100)
+    assert opened.image.size == (217, 150)
+    difference = np.asarray(to_rgb(opened.image), dtype=float) - np.asarray(picture(1300, 900).reduce(6), dtype=float)
     if mode not in ("P", "RGBA"):
         difference = np.asarray(to_rgb(opened.image), dtype=float)[..., 0] - np.asarray(
-            picture(2600, 1800).convert("L").reduce(6), dtype=float
+            picture(1300, 900).convert("L").reduce(6), dtype=float
         )
     assert np.abs(difference).mean() < (6 if mode != "1" else 20)
 
 
+@pytest.mark.usefixtures("soon_large")
 def test_transparency_survives_the_reduction() -> None:
-    image = picture(2600, 1800, "RGBA")
+    image = picture(1300, 900, "RGBA")
     image.putalpha(Image.new("L", image.size, 0))
-    assert np.asarray(to_rgb(open_image(saved(image, "PNG"), longest_side=200))).min() == 255
+    assert np.asarray(to_rgb(open_image(saved(image, "PNG"), longest_side=100))).min() == 255
 
 
 def test_ordinary_image_keeps_every_pixel() -> None:
@@ -253,8 +263,11 @@ def test_every_default_format_is_known() -> None:
     assert ("HEIF" in FORMATS) == HEIF_AVAILABLE
 
 
-def test_no_warning_leaks_even_from_many_threads() -> None:
-    bomb = saved(Image.new("1", (9500, 9500)), "PNG")  # Pillow warns from 89 megapixels on
+def test_no_warning_leaks_even_from_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000_000)  # from which on Pillow warns; 89 megapixels otherwise
+    bomb = saved(Image.new("1", (1400, 1400)), "PNG")
+    with pytest.warns(Image.DecompressionBombWarning):
+        Image.open(io.BytesIO(bomb))
     filters = list(warnings.filters)
     problems: list[BaseException] = []
 

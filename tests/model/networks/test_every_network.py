@@ -182,7 +182,14 @@ def test_half_precision_scores_stay_close(config, dtype, tolerance):
 LARGE = {name: config for name, config in PRESETS.items() if name not in EVERY_CONFIG}
 
 
-@pytest.mark.parametrize("config", [*EVERY_CONFIG.values(), *LARGE.values()], ids=lambda c: c.preset)
+@pytest.mark.parametrize(
+    "config",
+    [
+        *EVERY_CONFIG.values(),
+        *(pytest.param(config, marks=[pytest.mark.slow] * (config.encoder.kind == "vit")) for config in LARGE.values()),
+    ],
+    ids=lambda c: c.preset,
+)
 def test_gradients_reach_every_trainable_parameter(config):
     """Both modalities in; out come the logit, both descriptors, what pairs are compared by, and a code."""
     network = build_network(config, seed=0).train()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,14 @@ from PIL import Image
 
 @dataclass(frozen=True)
 class Case:
-    """A builder of bytes and the errors it may end in; `None` among them stands for an image that opens."""
+    """A builder of bytes and the errors it may end in; `None` among them stands for an image that opens.
+
+    A large one takes seconds, and there is a smaller one of its kind.
+    """
 
     build: Callable[[], bytes]
     outcomes: tuple[type[Exception] | None, ...]
+    large: bool = False
 
 
 def opens(build: Callable[[], bytes]) -> Case:
@@ -31,6 +36,26 @@ def fails(build: Callable[[], bytes], error: type[Exception]) -> Case:
 def either(build: Callable[[], bytes], error: type[Exception]) -> Case:
     """Opens or fails: decoders of different versions differ, and both are an answer."""
     return Case(build, (None, error))
+
+
+def small_and_large(
+    name: str, case: Callable[[int, int], Case], small: tuple[int, int], large: tuple[int, int]
+) -> dict[str, Case]:
+    """The same in two sizes, of which `name` tells the megapixels."""
+    named = {
+        name.format(f"{width * height / 1e6:g} megapixels"): case(width, height) for width, height in (small, large)
+    }
+    last = list(named)[-1]
+    return {**named, last: replace(named[last], large=True)}
+
+
+def zeros(size: int) -> bytes:
+    """`size` zero bytes, deflated: one block again and again, for hundreds of megabytes would take a second."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    block = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
+    rest = packer.compress(bytes(size & (1 << 20) - 1)) + packer.flush()
+    checksum = struct.pack(">I", size % 65_521 << 16 | 1)  # Adler-32 of so many zeros
+    return b"\x78\xda" + block * (size >> 20) + rest + checksum
 
 
 def picture(width: int = 64, height: int = 48, mode: str = "RGB") -> Image.Image:

@@ -54,7 +54,8 @@ def as_screen(data: bytes) -> None:
 
 
 WAYS = {"photo": as_photo, "sketch": as_sketch, "screen": as_screen}
-ON_A_SCREEN = ("png bomb of 49 megapixels with alpha",)  # others gain nothing by it
+# Others gain nothing by it.
+ON_A_SCREEN = ("png bomb of 9 megapixels with alpha", "png bomb of 49 megapixels with alpha")
 
 
 def ways_of(name: str) -> tuple[str, ...]:

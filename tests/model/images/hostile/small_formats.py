@@ -7,7 +7,16 @@ import struct
 from PIL import Image
 
 from model.errors import DamagedImageError, ImageFormatError, ImageTooLargeError
-from tests.model.images.hostile.case import Case, either, exif_of_many_tags, fails, opens, picture, saved
+from tests.model.images.hostile.case import (
+    Case,
+    either,
+    exif_of_many_tags,
+    fails,
+    opens,
+    picture,
+    saved,
+    small_and_large,
+)
 
 GIF = saved(picture(mode="L"), "GIF")
 WEBP = saved(picture(), "WEBP")
@@ -23,9 +32,9 @@ def frame(left: int, top: int, width: int, height: int, data: bytes = b"\x02\x4c
     return b"," + struct.pack("<HHHHB", left, top, width, height, 0) + b"\x02" + data
 
 
-def gif_animation(side: int) -> bytes:
+def gif_animation(width: int, height: int) -> bytes:
     """A first frame of transparency alone, and one with a dot."""
-    frames = [Image.new("P", (side, side)) for _ in range(2)]
+    frames = [Image.new("P", (width, height)) for _ in range(2)]
     for one in frames:
         one.putpalette([255, 255, 255] + [0] * 765)
     frames[1].putpixel((0, 0), 1)
@@ -57,9 +66,15 @@ def bmp(width: int, height: int, bits: int, compression: int, pixels: bytes, *, 
 
 
 SMALL_FORMATS: dict[str, Case] = {
-    "gif of 64 megapixels": opens(lambda: saved(Image.new("L", (8000, 8000)), "GIF")),
-    "gif animation of 49 megapixels that begins empty": opens(lambda: gif_animation(7000)),
-    "gif animation of 9 megapixels that begins empty": opens(lambda: gif_animation(3000)),
+    **small_and_large(
+        "gif of {}", lambda w, h: opens(lambda: saved(Image.new("L", (w, h)), "GIF")), (3000, 3000), (8000, 8000)
+    ),
+    **small_and_large(
+        "gif animation of {} that begins empty",
+        lambda w, h: opens(lambda: gif_animation(w, h)),
+        (2000, 2000),
+        (7000, 7000),
+    ),
     "gif without pixels": fails(lambda: gif(0, 0, frame(0, 0, 0, 0)), DamagedImageError),
     "gif of 65 535 by 65 535": fails(lambda: gif(65_535, 65_535, frame(0, 0, 1, 1)), ImageTooLargeError),
     "gif whose frame leaves the screen": fails(lambda: gif(8, 8, frame(60_000, 60_000, 8, 8)), ImageTooLargeError),
@@ -120,7 +135,17 @@ SMALL_FORMATS: dict[str, Case] = {
     "bmp run-length coded in single pixels": fails(
         lambda: bmp(3000, 3000, 8, 1, b"\1\0" * 4_000_000), ImageFormatError
     ),
-    "bmp run-length coded, allowed": either(lambda: bmp(2000, 1000, 8, 1, b"\1\0" * 900_000), DamagedImageError),
-    "bmp of four bits, lines cut short": either(lambda: bmp(2000, 1000, 4, 2, b"\0\0" * 900_000), DamagedImageError),
+    **small_and_large(
+        "bmp of {}, run-length coded, allowed",
+        lambda w, h: either(lambda: bmp(w, h, 8, 1, b"\1\0" * (450 * w)), DamagedImageError),
+        (500, 400),
+        (2000, 1000),
+    ),
+    **small_and_large(
+        "bmp of {}, of four bits, lines cut short",
+        lambda w, h: either(lambda: bmp(w, h, 4, 2, b"\0\0" * (450 * w)), DamagedImageError),
+        (500, 400),
+        (2000, 1000),
+    ),
     "bmp truncated": opens(lambda: BMP[: len(BMP) // 2]),
 }

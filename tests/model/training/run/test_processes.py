@@ -62,7 +62,6 @@ def together(rank, folder, dataset, cache):
         (folder / f"done-{rank}").touch()
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_gradients_are_the_mean_over_two_processes(tmp_path, dataset, cache):

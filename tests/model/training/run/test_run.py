@@ -40,12 +40,13 @@ def undisturbed():
     return {}
 
 
-def test_the_same_seed_and_data_give_the_same_first_50_losses(plan, tmp_path):
-    config = tiny(steps=50, categories=2, per_category=1, save_every=0)
+@pytest.mark.parametrize("steps", [8, pytest.param(50, marks=pytest.mark.slow)])
+def test_the_same_seed_and_data_give_the_same_first_losses(plan, tmp_path, steps):
+    config = tiny(steps=steps, categories=2, per_category=1, save_every=0)
     plan = replace(plan, validation=None)
     one = run(replace(plan, cache=tmp_path / "cold"), config).losses
     other = run(replace(plan, folder=tmp_path / "again"), config).losses
-    assert len(one) == 50
+    assert len(one) == steps
     assert one == other
     assert run(replace(plan, folder=tmp_path / "seed"), replace(config, seed=1, steps=2)).losses != one[:2]
 
