@@ -62,7 +62,7 @@ class TwoStageSearcher:
         """
         config = self.network.preprocess
         drawn = sketch_image(image, config)
-        parts = QueryParts(to_tensor(drawn, config), little_ink=has_little_ink(drawn, config))
+        parts = QueryParts(to_tensor(drawn, config), little_ink=has_little_ink(drawn))
         return next(self.search_many([parts], [query or Query()]))
 
     def search_many(self, parts: Sequence[QueryParts], queries: Sequence[Query]) -> Iterator[Answer]:

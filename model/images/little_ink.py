@@ -6,9 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.config import PreprocessConfig
+from model.images.cleanup.clean_drawings import brightness
 from model.images.cleanup.line_width import perimeter
-from model.images.preprocess import channels_first
 
 STRAIGHT = 0.07
 """A line is straight if it bends by less than this share of its length. A line drawn by hand that sways by 4 % to each
@@ -23,7 +22,7 @@ FILLED = 0.3
 has .24: the margin around it is larger."""
 
 
-def has_little_ink(sketch: Image.Image, config: PreprocessConfig) -> bool:
+def has_little_ink(sketch: Image.Image) -> bool:
     """Whether a prepared sketch is no more than a dot or one straight line, thin or thick.
 
     The ink is measured in the box that lies along it: L long and W across. A line as long and as dark would be t = ink
@@ -32,31 +31,19 @@ def has_little_ink(sketch: Image.Image, config: PreprocessConfig) -> bool:
     Args:
         sketch: RGB, S x S, from `model.images.preprocess.sketch_image`: cropped to the ink, so that the size of a
             drawing on its paper says nothing.
-        config: that it was prepared with.
     """
-    red, green, blue = channels_first(sketch)
-    levels = _levels(config)
-    light = (levels[0][red] + levels[1][green] + levels[2][blue]) / 3
-    ink = np.clip(1 - light / max(float(light.max()), 1e-6), 0, 1).astype(np.float32)
-    places = np.argwhere(ink > 0.5 * float(ink.max()))
+    light = brightness(np.asarray(sketch))
+    lightest, darkest = int(light.max()), int(light.min())
+    places = np.argwhere(light < (lightest + darkest) / 2)
     if not len(places):
         return True
     across, along = _extents(places)
     width = len(places) / along
     bent = across - width
-    return (  # in the order of their cost: most drawings bend
-        (bent < STRAIGHT * along or bent < (1 - SOLID) * across)
-        and float(ink.mean()) < FILLED
-        and perimeter(ink) / 2 < SMOOTH * (along + width)
-    )
-
-
-def _levels(config: PreprocessConfig) -> NDArray[np.float64]:
-    """[3, 256]: how light each value of a channel is, out of what the network gets of it."""
-    std, mean = (np.array(numbers)[:, None] for numbers in (config.std, config.mean))
-    seen = (np.arange(256, dtype=np.float32) / 255 - mean.astype(np.float32)) / std.astype(np.float32)
-    levels: NDArray[np.float64] = seen * std + mean
-    return levels
+    if bent >= STRAIGHT * along and bent >= (1 - SOLID) * across:  # as in most drawings
+        return False
+    ink = (1 - light / lightest).astype(np.float32)
+    return float(ink.mean()) < FILLED and perimeter(ink) / 2 < SMOOTH * (along + width)
 
 
 def _extents(places: NDArray[np.int64]) -> tuple[float, float]:

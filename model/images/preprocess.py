@@ -110,10 +110,12 @@ def sketch_image(image: Image.Image, config: PreprocessConfig) -> Image.Image:
 
 def _prepared_sketch(rgb: Image.Image, config: PreprocessConfig) -> Image.Image:
     rgb, framed = without_dark_margins(rgb)
-    if is_negative(rgb, framed=framed):
-        rgb = ImageOps.invert(rgb)
+    pixels = np.asarray(rgb)
+    if is_negative(pixels, framed=framed):
+        rgb, pixels = ImageOps.invert(rgb), 255 - pixels
     margin = config.sketch_margin
-    box = clean_drawing_box(rgb, margin)
+    box, grey = clean_drawing_box(pixels, margin), _is_grey(pixels)
+    del pixels  # a second copy of a large picture
     if box is None:
         cleaned, box = clean_sketch(rgb)
         rgb = cleaned.convert("RGB")
@@ -122,11 +124,18 @@ def _prepared_sketch(rgb: Image.Image, config: PreprocessConfig) -> Image.Image:
     cropped = rgb.crop(
         (max(left - margin, 0), max(top - margin, 0), min(right + margin, rgb.width), min(bottom + margin, rgb.height))
     )
-    scaled = _scaled(cropped, config.image_size)
+    # One channel gives the same in half of the time.
+    scaled = _scaled(cropped.getchannel(0) if grey else cropped, config.image_size).convert("RGB")
     if config.sketch_line_width > 0:
         scaled = with_line_width(scaled, config.sketch_line_width).convert("RGB")
     brightest = int(np.asarray(scaled).max())
     return _squared(scaled, config.image_size, (brightest, brightest, brightest))
+
+
+def _is_grey(pixels: npt.NDArray[np.uint8]) -> bool:
+    """Whether all channels of [height, width, 3] are the same."""
+    red = pixels[..., 0]
+    return np.array_equal(red, pixels[..., 1]) and np.array_equal(red, pixels[..., 2])
 
 
 def _scaled(image: Image.Image, size: int) -> Image.Image:

@@ -62,4 +62,4 @@ class SentPicture:
     def drawn(self, config: PreprocessConfig, limits: ImageLimits) -> DrawnSketch:
         """A sketch, and whether it says anything; raises as `pixels`."""
         pixels = self.pixels(config, limits)
-        return DrawnSketch(pixels, has_little_ink(pixels, config))
+        return DrawnSketch(pixels, has_little_ink(pixels))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 Box: TypeAlias = tuple[int, int, int, int]
+Pixels: TypeAlias = NDArray[np.uint8]
 
 _DARK, _VISIBLE = 300, 600  # R + G + B at most: of ink by upstream's rule, and of anything visible
 _DARK_SHARE = 0.35  # of visible pixels; measured: dark drawings 0.54 and more, TU-Berlin's grey ones 0.16 and less
@@ -21,19 +22,25 @@ SAME = 2
 """Brightness may differ by this much on a canvas of one colour."""
 
 
-def is_negative(rgb: Image.Image, *, framed: bool) -> bool:
+def is_negative(pixels: Pixels, *, framed: bool) -> bool:
     """Whether the picture is a dark canvas with lighter lines: mostly black, or mostly of one dark colour.
 
     Args:
-        rgb: any picture of a drawing in mode RGB.
+        pixels: [height, width, 3], any picture of a drawing.
         framed: straight dark bands surround the picture. Then a black border alone says nothing.
     """
-    totals = _totals(rgb, sampled=True)
+    totals = brightness(_sampled(pixels))
     colour = float(np.median(border(totals)))
     if colour <= _NEARLY_BLACK:
         black = totals <= _NEARLY_BLACK
-        return bool(black.mean() >= 0.5 or (not framed and border(black).mean() >= 0.9))
+        return share(black) >= 0.5 or (not framed and share(border(black)) >= 0.9)
     return colour <= _DARK_CANVAS and is_canvas(totals, colour, 3 * SAME)
+
+
+def brightness(pixels: Pixels) -> NDArray[np.uint16]:
+    """[height, width] R + G + B, of [height, width, 3]."""
+    total: NDArray[np.uint16] = pixels[..., 0].astype(np.uint16) + pixels[..., 1] + pixels[..., 2]
+    return total
 
 
 def border(values: NDArray[Any]) -> NDArray[Any]:
@@ -44,21 +51,30 @@ def border(values: NDArray[Any]) -> NDArray[Any]:
 def is_canvas(values: NDArray[Any], colour: float, tolerance: float) -> bool:
     """Whether one colour fills half of the picture and nearly all of its border, as no photographed paper does."""
     same = np.abs(values - colour) <= tolerance
-    return bool(same.mean() >= 0.5 and border(same).mean() >= 0.9)
+    return share(same) >= 0.5 and share(border(same)) >= 0.9
 
 
-def clean_drawing_box(rgb: Image.Image, margin: int) -> Box | None:
+def share(mask: NDArray[np.bool_]) -> float:
+    """How much of a mask is set, in 0..1. `mean` takes five times as long."""
+    return np.count_nonzero(mask) / mask.size
+
+
+def clean_drawing_box(pixels: Pixels, margin: int) -> Box | None:
     """Box of the dark pixels (R + G + B <= 300, upstream's rule) of a clean drawing; None if the picture is not one.
 
     A clean drawing is white where nothing is drawn and has hardly any grey. Its lines are mostly dark, and a crop to
     this box and `margin` cuts none of them off. Small pictures may have more grey: their lines have grey edges all
     along.
+
+    Args:
+        pixels: [height, width, 3], any picture of a drawing.
+        margin: in pixels.
     """
-    sample = _totals(rgb, sampled=True)
-    grey_share = _GREY_SHARE_TINY if max(rgb.size) <= _TINY else _GREY_SHARE
-    if (sample >= _NEARLY_WHITE).mean() < _WHITE_SHARE or ((sample > 330) & (sample < 690)).mean() > grey_share:
+    sample = brightness(_sampled(pixels))
+    grey_share = _GREY_SHARE_TINY if max(pixels.shape) <= _TINY else _GREY_SHARE
+    if share(sample >= _NEARLY_WHITE) < _WHITE_SHARE or share((sample > 330) & (sample < 690)) > grey_share:
         return None
-    totals = _totals(rgb, sampled=False)
+    totals = brightness(pixels)
     dark, visible = totals <= _DARK, totals <= _VISIBLE
     box, everything = mask_box(dark), mask_box(visible)
     if box is None or everything is None or np.count_nonzero(dark) < _DARK_SHARE * np.count_nonzero(visible):
@@ -72,9 +88,8 @@ def mask_box(mask: NDArray[np.bool_]) -> Box | None:
     return Image.fromarray(mask).getbbox()
 
 
-def _totals(rgb: Image.Image, *, sampled: bool) -> NDArray[np.uint16]:
-    """[height, width] R + G + B; of every k-th pixel, 60 000 to 250 000 of them, where `sampled`."""
-    step = max(1, int((rgb.width * rgb.height / 60_000) ** 0.5)) if sampled else 1
-    pixels = np.asarray(rgb)[::step, ::step]
-    total: NDArray[np.uint16] = pixels[..., 0].astype(np.uint16) + pixels[..., 1] + pixels[..., 2]
-    return total
+def _sampled(pixels: Pixels) -> Pixels:
+    """Every k-th pixel of every k-th row, 60 000 to 250 000 of them where there are as many."""
+    height, width, _ = pixels.shape
+    step = max(1, int((width * height / 60_000) ** 0.5))
+    return pixels[::step, ::step]

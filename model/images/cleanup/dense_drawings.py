@@ -8,6 +8,7 @@ against the brightest paper nearby.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -36,26 +37,42 @@ _STEPS = ((0, 2), (2, 0), (2, 2), (2, -2), (1, 2), (2, 1), (1, -2), (2, -1))  # 
 
 @dataclass(frozen=True)
 class TwoTones:
-    """A picture as ink and paper.
+    """A picture as ink and paper. What takes long to find is found when something depends on it.
 
     Attributes:
         darkness: [height, width] 0 (paper) .. 1 (black).
         ink: [height, width] the darker tone.
-        contrast: mean darkness of the ink less that of the paper.
-        disorder: how much a pixel differs from its neighbours in the direction in which it does least, relative to how
-            much pixels differ at all: about 1 for noise, near 0 for lines and areas.
-        sharpness: of all edges between the tones: the mean step across them, relative to the contrast.
-        area_sharpness: the same of wide areas alone, which shadows are too; 1 without any.
         dark_border: share of the border that is of the darker tone before the picture was inverted, if it was.
     """
 
     darkness: Floats
     ink: Mask
-    contrast: float
-    disorder: float
-    sharpness: float
-    area_sharpness: float
     dark_border: float
+
+    @cached_property
+    def contrast(self) -> float:
+        """Mean darkness of the ink less that of the paper."""
+        if not self.ink.any() or self.ink.all():
+            return 0.0
+        return float(self.darkness[self.ink].mean() - self.darkness[~self.ink].mean())
+
+    @cached_property
+    def disorder(self) -> float:
+        """How much a pixel differs from its neighbours in the direction in which it does least, relative to how much
+        pixels differ at all: about 1 for noise, near 0 for lines and areas."""
+        return _disorder(self.darkness)
+
+    @cached_property
+    def sharpness(self) -> float:
+        """Of all edges between the tones: the mean step across them, relative to the contrast."""
+        return _sharpness(self.darkness, self.ink, self.ink, self.contrast)
+
+    @cached_property
+    def area_sharpness(self) -> float:
+        """The same of wide areas alone, which shadows are too; 1 without any."""
+        wide = max(5, max(self.ink.shape) // 40) | 1
+        areas = grown(running(self.ink, wide, np.logical_and), wide)
+        return _sharpness(self.darkness, self.ink, areas, self.contrast) if areas.any() else 1.0
 
     @property
     def is_dense(self) -> bool:
@@ -70,12 +87,13 @@ class TwoTones:
     @property
     def shows_anything(self) -> bool:
         """Whether there is a contrast that is neither noise nor a shadow."""
-        drawn = self.disorder <= _MAX_DISORDER and self.sharpness >= _MIN_SHARPNESS
-        return drawn and self.contrast >= _LEAST_CONTRAST
+        if self.contrast < _LEAST_CONTRAST or self.sharpness < _MIN_SHARPNESS:
+            return False
+        return self.disorder <= _MAX_DISORDER  # which takes longest
 
     @property
     def _is_clear(self) -> bool:
-        return self.shows_anything and self.contrast >= _CLEAR_CONTRAST and self.area_sharpness >= _MIN_SHARPNESS
+        return self.contrast >= _CLEAR_CONTRAST and self.area_sharpness >= _MIN_SHARPNESS and self.shows_anything
 
     def drawn(self) -> tuple[Image.Image, Box] | None:
         """Dark ink on pure white as a grey image, and the ink's box in it; None if all ink is specks."""
@@ -103,19 +121,7 @@ def two_tones(grey: Image.Image) -> TwoTones:
         grey = ImageOps.invert(grey)
     darkness = _darkness(grey)
     threshold = _otsu(np.rint(255 * np.clip(darkness, 0, 1)).astype(np.uint8)) / 255
-    ink = darkness > threshold
-    contrast = float(darkness[ink].mean() - darkness[~ink].mean()) if ink.any() and not ink.all() else 0.0
-    wide = max(5, max(grey.size) // 40) | 1
-    areas = grown(running(ink, wide, np.logical_and), wide)
-    return TwoTones(
-        darkness=darkness,
-        ink=ink,
-        contrast=contrast,
-        disorder=_disorder(darkness),
-        sharpness=_sharpness(darkness, ink, ink, contrast),
-        area_sharpness=_sharpness(darkness, ink, areas, contrast) if areas.any() else 1.0,
-        dark_border=dark_border,
-    )
+    return TwoTones(darkness, darkness > threshold, dark_border)
 
 
 def _darkness(grey: Image.Image) -> Floats:

@@ -129,7 +129,8 @@ def _light_on_dark(rgb: Image.Image) -> bool:
     grey = rgb.convert("L")
     mean = grey.filter(ImageFilter.BoxBlur(max(grey.size) / 16))
     difference = np.asarray(grey, dtype=np.float32) - np.asarray(mean, dtype=np.float32)
-    return bool((difference**3).mean() > _MIN_SKEWNESS * max(float(difference.std()), 1.0) ** 3)
+    cubes = difference * difference * difference  # a power takes ten times as long
+    return bool(cubes.mean() > _MIN_SKEWNESS * max(float(difference.std()), 1.0) ** 3)
 
 
 def _darkness(grey: Image.Image) -> tuple[Floats, Floats, Floats]:

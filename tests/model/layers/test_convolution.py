@@ -56,7 +56,7 @@ def test_a_cast_or_copied_one_uses_its_own_weights():
 
 def test_each_size_has_the_layout_that_onednn_wants_for_it_and_equal_ones_are_shared(monkeypatch):
     """Bringing a weight into another layout took 20 ms at every call."""
-    packed = {}  # by the size: what stands for the layout of its kind
+    packed: dict[int, bool] = {}  # by identity: what stands for the layout
     monkeypatch.setattr(model.layers.convolution, "_layout_of", lambda weight: torch.tensor([packed[id(weight)]]))
     reorder, point = torch.ops.mkldnn._reorder_convolution_weight, torch.ops.mkldnn._convolution_pointwise
     made, used = [], []
