@@ -114,18 +114,19 @@ def _prepared_sketch(rgb: Image.Image, config: PreprocessConfig) -> Image.Image:
     if is_negative(pixels, framed=framed):
         rgb, pixels = ImageOps.invert(rgb), 255 - pixels
     margin = config.sketch_margin
-    box, grey = clean_drawing_box(pixels, margin), _is_grey(pixels)
-    del pixels  # a second copy of a large picture
-    if box is None:
-        cleaned, box = clean_sketch(rgb)
-        rgb = cleaned.convert("RGB")
+    box = clean_drawing_box(pixels, margin)
+    if box is not None:
+        drawing = rgb.getchannel(0) if _is_grey(pixels) else rgb  # one channel is scaled in half of the time
+    else:
+        del pixels  # a second copy of what may be large
+        drawing, box = clean_sketch(rgb)
         margin = round(margin * max(box[2] - box[0], box[3] - box[1]) / _USUAL_EXTENT)
     left, top, right, bottom = box
-    cropped = rgb.crop(
-        (max(left - margin, 0), max(top - margin, 0), min(right + margin, rgb.width), min(bottom + margin, rgb.height))
+    width, height = drawing.size
+    cropped = drawing.crop(
+        (max(left - margin, 0), max(top - margin, 0), min(right + margin, width), min(bottom + margin, height))
     )
-    # One channel gives the same in half of the time.
-    scaled = _scaled(cropped.getchannel(0) if grey else cropped, config.image_size).convert("RGB")
+    scaled = _scaled(cropped, config.image_size).convert("RGB")
     if config.sketch_line_width > 0:
         scaled = with_line_width(scaled, config.sketch_line_width).convert("RGB")
     brightest = int(np.asarray(scaled).max())

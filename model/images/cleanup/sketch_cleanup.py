@@ -119,8 +119,8 @@ def _shrunk(rgb: Image.Image) -> Image.Image:
 
 def _grey(rgb: Image.Image) -> Image.Image:
     """Mean of luminance and the darkest channel, so that light colours such as yellow count as ink."""
-    pixels = np.asarray(rgb)
-    darkest = pixels.min(axis=2).astype(np.uint16)
+    red, green, blue = np.moveaxis(np.asarray(rgb), 2, 0)
+    darkest = np.minimum(np.minimum(red, green), blue).astype(np.uint16)  # `min` over three takes 20 times as long
     return Image.fromarray(((darkest + np.asarray(rgb.convert("L"))) // 2).astype(np.uint8))
 
 
