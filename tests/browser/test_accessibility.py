@@ -51,7 +51,11 @@ def violations(page: Page, axe: str) -> list[str]:
     return list(found)
 
 
-@pytest.mark.parametrize(("size", "scheme"), [(WIDE, "light"), (PHONE, "dark")], ids=["wide-light", "phone-dark"])
+@pytest.mark.parametrize(
+    ("size", "scheme"),
+    [pytest.param(WIDE, "light", marks=pytest.mark.slow), (PHONE, "dark")],
+    ids=["wide-light", "phone-dark"],
+)
 def test_axe_finds_nothing(site: Site, open_page: OpenPage, axe: str, size: tuple[int, int], scheme: str) -> None:
     page = open_page(site, *size, color_scheme=scheme, reduced_motion="reduce")
     expect(page.locator(".doodle").first).to_be_visible()

@@ -51,12 +51,18 @@ class Way:
     ending: str
 
 
-WAYS = [Way(strip, by, end) for strip in (True, False) for by in ("setting", "header") for end in ("", "/")]
-# Where nobody names the path, relative addresses do as long as the proxy strips it.
-WAYS.append(Way(strip=True, named_by="nobody", ending="/"))
+WAYS = [
+    Way(strip=True, named_by="setting", ending=""),
+    Way(strip=False, named_by="header", ending="/"),
+    # Where nobody names the path, relative addresses do as long as the proxy strips it.
+    Way(strip=True, named_by="nobody", ending="/"),
+]
+OTHERS = [Way(strip, by, end) for strip in (True, False) for by in ("setting", "header") for end in ("", "/")]
 
 
-@pytest.mark.parametrize("way", WAYS, ids=str)
+@pytest.mark.parametrize(
+    "way", [*WAYS, *(pytest.param(way, marks=pytest.mark.slow) for way in OTHERS if way not in WAYS)], ids=str
+)
 def test_the_page_works_under_the_path(way: Way, with_setting: int, without_setting: int, open_page: OpenPage) -> None:
     port = with_setting if way.named_by == "setting" else without_setting
     added = {"X-Forwarded-Prefix": PREFIX} if way.named_by == "header" else {}

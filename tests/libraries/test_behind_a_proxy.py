@@ -67,6 +67,20 @@ def proxied(content, network, strip, named, prefix=PREFIX, **changes):
         yield client
 
 
+@pytest.fixture(scope="module")
+def behind(content, network):
+    """Clients of services behind proxies, of which each kind is started once."""
+    with contextlib.ExitStack() as stack:
+        started = {}
+
+        def client_of(strip, named):
+            if (strip, named) not in started:
+                started[strip, named] = stack.enter_context(proxied(content, network, strip, named, upload_wait_s=0))
+            return started[strip, named]
+
+        yield client_of
+
+
 def addresses_in(answer):
     """Every address from a host's root in an answer: in its body if that is text, and in its headers."""
     found = [answer.headers[name] for name in ("location", "content-location", "link") if name in answer.headers]
@@ -80,29 +94,29 @@ def addresses_in(answer):
 
 
 @KINDS
-def test_every_answer_stays_under_the_path(content, network, strip, named):
-    with proxied(content, network, strip, named, upload_wait_s=0) as client:
-        found = client.post(f"{PREFIX}/search", files={"sketch": sketch()}).json()["results"]
-        photo_id = found[0]["photo_id"]
-        assert {one["url"] for one in found} == {f"{PREFIX}/photos/{one['photo_id']}" for one in found}
-        assert client.get(found[0]["url"]).headers["content-type"] == "image/png"
-        assert client.get(found[0]["thumbnail_url"]).headers["content-type"] == "image/webp"
-        new = encoded(picture(9000 + 2 * strip + named))  # a known picture would be answered 200
-        added = client.post(f"{PREFIX}/photos", files={"photo": ("a.png", new)}, headers=KEY)
-        assert added.status_code == 202
-        assert added.headers["location"] == added.json()["url"] == f"{PREFIX}/jobs/{added.json()['job_id']}"
-        answers = [
-            added,
-            client.get(added.headers["location"], headers=KEY),
-            *(client.get(f"{PREFIX}{path}") for path in ("", "/", "/index.html", "/docs", "/openapi.json", "/gallery")),
-            *(client.get(f"{PREFIX}{path}") for path in ("/docs/style.css", "/css/base.css", "/js/api.js")),
-            *(client.get(f"{PREFIX}{path}") for path in ("/icon.svg", "/favicon.ico", "/healthz", "/readyz")),
-            *(client.get(f"{PREFIX}{path}") for path in ("/gallery/", "/docs/", "/healthz/", "/photos/x", "/nothing")),
-            client.get(f"{PREFIX}/photos/{photo_id}/similar"),
-            client.post(f"{PREFIX}/search", files={"sketch": b""}),
-            client.put(f"{PREFIX}/search"),
-            client.post(f"{PREFIX}/explain", files={"sketch": sketch()}, data={"photo_id": photo_id}),
-        ]
+def test_every_answer_stays_under_the_path(behind, strip, named):
+    client = behind(strip, named)
+    found = client.post(f"{PREFIX}/search", files={"sketch": sketch()}).json()["results"]
+    photo_id = found[0]["photo_id"]
+    assert {one["url"] for one in found} == {f"{PREFIX}/photos/{one['photo_id']}" for one in found}
+    assert client.get(found[0]["url"]).headers["content-type"] == "image/png"
+    assert client.get(found[0]["thumbnail_url"]).headers["content-type"] == "image/webp"
+    new = encoded(picture(9000 + 2 * strip + named))  # a known picture would be answered 200
+    added = client.post(f"{PREFIX}/photos", files={"photo": ("a.png", new)}, headers=KEY)
+    assert added.status_code == 202
+    assert added.headers["location"] == added.json()["url"] == f"{PREFIX}/jobs/{added.json()['job_id']}"
+    answers = [
+        added,
+        client.get(added.headers["location"], headers=KEY),
+        *(client.get(f"{PREFIX}{path}") for path in ("", "/", "/index.html", "/docs", "/openapi.json", "/gallery")),
+        *(client.get(f"{PREFIX}{path}") for path in ("/docs/style.css", "/css/base.css", "/js/api.js")),
+        *(client.get(f"{PREFIX}{path}") for path in ("/icon.svg", "/favicon.ico", "/healthz", "/readyz")),
+        *(client.get(f"{PREFIX}{path}") for path in ("/gallery/", "/docs/", "/healthz/", "/photos/x", "/nothing")),
+        client.get(f"{PREFIX}/photos/{photo_id}/similar"),
+        client.post(f"{PREFIX}/search", files={"sketch": b""}),
+        client.put(f"{PREFIX}/search"),
+        client.post(f"{PREFIX}/explain", files={"sketch": sketch()}, data={"photo_id": photo_id}),
+    ]
     for answer in answers:
         assert answer.status_code != 500
         outside = [one for one in addresses_in(answer) if not f"{one}/".startswith(f"{PREFIX}/")]
@@ -111,22 +125,22 @@ def test_every_answer_stays_under_the_path(content, network, strip, named):
 
 
 @KINDS
-def test_redirects_lead_where_the_client_is(content, network, strip, named):
-    with proxied(content, network, strip, named) as client:
-        moved = client.get(f"{PREFIX}/gallery/?a=1", follow_redirects=False)
-        assert (moved.status_code, moved.headers["location"]) == (307, f"{PREFIX}/gallery?a=1")
-        assert client.get(f"{PREFIX}/docs/", follow_redirects=True).status_code == 200
-        page = client.get(PREFIX, follow_redirects=True)
+def test_redirects_lead_where_the_client_is(behind, strip, named):
+    client = behind(strip, named)
+    moved = client.get(f"{PREFIX}/gallery/?a=1", follow_redirects=False)
+    assert (moved.status_code, moved.headers["location"]) == (307, f"{PREFIX}/gallery?a=1")
+    assert client.get(f"{PREFIX}/docs/", follow_redirects=True).status_code == 200
+    page = client.get(PREFIX, follow_redirects=True)
     assert page.status_code == 200
     assert f'src="{PREFIX}/js/main.js"' in page.text
     assert 'href="#results"' in page.text
 
 
 @KINDS
-def test_the_interface_says_where_it_is(content, network, strip, named):
-    with proxied(content, network, strip, named) as client:
-        document = client.get(f"{PREFIX}/openapi.json").json()
-        page = client.get(f"{PREFIX}/docs").text
+def test_the_interface_says_where_it_is(behind, strip, named):
+    client = behind(strip, named)
+    document = client.get(f"{PREFIX}/openapi.json").json()
+    page = client.get(f"{PREFIX}/docs").text
     assert document["servers"] == [{"url": PREFIX}]
     assert "/search" in document["paths"]
     assert f"POST {PREFIX}/search" in page
@@ -152,11 +166,11 @@ def test_such_a_path_is_warned_of(shared_gallery, network, capsys):
         assert ("has to strip" in capsys.readouterr().err) == warned
 
 
-def test_the_setting_wins_over_what_a_client_sent_through_a_proxy_that_passes_it_on(content, network):
-    with proxied(content, network, strip=True, named=False) as client:
-        answer = client.get(f"{PREFIX}/", headers={"X-Forwarded-Prefix": "/evil"})
-        assert (answer.status_code, "/evil/" in answer.text) == (200, False)
-        assert client.get(f"{PREFIX}/gallery", headers={"X-Forwarded-Prefix": "/evil"}).status_code == 200
+def test_the_setting_wins_over_what_a_client_sent_through_a_proxy_that_passes_it_on(behind):
+    client = behind(strip=True, named=False)
+    answer = client.get(f"{PREFIX}/", headers={"X-Forwarded-Prefix": "/evil"})
+    assert (answer.status_code, "/evil/" in answer.text) == (200, False)
+    assert client.get(f"{PREFIX}/gallery", headers={"X-Forwarded-Prefix": "/evil"}).status_code == 200
 
 
 def test_the_examples_of_proxies_clear_the_header_that_they_do_not_set():
@@ -173,13 +187,19 @@ def test_a_prefix_is_believed_from_trusted_addresses_only(content, network, monk
     assert "servers" not in document
 
 
+@pytest.fixture(scope="module")
+def port(shared_gallery, network):
+    """Of a service that has no proxy in front."""
+    settings = settings_for(shared_gallery)
+    with live(create_app(settings, network), settings) as one:
+        yield one
+
+
 @pytest.mark.parametrize(
     "value", ["//evil.example", "/a b", "/<script>", "https://evil.example", "/../x", "/" + "a" * 300]
 )
-def test_a_prefix_that_could_do_harm_is_passed_over(shared_gallery, network, value):
-    settings = settings_for(shared_gallery)
-    with live(create_app(settings, network), settings) as port:
-        answer = httpx2.get(f"http://127.0.0.1:{port}/openapi.json", headers={"X-Forwarded-Prefix": value})
+def test_a_prefix_that_could_do_harm_is_passed_over(port, value):
+    answer = httpx2.get(f"http://127.0.0.1:{port}/openapi.json", headers={"X-Forwarded-Prefix": value})
     assert answer.status_code == 200
     assert "evil.example/" not in json.dumps(answer.json().get("servers", []))
     assert not any(sign in json.dumps(answer.json().get("servers", [])) for sign in ("//", "<", " b", ".."))

@@ -183,15 +183,16 @@ def test_an_uploaded_photo_is_found_at_once(writable, photos):
     assert results(writable, tag="uploads")[0]["photo_id"] == one["photo_id"]
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "/etc/passwd", "a/../../b.png", ".hidden", "CON", "ü" * 300, "\x00\n"])
-def test_names_of_uploads_are_made_harmless(writable, photos, name):
-    answer = writable.post("/photos", files=[("photo", (name or "x", encoded(picture(1000 + len(name)))))])
-    assert answer.status_code == 201, answer.text
-    stored = photos / answer.json()["photos"][0]["path"]
-    assert stored.parent == photos / "uploads"
-    assert stored.name.isascii()
-    assert not stored.name.startswith(".")
-    assert stored.is_file()
+def test_names_of_uploads_are_made_harmless(writable, photos):
+    names = ("x", ".", "..", "/etc/passwd", "a/../../b.png", ".hidden", "CON", "ü" * 300, "\x00\n")
+    for number, name in enumerate(names):
+        answer = writable.post("/photos", files=[("photo", (name, encoded(picture(1000 + number))))])
+        assert answer.status_code == 201, answer.text
+        stored = photos / answer.json()["photos"][0]["path"]
+        assert stored.parent == photos / "uploads", name
+        assert stored.name.isascii()
+        assert not stored.name.startswith(".")
+        assert stored.is_file()
 
 
 def test_several_photos_of_which_one_is_none(writable):

@@ -74,11 +74,11 @@ def test_a_version_that_is_not_there_yet(pair):
         assert found(reader, min_version=earlier)
 
 
-@pytest.mark.parametrize("wrong", ["", "1", "1.", "a.b", "1.2.3", "-1.2", "1.9999999999999999999", "\uff11.2"])
-def test_a_version_that_is_none(pair, wrong):
+def test_a_version_that_is_none(pair):
     _, reader = pair
-    answer = reader.post("/search", files={"sketch": sketch()}, data={"min_version": wrong})
-    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_min_version")
+    for wrong in ("", "1", "1.", "a.b", "1.2.3", "-1.2", "1.9999999999999999999", "\uff11.2"):
+        answer = reader.post("/search", files={"sketch": sketch()}, data={"min_version": wrong})
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_min_version"), wrong
 
 
 def test_a_reader_changes_nothing(pair, photos):

@@ -67,7 +67,9 @@ def test_a_backbone_brings_its_own_width_grid_and_normalisation(name, width, gri
         ("test_vit", 64),
     ],
 )
-@pytest.mark.parametrize("base", [UPSTREAM_TINY, VIT_POOLED], ids=lambda c: c.preset)
+@pytest.mark.parametrize(
+    "base", [UPSTREAM_TINY, pytest.param(VIT_POOLED, marks=pytest.mark.slow)], ids=lambda c: c.preset
+)
 def test_other_vits_work_whole(name, size, base):
     config = with_backbone(base, name, size)
     config = replace(config, cross_attention=replace(config.cross_attention, heads=2))
