@@ -55,7 +55,8 @@ class KillAtRequest:
         return self._status
 
 
-@pytest.fixture(params=KILLS)
+# A rebuild on disk is killed in `test_kill.py`, too.
+@pytest.fixture(params=["build", "sync", pytest.param("rebuild", marks=pytest.mark.slow)])
 def setting(tmp_path, request):
     """The job, the folder it works on, and the gallery on disk that it starts from."""
     job = request.param

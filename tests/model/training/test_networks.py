@@ -62,7 +62,7 @@ def config_of(name, **changes):
 @EACH
 def test_a_run_learns_and_leaves_a_checkpoint(plan, described, tmp_path, name):
     plan = replace(plan, descriptions=described, cache=tmp_path)
-    reports = run(plan, config_of(name, steps=25, learning_rate=3e-3, ema=0.0), NETWORKS[name])
+    reports = run(plan, config_of(name, steps=15, learning_rate=3e-3, ema=0.0), NETWORKS[name])
     steps = reports.of("step")
     assert OWN[name] <= steps[0].keys()
     assert steps[-1]["loss"] < steps[0]["loss"]

@@ -164,8 +164,15 @@ class Interrupting(Reports):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("batch_norm", ["frozen", "batch"])
-@pytest.mark.parametrize("steps_done", [1, 3, 4])
+@pytest.mark.parametrize(
+    ("batch_norm", "steps_done"),
+    [
+        ("frozen", 1),
+        ("batch", 3),
+        ("frozen", 4),
+        *(pytest.param(*more, marks=pytest.mark.slow) for more in (("batch", 1), ("frozen", 3), ("batch", 4))),
+    ],
+)
 def test_an_interrupted_run_ends_bit_equal_to_an_undisturbed_one(plan, tmp_path, undisturbed, steps_done, batch_norm):
     config = tiny(validate_every=3, batch_norm=batch_norm)
     if batch_norm not in undisturbed:
