@@ -13,29 +13,48 @@ from tests.paths import ROOT
 # Processes take whole files, in this order. A long one that came last would keep one process busy while others idle.
 LONGEST = (
     "tests/browser/test_page.py",
-    "tests/model/training/run/test_run.py",
-    "tests/model/images/test_hostile.py",
-    "tests/browser/test_address.py",
-    "tests/app/cli/test_train.py",
-    "tests/fault/test_kill.py",
-    "tests/index_builder/store/test_buckets.py",
-    "tests/model/images/test_opening.py",
     "tests/browser/test_results.py",
-    "tests/test_comparison.py",
-    "tests/browser/test_behind_a_proxy.py",
+    "tests/browser/test_address.py",
     "tests/browser/test_query_parts.py",
+    "tests/app/cli/test_train.py",
+    "tests/model/images/test_hostile.py",
+    "tests/index_builder/store/test_buckets.py",
     "tests/browser/test_viewer.py",
-    "tests/fault/test_kill_in_a_bucket.py",
-    "tests/libraries/test_unfit_machines.py",
-    "tests/model/training/test_networks.py",
-    "tests/libraries/test_uploads.py",
+    "tests/model/training/run/test_run.py",
     "tests/browser/test_accessibility.py",
-    "tests/index_builder/ingest/test_read_ahead.py",
+    "tests/fault/test_kill.py",
+    "tests/libraries/test_following.py",
+    "tests/app/http/test_slow_clients.py",
+    "tests/app/cli/test_cli.py",
+    "tests/browser/test_drawing.py",
+    "tests/fault/test_kill_in_a_bucket.py",
+    "tests/browser/test_behind_a_proxy.py",
+    "tests/model/images/test_preprocess.py",
     "tests/browser/test_large_view.py",
+    "tests/index_builder/store/test_stalled_writers.py",
+    "tests/app/cli/test_follow.py",
+    "tests/app/cli/test_evaluate.py",
+    "tests/test_comparison.py",
+    "tests/app/http/test_attacks.py",
+    "tests/model/networks/test_every_network.py",
+    "tests/browser/test_filters.py",
+    "tests/libraries/test_behind_a_proxy.py",
+    "tests/model/training/test_networks.py",
+    "tests/model/networks/test_fixed_shapes.py",
+    "tests/app/http/test_recall_on_milvus.py",
+    "tests/test_gpu_run.py",
+    "tests/app/http/test_photos.py",
+    "tests/libraries/test_uploads.py",
+    "tests/libraries/test_bucket_while_served.py",
+    "tests/app/http/test_gallery.py",
+    "tests/libraries/test_vanished_folder.py",
+    "tests/index_builder/index/test_milvus_index.py",
     "tests/browser/test_small_windows.py",
-    "tests/app/http/test_fuzz.py",
-    "tests/index_builder/index/test_milvus_server.py",
-    "tests/fault/test_full_disk.py",
+    "tests/model/images/test_opening.py",
+    "tests/app/test_server.py",
+    "tests/model/images/test_dense_sketches.py",
+    "tests/model/training/run/test_processes.py",
+    "tests/libraries/test_photos_in_a_bucket.py",
 )
 
 
@@ -53,6 +72,11 @@ def pytest_configure() -> None:
     *others, _ = structlog.get_config()["processors"]
     renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(processors=[*others, renderer])
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Several processes do not count what is left out."""
+    return "without the slow tests: make long runs them" if config.option.markexpr == "not slow" else None
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,9 @@ from tests.browser.conftest import POLLING, WRITE_KEY, OpenPage, Site, serve, sh
 
 WIDE, PHONE = (1440, 900), (390, 844)
 SIZES = pytest.mark.parametrize(("width", "height"), [WIDE, PHONE], ids=["wide", "phone"])
+PHONE_BY_DEFAULT = pytest.mark.parametrize(
+    ("width", "height"), [pytest.param(*WIDE, marks=pytest.mark.slow), PHONE], ids=["wide", "phone"]
+)
 
 
 def draw(page: Page, points: list[tuple[float, float]]) -> None:
@@ -566,7 +569,7 @@ def test_colours_follow_the_system_and_the_button(site: Site, open_page: OpenPag
     assert page.evaluate(background) == light, "the choice is kept"
 
 
-@SIZES
+@PHONE_BY_DEFAULT
 def test_touch_draws_and_does_not_scroll(site: Site, open_page: OpenPage, width: int, height: int) -> None:
     page = open_page(site, width, height, has_touch=True)
     box = page.locator("#canvas").bounding_box()

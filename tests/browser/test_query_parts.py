@@ -63,7 +63,7 @@ def test_words_join_the_drawing_and_live_in_the_address(site: Site, open_page: O
     ("code", "told", "enabled"),
     [
         ("text_not_installed", "sketchseek[text]", False),
-        ("text_not_supported", "cannot read words", False),
+        pytest.param("text_not_supported", "cannot read words", False, marks=pytest.mark.slow),
         ("invalid_text", "Write it in English.", True),
     ],
 )

@@ -155,7 +155,7 @@ def test_opening_and_polling_cost_few_requests(gallery, network, object_store, o
     object_store.requests.clear()
     Gallery.open(gallery).dataset()
     few = len(object_store.requests)
-    for number in range(8):
+    for number in range(4):
         write_photo(photos / f"more-{number}.jpg", seed=70 + number)
         sync_gallery(gallery, network, options=options)
     object_store.requests.clear()
