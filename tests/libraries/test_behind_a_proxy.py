@@ -31,7 +31,12 @@ NO_ADDRESS = re.compile(r"/(\*|json)")
 KINDS = pytest.mark.parametrize(
     ("strip", "named"),
     [
-        pytest.param(strip, named, id=f"{'strips' if strip else 'keeps'}-{'header' if named else 'setting'}")
+        pytest.param(
+            strip,
+            named,
+            id=f"{'strips' if strip else 'keeps'}-{'header' if named else 'setting'}",
+            marks=[pytest.mark.slow] * (strip == named),  # two of the four have each of both
+        )
         for strip in (True, False)
         for named in (True, False)
     ],

@@ -163,7 +163,7 @@ def test_rescans_alone_find_what_came_went_and_moved(photos, tmp_path, network, 
         wait_until(lambda: {one.split("/")[0] for one in paths(client)} == {"dog"})
 
 
-@pytest.mark.parametrize("first", [5, -5])
+@pytest.mark.parametrize("first", [5, pytest.param(-5, marks=pytest.mark.slow)])
 def test_following_goes_on_when_the_clock_jumps(photos, tmp_path, network, monkeypatch, first):
     """By hours, forwards and backwards: events, looks at folders' times, and looks at every file."""
     hours = [0]

@@ -56,7 +56,15 @@ def files_in(folder):
 # --- where the photos' folder is
 
 
-@pytest.mark.parametrize("photos_setting", ["photos", "./photos", "../here/photos", "~/photos", "link"])
+@pytest.mark.parametrize(
+    "photos_setting",
+    [
+        "photos",
+        *(pytest.param(other, marks=pytest.mark.slow) for other in ("./photos", "../here/photos")),
+        "~/photos",
+        "link",
+    ],
+)
 def test_a_relative_folder_of_photos(tmp_path, network, options, monkeypatch, photos_setting):
     here = tmp_path / "here"
     write_photo(here / "photos" / "1.jpg", seed=1)

@@ -100,7 +100,7 @@ def test_two_hundred_slow_senders(shared_gallery, network, places):
         assert bool(turned_away) == (places < SLOW)
 
 
-@pytest.mark.parametrize("places", [512, 100])
+@pytest.mark.parametrize("places", [pytest.param(512, marks=pytest.mark.slow), 100])
 def test_two_hundred_slow_readers(large, network, places):
     settings = settings_for(large, max_requests=places, answer_timeout_s=60)
     with live(create_app(settings, network), settings) as port:

@@ -198,7 +198,9 @@ def test_only_one_of_many_makes_a_gallery(bucket, photos, network, options):
     assert len(contents(bucket, network.identity)) == 10
 
 
-@pytest.mark.parametrize("what", ["add", "remove", "remember", "tidy"])
+@pytest.mark.parametrize(
+    "what", ["add", *(pytest.param(what, marks=pytest.mark.slow) for what in ("remove", "remember")), "tidy"]
+)
 def test_a_writer_that_slept_through_its_lock_changes_nothing(gallery, network, options, photos, monkeypatch, what):
     monkeypatch.setattr(bucket_lock, "HOLD_S", 0.4)
     monkeypatch.setattr(bucket_lock.BucketLock, "_renew", lambda _self: None)  # as of a process that is stopped
@@ -268,7 +270,7 @@ def test_errors_for_people(bucket, photos, network, options, object_store):
     assert not list(files_below(BucketPath.parse(bucket)))
 
 
-@pytest.mark.parametrize("kind", ["503", "cut"])
+@pytest.mark.parametrize("kind", [pytest.param("503", marks=pytest.mark.slow), "cut"])
 def test_a_storage_that_fails_in_the_middle_loses_nothing(bucket, photos, network, options, object_store, kind):
     """Every request fails once, one after the other, until a build goes through."""
     expected = None

@@ -309,8 +309,9 @@ def test_noise_alone_is_blank(mean: float, deviation: float) -> None:
             sketch_tensor(Image.fromarray(np.clip(noise, 0, 255).astype(np.uint8)), SMALL)
 
 
-def test_blank_paper_in_uneven_light_is_blank() -> None:
-    for seed in range(4):
+@pytest.mark.parametrize("seeds", [(0, 1), pytest.param((2, 3), marks=pytest.mark.slow)], ids=["two", "more"])
+def test_blank_paper_in_uneven_light_is_blank(seeds: tuple[int, ...]) -> None:
+    for seed in seeds:
         photo, _ = phone_photo(Image.new("L", (256, 256), 255), seed, shadow=False)
         with pytest.raises(BlankSketchError):
             sketch_tensor(photo, SMALL)
@@ -353,7 +354,7 @@ def phone_photo(
     return open_image(stream.getvalue()), page
 
 
-@pytest.mark.parametrize("seeds", [(0, 1), pytest.param((2, 3, 4, 5), marks=pytest.mark.slow)], ids=["two", "more"])
+@pytest.mark.parametrize("seeds", [(0,), pytest.param((1, 2, 3, 4, 5), marks=pytest.mark.slow)], ids=["one", "more"])
 @pytest.mark.parametrize(
     ("kind", "floor"),
     [({}, 0.68), ({"pencil": 0.25, "noise": 3}, 0.74), ({"light": (0.2, 0.5), "noise": 4}, 0.74)],
