@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from app.search.ordering import Ordering
+from app.search.rerank_stage import RerankStage
 from app.search.searcher import TwoStageSearcher
 from tests.paths import ROOT
 
@@ -165,10 +167,10 @@ def test_the_page_names_every_folder_that_holds_code():
 
 
 def test_the_calls_that_the_page_lists_are_methods_of_the_searcher():
-    methods = set(vars(TwoStageSearcher))
-    called = re.findall(r"^\| `searcher\.(\w+)\(", PAGE, re.MULTILINE)
-    assert called == ["prepare", "encode", "ask", "recall", "tokens", "relate", "order"]
-    assert set(called) <= methods
+    kinds = {"searcher": TwoStageSearcher, "reranking": RerankStage, "ordering": Ordering}
+    called = re.findall(r"^\| `(?:\w+\.)*(searcher|reranking|ordering)\.(\w+)\(", PAGE, re.MULTILINE)
+    assert [name for _, name in called] == ["prepare", "encode", "ask", "recall", "tokens", "relate", "order"]
+    assert all(name in vars(kinds[kind]) for kind, name in called)
 
 
 def test_what_the_page_imports_can_be_imported():

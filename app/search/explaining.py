@@ -104,7 +104,7 @@ def _related(
     every = np.asarray(rows, dtype=np.int64)
 
     def explained(part: slice) -> tuple[list[PairExplanation], torch.Tensor]:
-        photos = searcher.tokens(every[part])
+        photos = searcher.reranking.tokens(every[part])
         with torch.inference_mode():
             return explain_pairs(searcher.network, sketch, encoding, photos), photos.descriptor
 

@@ -1,9 +1,8 @@
 """The two-stage searcher: what the command line and the service search with, and what the benchmarks measure.
 
-A search is seven calls: `prepare` a sketch, `encode` it, `ask` for photos with all parts of the query, and `recall`
-candidates; then load the candidates' `tokens`, `relate` them to the sketch and put them in `order`. `begin` does the
-first for several queries together, `finish` does the rest for several together, and nothing else strings these calls
-together.
+A search is five calls: `prepare` a sketch, `encode` it, `ask` for photos with all parts of the query, `recall`
+candidates and `rerank` them, which is three calls of the second stage. `begin` encodes, asks and recalls for several
+queries together, `finish` reranks several together, and nothing else strings these calls together.
 
 A searcher belongs to one network and one version of a gallery and never changes, so a request that keeps its searcher
 never mixes versions. It knows nothing of HTTP.
@@ -11,7 +10,7 @@ never mixes versions. It knows nothing of HTTP.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -21,11 +20,10 @@ from torch import Tensor
 
 from app.search.chunks import Chunks
 from app.search.combining import combine
-from app.search.ordering import Ordering, with_relation
-from app.search.query_and_answer import Answer, Asked, Begun, Candidates, Descriptors, Logits, Query, Rows
+from app.search.query_and_answer import Answer, Asked, Begun, Candidates, Descriptors, Query
 from app.search.query_parts import PartName, QueryParts, Vector
 from app.search.recall_stage import RecallStage
-from app.search.relating import relate_in_chunks
+from app.search.rerank_stage import RerankStage
 from app.search.stopwatch import Observe, Stopwatch, unobserved
 from index_builder import GallerySnapshot
 from model.config import NetworkConfig
@@ -44,6 +42,7 @@ class TwoStageSearcher:
         relation_chunk: pairs related in one step; halved if the device's memory cannot hold them.
 
     Attributes:
+        reranking: the second stage.
         explained: how many pairs are explained in one step.
     """
 
@@ -51,8 +50,8 @@ class TwoStageSearcher:
         self.network = network
         self.snapshot = snapshot
         self._recall = RecallStage(snapshot)
-        self._ordering = Ordering(network, snapshot, self._recall)
-        self._related, self._encoded, self.explained = Chunks(relation_chunk), Chunks(), Chunks()
+        self.reranking = RerankStage(network, snapshot, self._recall, relation_chunk)
+        self._encoded, self.explained = Chunks(), Chunks()
 
     def search(self, image: Image.Image, query: Query | None = None) -> Answer:
         """All stages for one sketch.
@@ -99,24 +98,8 @@ class TwoStageSearcher:
         return [Begun(*one, clock.laps) for one in zip(parts, queries, sketches, found, strict=True)]
 
     def steps(self, begun: Sequence[Begun]) -> Iterator[slice]:
-        """Which of the queries to finish together: as many as the device relates in one step, at least one."""
-        start = pairs = 0
-        for number, one in enumerate(begun):
-            own = self._pairs(one)
-            if number > start and pairs + own > self._related.size:
-                yield slice(start, number)
-                start, pairs = number, 0
-            pairs += own
-        if begun:
-            yield slice(start, len(begun))
-
-    def _pairs(self, one: Begun) -> int:
-        """How many photos are related to a query's sketch."""
-        if one.sketch is None or not one.query.rerank:
-            return 0
-        every = len(one.candidates.rows)
-        by_relation = self._is_ordered_by_relation(one.sketch, one.candidates, one.query)
-        return every if by_relation else min(every, one.query.top_k)
+        """Which of the queries to finish together: see `RerankStage.steps`."""
+        return self.reranking.steps(begun)
 
     def finish(self, begun: Sequence[Begun], observe: Observe = unobserved) -> list[Answer]:
         """Rerank the candidates of several queries together.
@@ -143,54 +126,8 @@ class TwoStageSearcher:
     def rerank(
         self, sketches: Sequence[Encoding | None], candidates: Sequence[Candidates], queries: Sequence[Query]
     ) -> list[Answer]:
-        """The candidates of Q queries in their final order, cut to what each query asks for.
-
-        Args:
-            sketches: Q encodings of length 1; without one nothing is related, and the recall scores decide.
-            candidates: Q times what the recall stage found.
-            queries: with `rerank` false the recall scores decide.
-        """
-        every = list(zip(sketches, candidates, queries, strict=True))
-        late = [number for number, one in enumerate(every) if self._is_ordered_by_relation(*one)]
-        early = sorted(set(range(len(every))) - set(late))
-        answers = self._order_some(early, candidates, {}, queries)
-        related: dict[int, tuple[Encoding, Rows]] = {}
-        for number, (sketch, found, query) in enumerate(every):
-            if sketch is not None and query.rerank:  # what is not shown need not be related where recall decides
-                answer = answers.get(number)
-                shown = found.rows if answer is None else [one.row for one in answer.results]
-                related[number] = sketch, np.asarray(shown, dtype=np.int64)
-        logits = relate_in_chunks(
-            [sketch for sketch, _ in related.values()],
-            [rows for _, rows in related.values()],
-            tokens=self.tokens,
-            relate=self.relate,
-            chunks=self._related,
-        )
-        own = dict(zip(related, logits, strict=True))
-        answers |= {number: with_relation(answers[number], own[number]) for number in early if number in own}
-        answers |= self._order_some(late, candidates, own, queries)
-        return [replace(answers[number], sketch=sketch) for number, sketch in enumerate(sketches)]
-
-    def _order_some(
-        self,
-        numbers: Sequence[int],
-        candidates: Sequence[Candidates],
-        logits: Mapping[int, Logits],
-        queries: Sequence[Query],
-    ) -> dict[int, Answer]:
-        """The answers to the queries of these numbers."""
-        answers = self._ordering.order(
-            [candidates[number] for number in numbers],
-            [logits.get(number) for number in numbers],
-            [queries[number] for number in numbers],
-        )
-        return dict(zip(numbers, answers, strict=True))
-
-    def _is_ordered_by_relation(self, sketch: Encoding | None, found: Candidates, query: Query) -> bool:
-        """Whether all candidates have to be related before anything is in order."""
-        rule = self.network.config.rule_for(found.kind)
-        return sketch is not None and query.rerank and rule is not None and not rule.keeps_recall_order
+        """The candidates of Q queries in their final order: see `RerankStage.rerank`."""
+        return self.reranking.rerank(sketches, candidates, queries)
 
     def prepare(self, image: Image.Image) -> Tensor:
         """[3, S, S] float32: the sketch as the network takes it.
@@ -256,30 +193,11 @@ class TwoStageSearcher:
         by_direction = candidates.asked is not None and candidates.asked.by_direction
         return self._recall.photos(candidates.rows, by_direction=by_direction)
 
-    def tokens(self, rows: Rows) -> Encoding:
-        """Encodings of the photos of `rows` [C], dequantised, on the network's device."""
-        return self.snapshot.encodings(rows)
-
-    def relate(self, sketches: Encoding, photos: Encoding, counts: Sequence[int]) -> Tensor:
-        """Relation logits [P] float32 of sketches and photos, of which each sketch has its own run.
-
-        Args:
-            sketches: Q of them.
-            photos: P of them, those of the first sketch first.
-            counts: Q numbers of photos, which sum to P.
-        """
-        with torch.inference_mode():
-            return self.network.relate_each(sketches, photos, counts)
-
-    def order(self, candidates: Candidates, logits: Logits | None, query: Query) -> Answer:
-        """Candidates by score, liked ones first, cut to what `query` asks for: see `Ordering.order`."""
-        return self._ordering.order([candidates], [logits], [query])[0]
-
     def similar(self, row: int, top_k: int) -> Answer:
         """Photos like that of `row`, which is left out: a query that likes this photo alone, looked up once."""
         asked = replace(self.ask(QueryParts(like=[row])), liked=(), left_out=(row,))
         query = Query(top_k=top_k, candidates=max(Query.candidates, top_k), expand=False)
-        return self.order(self.recall([asked], [query])[0], None, query)
+        return self.reranking.ordering.order(self.recall([asked], [query]), [None], [query])[0]
 
     @staticmethod
     def _encode_some(images: Sequence[Tensor | None], encode: Callable[[Tensor], Encoding]) -> list[Encoding | None]:

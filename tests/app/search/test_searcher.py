@@ -91,7 +91,7 @@ def test_only_what_is_shown_is_related_where_the_rule_gives_the_relation_no_weig
         related.append(len(photos))
         return torch.zeros(len(photos))
 
-    monkeypatch.setattr(searcher, "relate", relate)
+    monkeypatch.setattr(searcher.reranking, "relate", relate)
     query = Query(top_k=4, offset=0 if collapse else 2, candidates=13, collapse=collapse)
     answer = searcher.search(image(1), query)
     assert answer.reranked
@@ -131,7 +131,8 @@ def test_chunked_equals_whole(network, snapshot, searcher):
 
 def test_exact_ties_come_newest_first_and_then_by_photo_id(searcher):
     rows = np.array([5, 2, 9, 0])
-    found = searcher.order(Candidates(rows, np.ones(4, np.float32), 13), np.full(4, 0.5), Query()).results
+    candidates = Candidates(rows, np.ones(4, np.float32), 13)
+    found = searcher.reranking.ordering.order([candidates], [np.full(4, 0.5)], [Query()])[0].results
     taken = [(-one.photo.taken.timestamp(), one.photo.photo_id) for one in found]
     assert taken == sorted(taken)
     assert {one.row for one in found} == set(rows.tolist())
@@ -140,7 +141,8 @@ def test_exact_ties_come_newest_first_and_then_by_photo_id(searcher):
 def test_scores_near_one_are_told_apart(searcher):
     """In float32 the sigmoid of 18 and of 20 is 1.0 alike, which would leave the order to chance."""
     rows = np.array([1, 2, 3])
-    found = searcher.order(Candidates(rows, np.zeros(3, np.float32), 13), np.array([18.0, 20.0, 19.0]), Query()).results
+    candidates = Candidates(rows, np.zeros(3, np.float32), 13)
+    found = searcher.reranking.ordering.order([candidates], [np.array([18.0, 20.0, 19.0])], [Query()])[0].results
     assert [one.row for one in found] == [2, 3, 1]
     assert len({one.score for one in found}) == 3
 

@@ -111,8 +111,11 @@ def test_the_same_relations_give_the_same_answers_to_the_last_bit(network, snaps
         draws.normal(size=len(one.rows)) if "sketch" in kind else None
         for one, kind in zip(candidates, kinds, strict=True)
     ]
-    together = searcher._ordering.order(candidates, logits, queries)
-    assert together == [searcher.order(*one) for one in zip(candidates, logits, queries, strict=True)]
+    order = searcher.reranking.ordering.order
+    together = order(candidates, logits, queries)
+    assert together == [
+        order([one], [own], [query])[0] for one, own, query in zip(candidates, logits, queries, strict=True)
+    ]
     assert together[0].results[0].likely is not None
 
 
@@ -129,7 +132,7 @@ def test_sketches_share_one_reading_and_one_relation(network, snapshot, pictures
         related.append(counts)
         return real(sketches, photos, counts)
 
-    monkeypatch.setattr(searcher, "tokens", tokens)
+    monkeypatch.setattr(searcher.reranking, "tokens", tokens)
     monkeypatch.setattr(network, "relate_each", relate)
     depths = [Query(top_k=5, candidates=5), Query(top_k=13), Query(rerank=False), Query(top_k=2, candidates=2)]
     parts = [parts_of(pictures, seed, "sketch") for seed in range(4)]

@@ -461,12 +461,14 @@ def _unlogged():
 def test_a_lost_gpu_turns_the_service_unready_and_fails_fast(shared_gallery, network, monkeypatch, route, fails):
     with open_client(create_app(settings_for(shared_gallery), network)) as client:
         ask = request_of(client, route)
-        monkeypatch.setattr(type(service_in(client).gallery.serve().searcher), fails, refuse(SHORT))
+        searcher = service_in(client).gallery.serve().searcher
+        stage = type(searcher.reranking if fails in ("relate", "tokens") else searcher)
+        monkeypatch.setattr(stage, fails, refuse(SHORT))
         answer = ask()
         assert (answer.status_code, answer.json()["code"]) == (503, "device_memory")
         assert int(answer.headers["retry-after"]) >= 1
         assert client.get("/readyz").status_code == 200, "a lack of memory passes"
-        monkeypatch.setattr(type(service_in(client).gallery.serve().searcher), fails, refuse(LOST))
+        monkeypatch.setattr(stage, fails, refuse(LOST))
         answer = ask()
         assert (answer.status_code, answer.json()["code"]) == (503, "device_lost")
         ready = client.get("/readyz")
