@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -32,9 +32,15 @@ class Tolerance:
 
 # A device rounds what goes into the convolutions of float32 to eleven bits (TF32); its fast arithmetic has eight
 # throughout. Simulated on a CPU for every preset, the errors were at most a third of these. On an H100, descriptors of
-# crossatnet were off by .0007 and .0021, those of zse-lite and text-aligned by .00001 and .0004.
+# zse-lite and text-aligned were off by .00001 and .0004, those of crossatnet by .0007 and .0021.
 EXACT = Tolerance(Distance(descriptor=1.5e-3, kept=0.88, tokens=0.015), logits=0.02)
-FAST = Tolerance(Distance(descriptor=4e-3, kept=0.82, tokens=0.12), logits=0.5)
+FAST = Tolerance(Distance(descriptor=2e-3, kept=0.82, tokens=0.12), logits=0.5)
+_LOOSER = Tolerance(replace(FAST.encoding, descriptor=4e-3), FAST.logits)
+
+
+def fast_tolerance(name: str) -> Tolerance:
+    """Of a preset in a device's fast arithmetic."""
+    return _LOOSER if name == "crossatnet" else FAST
 
 
 def assert_close(reference: Network, network: Network, tolerance: Tolerance) -> None:
@@ -61,7 +67,9 @@ def test_a_preset_encodes_and_relates_as_in_float32_on_the_cpu(device, name):
     reference = build_any(CONFIGS[name]).fold()
     assert_close(reference, copy.deepcopy(reference).cast(place, torch.float32), EXACT)
     fast = resolve_dtype("auto", place)
-    assert_close(reference, copy.deepcopy(reference).cast(place, fast), EXACT if fast == torch.float32 else FAST)
+    assert_close(
+        reference, copy.deepcopy(reference).cast(place, fast), EXACT if fast == torch.float32 else fast_tolerance(name)
+    )
 
 
 @pytest.mark.parametrize("device", BUNDLED)
