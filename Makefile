@@ -31,7 +31,7 @@ PINS    := pyproject.toml constraints.txt
 RUN     := $(VENV)/.for-serving-on-$(EXTRA)
 DEV     := $(VENV)/.for-testing-on-$(EXTRA)
 AUDIT   := $(VENV)/audit
-# One thread of torch in each, so that they do not wait for each other's. The order of the files is that of tests/conftest.py.
+# Each test process gets one thread of torch, so that they do not compete for cores. tests/conftest.py orders the files.
 PYTEST   = $(if $(filter-out 0,$(WORKERS)),OMP_NUM_THREADS=1 )$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 comma   := ,
 # Some shells leave a tilde after "PHOTOS=" as it is.
@@ -62,7 +62,7 @@ sample: $(RUN) ## fetch the pictures of the sample gallery
 	@$(BIN)/sketchseek sample $(SAMPLE) >/dev/null
 
 # Types are checked beside the tests, which leave a core idle now and then.
-test: lint ## everything: lint, types, tests
+test: lint ## lint, types and tests, what every change has to pass
 	@$(MAKE) --no-print-directory --jobs=2 types tests
 
 lint: $(DEV) ## ruff: rules and format

@@ -79,7 +79,7 @@ def prepared(request):
 
 
 @pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["of each network", "all"])
-def test_every_arm_trains_and_is_measured_and_the_table_has_a_row_of_each(networks, prepared, tmp_path, *, every):
+def test_arms_train_and_are_measured_and_the_table_has_a_row_of_each(networks, prepared, tmp_path, *, every):
     """Or the last arm of each network, which has all of its parts."""
     arms = networks.ARMS if every else tuple({arm.objective: arm for arm in networks.ARMS}.values())
     seeds = (1, 2) if every else (1,)

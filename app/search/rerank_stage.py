@@ -27,14 +27,11 @@ class RerankStage:
         snapshot: one version of a gallery.
         recall: found the candidates.
         relation_chunk: pairs related in one step; halved if the device's memory cannot hold them.
-
-    Attributes:
-        ordering: puts candidates in order, once they are related.
     """
 
     def __init__(self, network: Network, snapshot: GallerySnapshot, recall: RecallStage, relation_chunk: int) -> None:
         self._network, self._snapshot = network, snapshot
-        self.ordering = Ordering(network, snapshot, recall)
+        self._ordering = Ordering(network, snapshot, recall)
         self._related = Chunks(relation_chunk)
 
     def steps(self, begun: Sequence[Begun]) -> Iterator[slice]:
@@ -97,7 +94,7 @@ class RerankStage:
         queries: Sequence[Query],
     ) -> dict[int, Answer]:
         """The answers to the queries of these numbers."""
-        answers = self.ordering.order(
+        answers = self._ordering.order(
             [candidates[number] for number in numbers],
             [logits.get(number) for number in numbers],
             [queries[number] for number in numbers],
@@ -123,3 +120,9 @@ class RerankStage:
         """
         with torch.inference_mode():
             return self._network.relate_each(sketches, photos, counts)
+
+    def order(
+        self, candidates: Sequence[Candidates], logits: Sequence[Logits | None], queries: Sequence[Query]
+    ) -> list[Answer]:
+        """Candidates of Q queries by score, cut to what each asks for: see `Ordering.order`."""
+        return self._ordering.order(candidates, logits, queries)

@@ -1,8 +1,8 @@
 """The two-stage searcher: what the command line and the service search with, and what the benchmarks measure.
 
 A search is five calls: `prepare` a sketch, `encode` it, `ask` for photos with all parts of the query, `recall`
-candidates and `rerank` them, which is three calls of the second stage. `begin` encodes, asks and recalls for several
-queries together, `finish` reranks several together, and nothing else strings these calls together.
+candidates and `rerank` them. The last one loads tokens, relates and orders, as far as the query needs it. Only `begin`,
+`finish` and `similar` string these calls together, the first two for several queries at once.
 
 A searcher belongs to one network and one version of a gallery and never changes, so a request that keeps its searcher
 never mixes versions. It knows nothing of HTTP.
@@ -197,7 +197,7 @@ class TwoStageSearcher:
         """Photos like that of `row`, which is left out: a query that likes this photo alone, looked up once."""
         asked = replace(self.ask(QueryParts(like=[row])), liked=(), left_out=(row,))
         query = Query(top_k=top_k, candidates=max(Query.candidates, top_k), expand=False)
-        return self.reranking.ordering.order(self.recall([asked], [query]), [None], [query])[0]
+        return self.reranking.order(self.recall([asked], [query]), [None], [query])[0]
 
     @staticmethod
     def _encode_some(images: Sequence[Tensor | None], encode: Callable[[Tensor], Encoding]) -> list[Encoding | None]:

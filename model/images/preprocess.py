@@ -112,13 +112,15 @@ def _prepared_sketch(rgb: Image.Image, config: PreprocessConfig) -> Image.Image:
     rgb, framed = without_dark_margins(rgb)
     pixels = np.asarray(rgb)
     if is_negative(pixels, framed=framed):
-        rgb, pixels = ImageOps.invert(rgb), 255 - pixels
+        rgb = ImageOps.invert(rgb)
+        pixels = np.asarray(rgb)
     margin = config.sketch_margin
     box = clean_drawing_box(pixels, margin)
-    if box is not None:
-        drawing = rgb.getchannel(0) if _is_grey(pixels) else rgb  # one channel is scaled in half of the time
-    else:
-        del pixels  # a second copy of what may be large
+    drawing = rgb
+    if box is not None and _is_grey(pixels):
+        drawing = rgb.getchannel(0)  # scaled in half of the time
+    del pixels  # a second copy of what may be large
+    if box is None:
         drawing, box = clean_sketch(rgb)
         margin = round(margin * max(box[2] - box[0], box[3] - box[1]) / _USUAL_EXTENT)
     left, top, right, bottom = box

@@ -1,4 +1,4 @@
-"""Convolutions for inference on a CPU by oneDNN: activation applied on the way out, weights laid out once.
+"""Convolutions for inference on a CPU by oneDNN: activation applied on the way out, weights laid out for each size.
 
 torch calls oneDNN for each convolution, writes the result, reads it again for the activation, and brings the weights
 into oneDNN's order in every call. The operators that its own compiler uses do neither. They have no gradient; where
@@ -23,6 +23,7 @@ _ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float | None]]] = {
     nn.ReLU: ("relu", []),
     nn.ReLU6: ("hardtanh", [0.0, 6.0]),
 }
+_MOST_SIZES = 256  # for which a layout is remembered; making it again costs what one call without it does
 
 
 class FusedConvolution(nn.Module):
@@ -39,7 +40,7 @@ class FusedConvolution(nn.Module):
         self.activation = activation
         known = type(convolution) in (nn.Conv2d, Conv2dSame) and convolution.padding_mode == "zeros"
         self._operation = _ACTIVATIONS.get(type(activation)) if known else None
-        self._packed: dict[tuple[int, ...], Tensor] = {}  # by the images and threads that a layout is for
+        self._forget()
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C', H', W']."""
@@ -61,26 +62,34 @@ class FusedConvolution(nn.Module):
         Any layout works, but oneDNN is slow to change one: 20 to 30 ms for a large weight on a processor with AMX, at
         every call. Many sizes want the same layout, and share it.
         """
-        wanted = (*x.shape, torch.get_num_threads())
-        if wanted not in self._packed:
+        known, layouts, wanted = self._packed, self._layouts, (*x.shape, torch.get_num_threads())
+        packed = known.get(wanted)
+        if packed is None:
             packed = torch.ops.mkldnn._reorder_convolution_weight(self.convolution.weight, *layout, list(x.shape))
-            alike = (one for one in list(self._packed.values()) if torch.equal(_layout_of(one), _layout_of(packed)))
-            self._packed[wanted] = next(alike, packed)
-        return self._packed[wanted]
+            packed = layouts.setdefault(_layout_of(packed), packed)
+            if len(known) >= _MOST_SIZES:
+                known.clear()
+            known[wanted] = packed
+        return packed
+
+    def _forget(self) -> None:
+        """Lay the weights out anew: they changed. Another thread may still use the old ones."""
+        self._packed: dict[tuple[int, ...], Tensor] = {}  # by the size of the images and the number of threads
+        self._layouts: dict[bytes, Tensor] = {}
 
     def _apply(self, fn: Any, recurse: bool = True) -> FusedConvolution:
-        """Moving or casting changes the weights, so their other layout is made again."""
-        self._packed = {}
+        """Moving or casting changes the weights."""
+        self._forget()
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
     def _load_from_state_dict(self, *arguments: Any, **options: Any) -> None:
-        """Other weights, so another layout."""
-        self._packed = {}
+        """Other weights."""
+        self._forget()
         super()._load_from_state_dict(*arguments, **options)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_packed": {}}
+        return {**self.__dict__, "_packed": {}, "_layouts": {}}
 
 
 def _usable(x: Tensor, weight: Tensor) -> bool:
@@ -88,10 +97,10 @@ def _usable(x: Tensor, weight: Tensor) -> bool:
     return on_cpu and not torch.is_grad_enabled() and x.dtype == weight.dtype and _fused(x.dtype)
 
 
-def _layout_of(packed: Tensor) -> Tensor:
-    """[n] uint8: oneDNN's own description of how the values lie in memory."""
+def _layout_of(packed: Tensor) -> bytes:
+    """oneDNN's own description of how the values lie in memory."""
     described: Tensor = torch.ops.mkldnn._get_mkldnn_serialized_md(packed)
-    return described
+    return described.numpy().tobytes()
 
 
 @cache

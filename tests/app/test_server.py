@@ -87,7 +87,7 @@ def hold_back(running: Running, count: int) -> list[socket.socket]:
 
 
 def test_slow_clients_keep_nobody_waiting_and_sigterm_during_load_loses_no_request(start):
-    running = start(BODY_TIMEOUT_S="5", SHUTDOWN_TIMEOUT_S="100")
+    running = start(BODY_TIMEOUT_S="10", SHUTDOWN_TIMEOUT_S="100")
     slow = hold_back(running, 200)
     silent = socket.create_connection(("127.0.0.1", running.port))
     silent.sendall(b"GET /gallery HTTP/1.1\r\nHost: 127")

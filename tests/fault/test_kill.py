@@ -18,7 +18,8 @@ from tests.index_builder.pictures import write_photo
 
 pytestmark = pytest.mark.timeout(600)  # seconds where nothing else runs, minutes on a busy machine
 KILLS = {"build": 14, "add": 8, "sync": 10, "move": 12, "rebuild": 10, "cache": 20}
-FEW = 4
+IN_A_ROW = 4
+"""Kills one upon another, then the job may finish."""
 PHOTOS = 16
 
 
@@ -75,7 +76,7 @@ def move_photos(root):
 @pytest.mark.parametrize("setting", KILLS, indirect=True)
 def test_kill(setting, tmp_path, runner, *, many):
     job, root, start = setting
-    kills = KILLS[job] if many else FEW
+    kills = KILLS[job] if many else IN_A_ROW
     undisturbed = tmp_path / "undisturbed"
     shutil.copytree(start, undisturbed)
     finished = runner.run(job, root, undisturbed)
@@ -112,7 +113,7 @@ def test_kill(setting, tmp_path, runner, *, many):
                 assert_part_of(now, *allowed)
         else:
             assert job == "build"
-        if outcome.word == "done" or killed % 4 == 0:  # up to four kills one upon another, then it may finish
+        if outcome.word == "done" or killed % IN_A_ROW == 0:
             if not (job == "rebuild" and outcome.word == "done"):
                 assert runner.run(job, root, gallery).word == "done"
             assert_finished(job, gallery, undisturbed, identity)

@@ -132,7 +132,7 @@ def test_chunked_equals_whole(network, snapshot, searcher):
 def test_exact_ties_come_newest_first_and_then_by_photo_id(searcher):
     rows = np.array([5, 2, 9, 0])
     candidates = Candidates(rows, np.ones(4, np.float32), 13)
-    found = searcher.reranking.ordering.order([candidates], [np.full(4, 0.5)], [Query()])[0].results
+    found = searcher.reranking.order([candidates], [np.full(4, 0.5)], [Query()])[0].results
     taken = [(-one.photo.taken.timestamp(), one.photo.photo_id) for one in found]
     assert taken == sorted(taken)
     assert {one.row for one in found} == set(rows.tolist())
@@ -142,7 +142,7 @@ def test_scores_near_one_are_told_apart(searcher):
     """In float32 the sigmoid of 18 and of 20 is 1.0 alike, which would leave the order to chance."""
     rows = np.array([1, 2, 3])
     candidates = Candidates(rows, np.zeros(3, np.float32), 13)
-    found = searcher.reranking.ordering.order([candidates], [np.array([18.0, 20.0, 19.0])], [Query()])[0].results
+    found = searcher.reranking.order([candidates], [np.array([18.0, 20.0, 19.0])], [Query()])[0].results
     assert [one.row for one in found] == [2, 3, 1]
     assert len({one.score for one in found}) == 3
 

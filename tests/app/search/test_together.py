@@ -111,7 +111,7 @@ def test_the_same_relations_give_the_same_answers_to_the_last_bit(network, snaps
         draws.normal(size=len(one.rows)) if "sketch" in kind else None
         for one, kind in zip(candidates, kinds, strict=True)
     ]
-    order = searcher.reranking.ordering.order
+    order = searcher.reranking.order
     together = order(candidates, logits, queries)
     assert together == [
         order([one], [own], [query])[0] for one, own, query in zip(candidates, logits, queries, strict=True)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import socket
 import threading
+import time
 from datetime import date, datetime
 
 import numpy as np
 import pytest
 
-from index_builder.gallery_errors import CollectionGoneError, RecallCollectionError, RecallServerError
-from index_builder.index import milvus_filling, milvus_index
+from index_builder.gallery_errors import (
+    CollectionGoneError,
+    RecallCollectionError,
+    RecallServerDeniedError,
+    RecallServerError,
+)
+from index_builder.index import milvus_filling, milvus_index, milvus_server
 from index_builder.index.candidate_index import Selection
 from index_builder.index.milvus_collection import Collection
 from index_builder.index.milvus_filters import ALIVE
@@ -244,6 +251,29 @@ def test_a_server_that_is_away_is_said_to_be(shared, monkeypatch):
     assert index.away is None
     assert server.problem is None
     assert index.search(QUERIES, 3)[0].shape == (5, 3)
+
+
+def test_a_token_that_is_refused_is_not_told(shared, monkeypatch):
+    _, index, _ = shared
+
+    def connected(_self, pymilvus):
+        raise pymilvus.MilvusException(65535, "auth check failure, token root:secret")
+
+    with monkeypatch.context() as cut_off:
+        cut_off.setattr(MilvusServer, "_connected", connected)
+        with pytest.raises(RecallServerDeniedError, match="SKETCHSEEK_RECALL_TOKEN") as caught:
+            index.search(QUERIES, 3)
+    assert "secret" not in str(caught.value)
+    assert index.look()
+
+
+def test_a_server_that_never_answers_is_noticed(monkeypatch):
+    monkeypatch.setattr(milvus_server, "CONNECT_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began = time.monotonic()
+        with pytest.raises(RecallServerError, match="does not answer"):
+            Made(f"http://127.0.0.1:{silent.getsockname()[1]}", "silent").open("1.1", ALL[:10])
+        assert time.monotonic() - began < 30
 
 
 def test_addresses_are_shown_without_credentials():

@@ -55,30 +55,44 @@ def test_a_cast_or_copied_one_uses_its_own_weights():
 
 
 def test_each_size_has_the_layout_that_onednn_wants_for_it_and_equal_ones_are_shared(monkeypatch):
-    """Bringing a weight into another layout took 20 ms at every call."""
-    packed: dict[int, bool] = {}  # by identity: what stands for the layout
-    monkeypatch.setattr(model.layers.convolution, "_layout_of", lambda weight: torch.tensor([packed[id(weight)]]))
+    """Otherwise oneDNN converts the weight at every call, which takes 20 ms."""
+    wanted: dict[int, bytes] = {}  # by the identity of what was packed
+    monkeypatch.setattr(model.layers.convolution, "_layout_of", lambda weight: wanted[id(weight)])
     reorder, point = torch.ops.mkldnn._reorder_convolution_weight, torch.ops.mkldnn._convolution_pointwise
-    made, used = [], []
+    threads, made, used = [1], [], []
 
     def reordered(weight, *layout):
         made.append(reorder(weight, *layout))
-        packed[id(made[-1])] = layout[-1][0] > 2  # one and two images want one layout, more another
+        count, _, height, _ = layout[-1]
+        wanted[id(made[-1])] = b"large" if count * height > 24 * threads[0] else b"small"
         return made[-1]
 
     def pointwise(x, weight, *others):
-        used.append((len(x), packed[id(weight)]))
+        used.append((len(x), x.shape[2], threads[0], wanted[id(weight)]))
         return point(x, weight, *others)
 
     monkeypatch.setattr(torch.ops.mkldnn, "_reorder_convolution_weight", reordered)
     monkeypatch.setattr(torch.ops.mkldnn, "_convolution_pointwise", pointwise)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads[0])
+    fused = FusedConvolution(nn.Conv2d(8, 6, 3), nn.ReLU())
+    sizes = [(2, 12, 1), (3, 12, 1), (2, 20, 1), (3, 12, 2), (9, 12, 2), (3, 12, 1), (2, 12, 1)]
+    with torch.inference_mode():
+        for count, height, threads[0] in sizes:
+            fused(torch.randn(count, 8, height, 12))
+    layouts = [b"small", b"large", b"large", b"small", b"large", b"large", b"small"]
+    assert used == [(*size, layout) for size, layout in zip(sizes, layouts, strict=True)]
+    assert len(made) == 5
+    assert len({id(one) for one in fused._packed.values()}) == 2
+
+
+def test_few_sizes_are_remembered(monkeypatch):
+    monkeypatch.setattr(model.layers.convolution, "_MOST_SIZES", 3)
     fused = FusedConvolution(nn.Conv2d(8, 6, 3), nn.ReLU())
     with torch.inference_mode():
-        for count in (1, 2, 3, 9, 3, 2):
-            fused(torch.randn(count, 8, 12, 12))
-    assert used == [(1, False), (2, False), (3, True), (9, True), (3, True), (2, False)]
-    assert len(made) == 4
-    assert len({id(one) for one in fused._packed.values()}) == 2
+        for side in range(8, 20):
+            x = torch.randn(1, 8, side, side)
+            torch.testing.assert_close(fused(x), torch.relu(fused.convolution(x)))
+            assert 1 <= len(fused._packed) <= 3
 
 
 def test_gradients_flow_where_they_are_wanted():

@@ -39,14 +39,17 @@ def either(build: Callable[[], bytes], error: type[Exception]) -> Case:
 
 
 def small_and_large(
-    name: str, case: Callable[[int, int], Case], small: tuple[int, int], large: tuple[int, int]
+    name: str, case: Callable[[int, int], Case], small: tuple[int, int], large: tuple[int, int], *, both: bool = False
 ) -> dict[str, Case]:
-    """The same in two sizes, of which `name` tells the megapixels."""
+    """The same in two sizes, of which `name` tells the megapixels.
+
+    With `both`, the large one is opened by default too: the smaller one fits into the limits however it is decoded.
+    """
     named = {
         name.format(f"{width * height / 1e6:g} megapixels"): case(width, height) for width, height in (small, large)
     }
     last = list(named)[-1]
-    return {**named, last: replace(named[last], large=True)}
+    return {**named, last: replace(named[last], large=not both)}
 
 
 def zeros(size: int) -> bytes:

@@ -2,8 +2,8 @@
 
     python -m tests.model.images.hostile.measure [NAME ...]
 
-Every image goes both ways that the product knows, as a photo and as a sketch, within about the limits of sketches. One
-also becomes a picture for a screen.
+Every image goes both ways that the product knows, as a photo and as a sketch, within about the limits of sketches. Some
+also become a picture for a screen.
 A line holds the name, what became of it (the error's class, "opened", or "leaked ..." for anything that is neither),
 seconds of processor time, seconds by the clock, and megabytes of memory beyond what the process held before.
 """

@@ -70,7 +70,11 @@ def in_front(extra: bytes) -> bytes:
 
 PNG: dict[str, Case] = {
     **small_and_large(
-        "png bomb of {}", lambda w, h: either(lambda: blank(w, h), ImageTooLargeError), (3000, 3000), (8000, 8000)
+        "png bomb of {}",
+        lambda w, h: either(lambda: blank(w, h), ImageTooLargeError),
+        (3000, 3000),
+        (8000, 8000),
+        both=True,
     ),
     "png bomb of 64 megapixels with alpha": fails(lambda: blank(8000, 8000, colour=6), ImageTooLargeError),
     **small_and_large(

@@ -67,7 +67,11 @@ def bmp(width: int, height: int, bits: int, compression: int, pixels: bytes, *, 
 
 SMALL_FORMATS: dict[str, Case] = {
     **small_and_large(
-        "gif of {}", lambda w, h: opens(lambda: saved(Image.new("L", (w, h)), "GIF")), (3000, 3000), (8000, 8000)
+        "gif of {}",
+        lambda w, h: opens(lambda: saved(Image.new("L", (w, h)), "GIF")),
+        (3000, 3000),
+        (8000, 8000),
+        both=True,
     ),
     **small_and_large(
         "gif animation of {} that begins empty",

@@ -71,6 +71,7 @@ TIFF: dict[str, Case] = {
         lambda w, h: either(lambda: grey(w, h, zeros(w * h), 8), ImageTooLargeError),
         (3000, 3000),
         (8000, 8000),
+        both=True,
     ),
     **small_and_large(
         "tiff of {} in small strips",
