@@ -100,8 +100,9 @@ def test_killed_processes_are_replaced_and_lose_no_photo(library, tmp_path, netw
     def ask_and_kill(self, jobs):
         asked.append(jobs)
         if len(asked) == 4:  # of eight requests
-            for process in started:  # at work on a file, or between two
-                process.kill()
+            for helper in self._running.copy():
+                if helper.ready:  # at work on a file, or between two; one that is killed before it begins is given up
+                    helper.stop()
         return ask(self, jobs)
 
     monkeypatch.setattr(HelperProcesses, "ask", ask_and_kill)
