@@ -112,6 +112,11 @@ class Settings(GallerySettings, AccessSettings):
     token_cache_bytes: int = Field(
         512 * MEGABYTE, ge=0, description="Memory for photos' tokens on the device; 0 reads them from disk each time."
     )
+    query_cache_bytes: int = Field(
+        32 * MEGABYTE,
+        ge=0,
+        description="Memory for encodings of drawings and photos that searched last; 0 encodes each anew.",
+    )
     recall: Choice = Field(
         "auto", description="How candidates are found: auto, flat, ivf, hash for few bytes in memory, or milvus."
     )

@@ -106,7 +106,12 @@ def _free_ports(count: int) -> list[int]:
 def _start(
     port: int, options: Sequence[str], settings: Mapping[str, str], tree: Path | None
 ) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "SKETCHSEEK_RATE_LIMIT_PER_MINUTE": "0", "SKETCHSEEK_LOG_LEVEL": "warning", **settings}
+    usual = {
+        "SKETCHSEEK_RATE_LIMIT_PER_MINUTE": "0",
+        "SKETCHSEEK_LOG_LEVEL": "warning",
+        "SKETCHSEEK_QUERY_CACHE_BYTES": "0",  # clients send the same sketches again and again
+    }
+    environment = {**os.environ, **usual, **settings}
     if tree is not None:
         environment["PYTHONPATH"] = str(tree.resolve())
     command = [sys.executable, "-c", "from app.cli import main; main()", "serve", "--port", str(port), *options]

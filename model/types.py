@@ -48,6 +48,19 @@ class Encoding:
             mask=None if self.mask is None else self.mask.to(device),
         )
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its values."""
+        return sum(tensor.nbytes for tensor in self._tensors())
+
+    def clone(self) -> Encoding:
+        """The same with memory of its own."""
+        return Encoding(*(tensor.clone() for tensor in self._tensors()))
+
+    def _tensors(self) -> list[Tensor]:
+        tensors = [self.descriptor, self.tokens, self.positions]
+        return tensors if self.mask is None else [*tensors, self.mask]
+
     @staticmethod
     def concatenate(parts: list[Encoding]) -> Encoding:
         """One batch out of several; shorter ones are padded with masked tokens."""

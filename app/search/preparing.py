@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from PIL import Image
 
 from app.search.query_parts import PartWeights, QueryParts, Vector
+from app.search.remembered_encodings import name_of
 from app.search.searcher import TwoStageSearcher
 from index_builder import GallerySnapshot
 from index_builder.gallery_errors import UnknownPhotoError
@@ -45,9 +46,18 @@ def prepare_parts(
     words = text() if text is not None and weights.text else None
     config = searcher.network.preprocess
     drawn = sketch() if sketch is not None and weights.sketch else None
-    lines = None if drawn is None else to_tensor(drawn.pixels, config)
-    shown = to_tensor(photo(), config) if photo is not None and weights.photo else None
-    return QueryParts(lines, words, shown, liked, unliked, weights, drawn is not None and drawn.little_ink)
+    taken = photo() if photo is not None and weights.photo else None
+    return QueryParts(
+        sketch=None if drawn is None else to_tensor(drawn.pixels, config),
+        text=words,
+        photo=None if taken is None else to_tensor(taken, config),
+        like=liked,
+        unlike=unliked,
+        weights=weights,
+        little_ink=drawn is not None and drawn.little_ink,
+        sketch_name=None if drawn is None else name_of(drawn.pixels, "sketch"),
+        photo_name=None if taken is None else name_of(taken, "photo"),
+    )
 
 
 def rows_of(snapshot: GallerySnapshot, photo_ids: Sequence[str], name: str) -> list[int]:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from app.search.remembered_encodings import Picture
 from model.score_rules import QueryKind
 
 PartName = Literal["sketch", "text", "photo", "like", "unlike"]
@@ -50,6 +51,7 @@ class QueryParts:
         like, unlike: rows of the snapshot; each counts once.
         weights: how much each part counts.
         little_ink: whether the sketch is a dot or a straight line, which tells hardly anything.
+        sketch_name, photo_name: from `name_of`, so that their encodings are remembered; None encodes them anew.
     """
 
     sketch: Tensor | None = None
@@ -59,6 +61,8 @@ class QueryParts:
     unlike: Sequence[int] = ()
     weights: PartWeights = field(default_factory=PartWeights)
     little_ink: bool = False
+    sketch_name: bytes | None = None
+    photo_name: bytes | None = None
 
     def __post_init__(self) -> None:
         if not self.used.keys() - {"unlike"}:
@@ -70,6 +74,16 @@ class QueryParts:
         given: dict[PartName, Any] = {name: getattr(self, name) for name in PART_NAMES}
         there = [name for name, value in given.items() if value is not None and len(value)]
         return {name: self.weights.of(name) for name in there if self.weights.of(name) > 0}
+
+    @property
+    def sketch_picture(self) -> Picture | None:
+        """The sketch, if it counts."""
+        return Picture(self.sketch, self.sketch_name) if self.sketch is not None and "sketch" in self.used else None
+
+    @property
+    def photo_picture(self) -> Picture | None:
+        """The photo, if it counts."""
+        return Picture(self.photo, self.photo_name) if self.photo is not None and "photo" in self.used else None
 
     @property
     def kind(self) -> QueryKind:

@@ -10,7 +10,7 @@ never mixes versions. It knows nothing of HTTP.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -23,6 +23,7 @@ from app.search.combining import combine
 from app.search.query_and_answer import Answer, Asked, Begun, Candidates, Descriptors, Query
 from app.search.query_parts import PartName, QueryParts, Vector
 from app.search.recall_stage import RecallStage
+from app.search.remembered_encodings import RememberedEncodings
 from app.search.rerank_stage import RerankStage
 from app.search.stopwatch import Observe, Stopwatch, unobserved
 from index_builder import GallerySnapshot
@@ -40,18 +41,26 @@ class TwoStageSearcher:
         network: encodes sketches and relates them to photos.
         snapshot: one version of a gallery built with that network's checkpoint.
         relation_chunk: pairs related in one step; halved if the device's memory cannot hold them.
+        remembered: that network's encodings of named pictures, which versions may share; None remembers none.
 
     Attributes:
         reranking: the second stage.
         explained: how many pairs are explained in one step.
     """
 
-    def __init__(self, network: Network, snapshot: GallerySnapshot, relation_chunk: int = 128) -> None:
+    def __init__(
+        self,
+        network: Network,
+        snapshot: GallerySnapshot,
+        relation_chunk: int = 128,
+        remembered: RememberedEncodings | None = None,
+    ) -> None:
         self.network = network
         self.snapshot = snapshot
         self._recall = RecallStage(snapshot)
         self.reranking = RerankStage(network, snapshot, self._recall, relation_chunk)
         self._encoded, self.explained = Chunks(), Chunks()
+        self._remembered = remembered or RememberedEncodings()
 
     def search(self, image: Image.Image, query: Query | None = None) -> Answer:
         """All stages for one sketch.
@@ -89,8 +98,8 @@ class TwoStageSearcher:
             Q queries, to be finished in any number and order, or not at all.
         """
         clock = Stopwatch(observe)
-        sketches = self._encode_some([one.sketch if "sketch" in one.used else None for one in parts], self.encode)
-        photos = self._encode_some([one.photo if "photo" in one.used else None for one in parts], self.encode_photos)
+        sketches = self._remembered.each([one.sketch_picture for one in parts], self.encode)
+        photos = self._remembered.each([one.photo_picture for one in parts], self.encode_photos)
         asked = [self.ask(*one) for one in zip(parts, sketches, photos, strict=True)]  # waits for a GPU
         clock.lap("encode")
         found = self.recall(asked, queries)
@@ -198,16 +207,6 @@ class TwoStageSearcher:
         asked = replace(self.ask(QueryParts(like=[row])), liked=(), left_out=(row,))
         query = Query(top_k=top_k, candidates=max(Query.candidates, top_k), expand=False)
         return self.reranking.order(self.recall([asked], [query]), [None], [query])[0]
-
-    @staticmethod
-    def _encode_some(images: Sequence[Tensor | None], encode: Callable[[Tensor], Encoding]) -> list[Encoding | None]:
-        """The encodings, each of length 1, of those images [3, S, S] that are there, made together."""
-        there = [image for image in images if image is not None]
-        if not there:
-            return [None] * len(images)
-        encoded = encode(torch.stack(there))
-        places = iter(range(len(there)))
-        return [None if image is None else encoded[(place := next(places)) : place + 1] for image in images]
 
 
 def _unit(vector: Vector) -> Vector:

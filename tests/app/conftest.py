@@ -130,6 +130,7 @@ def settings_for(gallery: Path, **changes: Any) -> Settings:
         "torch_threads": 1,
         "request_timeout_s": 60,
         "follow_interval_s": 0.1,
+        "query_cache_bytes": 0,  # tests send the same sketches again, and watch what is done with them
     }
     return Settings(**{**values, **changes})
 

@@ -11,6 +11,7 @@ import torch
 
 from app.logs import get_logger
 from app.metrics import Metrics
+from app.search.remembered_encodings import RememberedEncodings
 from app.service.serving.newer_versions import NewerVersions, Number, number_of
 from app.service.serving.search_batches import Worker
 from app.service.serving.served_version import ServedVersion, load_version, warm_up
@@ -48,6 +49,7 @@ class ServedGallery:
         self._network = network
         self._worker = worker
         self._metrics = metrics
+        self._remembered = RememberedEncodings(settings.query_cache_bytes)
         self._current: ServedVersion | None = None
         self._lock = asyncio.Lock()
         self._newer = NewerVersions(self._latest, self._take_latest, settings.request_timeout_s / 2)
@@ -257,7 +259,7 @@ class ServedGallery:
         return served
 
     def _load(self) -> ServedVersion:
-        return load_version(self._settings, self._network)
+        return load_version(self._settings, self._network, self._remembered)
 
     def _swap(self, served: ServedVersion) -> None:
         self._current, self.problem, self._refused, self._lost = served, None, None, None

@@ -8,6 +8,7 @@ import torch
 
 from app.search.query_and_answer import Query
 from app.search.query_parts import QueryParts
+from app.search.remembered_encodings import RememberedEncodings
 from app.search.searcher import TwoStageSearcher
 from app.settings import Settings
 from index_builder import GallerySnapshot, PhotoRecord
@@ -53,8 +54,13 @@ class ServedVersion:
         return True
 
 
-def load_version(settings: Settings, network: Network) -> ServedVersion:
+def load_version(settings: Settings, network: Network, remembered: RememberedEncodings | None = None) -> ServedVersion:
     """The latest version of the gallery, not yet warm.
+
+    Args:
+        settings: where it lies, and how it is searched.
+        network: searches it.
+        remembered: that network's encodings of pictures that searched lately.
 
     Raises:
         SketchseekError: it cannot be served.
@@ -71,7 +77,7 @@ def load_version(settings: Settings, network: Network) -> ServedVersion:
         preload=True,
     )
     pairs = settings.pairs_together(on_gpu=network.device.type == "cuda")
-    return ServedVersion(TwoStageSearcher(network, snapshot, pairs))
+    return ServedVersion(TwoStageSearcher(network, snapshot, pairs, remembered))
 
 
 def warm_up(searcher: TwoStageSearcher) -> None:
