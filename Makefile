@@ -11,9 +11,9 @@ PHOTOS  ?=
 EXTRA   ?= $(shell [ "$$(uname -sm)" = "Linux x86_64" ] && nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 ENGINE  ?= $(shell command -v docker || command -v podman || command -v buildah)
 IMAGE   ?= sketchseek:$(EXTRA)
-# Tests run in so many processes, one more than there are cores, since they often wait; 0 runs them in one that a debugger
+# Tests run in so many processes, two more than there are cores, since they often wait; 0 runs them in one that a debugger
 # can stop.
-WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(4, 1 + (os.cpu_count() or 1)))')
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(4, 2 + (os.cpu_count() or 1)))')
 
 # Tables of `make bench`; none named means all. SIZE is quick or full. DATA and CATEGORIES add what needs real photos.
 BENCH      ?=
