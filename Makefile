@@ -11,7 +11,7 @@ PHOTOS  ?=
 EXTRA   ?= $(shell [ "$$(uname -sm)" = "Linux x86_64" ] && nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 ENGINE  ?= $(shell command -v docker || command -v podman || command -v buildah)
 IMAGE   ?= sketchseek:$(EXTRA)
-# Tests run in so many processes, two more than there are cores, since they often wait; 0 runs them in one that a debugger
+# Tests run in so many processes, two more than there are cores and at most four, since they often wait; 0 takes one that a debugger
 # can stop.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(4, 2 + (os.cpu_count() or 1)))')
 

@@ -73,7 +73,7 @@ class Metrics:
             registry=registry,
         )
         self.batch_size = Histogram(
-            "sketchseek_batch_size", "Searches encoded together.", buckets=_BATCH_BUCKETS, registry=registry
+            "sketchseek_batch_size", "Searches done together.", buckets=_BATCH_BUCKETS, registry=registry
         )
         self.dropped = Counter(
             "sketchseek_dropped_searches", "Requests that got no answer, by why.", ["reason"], registry=registry

@@ -34,7 +34,7 @@ def main() -> None:
         arguments.gallery,
         checkpoint=arguments.checkpoint,
         device=arguments.device,
-        settings={"SKETCHSEEK_TORCH_THREADS": str(arguments.threads)},
+        settings={"SKETCHSEEK_TORCH_THREADS": str(arguments.threads), "SKETCHSEEK_QUERY_CACHE_BYTES": "32000000"},
     ) as served:
         print(f"ready after {served.ready_s:.1f} s")
         print(f"{'requests':>8} {'MB':>8} {'files':>6} {'threads':>8} {'ms each':>8}  statuses")

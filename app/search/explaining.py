@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from app.search.query_and_answer import Answer
+from app.search.query_parts import Picture, name_of
 from app.search.searcher import TwoStageSearcher
 from app.search.stopwatch import Stopwatch
 from model.explain import (
@@ -65,7 +66,8 @@ def explain_rows(searcher: TwoStageSearcher, sketch: Image.Image, rows: Sequence
     """
     clock = Stopwatch()
     tensor = to_tensor(sketch, searcher.network.preprocess)
-    encoding = searcher.encode(tensor[None])
+    (encoding,) = searcher.remembered_sketches([Picture(tensor, name_of(sketch, "sketch"))])
+    assert encoding is not None  # noqa: S101  (None only where there is no sketch)
     clock.lap("encode")
     pairs, descriptors = _related(searcher, tensor, encoding, rows)
     cosines = descriptors.float() @ encoding.descriptor.float().T.to(descriptors.device)

@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 
 from PIL import Image
 
-from app.search.query_parts import PartWeights, QueryParts, Vector
-from app.search.remembered_encodings import name_of
+from app.search.query_parts import PartWeights, QueryParts, Vector, name_of
 from app.search.searcher import TwoStageSearcher
 from index_builder import GallerySnapshot
 from index_builder.gallery_errors import UnknownPhotoError

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 from torch import Tensor
 
-from app.search.remembered_encodings import Picture
 from model.score_rules import QueryKind
 
 PartName = Literal["sketch", "text", "photo", "like", "unlike"]
@@ -41,6 +42,24 @@ class PartWeights:
 
 
 @dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture that searches.
+
+    Attributes:
+        image: [3, S, S] float32, as the network takes it.
+        name: the same for the same pixels of one kind; None if its encoding is not to be remembered.
+    """
+
+    image: Tensor
+    name: bytes | None = None
+
+
+def name_of(pixels: Image.Image, kind: Literal["sketch", "photo"]) -> bytes:
+    """The name of a picture, RGB, S x S, as the network sees it: sketches and photos are encoded differently."""
+    return hashlib.sha256(kind.encode() + pixels.tobytes()).digest()
+
+
+@dataclass(frozen=True, eq=False)
 class QueryParts:
     """What one query is made of, ready for the device.
 
@@ -51,7 +70,7 @@ class QueryParts:
         like, unlike: rows of the snapshot; each counts once.
         weights: how much each part counts.
         little_ink: whether the sketch is a dot or a straight line, which tells hardly anything.
-        sketch_name, photo_name: from `name_of`, so that their encodings are remembered; None encodes them anew.
+        sketch_name, photo_name: from `name_of`, by which their encodings may be remembered; None encodes them anew.
     """
 
     sketch: Tensor | None = None

@@ -1,41 +1,22 @@
 """Encodings of the pictures that searched last.
 
-Whoever scrolls on, adds a word or sets a filter sends the same drawing again. It is not encoded a second time, and the
-pages of an answer belong together: in 16 bits, a drawing among others is rounded differently from one that comes alone.
+Whoever scrolls on, adds a word or sets a filter sends the same drawing again. As long as it is remembered, it is not
+encoded a second time, and recall finds the same for it. In 16 bits, a drawing among others is rounded differently from
+one that comes alone, which may move what is nearly as near.
 """
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
-from PIL import Image
 from torch import Tensor
 
+from app.search.query_parts import Picture
+from model.device_faults import is_memory_short
 from model.types import Encoding
-
-
-@dataclass(frozen=True, eq=False)
-class Picture:
-    """A picture that searches.
-
-    Attributes:
-        image: [3, S, S] float32, as the network takes it.
-        name: the same for the same picture; None if its encoding is not to be remembered.
-    """
-
-    image: Tensor
-    name: bytes | None = None
-
-
-def name_of(pixels: Image.Image, kind: Literal["sketch", "photo"]) -> bytes:
-    """The name of a picture, RGB, S x S, as the network sees it: sketches and photos are encoded differently."""
-    return hashlib.sha256(kind.encode() + pixels.tobytes()).digest()
 
 
 class RememberedEncodings:
@@ -56,28 +37,27 @@ class RememberedEncodings:
 
         Args:
             pictures: Q of them, or None.
-            encode: [B, 3, S, S] -> B encodings. It is asked once, for those that are not remembered.
+            encode: [B, 3, S, S] -> B encodings. It is asked at most once, for those that are not remembered.
         """
-        found = [None if one is None else self._recalled(one.name) for one in pictures]
-        first: dict[bytes | int, int] = {}  # of several pictures of one name; others stand for themselves
+        names = [None if one is None or not self._capacity else one.name for one in pictures]
+        found = [None if name is None else self._recalled(name) for name in names]
+        first: dict[bytes | int, int] = {}  # the first picture of each name; one without a name is its own
         for number, one in enumerate(pictures):
             if one is not None and found[number] is None:
-                first.setdefault(number if one.name is None else one.name, number)
+                first.setdefault(_key(names[number], number), number)
         if not first:
             return found
         encoded = encode(torch.stack([one.image for number in first.values() if (one := pictures[number]) is not None]))
         made = {key: encoded[place : place + 1] for place, key in enumerate(first)}
         for number, one in enumerate(pictures):
             if one is not None and found[number] is None:
-                found[number] = made[number if one.name is None else one.name]
+                found[number] = made[_key(names[number], number)]
         for key, encoding in made.items():
             if isinstance(key, bytes):
                 self._keep(key, encoding)
         return found
 
-    def _recalled(self, name: bytes | None) -> Encoding | None:
-        if name is None or not self._capacity:
-            return None
+    def _recalled(self, name: bytes) -> Encoding | None:
         with self._lock:
             if name in self._kept:
                 self._kept.move_to_end(name)
@@ -87,7 +67,12 @@ class RememberedEncodings:
         size = encoding.nbytes
         if size > self._capacity:
             return
-        own = encoding.clone()  # a part of a batch would keep all of it
+        try:
+            own = encoding.clone()  # a part of a batch would keep all of it
+        except (RuntimeError, MemoryError) as error:
+            if not is_memory_short(error):
+                raise
+            return  # the search has its encoding, and goes on
         with self._lock:
             if name in self._kept:
                 return
@@ -95,3 +80,7 @@ class RememberedEncodings:
             self._bytes += size
             while self._bytes > self._capacity:
                 self._bytes -= self._kept.popitem(last=False)[1].nbytes
+
+
+def _key(name: bytes | None, number: int) -> bytes | int:
+    return number if name is None else name

@@ -21,7 +21,7 @@ from torch import Tensor
 from app.search.chunks import Chunks
 from app.search.combining import combine
 from app.search.query_and_answer import Answer, Asked, Begun, Candidates, Descriptors, Query
-from app.search.query_parts import PartName, QueryParts, Vector
+from app.search.query_parts import PartName, Picture, QueryParts, Vector
 from app.search.recall_stage import RecallStage
 from app.search.remembered_encodings import RememberedEncodings
 from app.search.rerank_stage import RerankStage
@@ -98,7 +98,7 @@ class TwoStageSearcher:
             Q queries, to be finished in any number and order, or not at all.
         """
         clock = Stopwatch(observe)
-        sketches = self._remembered.each([one.sketch_picture for one in parts], self.encode)
+        sketches = self.remembered_sketches([one.sketch_picture for one in parts])
         photos = self._remembered.each([one.photo_picture for one in parts], self.encode_photos)
         asked = [self.ask(*one) for one in zip(parts, sketches, photos, strict=True)]  # waits for a GPU
         clock.lap("encode")
@@ -156,6 +156,10 @@ class TwoStageSearcher:
             parts = self._encoded.each(lambda part: self.network.encode_sketch(sketches[part]), len(sketches))
             return Encoding.concatenate(parts)
 
+    def remembered_sketches(self, sketches: Sequence[Picture | None]) -> list[Encoding | None]:
+        """Encodings of length 1 of the sketches that are there; those that are not remembered are encoded together."""
+        return self._remembered.each(sketches, self.encode)
+
     def encode_photos(self, photos: Tensor) -> Encoding:
         """Encodings of photos [Q, 3, S, S]."""
         with torch.inference_mode():
@@ -171,7 +175,7 @@ class TwoStageSearcher:
         """
         vectors: dict[PartName, Vector] = {}
         if sketch is not None:
-            vectors["sketch"] = sketch.descriptor[0].float().cpu().numpy()
+            vectors["sketch"] = sketch.descriptor[0].float().cpu().numpy().copy()  # not what is remembered
         if parts.text is not None:
             vectors["text"] = parts.text
         if photo is not None:
