@@ -7,13 +7,12 @@ one that comes alone, which may move what is nearly as near.
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from app.bounded_cache import BoundedCache
 from app.search.query_parts import Picture
 from model.device_faults import is_memory_short
 from model.types import Encoding
@@ -27,10 +26,7 @@ class RememberedEncodings:
     """
 
     def __init__(self, capacity: int = 0) -> None:
-        self._capacity = capacity
-        self._kept: OrderedDict[bytes, Encoding] = OrderedDict()
-        self._bytes = 0
-        self._lock = threading.Lock()
+        self._kept: BoundedCache[bytes, Encoding] = BoundedCache(capacity)
 
     def each(self, pictures: Sequence[Picture | None], encode: Callable[[Tensor], Encoding]) -> list[Encoding | None]:
         """The encodings, each of length 1, of the pictures that are there.
@@ -39,8 +35,8 @@ class RememberedEncodings:
             pictures: Q of them, or None.
             encode: [B, 3, S, S] -> B encodings. It is asked at most once, for those that are not remembered.
         """
-        names = [None if one is None or not self._capacity else one.name for one in pictures]
-        found = [None if name is None else self._recalled(name) for name in names]
+        names = [None if one is None or not self._kept.capacity else one.name for one in pictures]
+        found = [None if name is None else self._kept.get(name) for name in names]
         first: dict[bytes | int, int] = {}  # the first picture of each name; one without a name is its own
         for number, one in enumerate(pictures):
             if one is not None and found[number] is None:
@@ -57,29 +53,14 @@ class RememberedEncodings:
                 self._keep(key, encoding)
         return found
 
-    def _recalled(self, name: bytes) -> Encoding | None:
-        with self._lock:
-            if name in self._kept:
-                self._kept.move_to_end(name)
-            return self._kept.get(name)
-
     def _keep(self, name: bytes, encoding: Encoding) -> None:
-        size = encoding.nbytes
-        if size > self._capacity:
-            return
         try:
             own = encoding.clone()  # a part of a batch would keep all of it
         except (RuntimeError, MemoryError) as error:
             if not is_memory_short(error):
                 raise
             return  # the search has its encoding, and goes on
-        with self._lock:
-            if name in self._kept:
-                return
-            self._kept[name] = own
-            self._bytes += size
-            while self._bytes > self._capacity:
-                self._bytes -= self._kept.popitem(last=False)[1].nbytes
+        self._kept.keep(name, own, own.nbytes)
 
 
 def _key(name: bytes | None, number: int) -> bytes | int:

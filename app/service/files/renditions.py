@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-import threading
-from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 from prometheus_client import Gauge
 
+from app.bounded_cache import BoundedCache
 from app.service.files.photo_files import is_unchanged
 from app.service.files.reading import photo_to_read
 from index_builder.photo_folders import PhotoFolders
@@ -46,12 +45,9 @@ class Renditions:
 
     def __init__(self, size: int, capacity: int, limits: ImageLimits, held: Gauge) -> None:
         self._size = size
-        self._capacity = capacity
         self._limits = limits
         self._held = held
-        self._kept: OrderedDict[str, bytes] = OrderedDict()
-        self._bytes = 0
-        self._lock = threading.Lock()
+        self._kept: BoundedCache[str, bytes] = BoundedCache(capacity)
 
     def etag(self, photo: PhotoRecord) -> str:
         """Changes with the photo's content, with the size, and with the way pictures are made."""
@@ -71,23 +67,12 @@ class Renditions:
             DecodingTimeoutError: other photos took the memory for decoding until then.
             ImageError: the file can no longer be decoded.
         """
-        with self._lock:
-            if (known := self._kept.get(photo.photo_id)) is not None:
-                self._kept.move_to_end(photo.photo_id)
-                return known, True
+        if (known := self._kept.get(photo.photo_id)) is not None:
+            return known, True
         with photo_to_read(folders, photo) as file:
             unchanged = is_unchanged(file, photo)
             data = rendition(file, replace(self._limits, wait_until=until), self._size)
         if unchanged:
-            self._keep(photo.photo_id, data)
+            self._kept.keep(photo.photo_id, data, len(data))
+            self._held.set(self._kept.held)
         return data, unchanged
-
-    def _keep(self, photo_id: str, data: bytes) -> None:
-        with self._lock:
-            if len(data) > self._capacity or photo_id in self._kept:
-                return
-            self._kept[photo_id] = data
-            self._bytes += len(data)
-            while self._bytes > self._capacity:
-                self._bytes -= len(self._kept.popitem(last=False)[1])
-            self._held.set(self._bytes)

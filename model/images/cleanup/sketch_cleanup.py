@@ -120,7 +120,7 @@ def _shrunk(rgb: Image.Image) -> Image.Image:
 def _grey(rgb: Image.Image) -> Image.Image:
     """Mean of luminance and the darkest channel, so that light colours such as yellow count as ink."""
     red, green, blue = np.moveaxis(np.asarray(rgb), 2, 0)
-    darkest = np.minimum(np.minimum(red, green), blue).astype(np.uint16)  # `min` over three takes 20 times as long
+    darkest = np.minimum(np.minimum(red, green), blue).astype(np.uint16)  # `min` takes over 20 times as long
     return Image.fromarray(((darkest + np.asarray(rgb.convert("L"))) // 2).astype(np.uint8))
 
 
@@ -129,7 +129,7 @@ def _light_on_dark(rgb: Image.Image) -> bool:
     grey = rgb.convert("L")
     mean = grey.filter(ImageFilter.BoxBlur(max(grey.size) / 16))
     difference = np.asarray(grey, dtype=np.float32) - np.asarray(mean, dtype=np.float32)
-    cubes = difference * difference * difference  # a power takes ten times as long
+    cubes = difference * difference * difference  # a power takes a hundred times as long
     return bool(cubes.mean() > _MIN_SKEWNESS * max(float(difference.std()), 1.0) ** 3)
 
 
