@@ -13,6 +13,8 @@ from tests.paths import ROOT
 # Processes take whole files, in this order. A long one that came last would keep one process busy while others idle.
 LONGEST = (
     "tests/browser/test_page.py",
+    "tests/browser/test_gallery_states.py",
+    "tests/browser/test_ways_on.py",
     "tests/browser/test_results.py",
     "tests/browser/test_address.py",
     "tests/browser/test_query_parts.py",

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.actions import PHONE, WIDE, circle, draw, wait_for_search
 from tests.browser.conftest import OpenPage, Site
-from tests.browser.test_page import PHONE, WIDE, circle, draw, wait_for_search
 
 AXE = "axe-core@4.14.1"
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
@@ -57,7 +57,7 @@ def violations(page: Page, axe: str) -> list[str]:
     ids=["wide-light", "phone-dark"],
 )
 def test_axe_finds_nothing(site: Site, open_page: OpenPage, axe: str, size: tuple[int, int], scheme: str) -> None:
-    page = open_page(site, *size, color_scheme=scheme, reduced_motion="reduce")
+    page = open_page(site, *size, color_scheme=scheme)
     expect(page.locator(".doodle").first).to_be_visible()
     assert violations(page, axe) == [], "at the start"
     wait_for_search(page, lambda: draw(page, circle()))

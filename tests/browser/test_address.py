@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from playwright.sync_api import Page, expect
 
+from tests.browser.actions import ZIGZAG, circle, draw, shown, wait_for_search
 from tests.browser.conftest import POLLING, OpenPage, Site, shape
 from tests.browser.test_drawing import seen
-from tests.browser.test_page import ZIGZAG, circle, draw, shown, wait_for_search
 
 
 def arrive(page: Page, cards: list[str]) -> None:

@@ -13,8 +13,8 @@ from playwright.sync_api import expect
 from index_builder import BuildOptions, build_gallery
 from model.checkpoints.files import load_checkpoint
 from tests.app.reverse_proxy import reverse_proxy
+from tests.browser.actions import ZIGZAG, draw, shown, wait_for_search
 from tests.browser.conftest import OpenPage, Site, _fill, serve
-from tests.browser.test_page import ZIGZAG, draw, shown, wait_for_search
 
 PREFIX = "/tools/seek"
 

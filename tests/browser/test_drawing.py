@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
+from tests.browser.actions import draw, wait_for_search
 from tests.browser.conftest import OpenPage, Site
-from tests.browser.test_page import draw, wait_for_search
 
 TRIANGLE = [(0.2, 0.8), (0.5, 0.2), (0.8, 0.8), (0.2, 0.8)]
 

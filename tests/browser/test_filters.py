@@ -6,9 +6,9 @@ import datetime as dt
 
 from playwright.sync_api import expect
 
+from tests.browser.actions import circle, draw, shown, wait_for_search
 from tests.browser.conftest import OpenPage, Site
 from tests.browser.test_address import arrive
-from tests.browser.test_page import circle, draw, shown, wait_for_search
 
 
 def test_filter_by_shape_folder_and_day(site: Site, open_page: OpenPage) -> None:

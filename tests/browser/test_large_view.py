@@ -8,8 +8,8 @@ import re
 from PIL import Image
 from playwright.sync_api import Route, expect
 
+from tests.browser.actions import circle, draw, wait_for_search
 from tests.browser.conftest import OpenPage, Site
-from tests.browser.test_page import circle, draw, wait_for_search
 
 
 def test_a_photo_that_the_browser_cannot_show_is_shown_as_a_picture(site: Site, open_page: OpenPage) -> None:

@@ -10,8 +10,8 @@ from playwright.sync_api import expect
 from index_builder import BuildOptions, build_gallery
 from model.checkpoints.files import load_checkpoint, save_checkpoint
 from model.networks.registry import build_network, preset
+from tests.browser.actions import circle, draw, wait_for_search
 from tests.browser.conftest import WRITE_KEY, OpenPage, Site, _fill, serve
-from tests.browser.test_page import circle, draw, wait_for_search
 
 
 @pytest.fixture(scope="module")

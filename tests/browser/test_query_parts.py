@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Route, expect
 
+from tests.browser.actions import circle, draw, shown, wait_for_search
 from tests.browser.conftest import OpenPage, Site, shape
 from tests.browser.test_address import arrive
-from tests.browser.test_page import circle, draw, shown, wait_for_search
 
 
 def answer_words(page: Page, answer: dict[str, Any], code: str = "") -> list[str]:

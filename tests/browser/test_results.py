@@ -8,8 +8,8 @@ from typing import Any
 
 from playwright.sync_api import Page, Route, expect
 
+from tests.browser.actions import ZIGZAG, circle, draw, shown, wait_for_search
 from tests.browser.conftest import WRITE_KEY, OpenPage, Site
-from tests.browser.test_page import ZIGZAG, circle, draw, shown, wait_for_search
 
 PLACES = "cards => cards.map((card) => [card.dataset.photo, card.offsetLeft, card.offsetTop, card.offsetWidth])"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.actions import circle, draw, wait_for_search
 from tests.browser.conftest import OpenPage, Site
-from tests.browser.test_page import circle, draw, wait_for_search
 
 # Words of controls and headings whose letters stand on more than one line.
 _BROKEN = """() => [...document.querySelectorAll('button, label, a, h2, h3')].filter(e => e.offsetParent).flatMap(e => {

@@ -7,8 +7,8 @@ from typing import Any
 
 from playwright.sync_api import Page, expect
 
+from tests.browser.actions import PHONE, circle, draw, shown, wait_for_search
 from tests.browser.conftest import OpenPage, Site, shape
-from tests.browser.test_page import PHONE, circle, draw, shown, wait_for_search
 
 
 def scale(page: Page) -> float:

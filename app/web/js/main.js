@@ -83,6 +83,9 @@ wanted.addEventListener("change", () => search.soon(0));
 
 // Search to page
 
+search.addEventListener("asked", () => byId("grid").setAttribute("aria-busy", "true"));
+search.addEventListener("settled", () => byId("grid").removeAttribute("aria-busy"));
+
 search.addEventListener("waiting", () => {
   address.write();
   clearTimeout(retries.search);

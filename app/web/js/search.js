@@ -2,6 +2,7 @@
 //
 // Events: "waiting", "results" ({detail: {results, appended}}), "problem" ({detail}), "blank" (nothing is asked for), and
 // "faint" where a drawing tells too little ({detail: "invisible" or "little"}); `insist()` shows what was found all the same.
+// "asked" comes as soon as something else is asked for, "settled" once what is asked for last has its answer or its problem.
 
 import * as api from "./api.js";
 import { Debounce, Latest } from "./query.js";
@@ -39,7 +40,7 @@ export class Search extends EventTarget {
   #latest = new Latest();
   #more = new Latest();
   #soon = new Debounce(() => this.now());
-  #begun = 0; // questions so far: a drawing takes a moment to become a picture, and meanwhile another may be asked
+  #asked = 0; // how often something was asked for: a drawing takes a moment to become a picture, and may change meanwhile
   #loading = false;
   #complete = false;
 
@@ -96,6 +97,7 @@ export class Search extends EventTarget {
     this.#leave();
     this.#insists = false;
     this.#changed = true;
+    this.#anew();
     this.#soon.in(delay);
   }
 
@@ -110,19 +112,27 @@ export class Search extends EventTarget {
     return this.#begin();
   }
 
+  #anew() {
+    this.#asked += 1;
+    this.dispatchEvent(new Event("asked"));
+    return this.#asked;
+  }
+
   async #begin() {
-    const mine = (this.#begun += 1);
+    const mine = this.#anew();
     this.#soon.stop();
     this.#more.cancel();
     this.#loading = false;
     if (!this.like) {
       const sketch = await this.#surface.picture();
-      if (mine !== this.#begun) return null;
+      if (mine !== this.#asked) return;
       this.sketch = sketch;
-      if (!this.sketch && !this.#words.text && !this.#wanted.file) return this.#blank();
     }
-    this.dispatchEvent(new Event("waiting"));
-    return this.#receive(this.#latest, this.#changed ? PAGE : Math.max(PAGE, this.results.length));
+    if (this.like || this.sketch || this.#words.text || this.#wanted.file) {
+      this.dispatchEvent(new Event("waiting"));
+      await this.#receive(this.#latest, this.#changed ? PAGE : Math.max(PAGE, this.results.length));
+    } else this.#blank();
+    if (mine === this.#asked) this.dispatchEvent(new Event("settled"));
   }
 
   /** Asks for photos like a result. Opinions of what the sketch found wait until it is asked for again. */
