@@ -54,7 +54,7 @@ def test_keys_turn_and_zoom_the_photo(site: Site, open_page: OpenPage) -> None:
     assert scale(page) == 1.5
     page.mouse.move(720, 420)
     page.mouse.wheel(0, -600)
-    page.wait_for_function("new DOMMatrix(document.getElementById('picture-photo').style.transform).a > 4")
+    page.wait_for_function("() => new DOMMatrix(document.getElementById('picture-photo').style.transform).a > 4")
     page.keyboard.press("ArrowRight")
     expect(place).to_contain_text("48 of 60")
     page.keyboard.press("0")
@@ -62,9 +62,9 @@ def test_keys_turn_and_zoom_the_photo(site: Site, open_page: OpenPage) -> None:
     page.locator("#stage").dblclick()
     assert scale(page) == 2.5
     page.get_by_role("button", name="Full screen").click()
-    page.wait_for_function("document.fullscreenElement?.id === 'stage'")
+    page.wait_for_function("() => document.fullscreenElement?.id === 'stage'")
     page.keyboard.press("Shift+F")
-    page.wait_for_function("document.fullscreenElement === null")
+    page.wait_for_function("() => document.fullscreenElement === null")
 
     page.locator("#viewer-more").click()
     expect(page.locator("#viewer-path")).to_have_text(last["path"])
