@@ -233,7 +233,7 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
     sites: list[Site] = []
 
     def opened(site: Site, width: int = 1440, height: int = 900, link: str = "", **options: object) -> Page:
-        # Nothing moves but where a test asks for it: to draw all its frames takes longer than the rest of a page.
+        # Nothing moves but where a test asks for it: frames were a third of what these tests cost.
         chosen = {"viewport": {"width": width, "height": height}, "reduced_motion": "reduce"} | options
         context = browser.new_context(**chosen)  # type: ignore[arg-type]
         contexts.append(context)

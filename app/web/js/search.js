@@ -112,6 +112,7 @@ export class Search extends EventTarget {
     return this.#begin();
   }
 
+  /** Says that something else is asked for; the number of this question. */
   #anew() {
     this.#asked += 1;
     this.dispatchEvent(new Event("asked"));
@@ -123,16 +124,18 @@ export class Search extends EventTarget {
     this.#soon.stop();
     this.#more.cancel();
     this.#loading = false;
-    if (!this.like) {
-      const sketch = await this.#surface.picture();
-      if (mine !== this.#asked) return;
-      this.sketch = sketch;
-    }
-    if (this.like || this.sketch || this.#words.text || this.#wanted.file) {
+    try {
+      if (!this.like) {
+        const sketch = await this.#surface.picture();
+        if (mine !== this.#asked) return;
+        this.sketch = sketch;
+      }
+      if (!this.like && !this.sketch && !this.#words.text && !this.#wanted.file) return this.#blank();
       this.dispatchEvent(new Event("waiting"));
       await this.#receive(this.#latest, this.#changed ? PAGE : Math.max(PAGE, this.results.length));
-    } else this.#blank();
-    if (mine === this.#asked) this.dispatchEvent(new Event("settled"));
+    } finally {
+      if (mine === this.#asked) this.dispatchEvent(new Event("settled")); // a picture that cannot be made is no reason to wait
+    }
   }
 
   /** Asks for photos like a result. Opinions of what the sketch found wait until it is asked for again. */
